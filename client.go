@@ -1,0 +1,481 @@
+package appsandbooks
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks/internal/transport"
+)
+
+// DefaultBaseURL is Apple's service.
+const DefaultBaseURL = "https://vpp.itunes.apple.com/mdm/v2"
+
+// Version is the SDK's version, sent in the User-Agent.
+const Version = "0.1.0"
+
+// Client speaks for one organizational unit: the one of its content token. It
+// is immutable and safe for concurrent use; make it with [NewClient] (the zero
+// value is of no use) and keep it.
+type Client struct {
+	Assets        *AssetsService
+	Assignments   *AssignmentsService
+	Config        *ConfigService
+	Status        *StatusService
+	Subscriptions *SubscriptionsService
+	Users         *UsersService
+
+	base      *url.URL
+	http      *http.Client
+	transport *transport.Transport
+	limiter   Limiter
+	opts      options
+	hints     *hintHub
+	life      context.Context // ends with Close
+	end       context.CancelFunc
+}
+
+type service struct{ client *Client }
+
+// Limiter paces the requests of one organizational unit and holds them back
+// after a Retry-After. A Client has one of its own unless [WithLimiter] gives
+// it another, which several clients of the unit then share.
+type Limiter interface {
+	// Acquire blocks until a request may be sent. It fails with the context's
+	// error, or at once when a pause longer than maxPause is under way.
+	// Release is called once, when the request is answered or given up.
+	Acquire(ctx context.Context, maxPause time.Duration) (release func(), err error)
+	// Pause holds all requests back for d from now; it never shortens a pause.
+	Pause(d time.Duration)
+	// SetRate tells the limit that the service last named (maxRequestPerSecond).
+	SetRate(perSecond int)
+}
+
+// NewLimiter makes a limiter in memory that starts with the service's
+// documented 15 requests a second. The service never sees more than the rate
+// in any one second: a slot is free again a second after its answer.
+func NewLimiter() Limiter { return transport.NewPace(defaultLimits.MaxRequestPerSecond) }
+
+type options struct {
+	base         string
+	http         *http.Client
+	userAgent    string
+	token        func(context.Context) (string, error)
+	tokenless    bool
+	limiter      Limiter
+	logger       *slog.Logger
+	maxAttempts  int
+	minBackoff   time.Duration
+	maxBackoff   time.Duration
+	maxPause     time.Duration
+	timeout      time.Duration
+	firstLook    time.Duration
+	pollInterval time.Duration
+	stallTime    time.Duration
+}
+
+// Option changes a default of [NewClient], and fails on a value that makes no sense.
+type Option func(*options) error
+
+// WithBaseURL sets another service than Apple's. It must be https; http is
+// accepted for a loopback host only.
+func WithBaseURL(base string) Option {
+	return func(o *options) error { o.base = base; return nil }
+}
+
+// WithHTTPClient sets the HTTP client, which is copied. Redirects are never
+// followed and cookies never kept, whatever it says. Its Timeout, if any,
+// bounds each attempt, the reading of the body included.
+func WithHTTPClient(c *http.Client) Option {
+	return func(o *options) error {
+		if c == nil {
+			return errors.New("WithHTTPClient: nil")
+		}
+		o.http = c
+		return nil
+	}
+}
+
+// WithTokenSource asks f for the content token before each attempt, so that a
+// renewed token is used at once; the stoken of NewClient may then be empty.
+func WithTokenSource(f func(context.Context) (string, error)) Option {
+	return func(o *options) error {
+		if f == nil {
+			return errors.New("WithTokenSource: nil")
+		}
+		o.token = f
+		return nil
+	}
+}
+
+// WithoutToken makes a client that can only read the service configuration,
+// the one call that needs no credentials.
+func WithoutToken() Option {
+	return func(o *options) error { o.tokenless = true; return nil }
+}
+
+// WithUserAgent puts the program's name before the SDK's in the User-Agent.
+// Printable ASCII only.
+func WithUserAgent(name string) Option {
+	return func(o *options) error {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return fmt.Errorf("WithUserAgent: %q is not printable ASCII", name)
+		}
+		o.userAgent = name + " " + o.userAgent
+		return nil
+	}
+}
+
+// WithLimiter shares a limiter between the clients of one organizational unit.
+func WithLimiter(l Limiter) Option {
+	return func(o *options) error {
+		if l == nil {
+			return errors.New("WithLimiter: nil")
+		}
+		o.limiter = l
+		return nil
+	}
+}
+
+// WithLogger logs each attempt: at debug level, those that failed as warnings.
+// Neither ids nor secrets are logged.
+func WithLogger(l *slog.Logger) Option {
+	return func(o *options) error { o.logger = l; return nil }
+}
+
+// WithRetry sets how often a request is sent at most (default 5 attempts), and
+// the range of the wait between attempts (default 500 ms to 30 s), which
+// doubles each time and is drawn at random from zero up.
+func WithRetry(maxAttempts int, minWait, maxWait time.Duration) Option {
+	return func(o *options) error {
+		if maxAttempts < 1 || minWait < 0 || maxWait < minWait {
+			return fmt.Errorf("WithRetry: %d attempts, %s to %s", maxAttempts, minWait, maxWait)
+		}
+		o.maxAttempts, o.minBackoff, o.maxBackoff = maxAttempts, minWait, maxWait
+		return nil
+	}
+}
+
+// WithMaxPause sets the longest Retry-After that is waited for (default 5
+// minutes). A longer one ends the call, with Error.RetryAfter set.
+func WithMaxPause(d time.Duration) Option {
+	return func(o *options) error {
+		if d < 0 {
+			return fmt.Errorf("WithMaxPause: %s", d)
+		}
+		o.maxPause = d
+		return nil
+	}
+}
+
+// WithTimeout bounds each attempt (default 60 s); the context bounds the call.
+func WithTimeout(d time.Duration) Option {
+	return func(o *options) error {
+		if d <= 0 {
+			return fmt.Errorf("WithTimeout: %s", d)
+		}
+		o.timeout = d
+		return nil
+	}
+}
+
+// WithPolling sets when a waiter first asks for the status of an event
+// (default 5 s after it was accepted) and how long it leaves after an answer
+// of PENDING (default 30 s, which is what Apple asks for at least).
+func WithPolling(firstLook, interval time.Duration) Option {
+	return func(o *options) error {
+		if firstLook < 0 || interval <= 0 {
+			return fmt.Errorf("WithPolling: %s, %s", firstLook, interval)
+		}
+		o.firstLook, o.pollInterval = firstLook, interval
+		return nil
+	}
+}
+
+// WithStallTime sets when an event that stays PENDING is given up as
+// [ErrStalled] (default 10 minutes, after which Apple advises to send the
+// request again).
+func WithStallTime(d time.Duration) Option {
+	return func(o *options) error {
+		if d <= 0 {
+			return fmt.Errorf("WithStallTime: %s", d)
+		}
+		o.stallTime = d
+		return nil
+	}
+}
+
+// NewClient makes a client for the organizational unit of a content token: the
+// whole content of the .vpptoken file. It makes no request. An error wraps
+// [ErrInvalid].
+func NewClient(stoken string, opts ...Option) (*Client, error) {
+	o := options{
+		base:         DefaultBaseURL,
+		userAgent:    "appsandbooks-go/" + Version,
+		maxAttempts:  5,
+		minBackoff:   500 * time.Millisecond,
+		maxBackoff:   30 * time.Second,
+		maxPause:     5 * time.Minute,
+		timeout:      60 * time.Second,
+		firstLook:    5 * time.Second,
+		pollInterval: 30 * time.Second,
+		stallTime:    10 * time.Minute,
+	}
+	for _, opt := range opts {
+		if err := opt(&o); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	base, err := parseBaseURL(o.base)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case o.tokenless:
+		o.token = func(context.Context) (string, error) { return "", ErrNoToken }
+	case o.token != nil:
+		source := o.token
+		o.token = func(ctx context.Context) (string, error) {
+			t, err := source(ctx)
+			if err != nil {
+				return "", fmt.Errorf("token source: %w", err)
+			}
+			return cleanToken(t)
+		}
+	default:
+		text, err := cleanToken(stoken)
+		if err != nil {
+			return nil, err
+		}
+		o.token = func(context.Context) (string, error) { return text, nil }
+	}
+	if o.limiter == nil {
+		o.limiter = NewLimiter()
+	}
+	if o.http == nil {
+		o.http = &http.Client{Transport: defaultTransport()}
+	}
+	hc := *o.http
+	if hc.Timeout == 0 {
+		hc.Timeout = o.timeout
+	}
+
+	c := &Client{base: base, http: &hc, limiter: o.limiter, opts: o, hints: newHintHub()}
+	c.life, c.end = context.WithCancel(context.Background())
+	c.transport = transport.New(transport.Config{
+		HTTPClient:  &hc,
+		UserAgent:   o.userAgent,
+		Token:       o.token,
+		Inspect:     inspect,
+		Limiter:     o.limiter,
+		PageReads:   5,
+		MaxAttempts: o.maxAttempts,
+		MinBackoff:  o.minBackoff,
+		MaxBackoff:  o.maxBackoff,
+		MaxPause:    o.maxPause,
+		MaxBody:     32 << 20,
+		MaxError:    1 << 20,
+		Logger:      o.logger,
+	})
+	s := service{c}
+	c.Assets = (*AssetsService)(&s)
+	c.Assignments = (*AssignmentsService)(&s)
+	c.Config = &ConfigService{service: s}
+	c.Status = (*StatusService)(&s)
+	c.Subscriptions = (*SubscriptionsService)(&s)
+	c.Users = (*UsersService)(&s)
+	return c, nil
+}
+
+// Close ends what runs in the background and closes the idle connections of
+// the client's own transport; one given by [WithHTTPClient] is left alone. The
+// client is of no use afterwards.
+func (c *Client) Close() {
+	c.end()
+	c.Config.join()
+	if t, ok := c.http.Transport.(*ownTransport); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+// Format implements [fmt.Formatter]: a client prints as its base URL.
+func (c *Client) Format(f fmt.State, _ rune) {
+	if c == nil || c.base == nil {
+		fmt.Fprint(f, "appsandbooks.Client(<nil>)")
+		return
+	}
+	fmt.Fprintf(f, "appsandbooks.Client(%s)", c.base)
+}
+
+type ownTransport struct{ *http.Transport }
+
+// defaultTransport has a time limit for each phase and room for the parallel
+// page reads. It honours the proxy settings of the environment, as net/http's own.
+func defaultTransport() http.RoundTripper {
+	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
+	return &ownTransport{&http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dialer.DialContext,
+		ForceAttemptHTTP2:      true,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConnsPerHost:    10,
+		IdleConnTimeout:        90 * time.Second,
+		ResponseHeaderTimeout:  60 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}}
+}
+
+func parseBaseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("%w: the base URL must be scheme, host and path only", ErrInvalid)
+	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
+		u.Path = strings.TrimRight(u.Path, "/")
+		return u, nil
+	}
+	return nil, fmt.Errorf("%w: the base URL must be https (http is for loopback hosts only)", ErrInvalid)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Do calls an endpoint that the SDK has no method for, with the same
+// authentication, pacing, retries and errors. The path is relative to the base
+// URL ("assets/associate"). In is sent as JSON unless it is nil; the answer is
+// decoded into out unless that is nil. A GET is a read and is repeated freely;
+// any other method is a write, and is not repeated when its fate is unknown.
+func (c *Client) Do(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	class := transport.Write
+	if method == http.MethodGet || method == http.MethodHead {
+		class = transport.Read
+	}
+	return c.do(ctx, request{method: method, path: path, query: query, in: in, class: class}, out)
+}
+
+// request is one call of an endpoint.
+type request struct {
+	method string
+	path   string // relative to the base URL
+	key    string // in the service configuration's urls; "" when it has none
+	query  url.Values
+	in     any
+	class  transport.Class
+	page   bool          // counts among the parallel page reads
+	public bool          // needs no token
+	grace  time.Duration // for an attempt under way when the context ends
+}
+
+func (c *Client) do(ctx context.Context, r request, out any) error {
+	u, err := c.url(r)
+	if err != nil {
+		return err
+	}
+	var body []byte
+	if r.in != nil {
+		if body, err = json.Marshal(r.in); err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	answer, failure := c.transport.Do(ctx, &transport.Request{
+		Method: r.method,
+		URL:    u,
+		Body:   body,
+		Class:  r.class,
+		Page:   r.page,
+		Auth:   !(r.public && c.opts.tokenless),
+		Grace:  r.grace,
+	})
+	if failure != nil {
+		return c.failure(r, failure)
+	}
+	defer answer.Release()
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answer.Body, out); err != nil {
+		if len(answer.Body) == 0 {
+			err = errors.New("empty answer")
+		}
+		// The service said yes and we cannot read to what.
+		return c.failure(r, &transport.Failure{
+			Err:       fmt.Errorf("unreadable answer: %w", err),
+			Status:    answer.Status,
+			Excerpt:   slices.Clone(answer.Body[:min(len(answer.Body), 512)]),
+			Attempts:  answer.Attempts,
+			Ambiguous: r.class == transport.Write,
+		})
+	}
+	return nil
+}
+
+// failure completes the error of a call.
+func (c *Client) failure(r request, f *transport.Failure) error {
+	if f.Attempts == 0 && errors.Is(f.Err, ErrNoToken) {
+		return fmt.Errorf("%s %s: %w", r.method, r.path, f.Err)
+	}
+	e := &Error{StatusCode: f.Status, err: f.Err}
+	var inner *Error // made by inspect
+	if errors.As(f.Err, &inner) {
+		e.Number, e.Message, e.Info = inner.Number, inner.Message, inner.Info
+		if inner == f.Err {
+			e.err = nil // no need to wrap what e says itself
+		}
+	}
+	if e.Number == 0 {
+		e.Excerpt = clean(strings.ToValidUTF8(string(f.Excerpt), "?"))
+	}
+	e.Method, e.Path = r.method, r.path
+	e.Attempts, e.RetryAfter, e.Ambiguous = f.Attempts, f.RetryAfter, f.Ambiguous
+	return e
+}
+
+// url is the discovered URL of an endpoint, or the base URL and its path.
+func (c *Client) url(r request) (*url.URL, error) {
+	u := c.Config.discovered(r.key)
+	if u == nil {
+		path := strings.TrimPrefix(r.path, "/")
+		for segment := range strings.SplitSeq(path, "/") {
+			if segment == "" || segment == "." || segment == ".." || strings.ContainsAny(segment, "?#\\%") {
+				return nil, fmt.Errorf("%w: the path %q is not plain", ErrInvalid, r.path)
+			}
+		}
+		b := *c.base
+		b.Path += "/" + path
+		u = &b
+	}
+	u.RawQuery = r.query.Encode()
+	return u, nil
+}
+
+// inspect judges a complete answer. The scan for an error number costs about a
+// hundredth of decoding; only an answer that holds one is looked at more closely.
+func inspect(status int, body []byte) transport.Verdict {
+	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
+	if bytes.Contains(body, []byte(`"errorNumber"`)) {
+		var b errorBody
+		if err := json.Unmarshal(body, &b); err == nil && b.Number != 0 {
+			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
+			_, known := meanings[b.Number]
+			retryable := has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable)
+			return transport.Verdict{Err: e, Apple: true, Retryable: retryable || !known && serverTrouble}
+		}
+	}
+	if status/100 == 2 {
+		return transport.Verdict{}
+	}
+	return transport.Verdict{Err: &Error{StatusCode: status}, Retryable: serverTrouble}
+}

@@ -1,0 +1,3 @@
+module github.com/appsandbooks/appsandbooks/examples
+
+go 1.25

@@ -1,0 +1,10 @@
+module github.com/appsandbooks/appsandbooks
+
+go 1.25
+
+require (
+	github.com/google/go-cmp v0.7.0
+	github.com/hashicorp/go-retryablehttp v0.7.8
+	github.com/stretchr/testify v1.12.1
+	golang.org/x/sync v0.19.0
+)

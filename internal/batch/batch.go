@@ -1,0 +1,284 @@
+// Package batch cuts a set of (asset, target) pairs into requests: rectangles
+// of assets × targets within the service's limits. It works on indices only.
+package batch
+
+import (
+	"cmp"
+	"hash/maphash"
+	"slices"
+)
+
+// Limits are the largest sides of a request. All are at least 1.
+type Limits struct{ Assets, Users, Devices int }
+
+// Part is one request: all Assets with all Users and all Devices. The slices
+// may share memory with other parts and must not be changed.
+type Part struct{ Assets, Users, Devices []int32 }
+
+// Len is the number of pairs.
+func (p Part) Len() int { return len(p.Assets) * (len(p.Users) + len(p.Devices)) }
+
+// Pair is an asset and a target packed into a number that sorts by target.
+type Pair uint64
+
+const deviceBit = 1 << 31 // devices sort behind users
+
+// UserPair and DevicePair make pairs of indices below 2³¹.
+func UserPair(asset, user int32) Pair { return Pair(uint64(user)<<32 | uint64(asset)) }
+
+// DevicePair is UserPair for a device.
+func DevicePair(asset, device int32) Pair {
+	return Pair(uint64(uint32(device)|deviceBit)<<32 | uint64(asset))
+}
+
+// Asset is the index of the pair's asset.
+func (p Pair) Asset() int32 { return int32(uint32(p)) }
+
+// User is the index of the pair's user, if its target is one.
+func (p Pair) User() (int32, bool) { return int32(p.target()), p.target()&deviceBit == 0 }
+
+// Device is the index of the pair's device, if its target is one.
+func (p Pair) Device() int32 { return int32(p.target() &^ deviceBit) }
+
+func (p Pair) target() uint32 { return uint32(p >> 32) }
+
+// Product cuts every asset × every user and device into the fewest requests:
+// ⌈A/a⌉ · max(⌈U/u⌉, ⌈D/d⌉), since users and devices share requests. No fewer
+// can do: of the assets at the multiples of a and the targets at the multiples
+// of u (or d), no two pairs fit into one request.
+func Product(assets, users, devices int, l Limits) []Part {
+	return rectangle(Part{indices(assets), indices(users), indices(devices)}, l)
+}
+
+func indices(n int) []int32 {
+	all := make([]int32, n)
+	for i := range all {
+		all[i] = int32(i)
+	}
+	return all
+}
+
+// Split cuts one part again, after the limits have shrunk.
+func Split(p Part, l Limits) []Part { return rectangle(p, l) }
+
+func rectangle(p Part, l Limits) []Part {
+	rows := max(ceil(len(p.Users), l.Users), ceil(len(p.Devices), l.Devices))
+	parts := make([]Part, 0, rows*ceil(len(p.Assets), l.Assets))
+	for i := range rows {
+		users, devices := block(p.Users, i, l.Users), block(p.Devices, i, l.Devices)
+		for assets := range slices.Chunk(p.Assets, l.Assets) {
+			parts = append(parts, Part{assets, users, devices})
+		}
+	}
+	return parts
+}
+
+func block(all []int32, i, size int) []int32 {
+	from := min(i*size, len(all))
+	to := min(from+size, len(all))
+	return all[from:to:to]
+}
+
+func ceil(n, size int) int { return (n + size - 1) / size }
+
+// Pairs cuts arbitrary pairs into few requests, never one that covers a pair
+// twice or a pair that was not asked for. It sorts the slice and removes
+// repetitions in place; the fewest requests would be an NP-hard cover.
+//
+// Targets with the same set of assets form a rectangle ("rows"), and so do
+// assets with the same set of targets ("columns"). Columns are never worse
+// than one request for each asset and block of targets. Every split into dense
+// rows first, columns for the rest, is weighed, and the cheapest is taken.
+func Pairs(pairs []Pair, l Limits) []Part {
+	slices.Sort(pairs)
+	pairs = slices.Compact(pairs)
+	if len(pairs) == 0 {
+		return nil
+	}
+	rows := rowGroups(pairs)
+	byRows := bestPrefix(rows, l)
+
+	best := cut(columnGroups(pairs, nil), l)
+	if byRows > 0 {
+		taken := make(map[uint32]bool)
+		groups := make([]Part, 0, byRows)
+		for _, g := range rows[:byRows] {
+			groups = append(groups, g)
+			for _, u := range g.Users {
+				taken[uint32(u)] = true
+			}
+			for _, d := range g.Devices {
+				taken[uint32(d)|deviceBit] = true
+			}
+		}
+		mixed := cut(append(groups, columnGroups(pairs, taken)...), l)
+		if len(mixed) <= len(best) {
+			best = mixed
+		}
+	}
+	return best
+}
+
+func cut(groups []Part, l Limits) []Part {
+	parts := make([]Part, 0, len(groups))
+	for _, g := range groups {
+		parts = append(parts, rectangle(g, l)...)
+	}
+	return parts
+}
+
+func requests(p Part, l Limits) int {
+	return ceil(len(p.Assets), l.Assets) * max(ceil(len(p.Users), l.Users), ceil(len(p.Devices), l.Devices))
+}
+
+// rowGroups puts targets of equal asset sets together, densest groups first.
+func rowGroups(pairs []Pair) []Part {
+	groups := group(pairs, Pair.target, Pair.Asset, func(assets []int32, targets []uint32) Part {
+		p := Part{Assets: assets}
+		p.Users, p.Devices = divide(targets)
+		return p
+	})
+	slices.SortStableFunc(groups, func(x, y Part) int { return cmp.Compare(y.Len(), x.Len()) })
+	return groups
+}
+
+// columnGroups puts assets of equal target sets together, for the pairs whose
+// target is not taken.
+func columnGroups(pairs []Pair, taken map[uint32]bool) []Part {
+	flipped := make([]Pair, 0, len(pairs))
+	for _, p := range pairs {
+		if !taken[p.target()] {
+			flipped = append(flipped, p<<32|p>>32)
+		}
+	}
+	slices.Sort(flipped)
+	low := func(p Pair) uint32 { return uint32(p) }
+	return group(flipped, Pair.target, low, func(targets []uint32, assets []uint32) Part {
+		p := Part{Assets: signed(assets)}
+		p.Users, p.Devices = divide(targets)
+		return p
+	})
+}
+
+// group collects, from pairs sorted by key, the keys that have equal runs of values.
+func group[V ~int32 | ~uint32](pairs []Pair, key func(Pair) uint32, value func(Pair) V, make func([]V, []uint32) Part) []Part {
+	type set struct {
+		values []V
+		keys   []uint32
+	}
+	var (
+		seed   = maphash.MakeSeed()
+		sets   []*set
+		byHash = map[uint64][]*set{}
+		values []V
+	)
+	for from := 0; from < len(pairs); {
+		k := key(pairs[from])
+		values = values[:0]
+		var hash uint64
+		to := from
+		for ; to < len(pairs) && key(pairs[to]) == k; to++ {
+			v := value(pairs[to])
+			values = append(values, v)
+			hash = hash*0x9e3779b97f4a7c15 + maphash.Comparable(seed, v)
+		}
+		from = to
+		i := slices.IndexFunc(byHash[hash], func(s *set) bool { return slices.Equal(s.values, values) })
+		if i < 0 {
+			s := &set{values: slices.Clone(values)}
+			sets, byHash[hash] = append(sets, s), append(byHash[hash], s)
+			i = len(byHash[hash]) - 1
+		}
+		s := byHash[hash][i]
+		s.keys = append(s.keys, k)
+	}
+	groups := []Part{}
+	for _, s := range sets {
+		groups = append(groups, make(s.values, s.keys))
+	}
+	return groups
+}
+
+// divide separates sorted targets into users and devices.
+func divide(targets []uint32) (users, devices []int32) {
+	first, _ := slices.BinarySearch(targets, deviceBit)
+	users, devices = signed(targets[:first]), signed(targets[first:])
+	return users, devices
+}
+
+// signed turns targets into indices.
+func signed(s []uint32) []int32 {
+	out := make([]int32, len(s))
+	for i, v := range s {
+		out[i] = int32(v &^ deviceBit)
+	}
+	return out
+}
+
+// bestPrefix says how many of the row groups to take as rows so that the sum
+// of their requests and of one column for each asset of the rest is least.
+func bestPrefix(rows []Part, l Limits) int {
+	type counts struct{ users, devices int }
+	left := map[int32]*counts{}
+	column := func(c *counts) int { return max(ceil(c.users, l.Users), ceil(c.devices, l.Devices)) }
+	for _, g := range rows {
+		for _, a := range g.Assets {
+			c := left[a]
+			if c == nil {
+				c = new(counts)
+				left[a] = c
+			}
+			c.users += len(g.Users)
+			c.devices += len(g.Devices)
+		}
+	}
+	total := 0
+	for _, c := range left {
+		total += column(c)
+	}
+	best, prefix := total, 0
+	for i, g := range rows {
+		for _, a := range g.Assets {
+			c := left[a]
+			total -= column(c)
+			c.users -= len(g.Users)
+			c.devices -= len(g.Devices)
+			total += column(c)
+		}
+		total += requests(g, l)
+		if total <= best {
+			best, prefix = total, i+1
+		}
+	}
+	return prefix
+}
+
+// LowerBound is a number of requests that no cut of the pairs can go below.
+// The pairs must be sorted and without repetitions, as Pairs leaves them.
+func LowerBound(pairs []Pair, l Limits) int {
+	type counts struct{ users, devices int }
+	var all counts
+	columns := map[int32]counts{}
+	bound, run := 0, 0
+	for i, p := range pairs {
+		if i > 0 && p.target() == pairs[i-1].target() {
+			run++
+		} else {
+			run = 1
+		}
+		bound = max(bound, ceil(run, l.Assets))
+		c := columns[p.Asset()]
+		if p.target() < deviceBit {
+			c.users++
+			all.users++
+		} else {
+			c.devices++
+			all.devices++
+		}
+		columns[p.Asset()] = c
+	}
+	for _, c := range columns {
+		bound = max(bound, ceil(c.users, l.Users), ceil(c.devices, l.Devices))
+	}
+	return max(bound, ceil(all.users, l.Assets*l.Users), ceil(all.devices, l.Assets*l.Devices))
+}

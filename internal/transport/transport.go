@@ -1,0 +1,539 @@
+// Package transport carries one logical request to an answer: it paces,
+// authenticates, sends, reads, judges and, where that is safe, sends again.
+// It knows HTTP and the danger of repeating a write; it knows no endpoint.
+package transport
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+// Class says what repeating a request may do.
+type Class int
+
+const (
+	// Read changes nothing: repeat at will.
+	Read Class = iota
+	// Write may start work each time it arrives: it is repeated only when the
+	// earlier attempt certainly started nothing.
+	Write
+	// Repeatable changes state, but the same request twice leaves the same
+	// state as once.
+	Repeatable
+)
+
+// Request is one logical request, sent as one or more attempts.
+type Request struct {
+	Method string
+	URL    *url.URL
+	Body   []byte // nil: no body and no Content-Type
+	Class  Class
+	Page   bool // a page read, of which only a few may be in flight
+	Auth   bool
+	// Grace is how long an attempt under way may go on after the context ends,
+	// so that an answer on its way is not lost. No attempt begins in it.
+	Grace time.Duration
+}
+
+// Verdict is what the caller's Inspect made of a complete answer.
+type Verdict struct {
+	Err       error // nil: a success
+	Apple     bool  // Err was decoded from the service's own error body: nothing was started
+	Retryable bool  // the same request may succeed later
+}
+
+// Limiter paces requests; see the interface of the same shape in the root
+// package for the contract.
+type Limiter interface {
+	Acquire(ctx context.Context, maxPause time.Duration) (release func(), err error)
+	Pause(d time.Duration)
+	SetRate(perSecond int)
+}
+
+// Config is everything a Transport needs. All fields are required but Logger.
+type Config struct {
+	HTTPClient  *http.Client // copied, never written to
+	UserAgent   string
+	Token       func(ctx context.Context) (string, error)
+	Inspect     func(status int, body []byte) Verdict
+	Limiter     Limiter
+	PageReads   int // page reads in flight at once
+	MaxAttempts int
+	MinBackoff  time.Duration
+	MaxBackoff  time.Duration
+	MaxPause    time.Duration // longest Retry-After that is waited for
+	MaxBody     int64         // decoded bytes of a success
+	MaxError    int64         // decoded bytes of anything else
+	Logger      *slog.Logger
+}
+
+// Transport is safe for concurrent use.
+type Transport struct {
+	cfg    Config
+	client *http.Client
+	pages  chan struct{}
+	budget *budget
+}
+
+// New tames a copy of the configured client.
+func New(cfg Config) *Transport {
+	hc := *cfg.HTTPClient
+	// A redirect could carry the credential elsewhere, or replay a body.
+	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	hc.Jar = nil
+	// The retry loop closes the idle connections of its client on each
+	// failure; hiding the method keeps a shared pool warm.
+	rt := hc.Transport
+	if rt == nil {
+		rt = http.DefaultTransport
+	}
+	hc.Transport = struct{ http.RoundTripper }{rt}
+	return &Transport{
+		cfg:    cfg,
+		client: &hc,
+		pages:  make(chan struct{}, cfg.PageReads),
+		budget: newBudget(),
+	}
+}
+
+// loop is the retry loop of one call. The library's hooks see too little to
+// decide by themselves (no request in CheckRetry, no call in Backoff), so each
+// call has its own set, bound to its state; the struct itself costs nothing.
+func (c *call) loop() *retryablehttp.Client {
+	return &retryablehttp.Client{
+		HTTPClient:     c.t.client,
+		Logger:         nil, // the default prints URLs, with ids in the query, to stderr
+		RetryMax:       c.t.cfg.MaxAttempts - 1,
+		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) { c.begin() },
+		CheckRetry: func(_ context.Context, resp *http.Response, err error) (bool, error) {
+			return c.check(resp, err), nil
+		},
+		// The stock backoffs have no jitter, or no cap, and overflow on a
+		// large Retry-After; the wait was decided when the attempt was judged.
+		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return c.wait },
+		PrepareRetry: c.prepare,
+		// The default throws the last answer away.
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	}
+}
+
+// Answer is a success. Release returns its buffer; Body is invalid after that.
+type Answer struct {
+	Status   int
+	Body     []byte
+	Attempts int
+	buf      *bytes.Buffer
+}
+
+// Release gives the body's memory back.
+func (a *Answer) Release() {
+	if a.buf != nil {
+		putBuffer(a.buf)
+		a.buf, a.Body = nil, nil
+	}
+}
+
+// Failure is the end of a request without success.
+type Failure struct {
+	Err        error         // Inspect's error, or the cause when there was no usable answer
+	Status     int           // of the last answer; 0 when there was none
+	Excerpt    []byte        // the first bytes of the last answer's body
+	Attempts   int           // requests that were started
+	Ambiguous  bool          // a write may have been carried out
+	RetryAfter time.Duration // what the service last asked for; 0 when it did not
+}
+
+// Do sends r until it has an answer that settles it.
+func (t *Transport) Do(ctx context.Context, r *Request) (*Answer, *Failure) {
+	c := &call{t: t, req: r, ctx: ctx}
+	if r.Grace > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = withGrace(ctx, r.Grace)
+		defer cancel()
+	}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:      func(string) { c.connecting.Store(true) },
+		WroteHeaders: func() { c.wrote.Store(true) },
+	})
+	defer c.release()
+
+	var body any
+	if r.Body != nil {
+		body = r.Body // a []byte is replayed without a copy
+	}
+	req, err := retryablehttp.NewRequestWithContext(ctx, r.Method, r.URL.String(), body)
+	if err != nil {
+		return nil, &Failure{Err: scrub(err)}
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", t.cfg.UserAgent)
+	if r.Body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if err := c.prepare(req.Request); err != nil {
+		return nil, c.failure(err)
+	}
+
+	resp, err := c.loop().Do(req)
+	if resp != nil && resp.Body != nil {
+		_ = resp.Body.Close()
+	}
+	if c.done {
+		a := &Answer{Status: c.status, Body: c.buf.Bytes(), Attempts: c.attempts, buf: c.buf}
+		c.buf = nil
+		return a, nil
+	}
+	return nil, c.failure(err)
+}
+
+// call is the state of one Do. Everything but the two trace flags is touched
+// by the goroutine of Do alone.
+type call struct {
+	t        *Transport
+	req      *Request
+	ctx      context.Context // the caller's; attempts may have a little longer
+	attempts int
+	started  time.Time // of the current attempt
+	token    string    // of the current attempt
+
+	// Set by the HTTP transport of the current attempt, on its goroutines.
+	connecting, wrote atomic.Bool
+
+	freeSlot func() // gives back the pace slot of the attempt under way
+	buf      *bytes.Buffer
+
+	judged     bool // the last attempt came to a verdict
+	done       bool // it was a success
+	status     int
+	last       error // why the last attempt was no success
+	ambiguous  bool
+	retryAfter time.Duration
+	wait       time.Duration // before the next attempt
+}
+
+// prepare authenticates an attempt and waits for its turn. The header map is
+// copied: the previous attempt's transport may still be writing the old one.
+func (c *call) prepare(req *http.Request) error {
+	c.judged = false
+	if c.req.Auth {
+		token, err := c.t.cfg.Token(c.ctx)
+		if err != nil {
+			return err
+		}
+		c.token = token
+		h := req.Header.Clone()
+		h.Set("Authorization", "Bearer "+token)
+		req.Header = h
+	}
+	return c.acquire()
+}
+
+func (c *call) acquire() error {
+	ctx := c.ctx
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if c.req.Page {
+		select {
+		case c.t.pages <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	free, err := c.t.cfg.Limiter.Acquire(ctx, c.t.cfg.MaxPause)
+	if err != nil {
+		if c.req.Page {
+			<-c.t.pages
+		}
+		return err
+	}
+	c.freeSlot = func() {
+		free()
+		if c.req.Page {
+			<-c.t.pages
+		}
+	}
+	return nil
+}
+
+func (c *call) release() {
+	if c.freeSlot != nil {
+		c.freeSlot()
+		c.freeSlot = nil
+	}
+	if c.buf != nil {
+		putBuffer(c.buf)
+		c.buf = nil
+	}
+}
+
+func (c *call) begin() {
+	c.attempts++
+	c.judged = false
+	c.started = time.Now()
+	c.connecting.Store(false)
+	c.wrote.Store(false)
+}
+
+// check reads the answer of one attempt to its end and decides whether
+// another follows.
+func (c *call) check(resp *http.Response, err error) (again bool) {
+	c.status, c.retryAfter, c.ambiguous, c.judged = 0, 0, false, true
+	if c.buf != nil {
+		c.buf.Reset() // an excerpt must not show an earlier attempt
+	}
+	if resp != nil {
+		c.status = resp.StatusCode
+		err = c.read(resp)
+	}
+	if c.freeSlot != nil {
+		c.freeSlot()
+		c.freeSlot = nil
+	}
+	again = c.judge(resp, err)
+	c.log(again)
+	return again
+}
+
+// read takes the whole body, decompressed and bounded, into a pooled buffer.
+func (c *call) read(resp *http.Response) error {
+	limit := c.t.cfg.MaxError
+	if resp.StatusCode/100 == 2 {
+		limit = c.t.cfg.MaxBody
+	}
+	if c.buf == nil {
+		c.buf = getBuffer()
+	}
+	c.buf.Reset()
+	if n := resp.ContentLength; n > 0 && n <= limit {
+		c.buf.Grow(int(n) + bytes.MinRead)
+	}
+	_, err := c.buf.ReadFrom(http.MaxBytesReader(nil, resp.Body, limit))
+	_ = resp.Body.Close()
+	resp.Body = http.NoBody
+	return err
+}
+
+func (c *call) judge(resp *http.Response, err error) (again bool) {
+	write := c.req.Class == Write
+
+	if err != nil {
+		c.last = scrub(err)
+		var tooLarge *http.MaxBytesError
+		notSent := resp == nil && c.connecting.Load() && !c.wrote.Load()
+		if resp != nil && resp.StatusCode/100 != 2 {
+			// The status is known, only the explanation is cut: judge by the
+			// status with what there is of the body.
+			return c.judgeAnswer(resp)
+		}
+		c.ambiguous = write && !notSent
+		switch {
+		case c.ctx.Err() != nil, c.ambiguous, errors.As(err, &tooLarge), isCertificateError(err):
+			return false
+		}
+		return c.backoff(0)
+	}
+	return c.judgeAnswer(resp)
+}
+
+func (c *call) judgeAnswer(resp *http.Response) (again bool) {
+	c.redact(resp.StatusCode)
+	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes())
+	c.last = v.Err
+	if v.Err == nil {
+		c.done = true
+		c.t.budget.success()
+		return false
+	}
+	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
+		c.retryAfter = ParseRetryAfter(resp.Header.Values("Retry-After"), time.Now())
+		if c.retryAfter > 0 {
+			c.t.cfg.Limiter.Pause(c.retryAfter)
+		}
+	}
+	if !v.Apple && c.req.Class == Write && resp.StatusCode >= 500 {
+		// A gateway's page says nothing about what happened behind it.
+		c.ambiguous = true
+		return false
+	}
+	if !v.Retryable {
+		return false
+	}
+	return c.backoff(c.retryAfter)
+}
+
+// redact takes the token out of an answer that echoes it, before anything of
+// the answer can reach an error or a log. A large success is not looked at: it
+// goes to the caller's types only.
+func (c *call) redact(status int) {
+	const small = 4 << 10
+	if c.token == "" || status/100 == 2 && c.buf.Len() > small {
+		return
+	}
+	if body := c.buf.Bytes(); bytes.Contains(body, []byte(c.token)) {
+		body = bytes.ReplaceAll(body, []byte(c.token), []byte("[REDACTED]"))
+		c.buf.Reset()
+		c.buf.Write(body)
+	}
+}
+
+// backoff sets the wait before the next attempt, or says that there is none.
+func (c *call) backoff(retryAfter time.Duration) bool {
+	if c.attempts >= c.t.cfg.MaxAttempts {
+		return false
+	}
+	if retryAfter > c.t.cfg.MaxPause {
+		return false // never earlier than asked for, so not at all
+	}
+	c.wait = retryAfter
+	if c.wait == 0 {
+		ceiling := c.t.cfg.MaxBackoff
+		if shift := c.attempts - 1; shift < 30 && c.t.cfg.MinBackoff<<shift < ceiling {
+			ceiling = c.t.cfg.MinBackoff << shift
+		}
+		c.wait = time.Duration(rand.Int64N(int64(ceiling) + 1)) // full jitter
+	}
+	if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) < c.wait {
+		return false // the caller's time would be over before the attempt
+	}
+	return c.t.budget.spend()
+}
+
+// failure sums up a call that ended without success. err is the loop's own
+// error: the context's, or prepare's, when the wait for an attempt ended early.
+func (c *call) failure(err error) *Failure {
+	ctx := c.ctx
+	f := &Failure{
+		Err:        c.last,
+		Status:     c.status,
+		Attempts:   c.attempts,
+		Ambiguous:  c.ambiguous,
+		RetryAfter: c.retryAfter,
+	}
+	switch {
+	case ctx.Err() != nil:
+		f.Err = join(contextError(ctx), c.last)
+	case err != nil && !c.judged:
+		f.Err = join(scrub(err), c.last)
+	}
+	var paused interface{ RetryAfter() time.Duration }
+	if errors.As(f.Err, &paused) {
+		f.RetryAfter = paused.RetryAfter()
+	}
+	if c.buf != nil {
+		const excerpt = 512
+		f.Excerpt = bytes.Clone(c.buf.Bytes()[:min(c.buf.Len(), excerpt)])
+	}
+	return f
+}
+
+// withGrace is a context that ends some time after another. The time of the
+// wait itself is the caller's alone, so its deadline is not inherited.
+func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var timer *time.Timer
+	var mu sync.Mutex
+	stop := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		timer = time.AfterFunc(grace, cancel)
+	})
+	return late, func() {
+		stop()
+		mu.Lock()
+		defer mu.Unlock()
+		if timer != nil {
+			timer.Stop()
+		}
+		cancel()
+	}
+}
+
+// contextError keeps both what a caller tests for (context.Canceled) and what
+// the canceller said.
+func contextError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
+func join(err, before error) error {
+	if before == nil || errors.Is(before, err) || errors.Is(err, before) {
+		return err
+	}
+	return fmt.Errorf("%w (before that: %w)", err, before)
+}
+
+// scrub drops the URL that net/http puts into its errors: its query names
+// users and devices.
+func scrub(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// isCertificateError tells failures that a repetition cannot mend. The
+// library looks one level deep only, and misses them behind a wrapped transport.
+func isCertificateError(err error) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		authority    x509.UnknownAuthorityError
+		hostname     x509.HostnameError
+		invalid      x509.CertificateInvalidError
+	)
+	return errors.As(err, &verification) || errors.As(err, &authority) ||
+		errors.As(err, &hostname) || errors.As(err, &invalid)
+}
+
+// log writes one event an attempt. Neither query nor headers: ids and secrets.
+func (c *call) log(again bool) {
+	if c.t.cfg.Logger == nil {
+		return
+	}
+	level, attrs := slog.LevelDebug, []slog.Attr{
+		slog.String("method", c.req.Method),
+		slog.String("path", c.req.URL.Path),
+		slog.Int("attempt", c.attempts),
+		slog.Int("status", c.status),
+		slog.Duration("took", time.Since(c.started)),
+	}
+	if c.last != nil && !c.done {
+		level = slog.LevelWarn
+		attrs = append(attrs, slog.String("error", c.last.Error()), slog.Bool("again", again))
+		if again {
+			attrs = append(attrs, slog.Duration("wait", c.wait))
+		}
+	}
+	c.t.cfg.Logger.LogAttrs(c.ctx, level, "appsandbooks: request", attrs...)
+}
+
+// Buffers are shared: a page is decoded and its bytes are free again.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func getBuffer() *bytes.Buffer { return buffers.Get().(*bytes.Buffer) }
+
+func putBuffer(b *bytes.Buffer) {
+	const keep = 4 << 20 // one huge page must not stay for ever
+	if b.Cap() <= keep {
+		b.Reset()
+		buffers.Put(b)
+	}
+}

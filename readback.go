@@ -1,0 +1,295 @@
+package appsandbooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks/internal/batch"
+)
+
+// settle reads back what is due: parts of unknown fate once their time has
+// come, and finished events whose counts left pairs open.
+func (op *Operation) settle(ctx context.Context) error {
+	now := time.Now()
+	var due []*part
+	op.mu.Lock()
+	for _, p := range op.parts {
+		switch p.state {
+		case partUnknown:
+			if !p.nextLook.After(now) {
+				due = append(due, p)
+			}
+		case partFinished:
+			if !p.checked && p.has(OutcomeUnconfirmed) {
+				due = append(due, p)
+			}
+		}
+	}
+	op.mu.Unlock()
+	return op.readBack(ctx, due, func(v verdict) bool { return v.outcome == OutcomeUnconfirmed })
+}
+
+func (p *part) has(s OutcomeStatus) bool {
+	if p.outcome == s && len(p.odd) < p.Len() {
+		return true
+	}
+	for _, v := range p.odd {
+		if v.outcome == s {
+			return true
+		}
+	}
+	return false
+}
+
+// Verify reads the data back (assignments, users or subscription assignments)
+// and compares it with the outcomes: of what is unconfirmed, and of what an event
+// confirmed. The service is known to accept serial numbers that do not exist
+// and to say COMPLETE; the pairs that it does not list then are failed with
+// [ErrNotVerified]. Somebody else's changes in the meantime show as well.
+//
+// Like Wait, it gives the report, with an error unless every pair succeeded.
+func (op *Operation) Verify(ctx context.Context) (*Report, error) {
+	if err := op.lock(ctx); err != nil {
+		return op.Report(), err
+	}
+	defer op.unlock()
+	var all []*part
+	for _, s := range []partState{partUnknown, partFinished} {
+		all = append(all, op.inState(s)...)
+	}
+	return op.outcome(op.readBack(ctx, all, func(v verdict) bool { return v.outcome != OutcomeFailed }))
+}
+
+// readBack looks up the pairs of some parts whose verdict is of interest, and
+// revises the verdicts by what it finds.
+func (op *Operation) readBack(ctx context.Context, parts []*part, interest func(verdict) bool) error {
+	want := map[batch.Pair]bool{} // false until it is found
+	for _, p := range parts {
+		for i := range p.Len() {
+			if interest(p.pair(i)) {
+				want[p.key(i)] = false
+			}
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	if err := op.find(ctx, want); err != nil {
+		return fmt.Errorf("reading back %s: %w", op.tables.kind, err)
+	}
+	done := func(k batch.Pair) bool { return want[k] != op.tables.kind.removes() }
+	for _, p := range parts {
+		if err := op.revise(ctx, p, interest, done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removes tells the kinds that are done when the data does not show the pair.
+func (k kind) removes() bool {
+	switch k {
+	case disassociateAssets, revokeAssets, retireUsers, disassociateSubscriptions:
+		return true
+	}
+	return false
+}
+
+// revise applies what reading back found to one part.
+func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict) bool, done func(batch.Pair) bool) error {
+	unknown := p.state == partUnknown
+	verdicts := make(map[int]verdict, p.Len())
+	refuted := map[error]error{} // one for each reason, to be shared
+	var missing, found []batch.Pair
+	for i := range p.Len() {
+		v := p.pair(i)
+		key := p.key(i)
+		switch {
+		case !interest(v):
+			verdicts[i] = v
+		case done(key):
+			found = append(found, key)
+			verdicts[i] = verdict{outcome: OutcomeSucceeded}
+		case unknown || op.tables.kind == revokeAssets || op.tables.deferred:
+			// It may still be carried out, or is not ours to tell: books stay
+			// with the user of a revocation, deferred seats until the period ends.
+			missing = append(missing, key)
+			verdicts[i] = verdict{OutcomeUnconfirmed, v.err}
+		default:
+			if refuted[v.err] == nil {
+				refuted[v.err] = errors.Join(ErrNotVerified, v.err)
+			}
+			verdicts[i] = verdict{OutcomeFailed, refuted[v.err]}
+		}
+	}
+	resendable := op.tables.kind != revokeAssets && !op.tables.deferred
+	if unknown && op.opts.resend && !p.resent && resendable && len(missing) > 0 {
+		return op.resend(ctx, p, missing, found)
+	}
+	return op.update(ctx, p, func() {
+		p.checked = true
+		v, rest := condense(verdicts)
+		op.finish(p, v, rest)
+	})
+}
+
+// condense makes the verdict of the first pair the part's own.
+func condense(all map[int]verdict) (verdict, map[int]verdict) {
+	first := all[0]
+	for i, v := range all {
+		if v.outcome == first.outcome && v.err == first.err {
+			delete(all, i)
+		}
+	}
+	return first, all
+}
+
+// resend replaces a part of unknown fate by what was found, which is done, and
+// by what was not, to be sent again.
+func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch.Pair) error {
+	limits, err := op.client.Config.limits(ctx)
+	if err != nil {
+		return err
+	}
+	l := op.tables.kind.limits(limits)
+	again, there := batch.Pairs(missing, l), batch.Pairs(found, l)
+	return op.update(ctx, p, func() {
+		op.replace(p, append(again, there...))
+		for i, q := range op.parts[len(op.parts)-len(again)-len(there):] {
+			q.resent, q.checked = true, true
+			if i >= len(again) {
+				op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
+			}
+		}
+	})
+}
+
+// manyWalks is when reading everything once beats a filtered walk for each item.
+const manyWalks = 200
+
+// find marks the wanted pairs that the data shows.
+func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
+	t, c := &op.tables, op.client
+	mark := func(k batch.Pair) {
+		if _, ok := want[k]; ok {
+			want[k] = true
+		}
+	}
+	assets, users, devices := map[int32]bool{}, map[int32]bool{}, map[int32]bool{}
+	for k := range want {
+		assets[k.Asset()] = true
+		if u, ok := k.User(); ok {
+			users[u] = true
+		} else {
+			devices[k.Device()] = true
+		}
+	}
+	targets := len(users) + len(devices)
+
+	switch t.kind {
+	case createUsers, updateUsers, retireUsers:
+		filters := []UserFilter{{ActiveOnly: true}}
+		if targets <= manyWalks {
+			filters = filters[:0]
+			for u := range users {
+				filters = append(filters, UserFilter{ActiveOnly: true, ClientUserID: t.users[u]})
+			}
+		}
+		for _, f := range filters {
+			for user, err := range c.Users.All(ctx, f) {
+				if err != nil {
+					return err
+				}
+				u, ok := t.userIndex[user.ClientUserID]
+				if !ok || user.Status == UserRetired || user.Status == UserDeleted {
+					continue
+				}
+				if t.kind == updateUsers && !shows(user, t.requests[u]) {
+					continue
+				}
+				mark(batch.UserPair(0, u))
+			}
+		}
+
+	case associateSubscriptions, disassociateSubscriptions:
+		var filters []SubscriptionAssignmentFilter
+		switch {
+		case min(len(assets), targets) > manyWalks:
+			filters = append(filters, SubscriptionAssignmentFilter{})
+		case len(assets) <= targets:
+			for a := range assets {
+				id, _ := strconv.ParseInt(t.assets[a].AdamID, 10, 64)
+				filters = append(filters, SubscriptionAssignmentFilter{AdamIDs: []int64{id}})
+			}
+		default:
+			for u := range users {
+				filters = append(filters, SubscriptionAssignmentFilter{ClientUserIDs: []string{t.users[u]}})
+			}
+		}
+		for _, f := range filters {
+			for s, err := range c.Subscriptions.AllAssignments(ctx, f) {
+				if err != nil {
+					return err
+				}
+				a, ok := t.assetIndex[AssetID{formatAdamID(s.AdamID), STDQ}]
+				u, known := t.userIndex[s.ClientUserID]
+				if ok && known && (t.kind != associateSubscriptions || s.Renewing == t.renewing) {
+					mark(batch.UserPair(a, u))
+				}
+			}
+		}
+
+	default:
+		var filters []AssignmentFilter
+		revoke := t.kind == revokeAssets
+		switch {
+		case revoke && targets > manyWalks || !revoke && min(len(assets), targets) > manyWalks:
+			filters = append(filters, AssignmentFilter{})
+		case !revoke && len(assets) <= targets:
+			for a := range assets {
+				filters = append(filters, AssignmentFilter{AdamID: t.assets[a].AdamID, PricingParam: t.assets[a].PricingParam})
+			}
+		default:
+			for u := range users {
+				filters = append(filters, AssignmentFilter{ClientUserID: t.users[u]})
+			}
+			for d := range devices {
+				filters = append(filters, AssignmentFilter{SerialNumber: t.devices[d]})
+			}
+		}
+		for _, f := range filters {
+			for s, err := range c.Assignments.All(ctx, f) {
+				if err != nil {
+					return err
+				}
+				var a int32
+				if !revoke {
+					pricing := s.PricingParam
+					if pricing == "" {
+						pricing = STDQ
+					}
+					i, ok := t.assetIndex[AssetID{s.AdamID, pricing}]
+					if !ok {
+						continue
+					}
+					a = i
+				}
+				if u, ok := t.userIndex[s.ClientUserID]; ok && s.ClientUserID != "" {
+					mark(batch.UserPair(a, u))
+				}
+				if d, ok := t.deviceIndex[s.SerialNumber]; ok && s.SerialNumber != "" {
+					mark(batch.DevicePair(a, d))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// shows tells whether the data has what an update asked for, as far as it can be seen.
+func shows(u User, r UserRequest) bool {
+	return (r.Email == "" || u.Email == r.Email) && (r.ManagedAppleID == "" || u.Status == UserAssociated)
+}

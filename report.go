@@ -1,0 +1,203 @@
+package appsandbooks
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+)
+
+// OutcomeStatus is what became of one pair.
+type OutcomeStatus string
+
+// Outcomes. Exactly one holds for each pair.
+const (
+	// OutcomeSucceeded: the service confirmed it.
+	OutcomeSucceeded OutcomeStatus = "succeeded"
+	// OutcomeFailed: it was not done; Err says why. [ErrNotSent] means that it
+	// was not even tried.
+	OutcomeFailed OutcomeStatus = "failed"
+	// OutcomeUnconfirmed: nobody knows yet; Err says why: [ErrPending],
+	// [ErrStalled], [ErrAmbiguous], or counts of an event that do not add up.
+	OutcomeUnconfirmed OutcomeStatus = "unconfirmed"
+)
+
+// Outcome is one pair of an operation and what became of it. Of the fields
+// that name the pair, those that do not apply are empty: changes of users have
+// only a ClientUserID, a revocation either that or a SerialNumber.
+type Outcome struct {
+	AdamID       string
+	PricingParam PricingParam
+	ClientUserID string
+	SerialNumber string
+	Status       OutcomeStatus
+	Err          error  // nil when it succeeded
+	EventID      string // empty when no event took it up
+}
+
+// Report accounts for each pair of an operation, as of one moment. Totals cost
+// nothing; the outcomes are made as they are iterated.
+type Report struct {
+	Total       int
+	Succeeded   int
+	Failed      int
+	Unconfirmed int
+
+	tables *tables
+	parts  []*part // copies; their odd maps are never changed
+}
+
+// Report gives the state so far; Wait gives it at the end.
+func (op *Operation) Report() *Report {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	r := &Report{tables: &op.tables}
+	for _, p := range op.parts {
+		if p.state == partSuperseded {
+			continue
+		}
+		c := *p
+		c.seen, c.trials = nil, nil
+		r.parts = append(r.parts, &c)
+		r.Total += p.Len()
+		r.add(p.outcome, p.Len()-len(p.odd))
+		for _, v := range p.odd {
+			r.add(v.outcome, 1)
+		}
+	}
+	return r
+}
+
+func (r *Report) add(s OutcomeStatus, n int) {
+	switch s {
+	case OutcomeSucceeded:
+		r.Succeeded += n
+	case OutcomeFailed:
+		r.Failed += n
+	case OutcomeUnconfirmed:
+		r.Unconfirmed += n
+	}
+}
+
+// each calls f for each pair until it returns false.
+func (r *Report) each(f func(p *part, i int, v verdict) bool) {
+	for _, p := range r.parts {
+		for i := range p.Len() {
+			if !f(p, i, p.pair(i)) {
+				return
+			}
+		}
+	}
+}
+
+// Outcomes yields each pair once, request by request.
+func (r *Report) Outcomes() iter.Seq[Outcome] {
+	return func(yield func(Outcome) bool) {
+		r.each(func(p *part, i int, v verdict) bool { return yield(r.outcome(p, i, v)) })
+	}
+}
+
+// Problems yields the pairs that did not succeed.
+func (r *Report) Problems() iter.Seq[Outcome] {
+	return func(yield func(Outcome) bool) {
+		for _, p := range r.parts {
+			if p.outcome == OutcomeSucceeded && len(p.odd) == 0 {
+				continue // the rule, and no reason to walk it
+			}
+			for i := range p.Len() {
+				if v := p.pair(i); v.outcome != OutcomeSucceeded && !yield(r.outcome(p, i, v)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (r *Report) outcome(p *part, i int, v verdict) Outcome {
+	o := Outcome{Status: v.outcome, Err: v.err, EventID: p.eventID}
+	key := p.key(i)
+	if len(r.tables.assets) > 0 {
+		asset := r.tables.assets[key.Asset()]
+		o.AdamID = asset.AdamID
+		if r.tables.kind == associateAssets || r.tables.kind == disassociateAssets {
+			o.PricingParam = asset.PricingParam
+		}
+	}
+	if user, ok := key.User(); ok {
+		o.ClientUserID = r.tables.users[user]
+	} else {
+		o.SerialNumber = r.tables.devices[key.Device()]
+	}
+	return o
+}
+
+// String sums the report up in a line.
+func (r *Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d of %d succeeded", r.tables.kind, r.Succeeded, r.Total)
+	if r.Failed > 0 {
+		fmt.Fprintf(&b, ", %d failed", r.Failed)
+	}
+	if r.Unconfirmed > 0 {
+		fmt.Fprintf(&b, ", %d unconfirmed", r.Unconfirmed)
+	}
+	return b.String()
+}
+
+// reasons are the distinct errors of the pairs, at most max of them.
+func (r *Report) reasons(most int) (errs []error) {
+	known := map[string]bool{}
+	add := func(err error) {
+		if err != nil && len(errs) < most && !known[err.Error()] {
+			known[err.Error()] = true
+			errs = append(errs, err)
+		}
+	}
+	for _, p := range r.parts {
+		if p.outcome != OutcomeSucceeded && len(p.odd) < p.Len() {
+			add(p.err)
+		}
+		seen := map[error]bool{} // the pairs of one reason share the error
+		for _, v := range p.odd {
+			if !seen[v.err] {
+				seen[v.err] = true
+				add(v.err)
+			}
+		}
+		if len(errs) == most {
+			break
+		}
+	}
+	return errs
+}
+
+// OperationError says that not every pair of an operation succeeded. It unwraps
+// to the distinct reasons, so that errors.Is(err, ErrNotEnoughLicenses) and its
+// like work.
+type OperationError struct {
+	Report *Report
+	cause  error // why the wait ended early
+}
+
+func (e *OperationError) Error() string {
+	text := e.Report.String()
+	if e.cause != nil {
+		text += "; stopped: " + e.cause.Error()
+	}
+	const most = 3
+	for _, err := range e.Report.reasons(most) {
+		if e.cause == nil || !errors.Is(e.cause, err) {
+			text += "; " + err.Error()
+		}
+	}
+	return text
+}
+
+// Unwrap gives the reasons, up to 64 of them.
+func (e *OperationError) Unwrap() []error {
+	errs := e.Report.reasons(64)
+	if e.cause != nil {
+		errs = append([]error{e.cause}, errs...)
+	}
+	return errs
+}

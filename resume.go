@@ -1,0 +1,432 @@
+package appsandbooks
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks/internal/batch"
+)
+
+// Journal keeps an operation across a crash. It is called with one entry
+// before anything is sent, the whole plan, and then before a request is sent,
+// after its event is known, and when its outcome is. An entry is a line of
+// text, newline included, without secrets. A Journal must have stored it durably
+// when it returns; an error keeps the request from being sent.
+//
+// The entries in their order, one after another, are what [Client.Resume]
+// takes up: a request that was about to be sent and has no event is then of
+// unknown fate. Appending to a file, and syncing it, is a Journal.
+type Journal func(ctx context.Context, entry []byte) error
+
+// The saved form of an operation. Version guards against a later SDK's forms.
+const savedVersion = 1
+
+type savedOperation struct {
+	Version  int           `json:"version"`
+	ID       string        `json:"id"`
+	Kind     kind          `json:"kind"`
+	Assets   []AssetID     `json:"assets,omitzero"`
+	Users    []string      `json:"users,omitzero"`
+	Devices  []string      `json:"devices,omitzero"`
+	Requests []UserRequest `json:"requests,omitzero"`
+	Renewing bool          `json:"renewing,omitzero"`
+	Deferred bool          `json:"deferred,omitzero"`
+	Parts    []savedPart   `json:"parts"`
+}
+
+// savedPart is a part in a savedOperation or in a journal entry.
+type savedPart struct {
+	ID       int           `json:"part"`
+	State    partState     `json:"state"`
+	Assets   runs          `json:"assets,omitzero"` // absent in an entry about a known part
+	Users    runs          `json:"users,omitzero"`
+	Devices  runs          `json:"devices,omitzero"`
+	EventID  string        `json:"eventId,omitzero"`
+	At       time.Time     `json:"at,omitzero"`
+	NextLook time.Time     `json:"nextLook,omitzero"`
+	Floor    time.Time     `json:"floor,omitzero"`
+	Resent   bool          `json:"resent,omitzero"`
+	Checked  bool          `json:"checked,omitzero"`
+	Splits   int           `json:"splits,omitzero"`
+	Outcome  OutcomeStatus `json:"outcome"`
+	Err      *savedError   `json:"error,omitzero"`
+	Odd      []savedOdd    `json:"odd,omitzero"`
+}
+
+// savedOdd are the pairs of a part with one outcome other than the part's.
+type savedOdd struct {
+	Pairs   runs          `json:"pairs"`
+	Outcome OutcomeStatus `json:"outcome"`
+	Err     *savedError   `json:"error,omitzero"`
+}
+
+// runs are ascending numbers as [first, length] pairs.
+type runs [][2]int
+
+func toRuns[T ~int | ~int32](values []T) runs {
+	var r runs
+	for _, v := range values {
+		if n := len(r); n > 0 && r[n-1][0]+r[n-1][1] == int(v) {
+			r[n-1][1]++
+			continue
+		}
+		r = append(r, [2]int{int(v), 1})
+	}
+	return r
+}
+
+// expand refuses what no operation of limit items can have saved.
+func (r runs) expand(limit int) ([]int32, error) {
+	var values []int32
+	for _, run := range r {
+		if run[0] < 0 || run[1] < 1 || run[0] > limit-run[1] || len(values)+run[1] > limit {
+			return nil, invalidf("saved operation: numbers out of range")
+		}
+		for i := range run[1] {
+			values = append(values, int32(run[0]+i))
+		}
+	}
+	return values, nil
+}
+
+// savedError keeps of an error what the questions of errors.Is need, and the text.
+type savedError struct {
+	Text     string      `json:"text"`
+	Marks    []string    `json:"marks,omitzero"`
+	Status   int         `json:"status,omitzero"`
+	Number   ErrorNumber `json:"number,omitzero"`
+	Message  string      `json:"message,omitzero"`
+	Attempts int         `json:"attempts,omitzero"`
+}
+
+// marks are the SDK's sentinels that an outcome can have.
+var marks = map[string]error{
+	"ambiguous": ErrAmbiguous, "stalled": ErrStalled, "pending": ErrPending,
+	"notSent": ErrNotSent, "notVerified": ErrNotVerified,
+}
+
+func saveError(err error) *savedError {
+	if err == nil {
+		return nil
+	}
+	s := &savedError{Text: err.Error()}
+	for mark, sentinel := range marks {
+		if errors.Is(err, sentinel) {
+			s.Marks = append(s.Marks, mark)
+		}
+	}
+	slices.Sort(s.Marks)
+	var e *Error
+	if errors.As(err, &e) {
+		s.Status, s.Number, s.Message, s.Attempts = e.StatusCode, e.Number, e.Message, e.Attempts
+	}
+	return s
+}
+
+// restoredError is an error of an earlier process.
+type restoredError struct {
+	text string
+	errs []error
+}
+
+func (e *restoredError) Error() string   { return e.text }
+func (e *restoredError) Unwrap() []error { return e.errs }
+
+func (s *savedError) restore() error {
+	if s == nil {
+		return nil
+	}
+	r := &restoredError{text: s.Text}
+	for _, m := range s.Marks {
+		if err := marks[m]; err != nil {
+			r.errs = append(r.errs, err)
+		}
+	}
+	if s.Status != 0 || s.Number != 0 {
+		r.errs = append(r.errs, &Error{StatusCode: s.Status, Number: s.Number, Message: s.Message, Attempts: s.Attempts})
+	}
+	return r
+}
+
+// MarshalJSON saves the operation as it is now, without secrets, also while it
+// is being carried out. What is on its way to the service at that moment is of
+// unknown fate to who resumes it; so the better time is after Submit. The form is
+// the SDK's own.
+func (op *Operation) MarshalJSON() ([]byte, error) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	return json.Marshal(op.saved())
+}
+
+func (op *Operation) saved() savedOperation {
+	t := &op.tables
+	s := savedOperation{
+		Version: savedVersion, ID: op.id, Kind: t.kind,
+		Assets: t.assets, Users: t.users, Devices: t.devices, Requests: t.requests,
+		Renewing: t.renewing, Deferred: t.deferred,
+	}
+	for _, p := range op.parts {
+		s.Parts = append(s.Parts, p.saved(true))
+	}
+	return s
+}
+
+func (p *part) saved(withContent bool) savedPart {
+	s := savedPart{
+		ID: p.id, State: p.state, EventID: p.eventID, At: p.at.UTC(), NextLook: p.nextLook.UTC(), Floor: p.floor.UTC(),
+		Resent: p.resent, Checked: p.checked, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
+	}
+	if withContent {
+		s.Assets, s.Users, s.Devices = toRuns(p.Assets), toRuns(p.Users), toRuns(p.Devices)
+	}
+	// Pairs that share an error share an entry.
+	type group struct {
+		outcome OutcomeStatus
+		err     error
+	}
+	groups := map[group][]int{}
+	for i, v := range p.odd {
+		g := group{v.outcome, v.err}
+		groups[g] = append(groups[g], i)
+	}
+	for g, pairs := range groups {
+		slices.Sort(pairs)
+		s.Odd = append(s.Odd, savedOdd{toRuns(pairs), g.outcome, saveError(g.err)})
+	}
+	slices.SortFunc(s.Odd, func(a, b savedOdd) int { return a.Pairs[0][0] - b.Pairs[0][0] })
+	return s
+}
+
+// journalStart writes the whole operation, once.
+func (op *Operation) journalStart(ctx context.Context) error {
+	if op.opts.journal == nil || op.journaled {
+		return nil
+	}
+	op.journaling.Lock()
+	defer op.journaling.Unlock()
+	op.mu.Lock()
+	saved := op.saved()
+	op.mu.Unlock()
+	// The empty line ends what a crash may have left unfinished before it.
+	if err := op.write(ctx, "\n", saved); err != nil {
+		return err
+	}
+	op.journaled = true
+	return nil
+}
+
+// record is the journal entry for parts that a step changed: the first, which
+// the journal knows, and its pieces, which it does not. The caller holds op.mu.
+func (op *Operation) record(p *part, pieces []*part) []savedPart {
+	if op.opts.journal == nil {
+		return nil
+	}
+	record := []savedPart{p.saved(false)}
+	for _, piece := range pieces {
+		record = append(record, piece.saved(true))
+	}
+	return record
+}
+
+func (op *Operation) write(ctx context.Context, before string, v any) error {
+	text, err := json.Marshal(v)
+	if err == nil {
+		entry := append(append([]byte(before), text...), '\n')
+		err = op.opts.journal(context.WithoutCancel(ctx), entry)
+	}
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+// Resume takes up an operation that was saved with MarshalJSON, or that a
+// [Journal] kept. A last line that was cut off by a crash is ignored. It makes no
+// request. The client must be the same organizational unit's.
+//
+// Wait then sends what was not sent, waits for what was, and reads back what
+// is of unknown fate, as if the operation had never been interrupted. A journal
+// begins again with the whole operation, so it may go on in the same file.
+func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
+	var op *Operation
+	var cut error // a line that could not be read, so far the last one
+	for line := range bytes.Lines(saved) {
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		var entry savedLine
+		if err := json.Unmarshal(line, &entry); err != nil {
+			if cut == nil {
+				cut = err
+			}
+			continue
+		}
+		var err error
+		switch {
+		case entry.operation != nil: // the first line, or again after a Resume
+			cut = nil
+			op, err = c.restoreOperation(entry.operation, opts)
+		case op == nil:
+			err = invalidf("saved operation: it does not begin with the operation")
+		case cut != nil:
+			err = invalidf("saved operation: %v", cut)
+		default:
+			for _, p := range entry.parts {
+				if err = op.restore(p); err != nil {
+					break
+				}
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if op == nil {
+		return nil, invalidf("saved operation: nothing in it can be read")
+	}
+	op.revive()
+	return op, nil
+}
+
+// savedLine is a line of a journal: a whole operation, or the parts that one
+// step changed, all or none of which must be known.
+type savedLine struct {
+	operation *savedOperation
+	parts     []savedPart
+}
+
+func (l *savedLine) UnmarshalJSON(data []byte) error {
+	if data[0] == '[' {
+		return json.Unmarshal(data, &l.parts)
+	}
+	return json.Unmarshal(data, &l.operation)
+}
+
+func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*Operation, error) {
+	if s.Version != savedVersion {
+		return nil, invalidf("saved operation: version %d is not known to this SDK", s.Version)
+	}
+	op := c.newOperation(s.Kind, opts)
+	op.id = s.ID
+	t := &op.tables
+	t.assets, t.users, t.devices, t.requests = s.Assets, s.Users, s.Devices, s.Requests
+	t.renewing, t.deferred = s.Renewing, s.Deferred
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	t.buildIndexes()
+	for _, p := range s.Parts {
+		if err := op.restore(p); err != nil {
+			return nil, err
+		}
+	}
+	return op, nil
+}
+
+// check refuses tables that no change can have made.
+func (t *tables) check() error {
+	withAssets := t.kind == associateAssets || t.kind == disassociateAssets ||
+		t.kind == associateSubscriptions || t.kind == disassociateSubscriptions
+	withRequests := t.kind == createUsers || t.kind == updateUsers
+	switch {
+	case !withAssets && !withRequests && t.kind != revokeAssets && t.kind != retireUsers:
+		return invalidf("saved operation: unknown kind %q", t.kind)
+	case withAssets != (len(t.assets) > 0), withRequests != (len(t.requests) > 0),
+		withRequests && len(t.requests) != len(t.users), len(t.users)+len(t.devices) == 0:
+		return invalidf("saved operation: its tables do not fit a change of kind %q", t.kind)
+	}
+	return nil
+}
+
+// restore adds or updates a part.
+func (op *Operation) restore(s savedPart) error {
+	if s.ID == len(op.parts) {
+		op.parts = append(op.parts, &part{id: s.ID})
+	}
+	if s.ID < 0 || s.ID >= len(op.parts) {
+		return invalidf("saved operation: part %d", s.ID)
+	}
+	p := op.parts[s.ID]
+	if p.Len() == 0 {
+		var b batch.Part
+		var err [3]error
+		b.Assets, err[0] = s.Assets.expand(max(1, len(op.tables.assets)))
+		b.Users, err[1] = s.Users.expand(len(op.tables.users))
+		b.Devices, err[2] = s.Devices.expand(len(op.tables.devices))
+		if e := errors.Join(err[:]...); e != nil {
+			return e
+		}
+		if b.Len() == 0 {
+			return invalidf("saved operation: part %d is empty", s.ID)
+		}
+		p.Part = b
+	}
+	switch s.State {
+	case partPlanned, partSubmitted, partFinished, partSuperseded, partUnknown:
+	case partSending:
+	default:
+		return invalidf("saved operation: part %d is in state %q", s.ID, s.State)
+	}
+	if s.State == partSubmitted && s.EventID == "" {
+		return invalidf("saved operation: part %d has no event", s.ID)
+	}
+	p.state, p.eventID, p.at, p.nextLook, p.floor = s.State, s.EventID, s.At, s.NextLook, s.Floor
+	p.resent, p.checked, p.splits = s.Resent, s.Checked, s.Splits
+	var err error
+	if p.verdict, err = restoreVerdict(s.Outcome, s.Err); err != nil {
+		return err
+	}
+	p.odd = nil
+	for _, o := range s.Odd {
+		v, err := restoreVerdict(o.Outcome, o.Err)
+		if err != nil {
+			return err
+		}
+		pairs, err := o.Pairs.expand(p.Len())
+		if err != nil {
+			return err
+		}
+		if p.odd == nil {
+			p.odd = map[int]verdict{}
+		}
+		for _, i := range pairs {
+			p.odd[int(i)] = v
+		}
+	}
+	return nil
+}
+
+func restoreVerdict(s OutcomeStatus, e *savedError) (verdict, error) {
+	switch s {
+	case OutcomeSucceeded, OutcomeFailed, OutcomeUnconfirmed:
+		return verdict{s, e.restore()}, nil
+	}
+	return verdict{}, invalidf("saved operation: outcome %q", s)
+}
+
+// revive makes a restored operation ready to go on.
+func (op *Operation) revive() {
+	now := time.Now()
+	for _, p := range op.parts {
+		if p.state == partSuperseded {
+			continue
+		}
+		op.progress.Requests++
+		op.progress.Pairs += p.Len()
+		if p.eventID != "" {
+			op.progress.Accepted++
+		}
+		if p.state == partSending {
+			// It was about to be sent when the record ends.
+			err := &Error{Method: "POST", Path: string(op.tables.kind), Ambiguous: true, Message: "interrupted while it was being sent"}
+			p.state, p.verdict, p.at = partUnknown, verdict{OutcomeUnconfirmed, err}, now
+			p.nextLook = now.Add(op.client.opts.pollInterval)
+		}
+		op.count(p, 1)
+	}
+}

@@ -1,0 +1,439 @@
+package appsandbooks
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/appsandbooks/appsandbooks/internal/batch"
+)
+
+// tables hold each asset, user and device of an operation once; everything
+// else refers to them by index, so that a million pairs stay small.
+type tables struct {
+	kind     kind
+	assets   []AssetID     // of subscriptions: the Adam ID in decimal; none for kinds without assets
+	users    []string      // clientUserIds
+	devices  []string      // serialNumbers
+	requests []UserRequest // of create and update, parallel to users
+	renewing bool
+	deferred bool
+	pairs    []batch.Pair // until they are cut; nil for a plain product
+
+	assetIndex  index[AssetID]
+	userIndex   index[string]
+	deviceIndex index[string]
+}
+
+// index finds the place of a value in its table.
+type index[T comparable] map[T]int32
+
+// intern returns the index of v in the table, adding it if it is new.
+func intern[T comparable](table *[]T, idx *index[T], v T) int32 {
+	if *idx == nil {
+		*idx = index[T]{}
+	}
+	i, ok := (*idx)[v]
+	if !ok {
+		i = int32(len(*table))
+		*table = append(*table, v)
+		(*idx)[v] = i
+	}
+	return i
+}
+
+func (t *tables) asset(id AssetID) (int32, error) {
+	if id.AdamID == "" {
+		return 0, invalidf("an asset without an Adam ID")
+	}
+	if id.PricingParam == "" {
+		id.PricingParam = STDQ
+	}
+	return intern(&t.assets, &t.assetIndex, id), nil
+}
+
+func (t *tables) user(id string) (int32, error) {
+	if id == "" {
+		return 0, invalidf("an empty clientUserId")
+	}
+	return intern(&t.users, &t.userIndex, id), nil
+}
+
+func (t *tables) device(serial string) (int32, error) {
+	if serial == "" {
+		return 0, invalidf("an empty serialNumber")
+	}
+	return intern(&t.devices, &t.deviceIndex, serial), nil
+}
+
+func (t *tables) addTargets(users, devices []string) error {
+	for _, id := range users {
+		if _, err := t.user(id); err != nil {
+			return err
+		}
+	}
+	for _, serial := range devices {
+		if _, err := t.device(serial); err != nil {
+			return err
+		}
+	}
+	if len(t.users)+len(t.devices) == 0 {
+		return invalidf("an empty change: neither users nor devices")
+	}
+	return nil
+}
+
+func (t *tables) addAssetChange(c AssetChange) error {
+	for _, id := range c.Assets {
+		if _, err := t.asset(id); err != nil {
+			return err
+		}
+	}
+	targets := len(c.ClientUserIDs) + len(c.SerialNumbers)
+	if (len(c.Assets) > 0 || len(c.Pairs) == 0) && targets == 0 {
+		return invalidf("an empty change: neither users nor devices")
+	}
+	if targets > 0 {
+		if len(c.Assets) == 0 {
+			return invalidf("an empty change: no assets for the users and devices")
+		}
+		if err := t.addTargets(c.ClientUserIDs, c.SerialNumbers); err != nil {
+			return err
+		}
+	}
+	if len(c.Pairs) == 0 {
+		return nil
+	}
+	t.productToPairs(len(c.Pairs))
+	for _, p := range c.Pairs {
+		a, err := t.asset(AssetID{p.AdamID, p.PricingParam})
+		if err != nil {
+			return err
+		}
+		if (p.ClientUserID == "") == (p.SerialNumber == "") {
+			return invalidf("a pair needs a clientUserId or a serialNumber, and not both")
+		}
+		if p.ClientUserID != "" {
+			u, _ := t.user(p.ClientUserID)
+			t.pairs = append(t.pairs, batch.UserPair(a, u))
+		} else {
+			d, _ := t.device(p.SerialNumber)
+			t.pairs = append(t.pairs, batch.DevicePair(a, d))
+		}
+	}
+	return nil
+}
+
+func (t *tables) addSubscriptionChange(c SubscriptionChange) error {
+	for _, id := range c.AdamIDs {
+		if _, err := t.asset(AssetID{AdamID: formatAdamID(id)}); err != nil {
+			return err
+		}
+	}
+	if (len(c.AdamIDs) > 0 || len(c.Pairs) == 0) && len(c.ClientUserIDs) == 0 {
+		return invalidf("an empty change: no users")
+	}
+	if len(c.ClientUserIDs) > 0 {
+		if len(c.AdamIDs) == 0 {
+			return invalidf("an empty change: no subscriptions for the users")
+		}
+		if err := t.addTargets(c.ClientUserIDs, nil); err != nil {
+			return err
+		}
+	}
+	if len(c.Pairs) == 0 {
+		return nil
+	}
+	t.productToPairs(len(c.Pairs))
+	for _, p := range c.Pairs {
+		a, err := t.asset(AssetID{AdamID: formatAdamID(p.AdamID)})
+		if err != nil {
+			return err
+		}
+		u, err := t.user(p.ClientUserID)
+		if err != nil {
+			return err
+		}
+		t.pairs = append(t.pairs, batch.UserPair(a, u))
+	}
+	return nil
+}
+
+// productToPairs spells out the product that the tables stand for so far, to
+// make room for single pairs beside it.
+func (t *tables) productToPairs(more int) {
+	t.pairs = make([]batch.Pair, 0, len(t.assets)*(len(t.users)+len(t.devices))+more)
+	for a := range t.assets {
+		for u := range t.users {
+			t.pairs = append(t.pairs, batch.UserPair(int32(a), int32(u)))
+		}
+		for d := range t.devices {
+			t.pairs = append(t.pairs, batch.DevicePair(int32(a), int32(d)))
+		}
+	}
+}
+
+func (t *tables) addUserRequests(users []UserRequest) error {
+	if len(users) == 0 {
+		return invalidf("an empty change: no users")
+	}
+	for _, r := range users {
+		i, err := t.user(r.ClientUserID)
+		switch {
+		case err != nil:
+			return err
+		case int(i) == len(t.requests):
+			t.requests = append(t.requests, r)
+		case t.requests[i] != r:
+			return invalidf("two different requests for one clientUserId")
+		}
+	}
+	return nil
+}
+
+// adopt takes over another operation's tables, for some of its pairs.
+func (t *tables) adopt(o *tables) {
+	k := t.kind
+	*t = *o
+	t.kind, t.pairs = k, nil
+	if k == retireUsers {
+		t.requests = nil
+	}
+}
+
+// cut makes requests of the pairs, or of the whole product.
+func (t *tables) cut(l batch.Limits) []batch.Part {
+	if t.pairs != nil {
+		parts := batch.Pairs(t.pairs, l)
+		t.pairs = nil
+		return parts
+	}
+	return batch.Product(max(1, len(t.assets)), len(t.users), len(t.devices), l)
+}
+
+// body is the request of a part.
+func (t *tables) body(p batch.Part) any {
+	users, devices := pick(t.users, p.Users), pick(t.devices, p.Devices)
+	switch t.kind {
+	case associateAssets, disassociateAssets:
+		return struct {
+			Assets        []AssetID `json:"assets"`
+			ClientUserIDs []string  `json:"clientUserIds,omitzero"`
+			SerialNumbers []string  `json:"serialNumbers,omitzero"`
+		}{pick(t.assets, p.Assets), users, devices}
+	case revokeAssets:
+		return struct {
+			ClientUserIDs []string `json:"clientUserIds,omitzero"`
+			SerialNumbers []string `json:"serialNumbers,omitzero"`
+		}{users, devices}
+	case associateSubscriptions, disassociateSubscriptions:
+		r := subscriptionRequest{ClientUserIDs: users}
+		for _, a := range p.Assets {
+			id, _ := strconv.ParseInt(t.assets[a].AdamID, 10, 64) // made by formatAdamID
+			r.AdamIDs = append(r.AdamIDs, id)
+		}
+		if t.kind == associateSubscriptions {
+			r.Renewing = &t.renewing
+		} else if t.deferred {
+			r.Deferred = &t.deferred
+		}
+		return r
+	default:
+		requests := pick(t.requests, p.Users)
+		if t.kind == retireUsers {
+			for _, id := range users {
+				requests = append(requests, UserRequest{ClientUserID: id})
+			}
+		}
+		return struct {
+			Users []UserRequest `json:"users"`
+		}{requests}
+	}
+}
+
+// pick returns the values at the indices; nil for none.
+func pick[T any](table []T, indices []int32) []T {
+	if len(table) == 0 || len(indices) == 0 {
+		return nil
+	}
+	out := make([]T, len(indices))
+	for i, j := range indices {
+		out[i] = table[j]
+	}
+	return out
+}
+
+// buildIndexes makes the indexes of an operation that was resumed.
+func (t *tables) buildIndexes() {
+	build(&t.assetIndex, t.assets)
+	build(&t.userIndex, t.users)
+	build(&t.deviceIndex, t.devices)
+}
+
+func build[T comparable](idx *index[T], table []T) {
+	*idx = make(index[T], len(table))
+	for i, v := range table {
+		(*idx)[v] = int32(i)
+	}
+}
+
+// selection is what an ErrorInfo names of a part: nil for a side it is silent about.
+func (t *tables) selection(p batch.Part, e *Error) (assets, users, devices []int32) {
+	if e.Info == nil {
+		return nil, nil, nil
+	}
+	for _, a := range e.Info.Assets {
+		for _, pricing := range []PricingParam{a.PricingParam, STDQ, PLUS} {
+			if pricing == "" || a.PricingParam != "" && pricing != a.PricingParam {
+				continue
+			}
+			if i, ok := t.assetIndex[AssetID{a.AdamID, pricing}]; ok && slices.Contains(p.Assets, i) && !slices.Contains(assets, i) {
+				assets = append(assets, i)
+			}
+		}
+	}
+	users = among(p.Users, t.userIndex, e.Info.ClientUserIDs)
+	devices = among(p.Devices, t.deviceIndex, e.Info.SerialNumbers)
+	if e.Number == ErrAssetNotDeviceAssignable && users == nil && devices == nil {
+		devices = p.Devices // such an asset is no trouble for the users
+	}
+	return assets, users, devices
+}
+
+// among are the indices of names, as far as they are in the set.
+func among(set []int32, idx index[string], names []string) []int32 {
+	if len(names) == 0 {
+		return nil
+	}
+	in := make(map[int32]bool, len(set))
+	for _, i := range set {
+		in[i] = true
+	}
+	var found []int32
+	for _, name := range names {
+		if i, ok := idx[name]; ok && in[i] {
+			found = append(found, i)
+			in[i] = false // once
+		}
+	}
+	return found
+}
+
+// named divides a part into the pairs that a refusal names and the rest. A
+// side that the refusal is silent about is named whole.
+func (t *tables) named(p batch.Part, e *Error) (bad batch.Part, rest []batch.Part) {
+	assets, users, devices := t.selection(p, e)
+	if assets == nil && users == nil && devices == nil {
+		return bad, nil
+	}
+	if assets == nil {
+		assets = p.Assets
+	}
+	if users == nil && devices == nil {
+		users, devices = p.Users, p.Devices
+	}
+	bad = batch.Part{Assets: assets, Users: users, Devices: devices}
+	if bad.Len() == 0 {
+		return bad, nil
+	}
+	others := batch.Part{Assets: without(p.Assets, assets), Users: p.Users, Devices: p.Devices}
+	same := batch.Part{Assets: assets, Users: without(p.Users, users), Devices: without(p.Devices, devices)}
+	for _, r := range []batch.Part{others, same} {
+		if r.Len() > 0 {
+			rest = append(rest, r)
+		}
+	}
+	return bad, rest
+}
+
+func without(all, some []int32) []int32 {
+	drop := make(map[int32]bool, len(some))
+	for _, i := range some {
+		drop[i] = true
+	}
+	var left []int32
+	for _, i := range all {
+		if !drop[i] {
+			left = append(left, i)
+		}
+	}
+	return left
+}
+
+// places calls f for each pair of bad, with its place in p, of which bad is a part.
+func places(p, bad batch.Part, f func(i int)) {
+	n := len(p.Users) + len(p.Devices)
+	at := func(all, some []int32) []int {
+		idx := make(map[int32]int, len(all))
+		for i, v := range all {
+			idx[v] = i
+		}
+		out := make([]int, len(some))
+		for i, v := range some {
+			out[i] = idx[v]
+		}
+		return out
+	}
+	users, devices := at(p.Users, bad.Users), at(p.Devices, bad.Devices)
+	for _, a := range at(p.Assets, bad.Assets) {
+		for _, u := range users {
+			f(a*n + u)
+		}
+		for _, d := range devices {
+			f(a*n + len(p.Users) + d)
+		}
+	}
+}
+
+// judge gives the pairs of a part their outcomes from the status of its
+// finished event. The failures name items, not pairs; the counts say whether the
+// names can be taken at their word.
+func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) {
+	n := p.Len()
+	event := &EventError{Status: s}
+	suspects := map[int]verdict{}
+	unnamed := 0
+	for _, f := range s.Failures {
+		if f == nil {
+			continue
+		}
+		bad, _ := t.named(p, f)
+		if bad.Len() == 0 {
+			unnamed++
+		}
+		places(p, bad, func(i int) { suspects[i] = verdict{OutcomeFailed, f} })
+	}
+	open := func(err error) verdict { return verdict{OutcomeUnconfirmed, err} }
+	if t.kind == revokeAssets {
+		// The unit of the counts is not documented: only names can be used.
+		switch {
+		case len(s.Failures) == 0 && s.State == EventComplete:
+			return verdict{outcome: OutcomeSucceeded}, nil
+		case unnamed > 0 || len(suspects) == 0:
+			return open(event), suspects
+		}
+		return verdict{outcome: OutcomeSucceeded}, suspects
+	}
+	if s.NumRequested != n {
+		return open(event), suspects // not the event we think it is, or not counted as we do
+	}
+	missing := s.NumRequested - s.NumCompleted
+	switch {
+	case missing == 0 && s.State == EventFailed && len(suspects) == 0:
+		return open(event), nil // it contradicts itself
+	case missing == len(suspects):
+		return verdict{outcome: OutcomeSucceeded}, suspects
+	case missing == n:
+		var why error = event
+		if unnamed == 1 && len(s.Failures) == 1 {
+			why = s.Failures[0]
+		}
+		return verdict{OutcomeFailed, why}, suspects
+	case missing < len(suspects):
+		// Some of those named, in any combination.
+		for i, v := range suspects {
+			suspects[i] = open(v.err)
+		}
+		return verdict{outcome: OutcomeSucceeded}, suspects
+	}
+	return open(event), suspects
+}
