@@ -8,3 +8,8 @@ require (
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/sync v0.19.0
 )
+
+require (
+	github.com/hashicorp/go-cleanhttp v0.5.2 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+)

@@ -1,0 +1,280 @@
+package appsandbooks_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/appsandbooks/appsandbooks"
+)
+
+// stoken is a content token of the right shape that opens nothing.
+const stoken = "eyJ0b2tlbiI6Im5vdGhpbmciLCJleHBEYXRlIjoiMjAzMC0xMS0wOFQyMjozMzoyMiswMDAwIiwib3JnTmFtZSI6Ik9SRzEyMzQ1In0="
+
+// recorded answers requests in their order with files, and keeps the requests.
+type recorded struct {
+	t        *testing.T
+	answers  []string // paths in testdata, or bodies
+	requests []*http.Request
+	bodies   []string
+}
+
+func (r *recorded) RoundTrip(req *http.Request) (*http.Response, error) {
+	body := ""
+	if req.Body != nil {
+		b, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, err
+		}
+		body = string(b)
+	}
+	r.requests, r.bodies = append(r.requests, req), append(r.bodies, body)
+	if len(r.requests) > len(r.answers) {
+		r.t.Errorf("unexpected request %s %s", req.Method, req.URL)
+		return &http.Response{StatusCode: http.StatusTeapot, Body: http.NoBody, Header: http.Header{}, Request: req}, nil
+	}
+	answer := r.answers[len(r.requests)-1]
+	if !strings.HasPrefix(answer, "{") {
+		answer = fixture(r.t, answer)
+	}
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(answer)), ContentLength: int64(len(answer)), Request: req,
+	}, nil
+}
+
+func fixture(t testing.TB, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	require.NoError(t, err)
+	return string(data)
+}
+
+func recordedClient(t *testing.T, answers ...string) (*appsandbooks.Client, *recorded) {
+	t.Helper()
+	r := &recorded{t: t, answers: answers}
+	// A host of its own: a request that is built from an absolute URL would miss it.
+	c, err := appsandbooks.NewClient(stoken,
+		appsandbooks.WithBaseURL("https://vpp.example.com/base/mdm/v2"),
+		appsandbooks.WithHTTPClient(&http.Client{Transport: r}))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c, r
+}
+
+func jsonEqual(t testing.TB, want, got string) {
+	t.Helper()
+	var w, g any
+	require.NoError(t, json.Unmarshal([]byte(want), &w))
+	require.NoError(t, json.Unmarshal([]byte(got), &g), "got %s", got)
+	if d := cmp.Diff(w, g); d != "" {
+		t.Errorf("JSON differs (-want +got):\n%s", d)
+	}
+}
+
+// golden is one call of the walkthrough: what it sends, and what comes back.
+type golden struct {
+	name     string
+	call     func(ctx context.Context, c *appsandbooks.Client) (any, error)
+	before   []string // answers to requests that come before the one in question
+	method   string
+	path     string
+	query    string
+	request  string // file; "" for none
+	response string // file
+}
+
+func walkthroughCalls() []golden {
+	serviceConfig := []string{"walkthrough/01-service-config.response.json"}
+	// The event's id is all that an operation gives of the answer; compare that.
+	event := func(op *appsandbooks.Operation, err error) (any, error) {
+		if err != nil {
+			return nil, err
+		}
+		return map[string]string{
+			"eventId": op.EventIDs()[0], "tokenExpirationDate": "2030-11-08T22:33:22+0000", "uId": "2049025000431439",
+		}, nil
+	}
+	status := func(id string) func(context.Context, *appsandbooks.Client) (any, error) {
+		return func(ctx context.Context, c *appsandbooks.Client) (any, error) { return c.Status.Get(ctx, id) }
+	}
+	return []golden{
+		{
+			name:   "service config",
+			call:   func(ctx context.Context, c *appsandbooks.Client) (any, error) { return c.Config.Service(ctx) },
+			method: "GET", path: "service/config", response: "01-service-config.response.json",
+		},
+		{
+			name: "client config",
+			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
+				return c.Config.SetClient(ctx, appsandbooks.ClientConfigUpdate{
+					MDMInfo: &appsandbooks.MDMInfo{
+						ID: "522d5c43-44ca-4f7e-ba7a-53570cf60765", Name: "My MDM Server", Metadata: "1.0.0",
+					},
+					NotificationURL:       "https://mdm.example.com/notifications",
+					NotificationAuthToken: appsandbooks.NewSecret("example-auth-token-value"),
+					NotificationTypes: []appsandbooks.NotificationType{
+						appsandbooks.NotificationAssetManagement, appsandbooks.NotificationUserManagement,
+						appsandbooks.NotificationUserAssociated, appsandbooks.NotificationAssetCount,
+						appsandbooks.NotificationSubscriptionManagement, appsandbooks.NotificationSubscriptionCount,
+					},
+				})
+			},
+			method: "POST", path: "client/config",
+			request: "02-client-config.request.json", response: "03-client-config.response.json",
+		},
+		{
+			name: "create user",
+			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
+				return event(c.Users.Create(ctx, []appsandbooks.UserRequest{
+					{ClientUserID: "user-1", ManagedAppleID: "jappleseed@appleschool.example.com"},
+				}))
+			},
+			before: serviceConfig, method: "POST", path: "users/create",
+			request: "04-users-create.request.json", response: "05-users-create.response.json",
+		},
+		{
+			name: "status of create", call: status("e0def1f8-9158-4343-9c52-8dd32da50b9b"),
+			method: "GET", path: "status", query: "eventId=e0def1f8-9158-4343-9c52-8dd32da50b9b",
+			response: "06-users-create-status.response.json",
+		},
+		{
+			name: "users",
+			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
+				return c.Users.List(ctx, appsandbooks.UserFilter{ClientUserID: "user-1"})
+			},
+			method: "GET", path: "users", query: "clientUserId=user-1", response: "08-users.response.json",
+		},
+		{
+			name: "assets",
+			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
+				return c.Assets.List(ctx, appsandbooks.AssetFilter{AdamID: "361309726"})
+			},
+			method: "GET", path: "assets", query: "adamId=361309726", response: "10-assets.response.json",
+		},
+		{
+			name: "subscriptions",
+			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
+				return c.Subscriptions.List(ctx, appsandbooks.SubscriptionFilter{ParentAdamIDs: []int64{361309726}})
+			},
+			method: "GET", path: "subscriptions", query: "parentAdamId=361309726", response: "11-subscriptions.response.json",
+		},
+		{
+			name: "associate asset",
+			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
+				return event(c.Assets.Associate(ctx, appsandbooks.AssetChange{
+					Assets:        []appsandbooks.AssetID{{AdamID: "361309726", PricingParam: appsandbooks.STDQ}},
+					ClientUserIDs: []string{"user-1"},
+				}))
+			},
+			before: serviceConfig, method: "POST", path: "assets/associate",
+			request: "12-assets-associate.request.json", response: "13-assets-associate.response.json",
+		},
+		{
+			name: "status of associate", call: status("954910a8-3d9c-4fde-948d-253e5aef431a"),
+			method: "GET", path: "status", query: "eventId=954910a8-3d9c-4fde-948d-253e5aef431a",
+			response: "14-assets-associate-status.response.json",
+		},
+		{
+			name: "assignments",
+			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
+				return c.Assignments.List(ctx, appsandbooks.AssignmentFilter{AdamID: "361309726", ClientUserID: "user-1"})
+			},
+			method: "GET", path: "assignments", query: "adamId=361309726&clientUserId=user-1",
+			response: "16-assignments.response.json",
+		},
+		{
+			name: "associate subscription",
+			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
+				return event(c.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{
+					AdamIDs: []int64{67890}, ClientUserIDs: []string{"user-1"},
+				}, appsandbooks.Renewing))
+			},
+			before: serviceConfig, method: "POST", path: "subscriptions/associate",
+			request: "17-subscriptions-associate.request.json", response: "18-subscriptions-associate.response.json",
+		},
+		{
+			name: "status of subscription", call: status("a1b2c3d4-5e6f-7a8b-9c0d-e1f2a3b4c5d6"),
+			method: "GET", path: "status", query: "eventId=a1b2c3d4-5e6f-7a8b-9c0d-e1f2a3b4c5d6",
+			response: "19-subscriptions-associate-status.response.json",
+		},
+		{
+			name: "subscription assignments",
+			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
+				return c.Subscriptions.ListAssignments(ctx, appsandbooks.SubscriptionAssignmentFilter{
+					AdamIDs: []int64{67890}, ClientUserIDs: []string{"user-1"},
+				})
+			},
+			method: "GET", path: "subscriptions/assignments", query: "adamId=67890&clientUserId=user-1",
+			response: "20-subscriptions-assignments.response.json",
+		},
+	}
+}
+
+// Each request of Apple's walkthrough is sent as it is printed there, and each
+// answer is decoded without loss.
+func TestWalkthroughCalls(t *testing.T) {
+	for _, g := range walkthroughCalls() {
+		t.Run(g.name, func(t *testing.T) {
+			c, r := recordedClient(t, append(g.before, "walkthrough/"+g.response)...)
+			got, err := g.call(t.Context(), c)
+			require.NoError(t, err)
+			require.Len(t, r.requests, len(g.before)+1)
+
+			req, body := r.requests[len(g.before)], r.bodies[len(g.before)]
+			require.Equal(t, g.method, req.Method)
+			require.Equal(t, "https://vpp.example.com/base/mdm/v2/"+g.path, req.URL.Scheme+"://"+req.URL.Host+req.URL.Path)
+			require.Equal(t, g.query, req.URL.RawQuery)
+			require.Equal(t, []string{"Bearer " + stoken}, req.Header["Authorization"])
+			if g.request == "" {
+				require.Empty(t, body)
+				require.Empty(t, req.Header["Content-Type"])
+			} else {
+				require.Equal(t, []string{"application/json"}, req.Header["Content-Type"])
+				jsonEqual(t, fixture(t, "walkthrough/"+g.request), body)
+			}
+
+			encoded, err := json.Marshal(got)
+			require.NoError(t, err)
+			jsonEqual(t, fixture(t, "walkthrough/"+g.response), string(encoded))
+		})
+	}
+}
+
+// Every file of the walkthrough is used by a test above, or is a notification.
+func TestWalkthroughFixturesAreAllUsed(t *testing.T) {
+	used := map[string]bool{}
+	for _, g := range walkthroughCalls() {
+		used[g.request], used[g.response] = true, true
+	}
+	files, err := filepath.Glob("testdata/walkthrough/*.json")
+	require.NoError(t, err)
+	require.Len(t, files, 20)
+	for _, f := range files {
+		name := filepath.Base(f)
+		require.True(t, used[name] || strings.Contains(name, ".notification."), name)
+	}
+}
+
+func TestWalkthroughNotifications(t *testing.T) {
+	files, err := filepath.Glob("testdata/walkthrough/*.notification.json")
+	require.NoError(t, err)
+	require.Len(t, files, 3)
+	for _, f := range files {
+		var n appsandbooks.Notification
+		data := fixture(t, "walkthrough/"+filepath.Base(f))
+		require.NoError(t, json.Unmarshal([]byte(data), &n))
+		n.Raw = nil // so that the typed payload is what is written
+		encoded, err := json.Marshal(n)
+		require.NoError(t, err)
+		jsonEqual(t, data, string(encoded))
+	}
+}
