@@ -1,0 +1,327 @@
+package appsandbookstest
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+)
+
+// The states of an event.
+const (
+	EventPending  = "PENDING"
+	EventComplete = "COMPLETE"
+	EventFailed   = "FAILED"
+)
+
+// The types of events.
+const (
+	typeAssociate    = "ASSOCIATE"
+	typeDisassociate = "DISASSOCIATE"
+	typeRevoke       = "REVOKE"
+	typeCreate       = "CREATE"
+	typeUpdate       = "UPDATE"
+	typeRetire       = "RETIRE"
+)
+
+// notificationElements is the largest number of elements in a notification.
+const notificationElements = 100
+
+// An Event is an asynchronous write that was accepted.
+type Event struct {
+	ID           string
+	Path         string // of the request, below /mdm/v2/: "assets/associate"
+	Type         string // as the API shows it: "ASSOCIATE"
+	Status       string // EventPending, EventComplete or EventFailed
+	NumRequested int
+	NumCompleted int
+	Deferred     bool      // carried out at the end of the billing period
+	Accepted     time.Time // when the request was processed
+	Finished     time.Time // zero while it is PENDING
+}
+
+// An event is what the unit keeps of an Event.
+type event struct {
+	Event
+	due      time.Time
+	forced   int // error number with which everything fails, or zero
+	failures []wireError
+
+	// apply carries the event out at a time and calls complete, or sets
+	// conclude. The lock is held.
+	apply func(e *event, now time.Time)
+
+	// conclude carries out what was deferred to the end of the billing
+	// period. It is set while the event waits for that.
+	conclude func(now time.Time)
+}
+
+// accept queues a write of which type, number of tasks and deferral are
+// given. The lock is held.
+func (u *Unit) accept(c *call, write Event, apply func(*event, time.Time)) *event {
+	now := time.Now()
+	write.ID = u.srv.random.uuid(u.label("event"), uint64(len(u.events)))
+	write.Path = c.path
+	write.Status = EventPending
+	write.Accepted = now
+	e := &event{Event: write, apply: apply}
+	u.events = append(u.events, e)
+	u.eventByID[e.ID] = e
+	u.srv.recorder.accepted(u, c.record, e)
+
+	delay := u.srv.opts.eventDelay(e.Event)
+	if delay < 0 {
+		return e // for ever
+	}
+	e.due = now.Add(delay)
+	if n := len(u.queue); n > 0 && u.queue[n-1].due.After(e.due) {
+		e.due = u.queue[n-1].due
+	}
+	u.queue = append(u.queue, e)
+	u.arm()
+	return e
+}
+
+// accepted returns the answer to a write that was queued. The lock is held.
+func (u *Unit) accepted(e *event) wireEvent {
+	return wireEvent{wireCommon: u.common(), EventID: e.ID}
+}
+
+// settle carries out the events whose delay has elapsed. The lock is held.
+func (u *Unit) settle(now time.Time) {
+	if u.held {
+		return
+	}
+	for len(u.queue) > 0 && !u.queue[0].due.After(now) {
+		e := u.queue[0]
+		u.queue[0] = nil
+		u.queue = u.queue[1:]
+		u.carryOut(e, e.due)
+	}
+}
+
+func (u *Unit) carryOut(e *event, at time.Time) {
+	if len(u.failNext) > 0 {
+		e.forced = u.failNext[0]
+		u.failNext = u.failNext[1:]
+	}
+	e.apply(e, at)
+}
+
+// complete ends an event. The lock is held.
+func (u *Unit) complete(e *event, now time.Time, completed int, failures []wireError) {
+	e.Finished = now
+	e.NumCompleted = completed
+	e.failures = failures
+	e.Status = EventComplete
+	if len(failures) > 0 {
+		e.Status = EventFailed
+	}
+}
+
+// arm sets the timer that carries out the next event, which matters only when
+// somebody is to be notified: readers bring the ledger up to date themselves.
+// The lock is held.
+func (u *Unit) arm() {
+	if u.closed || u.held || len(u.queue) == 0 || u.config.NotificationURL == "" {
+		return
+	}
+	due := u.queue[0].due
+	if u.timer != nil {
+		if u.timerAt.Equal(due) {
+			return
+		}
+		u.timer.Stop()
+	}
+	u.timerAt = due
+	u.timer = time.AfterFunc(time.Until(due), func() {
+		if !u.srv.enter() {
+			return
+		}
+		defer u.srv.wg.Done()
+		u.lock()
+		defer u.mu.Unlock()
+		u.timer = nil
+		u.arm()
+	})
+}
+
+// Events returns the events of the unit in the order of their acceptance.
+func (u *Unit) Events() []Event {
+	u.lock()
+	defer u.mu.Unlock()
+	out := make([]Event, len(u.events))
+	for i, e := range u.events {
+		out[i] = e.Event
+	}
+	return out
+}
+
+// HoldEvents keeps the events of the unit PENDING, those already accepted and
+// those to come, until it is called with false. Whatever became due meanwhile
+// is carried out then.
+func (u *Unit) HoldEvents(hold bool) {
+	u.lock()
+	defer u.mu.Unlock()
+	now := time.Now()
+	if u.held && !hold {
+		for _, e := range u.queue {
+			if e.due.Before(now) {
+				e.due = now
+			}
+		}
+	}
+	u.held = hold
+	u.settle(now)
+	u.arm()
+}
+
+// FinishEvents carries out all PENDING events at once, in order, whatever
+// their delay, and even when they are held. Deferred ones stay PENDING until
+// [Unit.EndBillingPeriod].
+func (u *Unit) FinishEvents() {
+	u.lock()
+	defer u.mu.Unlock()
+	u.queue = nil
+	now := time.Now()
+	for _, e := range u.events {
+		if e.Status == EventPending && e.conclude == nil {
+			u.carryOut(e, now)
+		}
+	}
+}
+
+// FailNextEvent makes the next event that is carried out fail as a whole with
+// an error number: 9603, 9635 or 9644, for instance. Further calls concern the
+// events after it.
+func (u *Unit) FailNextEvent(errorNumber int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.failNext = append(u.failNext, errorNumber)
+}
+
+// FailTarget makes every task of an event fail that concerns a clientUserId
+// or a serial number. An error number of zero ends that.
+func (u *Unit) FailTarget(id string, errorNumber int) {
+	u.lock()
+	defer u.mu.Unlock()
+	if errorNumber == 0 {
+		delete(u.failIDs, id)
+		return
+	}
+	u.failIDs[id] = errorNumber
+}
+
+// refusal returns the error number with which a task on a target has to
+// fail, or zero. The lock is held.
+func (u *Unit) refusal(e *event, id string) int {
+	if e.forced != 0 {
+		return e.forced
+	}
+	return u.failIDs[id]
+}
+
+// A taskSet collects the outcomes of an event's tasks, each of which concerns
+// one product and one target, by their places in the request.
+type taskSet struct {
+	products  int
+	completed int
+	numbers   []int           // in the order of their first occurrence
+	failed    map[int][][]int // error number -> product -> targets
+	notify    bool            // succeeded is wanted
+	succeeded [][]int         // product -> targets
+}
+
+func newTaskSet(products int, notify bool) *taskSet {
+	t := &taskSet{products: products, failed: make(map[int][][]int), notify: notify}
+	if notify {
+		t.succeeded = make([][]int, products)
+	}
+	return t
+}
+
+func (t *taskSet) success(product, target int) {
+	t.completed++
+	if t.notify {
+		t.succeeded[product] = append(t.succeeded[product], target)
+	}
+}
+
+func (t *taskSet) failure(number, product, target int) {
+	if t.failed[number] == nil {
+		t.numbers = append(t.numbers, number)
+		t.failed[number] = make([][]int, t.products)
+	}
+	t.failed[number][product] = append(t.failed[number][product], target)
+}
+
+// failures returns the failures of a status answer. Each names products and
+// targets whose product (in the sense of sets) is exactly what failed, so one
+// error number may stand in several of them; with loose every number stands
+// in one only, which then claims too much. A nil info leaves the names out.
+func (t *taskSet) failures(loose bool, info func(products, targets []int) *wireErrorInfo) []wireError {
+	var out []wireError
+	for _, number := range t.numbers {
+		if info == nil {
+			out = append(out, newWireError(number, nil))
+			continue
+		}
+		for _, group := range rectangles(t.failed[number], loose) {
+			out = append(out, newWireError(number, info(group.products, group.targets)))
+		}
+	}
+	return out
+}
+
+// A rectangle is a set of products and a set of targets.
+type rectangle struct{ products, targets []int }
+
+// rectangles groups the products that have the same targets. With merge it
+// returns one rectangle around everything.
+func rectangles(targets [][]int, merge bool) []rectangle {
+	var out []rectangle
+	place := make(map[string]int)
+	for product, list := range targets {
+		if len(list) == 0 {
+			continue
+		}
+		var key []byte
+		if !merge {
+			for _, target := range list {
+				key = binary.AppendUvarint(key, uint64(target))
+			}
+		}
+		i, ok := place[string(key)]
+		if !ok {
+			i = len(out)
+			place[string(key)] = i
+			out = append(out, rectangle{targets: slices.Clone(list)})
+		} else if merge {
+			out[i].targets = append(out[i].targets, list...)
+		}
+		out[i].products = append(out[i].products, product)
+	}
+	if merge {
+		for i := range out {
+			slices.Sort(out[i].targets)
+			out[i].targets = slices.Compact(out[i].targets)
+		}
+	}
+	return out
+}
+
+// notifyTasks sends the notifications of an event: one product each, success
+// and failure apart, and at most a hundred elements. Success has number zero.
+func (t *taskSet) notifyTasks(send func(number, product int, targets []int)) {
+	for product := range t.products {
+		if t.notify {
+			for part := range slices.Chunk(t.succeeded[product], notificationElements) {
+				send(0, product, part)
+			}
+		}
+		for _, number := range t.numbers {
+			for part := range slices.Chunk(t.failed[number][product], notificationElements) {
+				send(number, product, part)
+			}
+		}
+	}
+}
