@@ -120,7 +120,7 @@ func (l *listener) take() []*Notification {
 // wait returns after d, when something has come, or with the context's error.
 func (l *listener) wait(ctx context.Context, d time.Duration) error {
 	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+		return contextError(ctx)
 	}
 	if d <= 0 {
 		return nil
@@ -131,7 +131,7 @@ func (l *listener) wait(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 	case <-l.signal:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return contextError(ctx)
 	}
 	return nil
 }

@@ -307,7 +307,7 @@ func (op *Operation) lock(ctx context.Context) error {
 	case <-op.busy:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return contextError(ctx)
 	}
 }
 
