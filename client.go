@@ -49,7 +49,8 @@ type service struct{ client *Client }
 
 // Limiter paces the requests of one organizational unit and holds them back
 // after a Retry-After. A Client has one of its own unless [WithLimiter] gives
-// it another, which several clients of the unit then share.
+// it another, which several clients of the unit then share. Clients that share
+// one of [NewLimiter] also share the five page reads that Apple allows at once.
 type Limiter interface {
 	// Acquire blocks until a request may be sent. It fails with the context's
 	// error, or at once when a pause longer than maxPause is under way.
@@ -278,7 +279,6 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		Token:       o.token,
 		Inspect:     inspect,
 		Limiter:     o.limiter,
-		PageReads:   5,
 		MaxAttempts: o.maxAttempts,
 		MinBackoff:  o.minBackoff,
 		MaxBackoff:  o.maxBackoff,
@@ -374,7 +374,8 @@ type request struct {
 	query  url.Values
 	in     any
 	class  transport.Class
-	page   bool          // counts among the parallel page reads
+	page   bool // counts among the parallel page reads
+	turn   transport.Turn
 	public bool          // needs no token
 	grace  time.Duration // for an attempt under way when the context ends
 }
@@ -396,6 +397,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		Body:   body,
 		Class:  r.class,
 		Page:   r.page,
+		Turn:   r.turn,
 		Auth:   !(r.public && c.opts.tokenless),
 		Grace:  r.grace,
 	})

@@ -43,10 +43,18 @@ type Request struct {
 	Body   []byte // nil: no body and no Content-Type
 	Class  Class
 	Page   bool // a page read, of which only a few may be in flight
+	Turn   Turn
 	Auth   bool
 	// Grace is how long an attempt under way may go on after the context ends,
 	// so that an answer on its way is not lost. No attempt begins in it.
 	Grace time.Duration
+}
+
+// Turn puts the first attempts of requests that run at the same time in order.
+// The zero value is no order.
+type Turn struct {
+	After <-chan struct{} // closed when the request before has had its turn
+	Taken func()          // called when this one is about to be sent; more than once if it is repeated
 }
 
 // Verdict is what the caller's Inspect made of a complete answer.
@@ -71,7 +79,6 @@ type Config struct {
 	Token       func(ctx context.Context) (string, error)
 	Inspect     func(status int, body []byte) Verdict
 	Limiter     Limiter
-	PageReads   int // page reads in flight at once
 	MaxAttempts int
 	MinBackoff  time.Duration
 	MaxBackoff  time.Duration
@@ -102,12 +109,16 @@ func New(cfg Config) *Transport {
 		rt = http.DefaultTransport
 	}
 	hc.Transport = struct{ http.RoundTripper }{rt}
-	return &Transport{
+	t := &Transport{
 		cfg:    cfg,
 		client: &hc,
-		pages:  make(chan struct{}, cfg.PageReads),
+		pages:  make(chan struct{}, PageReads),
 		budget: newBudget(),
 	}
+	if p, ok := cfg.Limiter.(*Pace); ok {
+		t.pages = p.pages
+	}
+	return t
 }
 
 // loop is the retry loop of one call. The library's hooks see too little to
@@ -247,6 +258,13 @@ func (c *call) acquire() error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if c.req.Turn.After != nil {
+		select {
+		case <-c.req.Turn.After:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	if c.req.Page {
 		select {
 		case c.t.pages <- struct{}{}:
@@ -260,6 +278,9 @@ func (c *call) acquire() error {
 			<-c.t.pages
 		}
 		return err
+	}
+	if c.req.Turn.Taken != nil {
+		c.req.Turn.Taken()
 	}
 	c.freeSlot = func() {
 		free()
