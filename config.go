@@ -221,6 +221,7 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 type ConfigService struct {
 	service
 	cached atomic.Pointer[cachedConfig]
+	tried  atomic.Int64 // when keepFresh last began a refresh, in Unix nanoseconds
 	flight singleflight.Group
 }
 
@@ -281,6 +282,18 @@ func (s *ConfigService) limits(ctx context.Context) (Limits, error) {
 		s.refreshSoon()
 	}
 	return c.config.Limits.orDefaults(), nil
+}
+
+// keepFresh refreshes in the background what is not known or no longer fresh,
+// beginning once a minute at most.
+func (s *ConfigService) keepFresh() {
+	if c := s.cached.Load(); c != nil && time.Since(c.at) < configFresh {
+		return
+	}
+	last, now := s.tried.Load(), time.Now().UnixNano()
+	if now-last >= int64(time.Minute) && s.tried.CompareAndSwap(last, now) {
+		s.refreshSoon()
+	}
 }
 
 // refreshSoon refreshes in the background, unless that is already under way.
