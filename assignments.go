@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/url"
 
+	"github.com/appsandbooks/appsandbooks/internal/records"
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
@@ -57,6 +58,26 @@ func (f AssignmentFilter) query() url.Values {
 type AssignmentPage struct {
 	Assignments []Assignment `json:"assignments,omitzero"`
 	PageInfo
+}
+
+func (p *AssignmentPage) decodePlain(body []byte) bool {
+	return decodePlain(body, "assignments", p, &p.Assignments, func(a *Assignment, key []byte) records.Field {
+		switch string(key) {
+		case "adamId":
+			return records.Field{To: &a.AdamID, Repeats: true}
+		case "pricingParam":
+			return records.Field{To: (*string)(&a.PricingParam), Repeats: true}
+		case "clientUserId":
+			return records.Field{To: &a.ClientUserID}
+		case "serialNumber":
+			return records.Field{To: &a.SerialNumber}
+		case "userStatus":
+			return records.Field{To: (*string)(&a.UserStatus), Repeats: true}
+		case "idHash":
+			return records.Field{To: &a.IDHash}
+		}
+		return records.Field{}
+	})
 }
 
 // List reads one page of assignments.

@@ -408,6 +408,9 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	if out == nil {
 		return nil
 	}
+	if p, ok := out.(plainPage); ok && r.page && p.decodePlain(answer.Body) {
+		return nil
+	}
 	if err := json.Unmarshal(answer.Body, out); err != nil {
 		if len(answer.Body) == 0 {
 			err = errors.New("empty answer")
@@ -463,11 +466,11 @@ func (c *Client) url(r request) (*url.URL, error) {
 	return u, nil
 }
 
-// inspect judges a complete answer. The scan for an error number costs about a
-// hundredth of decoding; only an answer that holds one is looked at more closely.
+// inspect judges a complete answer. Only one that holds an error number is
+// looked at more closely.
 func inspect(status int, body []byte) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
-	if bytes.Contains(body, []byte(`"errorNumber"`)) {
+	if mentionsError(body) {
 		var b errorBody
 		if err := json.Unmarshal(body, &b); err == nil && b.Number != 0 {
 			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
@@ -480,4 +483,16 @@ func inspect(status int, body []byte) transport.Verdict {
 		return transport.Verdict{}
 	}
 	return transport.Verdict{Err: &Error{StatusCode: status}, Retryable: serverTrouble}
+}
+
+// mentionsError looks for an error number. It stands at the top of an error,
+// before or behind the one part that can be long, so the middle of a long answer
+// needs no look.
+func mentionsError(body []byte) bool {
+	const edge = 4 << 10
+	key := []byte(`"errorNumber"`)
+	if len(body) <= 2*edge {
+		return bytes.Contains(body, key)
+	}
+	return bytes.Contains(body[:edge], key) || bytes.Contains(body[len(body)-edge:], key)
 }

@@ -2,15 +2,18 @@ package appsandbooks
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 
+	"github.com/appsandbooks/appsandbooks/internal/records"
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
@@ -58,6 +61,28 @@ func (c *Client) getPage(ctx context.Context, path, key string, q url.Values, tu
 	return c.do(ctx, request{
 		method: http.MethodGet, path: path, key: key, query: q, class: transport.Read, page: true, turn: turn,
 	}, page)
+}
+
+// plainPage is a page whose records can be decoded by the short way.
+type plainPage interface{ decodePlain(body []byte) bool }
+
+// decodePlain decodes the records of a page with package records, and the rest
+// with encoding/json. When it fails, encoding/json has to decode it all.
+func decodePlain[T any](body []byte, name string, page any, all *[]T, field func(*T, []byte) records.Field) bool {
+	before, array, after, ok := records.Cut(body, name)
+	if !ok {
+		return false
+	}
+	list, ok := records.Decode(array, field)
+	if !ok {
+		return false
+	}
+	rest := slices.Concat(before, []byte("null"), after)
+	if json.Unmarshal(rest, page) != nil {
+		return false
+	}
+	*all = list
+	return true
 }
 
 // lookAhead is how many pages beyond the caller's a walk asks for. As many as

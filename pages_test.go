@@ -2,6 +2,7 @@ package appsandbooks_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -803,4 +804,48 @@ func TestBodies(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, page.Assignments, 2)
 	})
+}
+
+// Pages of users and assignments have a decoder of their own, which must make
+// of every answer what encoding/json makes of it.
+func TestPagesDecodeLikeEncodingJSON(t *testing.T) {
+	tail := `,"currentPageIndex":0,"nextPageIndex":1,"size":2,"totalPages":2,"versionId":"v","uId":"1",` +
+		`"tokenExpirationDate":"2030-11-08T22:33:22+0000","mdmInfo":{"id":"1","name":"a \"b\"","metadata":"{}"}}`
+	assignments := []string{
+		fixture(t, "walkthrough/16-assignments.response.json"),
+		`{"assignments":[{"adamId":"1","pricingParam":"PLUS","clientUserId":"u","userStatus":"Associated","idHash":"h="},{"adamId":"1","serialNumber":"d"}]` + tail,
+		`{"assignments":[{"adamId":"1","serialNumber":"\u00e9\n"},{"adamId":"2","serialNumber":null}]` + tail,
+		`{"assignments":[{"adamId":"1","SerialNumber":"d","new":{"x":[1]}},null,{}]` + tail,
+		`{"assignments":[]` + tail,
+		`{"assignments":null` + tail,
+		`{"uId":"1"}`,
+		`{"assignments":[{"adamId":1}]` + tail,
+		`{"assignments":[{"adamId":"1"}],"size":"two"}`,
+		`{"assignments":[{"adamId":"1"}]`,
+	}
+	for _, body := range assignments {
+		c, _ := recordedClient(t, body)
+		got, err := c.Assignments.List(t.Context(), appsandbooks.AssignmentFilter{})
+		compareDecoded(t, body, got, err)
+	}
+	for _, body := range []string{
+		fixture(t, "walkthrough/08-users.response.json"),
+		`{"users":[{"clientUserId":"u","email":"e@example.com","inviteCode":"c","status":"Registered"},{"clientUserId":"v","idHash":"h","status":"Odd"}]` + tail,
+		`{"users":[{"clientUserId":"u","email":"\"e\"@example.com"}]` + tail,
+	} {
+		c, _ := recordedClient(t, body)
+		got, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		compareDecoded(t, body, got, err)
+	}
+}
+
+func compareDecoded[T any](t *testing.T, body string, got *T, err error) {
+	t.Helper()
+	want := new(T)
+	if json.Unmarshal([]byte(body), want) != nil {
+		require.Error(t, err, "%s", body)
+		return
+	}
+	require.NoError(t, err, "%s", body)
+	require.Equal(t, want, got, "%s", body)
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/appsandbooks/appsandbooks/internal/records"
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
@@ -60,6 +61,24 @@ func (f UserFilter) query() url.Values {
 type UserPage struct {
 	Users []User `json:"users,omitzero"`
 	PageInfo
+}
+
+func (p *UserPage) decodePlain(body []byte) bool {
+	return decodePlain(body, "users", p, &p.Users, func(u *User, key []byte) records.Field {
+		switch string(key) {
+		case "clientUserId":
+			return records.Field{To: &u.ClientUserID}
+		case "email":
+			return records.Field{To: &u.Email}
+		case "idHash":
+			return records.Field{To: &u.IDHash}
+		case "inviteCode":
+			return records.Field{To: &u.InviteCode}
+		case "status":
+			return records.Field{To: (*string)(&u.Status), Repeats: true}
+		}
+		return records.Field{}
+	})
 }
 
 // List reads one page of users.
