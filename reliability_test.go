@@ -73,7 +73,7 @@ func TestRetryOfReads(t *testing.T) {
 				began := time.Now()
 				_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 				took := time.Since(began)
-				require.Equal(t, test.attempts, count(srv, "users"))
+				require.Equal(t, test.attempts, countPath(srv, "users"))
 				if test.ok {
 					require.NoError(t, err)
 				} else {
@@ -121,7 +121,7 @@ func TestRetryOfWrites(t *testing.T) {
 				var out map[string]any
 				in := map[string]any{"users": []map[string]string{{"clientUserId": "u"}}}
 				err := c.Do(t.Context(), http.MethodPost, "users/create", nil, in, &out)
-				require.Equal(t, test.attempts, count(srv, "users/create"))
+				require.Equal(t, test.attempts, countPath(srv, "users/create"))
 				if test.ok {
 					require.NoError(t, err)
 					require.NotEmpty(t, out["eventId"])
@@ -212,7 +212,7 @@ func TestRetryBudget(t *testing.T) {
 			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 			require.ErrorIs(t, err, appsandbooks.ErrInternal)
 		}
-		require.Equal(t, calls+100, count(srv, "users"))
+		require.Equal(t, calls+100, countPath(srv, "users"))
 	})
 }
 
@@ -409,7 +409,7 @@ func TestServiceConfigCache(t *testing.T) {
 			}
 		}
 		require.Equal(t, 1, failed, "one caller's impatience is not the others'")
-		require.Equal(t, 1, count(srv, "service/config"))
+		require.Equal(t, 1, countPath(srv, "service/config"))
 
 		srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxSerialNumbers = 100 })
 		requests := func() int {
@@ -425,7 +425,7 @@ func TestServiceConfigCache(t *testing.T) {
 		require.Zero(t, time.Since(began))
 		time.Sleep(2 * time.Second)
 		require.Equal(t, 10, requests())
-		require.Equal(t, 2, count(srv, "service/config"))
+		require.Equal(t, 2, countPath(srv, "service/config"))
 
 		srv.AddFault(appsandbookstest.Fault{Path: "service/config", Status: 500, Body: "<html>"})
 		time.Sleep(time.Hour)
