@@ -120,6 +120,7 @@ func (w *walk) steps() []step {
 		return s
 	}
 	var create, assign, assignSeat *appsandbooks.Operation
+	expected := appsandbooks.ResultSuccess // of creating the user
 	return []step{
 		{title: "service configuration", asked: "GET service/config", do: w.serviceConfig},
 		{title: "client configuration", asked: "POST client/config", do: func(ctx context.Context) (string, error) {
@@ -134,6 +135,7 @@ func (w *walk) steps() []step {
 		{title: "wait for it", asked: "GET status", do: func(ctx context.Context) (string, error) {
 			report, err := create.Wait(ctx)
 			if errors.Is(err, appsandbooks.ErrUserAlreadyExists) {
+				expected = appsandbooks.ResultFailure
 				return "the user was there already", nil
 			}
 			return complete(report, err)
@@ -141,7 +143,7 @@ func (w *walk) steps() []step {
 		notification(step{title: "hear of it", asked: "USER_MANAGEMENT", do: func(ctx context.Context) (string, error) {
 			return w.hear(ctx, func(n *appsandbooks.Notification) (string, bool) {
 				m := n.UserManagement
-				if m == nil || m.EventID != create.EventIDs()[0] || len(m.Users) == 0 {
+				if m == nil || m.EventID != create.EventIDs()[0] || len(m.Users) == 0 || m.Result != expected {
 					return "", false
 				}
 				return fmt.Sprintf("%s %s: %s is %s", m.Type, m.Result, m.Users[0].ClientUserID, m.Users[0].Status), true
@@ -185,7 +187,7 @@ func (w *walk) steps() []step {
 		notification(step{title: "hear of it", asked: "ASSET_MANAGEMENT", do: func(ctx context.Context) (string, error) {
 			return w.hear(ctx, func(n *appsandbooks.Notification) (string, bool) {
 				m := n.AssetManagement
-				if m == nil || m.EventID != assign.EventIDs()[0] || len(m.Assignments) == 0 {
+				if m == nil || m.EventID != assign.EventIDs()[0] || len(m.Assignments) == 0 || m.Result != appsandbooks.ResultSuccess {
 					return "", false
 				}
 				return fmt.Sprintf("%s %s: %s for %s", m.Type, m.Result, m.Assignments[0].AdamID, m.Assignments[0].ClientUserID), true
