@@ -1,6 +1,7 @@
 package appsandbooks
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -119,14 +120,34 @@ type notificationBody struct {
 	UID          string           `json:"uId"`
 }
 
-// UnmarshalJSON reads a notification as the service sends it.
+// ParseNotification reads a notification as the service sends it: the body of
+// one request. What is not complete JSON, or has no notificationType or (but
+// for a test) no notificationId, is [ErrInvalid]. A type that the SDK does not
+// know is no error, nor is a payload that it cannot read: see [Notification].
+func ParseNotification(data []byte) (*Notification, error) {
+	return parseNotification(bytes.Clone(data))
+}
+
+// parseNotification keeps data.
+func parseNotification(data []byte) (*Notification, error) {
+	n := new(Notification)
+	if err := n.UnmarshalJSON(data); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// UnmarshalJSON is [ParseNotification] for encoding/json.
 func (n *Notification) UnmarshalJSON(data []byte) error {
 	var b notificationBody
 	if err := json.Unmarshal(data, &b); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if b.Type == "" {
-		return fmt.Errorf("%w: no notificationType", ErrInvalid)
+		return invalidf("no notificationType")
+	}
+	if b.ID == "" && b.Type != NotificationTest {
+		return invalidf("no notificationId")
 	}
 	*n = Notification{ID: b.ID, Type: b.Type, UID: b.UID, Raw: b.Notification}
 	switch b.Type {

@@ -64,7 +64,7 @@ func users(srv *appsandbookstest.Server, n int) []string {
 	return ids
 }
 
-func count(srv *appsandbookstest.Server, path string) int {
+func countPath(srv *appsandbookstest.Server, path string) int {
 	n := 0
 	for _, r := range srv.Requests() {
 		if r.Path == path {
@@ -134,8 +134,8 @@ func TestAssociateProduct(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, test.assets*(test.users+test.devices), report.Succeeded)
 				require.Equal(t, report.Succeeded, report.Total)
-				require.Equal(t, test.requests, count(srv, "assets/associate"))
-				require.Equal(t, test.requests, count(srv, "status"))
+				require.Equal(t, test.requests, countPath(srv, "assets/associate"))
+				require.Equal(t, test.requests, countPath(srv, "status"))
 				require.Len(t, srv.Unit().Assignments(), report.Total)
 				if test.requests < 7 {
 					require.Equal(t, 5*time.Second, time.Since(began))
@@ -251,8 +251,8 @@ func TestLimitsShrinkMidway(t *testing.T) {
 		require.NoError(t, err)
 		agree(t, srv, report)
 		require.Equal(t, 20_000, report.Succeeded)
-		require.Equal(t, 1+6, count(srv, "assets/associate"))
-		require.Equal(t, 2, count(srv, "service/config"))
+		require.Equal(t, 1+6, countPath(srv, "assets/associate"))
+		require.Equal(t, 2, countPath(srv, "service/config"))
 	})
 }
 
@@ -290,7 +290,7 @@ func TestBisection(t *testing.T) {
 		require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
 		require.Equal(t, 3, report.Failed)
 		agree(t, srv, report)
-		require.LessOrEqual(t, count(srv, "assets/associate"), 2+64)
+		require.LessOrEqual(t, countPath(srv, "assets/associate"), 2+64)
 	})
 }
 
@@ -321,7 +321,7 @@ func TestAmbiguousWrites(t *testing.T) {
 				}, opts...)
 				require.NoError(t, err)
 				report, err := op.Wait(t.Context())
-				require.Equal(t, test.posts, count(srv, "assets/associate"))
+				require.Equal(t, test.posts, countPath(srv, "assets/associate"))
 				require.Equal(t, test.succeeded, report.Succeeded)
 				require.Equal(t, 6-test.succeeded, report.Unconfirmed)
 				if test.succeeded < 6 {
@@ -333,6 +333,25 @@ func TestAmbiguousWrites(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is sent again can be refused because the first request was carried out
+// late, after it was looked for: that is a success.
+func TestResentIntoSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(50 * time.Second))
+		defer srv.Close()
+		c := newClient(t, srv)
+		defer c.Close()
+		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetAfter, Times: 1})
+		op, err := c.Users.Create(t.Context(), []appsandbooks.UserRequest{{ClientUserID: "a"}, {ClientUserID: "b"}}, appsandbooks.WithResend())
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 2, report.Succeeded)
+		require.Equal(t, 2, countPath(srv, "users/create"))
+		require.Len(t, srv.Unit().Users(), 2)
+	})
 }
 
 // A connection that was never made proves that nothing was started.
@@ -361,7 +380,7 @@ func TestStalledEvent(t *testing.T) {
 		require.Equal(t, 3, report.Unconfirmed)
 		require.GreaterOrEqual(t, time.Since(began), 10*time.Minute)
 		require.Less(t, time.Since(began), 11*time.Minute)
-		require.Equal(t, 1, count(srv, "assets/associate"))
+		require.Equal(t, 1, countPath(srv, "assets/associate"))
 
 		srv.Unit().HoldEvents(false)
 		time.Sleep(time.Second) // virtual
@@ -377,13 +396,13 @@ func TestStopsTheLineOnAuth(t *testing.T) {
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9625, After: 3})
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: names("C02", 20_000)})
 		require.NoError(t, err)
-		require.LessOrEqual(t, count(srv, "assets/associate"), 3+4) // those under way
-		before := count(srv, "assets/associate")
+		require.LessOrEqual(t, countPath(srv, "assets/associate"), 3+4) // those under way
+		before := countPath(srv, "assets/associate")
 		report, err := op.Wait(t.Context()) // tries once more, and stops again
 		require.ErrorIs(t, err, appsandbooks.ErrTokenRevoked)
 		require.ErrorIs(t, err, appsandbooks.ErrNotSent)
 		require.True(t, appsandbooks.IsAuth(err))
-		require.LessOrEqual(t, count(srv, "assets/associate"), before+4)
+		require.LessOrEqual(t, countPath(srv, "assets/associate"), before+4)
 		require.Equal(t, 3*25*1000, report.Succeeded)
 		require.Equal(t, 17*25*1000, report.Failed)
 		agree(t, srv, report)
@@ -465,7 +484,7 @@ func TestUsersLifecycle(t *testing.T) {
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, 3, count(srv, "users/create"))
+		require.Equal(t, 3, countPath(srv, "users/create"))
 
 		// A second time each fails by itself; the new one succeeds.
 		op, err = c.Users.Create(t.Context(), append(requests[:2:2], appsandbooks.UserRequest{ClientUserID: "new"}))
@@ -524,7 +543,7 @@ func TestSubscriptionsLifecycle(t *testing.T) {
 		require.Equal(t, 3, report.Total)
 		_, err = op.Verify(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, 1, count(srv, "subscriptions/associate"))
+		require.Equal(t, 1, countPath(srv, "subscriptions/associate"))
 
 		op, err = c.Subscriptions.Disassociate(t.Context(), appsandbooks.SubscriptionChange{
 			AdamIDs: []int64{67890}, ClientUserIDs: ids[:1],
@@ -562,7 +581,7 @@ func TestRevoke(t *testing.T) {
 		report, err := op.Wait(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 270, report.Succeeded)
-		require.Equal(t, 3, count(srv, "assets/revoke"))
+		require.Equal(t, 3, countPath(srv, "assets/revoke"))
 		require.Empty(t, srv.Unit().Assignments())
 	})
 }
@@ -601,7 +620,7 @@ func TestCancelAndResume(t *testing.T) {
 		require.ErrorIs(t, err, reason)
 		// 2 s for the limits; rounds of four until 7 s: 12 are accepted, the last
 		// four after the end, in the grace they are given.
-		require.Equal(t, 12, count(srv, "assets/associate"))
+		require.Equal(t, 12, countPath(srv, "assets/associate"))
 		require.Len(t, op.EventIDs(), 12)
 		require.Equal(t, 8*25*1000, report.Failed)
 		for o := range report.Problems() {
@@ -621,7 +640,7 @@ func TestCancelAndResume(t *testing.T) {
 		report, err = op.Wait(t.Context())
 		require.NoError(t, err)
 		agree(t, srv, report)
-		require.Equal(t, 20, count(srv, "assets/associate"))
+		require.Equal(t, 20, countPath(srv, "assets/associate"))
 	})
 }
 
@@ -639,7 +658,7 @@ func TestSparsePairs(t *testing.T) {
 		report, err := op.Wait(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 25_000, report.Succeeded)
-		require.Equal(t, 8, count(srv, "assets/associate"))
+		require.Equal(t, 8, countPath(srv, "assets/associate"))
 		agree(t, srv, report)
 	})
 }
@@ -676,7 +695,7 @@ func TestNotificationsWake(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 1050, report.Succeeded)
 		require.Equal(t, 12*time.Second, time.Since(began).Truncate(time.Millisecond))
-		require.Equal(t, 1, count(srv, "status"))
+		require.Equal(t, 1, countPath(srv, "status"))
 		require.Empty(t, srv.Violations())
 	})
 }
@@ -708,7 +727,7 @@ func TestPlanOnly(t *testing.T) {
 		require.Equal(t, 2, plan.Requests)
 		require.Equal(t, 3000, plan.Pairs)
 		require.Equal(t, 1500, plan.Assets[appsandbooks.AssetID{AdamID: "1000", PricingParam: "STDQ"}])
-		require.Zero(t, count(srv, "assets/associate"))
+		require.Zero(t, countPath(srv, "assets/associate"))
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
 	})

@@ -52,10 +52,10 @@ func (p *part) has(s OutcomeStatus) bool {
 //
 // Like Wait, it gives the report, with an error unless every pair succeeded.
 func (op *Operation) Verify(ctx context.Context) (*Report, error) {
-	if err := op.lock(ctx); err != nil {
-		return op.Report(), err
+	if err := op.begin(ctx); err != nil {
+		return op.outcome(err)
 	}
-	defer op.unlock()
+	defer op.end()
 	var all []*part
 	for _, s := range []partState{partUnknown, partFinished} {
 		all = append(all, op.inState(s)...)
@@ -159,7 +159,7 @@ func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch
 	return op.update(ctx, p, func() {
 		op.replace(p, append(again, there...))
 		for i, q := range op.parts[len(op.parts)-len(again)-len(there):] {
-			q.resent, q.checked = true, true
+			q.resent = true
 			if i >= len(again) {
 				op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
 			}

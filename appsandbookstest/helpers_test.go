@@ -21,14 +21,14 @@ type object = map[string]any
 
 // A caller is a plain HTTP client of a server.
 type caller struct {
-	t      *testing.T
+	t      testing.TB
 	srv    *fake.Server
 	client *http.Client
 	token  string
 }
 
 // inMemory returns a server and a caller of its default unit.
-func inMemory(t *testing.T, opts ...fake.Option) (*fake.Server, *fake.Unit, *caller) {
+func inMemory(t testing.TB, opts ...fake.Option) (*fake.Server, *fake.Unit, *caller) {
 	t.Helper()
 	srv := fake.NewServer(opts...)
 	t.Cleanup(srv.Close)
@@ -119,7 +119,7 @@ func (c *caller) refused(status, number int, method, path string, body any) obje
 }
 
 // items returns the elements of an array field.
-func items(t *testing.T, o object, name string) []object {
+func items(t testing.TB, o object, name string) []object {
 	t.Helper()
 	list, ok := o[name].([]any)
 	require.True(t, ok, "%s in %v", name, o)
@@ -167,10 +167,10 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	status := http.StatusNoContent
-	if r.status != nil {
-		status = r.status(r.hits)
-	}
 	r.hits++
+	if r.status != nil {
+		status = r.status(r.hits - 1)
+	}
 	if req.Header.Get("Authorization") != "Bearer "+r.secret {
 		status = http.StatusUnauthorized
 	}
@@ -214,7 +214,7 @@ func clientConfig(url, secret string) object {
 }
 
 // decode reads the JSON object of an answer and closes it.
-func decode(t *testing.T, resp *http.Response) object {
+func decode(t testing.TB, resp *http.Response) object {
 	t.Helper()
 	defer resp.Body.Close()
 	var out object
@@ -223,7 +223,7 @@ func decode(t *testing.T, resp *http.Response) object {
 }
 
 // innerToken returns the token inside a content token.
-func innerToken(t *testing.T, token string) string {
+func innerToken(t testing.TB, token string) string {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(token)
 	require.NoError(t, err)

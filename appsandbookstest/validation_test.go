@@ -55,7 +55,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{405, 9726, "method", post, "assets", object{}, nil},
 		{405, 9726, "method of a write", get, "assets/associate", nil, nil},
-		{405, 9726, "HEAD is no GET", http.MethodPut, "client/config", object{}, nil},
+		{405, 9726, "method of a path that has two", http.MethodPut, "client/config", object{}, nil},
 		{400, 9602, "JSON", post, "assets/associate", "{", nil},
 		{400, 9602, "trailing data", post, "assets/associate", "{} {}", nil},
 		{400, 9602, "no body", post, "assets/associate", nil, nil},
