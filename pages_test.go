@@ -23,15 +23,15 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// bound is the least time that n pages can take: the first says how many there
+// pagesBound is the least time that n pages can take: the first says how many there
 // are, and the others come five at a time.
-func bound(n int, latency time.Duration) time.Duration {
+func pagesBound(n int, latency time.Duration) time.Duration {
 	return latency + time.Duration((n-1+4)/5)*latency
 }
 
-// slow is a stand-in that answers after a latency, with small pages, and whose
+// slowPages is a stand-in that answers after a latency, with small pages, and whose
 // rate is no obstacle.
-func slow(latency time.Duration, more ...appsandbookstest.Option) []appsandbookstest.Option {
+func slowPages(latency time.Duration, more ...appsandbookstest.Option) []appsandbookstest.Option {
 	limits := appsandbookstest.DefaultLimits()
 	limits.MaxRequestPerSecond = 1000
 	return append([]appsandbookstest.Option{
@@ -40,8 +40,8 @@ func slow(latency time.Duration, more ...appsandbookstest.Option) []appsandbooks
 	}, more...)
 }
 
-// seed adds assignments that fill n pages of slow, from device number first on.
-func seed(srv *appsandbookstest.Server, first, n int) {
+// fillPages adds assignments that fill n pages of slowPages, from device number first on.
+func fillPages(srv *appsandbookstest.Server, first, n int) {
 	var list []appsandbookstest.Assignment
 	for i := range 2 * n {
 		list = append(list, appsandbookstest.Assignment{AdamID: "1", SerialNumber: fmt.Sprintf("D%06d", 2*first+i)})
@@ -77,18 +77,18 @@ func TestPagesTakeAsLongAsTheBound(t *testing.T) {
 	const latency = 200 * time.Millisecond
 	for _, n := range []int{1, 2, 6, 7, 11, 353} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			virtual(t, slow(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				seed(srv, 0, n)
+			virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				fillPages(srv, 0, n)
 				start := time.Now()
 				var got []string
 				for a, err := range c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{}) {
 					require.NoError(t, err)
 					got = append(got, a.SerialNumber)
 				}
-				require.Equal(t, bound(n, latency), time.Since(start))
+				require.Equal(t, pagesBound(n, latency), time.Since(start))
 				require.Equal(t, serials("D", 2*n), got)
-				require.Equal(t, n, count(srv, "assignments"))
-				require.Equal(t, min(n-1, 1), count(srv, "service/config"), "for the rate, and only when there are more pages")
+				require.Equal(t, n, countPath(srv, "assignments"))
+				require.Equal(t, min(n-1, 1), countPath(srv, "service/config"), "for the rate, and only when there are more pages")
 			})
 		})
 	}
@@ -97,13 +97,13 @@ func TestPagesTakeAsLongAsTheBound(t *testing.T) {
 func TestPagesFirstRequestsDoNotStall(t *testing.T) {
 	// The rate is the documented default: nothing is known of the service's.
 	const latency = 10 * time.Millisecond
-	options := slow(latency, appsandbookstest.WithLimits(appsandbookstest.DefaultLimits()))
+	options := slowPages(latency, appsandbookstest.WithLimits(appsandbookstest.DefaultLimits()))
 	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		const n = 14 // and the service configuration: fifteen
-		seed(srv, 0, n)
+		fillPages(srv, 0, n)
 		start := time.Now()
 		require.Equal(t, upTo(n), indexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
-		require.Equal(t, bound(n, latency), time.Since(start))
+		require.Equal(t, pagesBound(n, latency), time.Since(start))
 	})
 }
 
@@ -111,13 +111,13 @@ func TestPagesKeepToTheRate(t *testing.T) {
 	for _, rate := range []int{3, 15, 40} { // virtual checks every second
 		limits := appsandbookstest.DefaultLimits()
 		limits.MaxRequestPerSecond = rate
-		options := slow(30*time.Millisecond, appsandbookstest.WithLimits(limits))
+		options := slowPages(30*time.Millisecond, appsandbookstest.WithLimits(limits))
 		virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 			if rate < 15 { // the documented rate is what an unknown one is taken for
 				_, err := c.Config.Service(t.Context())
 				require.NoError(t, err)
 			}
-			seed(srv, 0, 100)
+			fillPages(srv, 0, 100)
 			require.Equal(t, upTo(100), indexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
 		})
 	}
@@ -125,8 +125,8 @@ func TestPagesKeepToTheRate(t *testing.T) {
 
 func TestPagesAreLazy(t *testing.T) {
 	const latency = 100 * time.Millisecond
-	virtual(t, slow(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		seed(srv, 0, 30)
+	virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		fillPages(srv, 0, 30)
 		start := time.Now()
 		pages := c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})
 		time.Sleep(time.Second)
@@ -152,21 +152,21 @@ func TestPagesAreLazy(t *testing.T) {
 func TestPagesWaitForASlowConsumer(t *testing.T) {
 	const n, latency = 353, 200 * time.Millisecond
 	for work, want := range map[time.Duration]time.Duration{
-		7 * time.Millisecond:   bound(n, latency) + 2*7*time.Millisecond, // the last five are but two
-		40 * time.Millisecond:  2*latency + (n-1)*40*time.Millisecond,    // as fast as the pages come
+		7 * time.Millisecond:   pagesBound(n, latency) + 2*7*time.Millisecond, // the last five are but two
+		40 * time.Millisecond:  2*latency + (n-1)*40*time.Millisecond,         // as fast as the pages come
 		60 * time.Millisecond:  2*latency + (n-1)*60*time.Millisecond,
 		300 * time.Millisecond: latency + n*300*time.Millisecond,
 	} {
 		t.Run(work.String(), func(t *testing.T) {
-			virtual(t, slow(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				seed(srv, 0, n)
+			virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				fillPages(srv, 0, n)
 				start, taken := time.Now(), 0
 				for page, err := range c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{}) {
 					require.NoError(t, err)
 					require.Equal(t, taken, page.CurrentPageIndex)
 					taken++
 					time.Sleep(work)
-					require.LessOrEqual(t, count(srv, "assignments"), taken+10, "the window bounds the memory")
+					require.LessOrEqual(t, countPath(srv, "assignments"), taken+10, "the window bounds the memory")
 				}
 				require.Equal(t, want, time.Since(start))
 			})
@@ -178,8 +178,8 @@ func TestPagesStopAtOnce(t *testing.T) {
 	const latency = 200 * time.Millisecond
 	for _, stop := range []string{"break", "cancel", "panic"} {
 		t.Run(stop, func(t *testing.T) {
-			virtual(t, slow(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				seed(srv, 0, 100)
+			virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				fillPages(srv, 0, 100)
 				_, err := c.Config.Service(t.Context()) // leave nothing else in the background
 				require.NoError(t, err)
 				ctx, cancel := context.WithCancel(t.Context())
@@ -207,9 +207,9 @@ func TestPagesStopAtOnce(t *testing.T) {
 						cancel()
 					}
 				}()
-				require.Equal(t, bound(7, latency), time.Since(start), "what is under way is not waited for")
+				require.Equal(t, pagesBound(7, latency), time.Since(start), "what is under way is not waited for")
 				require.NotContains(t, stacks(), "transport.(*Transport).Do", "nothing is left behind")
-				require.LessOrEqual(t, count(srv, "assignments"), 1+3*5)
+				require.LessOrEqual(t, countPath(srv, "assignments"), 1+3*5)
 			})
 		})
 	}
@@ -224,8 +224,8 @@ func stacks() string {
 func TestListsShareTheParallelReads(t *testing.T) {
 	const n, latency = 23, 100 * time.Millisecond
 	for _, shared := range []bool{false, true} { // one client, or two of one unit
-		virtual(t, slow(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-			seed(srv, 0, n)
+		virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			fillPages(srv, 0, n)
 			other := c
 			if shared {
 				limiter := appsandbooks.NewLimiter()
@@ -250,10 +250,10 @@ func TestListsShareTheParallelReads(t *testing.T) {
 
 func TestPagesFollowAGrowingList(t *testing.T) {
 	const latency = 100 * time.Millisecond
-	virtual(t, slow(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		seed(srv, 0, 6)
+	virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		fillPages(srv, 0, 6)
 		start := time.Now()
-		time.AfterFunc(latency+latency/4, func() { seed(srv, 6, 20) }) // while pages 1 to 5 are on their way
+		time.AfterFunc(latency+latency/4, func() { fillPages(srv, 6, 20) }) // while pages 1 to 5 are on their way
 		var first string
 		var changed []bool
 		n := 0
@@ -270,7 +270,7 @@ func TestPagesFollowAGrowingList(t *testing.T) {
 		require.Equal(t, 26, n)
 		require.False(t, changed[0])
 		require.True(t, changed[25])
-		require.Equal(t, bound(26, latency), time.Since(start), "the new pages fill the window as if they had always been there")
+		require.Equal(t, pagesBound(26, latency), time.Since(start), "the new pages fill the window as if they had always been there")
 
 		// The version of the first page brings what came since.
 		var late []string
@@ -288,15 +288,15 @@ func TestPagesFollowAGrowingList(t *testing.T) {
 func TestPagesFollowEmptyPages(t *testing.T) {
 	const latency = 100 * time.Millisecond
 	empty := appsandbookstest.WithEmptyPages(func(_ string, index int) bool { return index == 0 || index%3 == 2 })
-	virtual(t, slow(latency, empty), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		seed(srv, 0, 10)
+	virtual(t, slowPages(latency, empty), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		fillPages(srv, 0, 10)
 		start := time.Now()
 		all, err := appsandbooks.Collect(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{}))
 		require.NoError(t, err)
 		require.Len(t, all, 20)
-		n := count(srv, "assignments")
+		n := countPath(srv, "assignments")
 		require.Greater(t, n, 15)
-		require.Equal(t, bound(n, latency), time.Since(start))
+		require.Equal(t, pagesBound(n, latency), time.Since(start))
 	})
 }
 
@@ -340,8 +340,8 @@ func (s *scripted) RoundTrip(r *http.Request) (*http.Response, error) {
 
 const outOfRange = `{"errorNumber":9650,"errorMessage":"Invalid pageIndex."}`
 
-// place is the body of a page without records.
-func place(index, next, total int, version string) string {
+// pageAt is the body of a page without records.
+func pageAt(index, next, total int, version string) string {
 	follow := ""
 	if next >= 0 {
 		follow = fmt.Sprintf(`"nextPageIndex":%d,`, next)
@@ -357,15 +357,15 @@ func steady(n int) func(index, read int) string {
 		case index >= n:
 			return outOfRange
 		case index == n-1:
-			return place(index, -1, n, "v1")
+			return pageAt(index, -1, n, "v1")
 		}
-		return place(index, index+1, n, "v1")
+		return pageAt(index, index+1, n, "v1")
 	}
 }
 
-// step is what a walk gave: a page, with an exclamation mark once the data is
+// walkSteps are what a walk gives: a page, with an exclamation mark once the data is
 // known to have changed, or an error.
-func steps(pages iter.Seq2[*appsandbooks.AssignmentPage, error]) (all []string) {
+func walkSteps(pages iter.Seq2[*appsandbooks.AssignmentPage, error]) (all []string) {
 	for page, err := range pages {
 		switch {
 		case errors.Is(err, appsandbooks.ErrNoProgress):
@@ -417,7 +417,7 @@ func TestWalks(t *testing.T) {
 			name: "shrunk before the end was read",
 			page: func(index, _ int) string {
 				if index == 0 {
-					return place(0, 1, 20, "v1") // and then there are only four
+					return pageAt(0, 1, 20, "v1") // and then there are only four
 				}
 				return steady(4)(index, 0)
 			},
@@ -430,7 +430,7 @@ func TestWalks(t *testing.T) {
 				case index == 5:
 					return outOfRange
 				case index == 4 && read > 0:
-					return place(4, -1, 5, "v2")
+					return pageAt(4, -1, 5, "v2")
 				}
 				return ""
 			}),
@@ -443,7 +443,7 @@ func TestWalks(t *testing.T) {
 				case index == 5, index > 2 && read > 0:
 					return outOfRange
 				case index == 2 && read > 0:
-					return place(2, -1, 3, "v2")
+					return pageAt(2, -1, 3, "v2")
 				}
 				return ""
 			}),
@@ -462,16 +462,16 @@ func TestWalks(t *testing.T) {
 		{
 			name: "no total", page: func(index, _ int) string {
 				if index == 3 {
-					return place(3, -1, 0, "v1")
+					return pageAt(3, -1, 0, "v1")
 				}
-				return place(index, index+1, 0, "v1")
+				return pageAt(index, index+1, 0, "v1")
 			},
 			want: "0 1 2 3", rounds: 4,
 		},
 		{
 			name: "a jump", page: list(9, func(index, _ int) string {
 				if index == 2 {
-					return place(2, 7, 9, "v1")
+					return pageAt(2, 7, 9, "v1")
 				}
 				return ""
 			}),
@@ -480,7 +480,7 @@ func TestWalks(t *testing.T) {
 		{
 			name: "backward", page: list(9, func(index, _ int) string {
 				if index == 4 {
-					return place(4, 3, 9, "v1")
+					return pageAt(4, 3, 9, "v1")
 				}
 				return ""
 			}),
@@ -489,20 +489,20 @@ func TestWalks(t *testing.T) {
 		{
 			name: "on the spot", page: list(9, func(index, _ int) string {
 				if index == 4 {
-					return place(4, 4, 9, "v1")
+					return pageAt(4, 4, 9, "v1")
 				}
 				return ""
 			}),
 			want: "0 1 2 3 4 no progress", rounds: 2,
 		},
 		{
-			name: "the first page again and again", page: func(int, int) string { return place(0, 1, 9, "v1") },
+			name: "the first page again and again", page: func(int, int) string { return pageAt(0, 1, 9, "v1") },
 			want: "0 0 no progress", rounds: 2,
 		},
 		{
 			name: "another page than asked for", page: list(9, func(index, _ int) string {
 				if index == 3 {
-					return place(2, 3, 9, "v1")
+					return pageAt(2, 3, 9, "v1")
 				}
 				return ""
 			}),
@@ -524,7 +524,7 @@ func TestWalks(t *testing.T) {
 		{
 			name: "versions that flip", page: list(6, func(index, _ int) string {
 				if index == 2 || index == 4 {
-					return place(index, index+1, 6, "v2")
+					return pageAt(index, index+1, 6, "v2")
 				}
 				return ""
 			}),
@@ -533,7 +533,7 @@ func TestWalks(t *testing.T) {
 		{
 			name: "versions that are missing", page: list(3, func(index, _ int) string {
 				if index == 1 {
-					return place(1, 2, 3, "")
+					return pageAt(1, 2, 3, "")
 				}
 				return ""
 			}),
@@ -543,7 +543,7 @@ func TestWalks(t *testing.T) {
 			name: "begun again", filter: appsandbooks.AssignmentFilter{Restarts: 2},
 			page: list(8, func(index, read int) string {
 				if index == 3 && read == 0 {
-					return place(3, 4, 8, "v2")
+					return pageAt(3, 4, 8, "v2")
 				}
 				return ""
 			}),
@@ -563,7 +563,7 @@ func TestWalks(t *testing.T) {
 			name: "begun again too often", filter: appsandbooks.AssignmentFilter{Restarts: 2},
 			page: list(4, func(index, read int) string {
 				if index == 1 {
-					return place(1, 2, 4, "v2")
+					return pageAt(1, 2, 4, "v2")
 				}
 				return ""
 			}),
@@ -577,7 +577,7 @@ func TestWalks(t *testing.T) {
 				require.NoError(t, err)
 				defer c.Close()
 				start := time.Now()
-				require.Equal(t, test.want, strings.Join(steps(c.Assignments.Pages(t.Context(), test.filter)), " "))
+				require.Equal(t, test.want, strings.Join(walkSteps(c.Assignments.Pages(t.Context(), test.filter)), " "))
 				require.Equal(t, time.Duration(test.rounds)*latency, time.Since(start))
 			})
 		})
@@ -590,12 +590,12 @@ func TestCollectBeginsAgain(t *testing.T) {
 	hook := appsandbookstest.WithPageHook(func(r appsandbookstest.PageRead) {
 		if r.Index == 3 && left > 0 {
 			left--
-			seed(srv, 1000+left, 1)
+			fillPages(srv, 1000+left, 1)
 		}
 	})
-	virtual(t, slow(time.Millisecond, hook), func(t *testing.T, s *appsandbookstest.Server, c *appsandbooks.Client) {
+	virtual(t, slowPages(time.Millisecond, hook), func(t *testing.T, s *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv = s
-		seed(srv, 0, 8)
+		fillPages(srv, 0, 8)
 		left = 2
 		all, err := appsandbooks.Collect(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{Restarts: 2}))
 		require.NoError(t, err)
@@ -609,7 +609,7 @@ func TestCollectBeginsAgain(t *testing.T) {
 }
 
 func TestChanges(t *testing.T) {
-	virtual(t, slow(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	virtual(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var saved string
 		read := func(f appsandbooks.AssignmentFilter) (n int, full bool) {
 			t.Helper()
@@ -622,7 +622,7 @@ func TestChanges(t *testing.T) {
 			saved = next
 			return n, full
 		}
-		seed(srv, 0, 10)
+		fillPages(srv, 0, 10)
 		n, full := read(appsandbooks.AssignmentFilter{})
 		require.Equal(t, 20, n)
 		require.True(t, full, "there is no version yet")
@@ -633,7 +633,7 @@ func TestChanges(t *testing.T) {
 		require.False(t, full)
 		require.Len(t, srv.Requests(), 1)
 
-		seed(srv, 10, 3)
+		fillPages(srv, 10, 3)
 		n, full = read(appsandbooks.AssignmentFilter{})
 		require.Equal(t, 6, n)
 		require.False(t, full)
@@ -699,7 +699,7 @@ func TestCursorsReadOnePageAhead(t *testing.T) {
 		150 * time.Millisecond: n*latency + 150*time.Millisecond,
 		500 * time.Millisecond: latency + n*500*time.Millisecond,
 	} {
-		virtual(t, slow(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 			u := srv.Unit()
 			for i := range int64(2 * n) {
 				u.AddSubscription(appsandbookstest.Subscription{AdamID: 1 + i, ParentAdamID: 99, Total: appsandbookstest.Seats{Renewing: 1}})
@@ -711,7 +711,7 @@ func TestCursorsReadOnePageAhead(t *testing.T) {
 				require.False(t, page.Changed)
 				taken++
 				time.Sleep(work)
-				require.LessOrEqual(t, count(srv, "subscriptions"), taken+1)
+				require.LessOrEqual(t, countPath(srv, "subscriptions"), taken+1)
 			}
 			require.Equal(t, want, time.Since(start))
 			require.Equal(t, n, taken)
@@ -788,14 +788,10 @@ func TestCursorWalks(t *testing.T) {
 	}
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
 // A compressed answer is read like any other, and bounded by what it expands to.
 func TestBodies(t *testing.T) {
-	virtual(t, slow(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		seed(srv, 0, 1)
+	virtual(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		fillPages(srv, 0, 1)
 		srv.AddFault(appsandbookstest.Fault{Path: "assignments", Kind: appsandbookstest.FaultGzipBomb, Times: 1})
 		_, err := c.Assignments.List(t.Context(), appsandbooks.AssignmentFilter{})
 		var tooLarge *http.MaxBytesError
