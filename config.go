@@ -298,7 +298,7 @@ func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
 		}
 		return r.Val.(*cachedConfig), nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("reading the service configuration: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("reading the service configuration: %w", contextError(ctx))
 	}
 }
 

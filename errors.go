@@ -331,6 +331,17 @@ func (n ErrorNumber) Error() string {
 	return "error " + strconv.Itoa(int(n))
 }
 
+// UnmarshalJSON accepts the number in quotes, too: an error must not get lost
+// over its spelling.
+func (n *ErrorNumber) UnmarshalJSON(data []byte) error {
+	v, err := strconv.ParseInt(strings.Trim(string(data), `"`), 10, 32)
+	if err != nil && string(data) != "null" {
+		return fmt.Errorf("errorNumber %s is not a number", shorten(clean(string(data)), 20))
+	}
+	*n = ErrorNumber(v)
+	return nil
+}
+
 // IsAuth tells whether the content token was refused: missing, malformed,
 // expired or revoked. Nothing will work until there is another token.
 func IsAuth(err error) bool {

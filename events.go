@@ -97,13 +97,19 @@ func (e *EventError) Unwrap() []error {
 //
 // https://developer.apple.com/documentation/devicemanagement/events-status
 func (s *StatusService) Get(ctx context.Context, eventID string) (*EventStatus, error) {
+	return s.get(ctx, eventID, transport.Read)
+}
+
+// get is Get for those who ask again later anyway, with transport.Poll: they do
+// not repeat a question whose answer may have been PENDING.
+func (s *StatusService) get(ctx context.Context, eventID string, class transport.Class) (*EventStatus, error) {
 	if eventID == "" {
 		return nil, invalidf("no event id")
 	}
 	status := new(EventStatus)
 	err := s.client.do(ctx, request{
 		method: http.MethodGet, path: "status", key: "eventStatus",
-		query: url.Values{"eventId": {eventID}}, class: transport.Read,
+		query: url.Values{"eventId": {eventID}}, class: class,
 	}, status)
 	if err != nil {
 		return nil, err
@@ -140,7 +146,7 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 		if time.Now().Before(next) {
 			continue // a hint
 		}
-		status, err := s.Get(ctx, eventID)
+		status, err := s.get(ctx, eventID, transport.Poll)
 		switch {
 		case err == nil && status.finished():
 			if status.State == EventFailed {
@@ -181,9 +187,9 @@ func (c *Client) nextLook(err error) (notBefore, next time.Time) {
 	return notBefore, notBefore.Add(rand.N(c.opts.pollInterval/10 + 1))
 }
 
-// passing tells errors that may be gone at the next look: of the service's
-// retryable ones and of the network.
+// passing tells errors that may be gone at the next look: the service's
+// retryable ones, the network's, and answers that cannot be read.
 func passing(err error) bool {
 	var e *Error
-	return IsRetryable(err) || errors.As(err, &e) && e.StatusCode == 0 && e.Number == 0
+	return IsRetryable(err) || errors.As(err, &e) && e.Number == 0 && (e.StatusCode == 0 || e.StatusCode/100 == 2)
 }

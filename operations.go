@@ -159,6 +159,7 @@ type part struct {
 	at       time.Time // accepted; or, of an unknown fate, tried
 	nextLook time.Time // at its event; the zero time is at once
 	floor    time.Time // never before this one
+	asking   bool      // a look is under way
 	resent   bool      // its pairs come from a part of unknown fate
 	checked  bool      // read back already
 	splits   int       // how often it was split to get here
@@ -287,40 +288,38 @@ func (op *Operation) Progress() Progress {
 // accepted or is of unknown fate, so that nothing changed. Everything else is
 // in the [Report].
 func (op *Operation) Submit(ctx context.Context) error {
-	if err := op.lock(ctx); err != nil {
+	if err := op.begin(ctx); err != nil {
 		return err
 	}
-	defer op.unlock()
-	op.resume()
+	defer op.end()
 	return op.submit(ctx)
 }
 
-// resume allows sending again.
-func (op *Operation) resume() {
-	op.mu.Lock()
-	defer op.mu.Unlock()
-	op.halt = nil
-}
-
-func (op *Operation) lock(ctx context.Context) error {
+// begin takes the right to change parts, allows sending again, and makes sure
+// that the journal has the plan.
+func (op *Operation) begin(ctx context.Context) error {
 	select {
 	case <-op.busy:
-		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return contextError(ctx)
 	}
+	op.mu.Lock()
+	op.halt = nil
+	op.mu.Unlock()
+	if err := op.journalStart(ctx); err != nil {
+		op.end()
+		return err
+	}
+	return nil
 }
 
-func (op *Operation) unlock() { op.busy <- struct{}{} }
+func (op *Operation) end() { op.busy <- struct{}{} }
 
 // parallelWrites is how many requests of an operation are on their way at
 // once. Apple advises few large requests over many parallel ones.
 const parallelWrites = 4
 
 func (op *Operation) submit(ctx context.Context) error {
-	if err := op.journalStart(ctx); err != nil {
-		return err
-	}
 	for {
 		planned := op.inState(partPlanned)
 		if len(planned) == 0 || op.halted() != nil {
@@ -603,11 +602,10 @@ func (op *Operation) update(ctx context.Context, p *part, change func()) error {
 // An event is first asked for early (see [WithPolling]), then at the interval,
 // or when notifications ([Client.Notify]) have named all of its pairs.
 func (op *Operation) Wait(ctx context.Context) (*Report, error) {
-	if err := op.lock(ctx); err != nil {
-		return op.Report(), err
+	if err := op.begin(ctx); err != nil {
+		return op.outcome(err)
 	}
-	defer op.unlock()
-	op.resume()
+	defer op.end()
 	hints := op.client.hints.listen()
 	defer hints.close()
 	for {
@@ -626,11 +624,10 @@ func (op *Operation) Wait(ctx context.Context) (*Report, error) {
 // end. It is Wait for callers who do not want to sleep, such as a job engine that
 // marshals the operation and takes it up later.
 func (op *Operation) Step(ctx context.Context) (next time.Time, err error) {
-	if err := op.lock(ctx); err != nil {
+	if err := op.begin(ctx); err != nil {
 		return time.Time{}, err
 	}
-	defer op.unlock()
-	op.resume()
+	defer op.end()
 	hints := op.client.hints.listen()
 	defer hints.close()
 	return op.step(ctx, hints)
@@ -724,7 +721,11 @@ func (op *Operation) look(ctx context.Context, hints *listener) error {
 
 // lookAt asks for the status of one event. Its error ends the wait.
 func (op *Operation) lookAt(ctx context.Context, p *part) error {
-	status, err := op.client.Status.Get(ctx, p.eventID)
+	// Recorded before it is asked: who resumes must keep the distance, too.
+	if err := op.update(ctx, p, func() { p.asking = true }); err != nil {
+		return err
+	}
+	status, err := op.client.Status.get(ctx, p.eventID, transport.Poll)
 	switch {
 	case err == nil && status.finished():
 		v, odd := op.tables.judge(p.Part, status)
@@ -741,10 +742,10 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		err := fmt.Errorf("event %s: %w", p.eventID, errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
 	}
-	op.mu.Lock()
-	p.floor, p.nextLook = op.client.nextLook(err)
-	op.mu.Unlock()
-	return nil
+	return op.update(ctx, p, func() {
+		p.asking = false
+		p.floor, p.nextLook = op.client.nextLook(err)
+	})
 }
 
 // noted takes in a notification of a part's event. When notifications have

@@ -52,10 +52,10 @@ func (p *part) has(s OutcomeStatus) bool {
 //
 // Like Wait, it gives the report, with an error unless every pair succeeded.
 func (op *Operation) Verify(ctx context.Context) (*Report, error) {
-	if err := op.lock(ctx); err != nil {
-		return op.Report(), err
+	if err := op.begin(ctx); err != nil {
+		return op.outcome(err)
 	}
-	defer op.unlock()
+	defer op.end()
 	var all []*part
 	for _, s := range []partState{partUnknown, partFinished} {
 		all = append(all, op.inState(s)...)

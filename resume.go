@@ -50,6 +50,7 @@ type savedPart struct {
 	At       time.Time     `json:"at,omitzero"`
 	NextLook time.Time     `json:"nextLook,omitzero"`
 	Floor    time.Time     `json:"floor,omitzero"`
+	Asking   bool          `json:"asking,omitzero"`
 	Resent   bool          `json:"resent,omitzero"`
 	Checked  bool          `json:"checked,omitzero"`
 	Splits   int           `json:"splits,omitzero"`
@@ -179,7 +180,7 @@ func (op *Operation) saved() savedOperation {
 func (p *part) saved(withContent bool) savedPart {
 	s := savedPart{
 		ID: p.id, State: p.state, EventID: p.eventID, At: p.at.UTC(), NextLook: p.nextLook.UTC(), Floor: p.floor.UTC(),
-		Resent: p.resent, Checked: p.checked, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
+		Asking: p.asking, Resent: p.resent, Checked: p.checked, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
 	}
 	if withContent {
 		s.Assets, s.Users, s.Devices = toRuns(p.Assets), toRuns(p.Users), toRuns(p.Devices)
@@ -376,7 +377,7 @@ func (op *Operation) restore(s savedPart) error {
 		return invalidf("saved operation: part %d has no event", s.ID)
 	}
 	p.state, p.eventID, p.at, p.nextLook, p.floor = s.State, s.EventID, s.At, s.NextLook, s.Floor
-	p.resent, p.checked, p.splits = s.Resent, s.Checked, s.Splits
+	p.asking, p.resent, p.checked, p.splits = s.Asking, s.Resent, s.Checked, s.Splits
 	var err error
 	if p.verdict, err = restoreVerdict(s.Outcome, s.Err); err != nil {
 		return err
@@ -426,6 +427,10 @@ func (op *Operation) revive() {
 			err := &Error{Method: "POST", Path: string(op.tables.kind), Ambiguous: true, Message: "interrupted while it was being sent"}
 			p.state, p.verdict, p.at = partUnknown, verdict{OutcomeUnconfirmed, err}, now
 			p.nextLook = now.Add(op.client.opts.pollInterval)
+		}
+		if p.asking {
+			p.floor, p.nextLook = op.client.nextLook(nil) // the answer may have been PENDING
+			p.asking = false
 		}
 		op.count(p, 1)
 	}

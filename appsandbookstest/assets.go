@@ -156,13 +156,13 @@ func (u *Unit) Asset(adamID, pricingParam string) (Asset, bool) {
 }
 
 type assetFilter struct {
-	adamID, pricingParam, productType          string
-	hasAdamID                                  bool
-	revocable, deviceAssignable                int // +1 yes, -1 no, 0 either
-	minAvailable, maxAvailable                 int
-	minAssigned, maxAssigned                   int
-	limitedOnly                                bool
-	hasMaxAvailable, hasMaxAssigned, hasFilter bool
+	adamID, pricingParam, productType string
+	hasAdamID                         bool
+	revocable, deviceAssignable       int // +1 yes, -1 no, 0 either
+	minAvailable, maxAvailable        int
+	minAssigned, maxAssigned          int
+	limitedOnly                       bool
+	hasMaxAvailable, hasMaxAssigned   bool
 }
 
 func (f assetFilter) match(a *asset) bool {

@@ -118,6 +118,8 @@ no client should rely on the choice:
     promises never expires, except through [Unit.ForgetVersions]. A cursor is bound
     to the endpoint and the filters it came from, and never expires. Several values
     of a filter can be given in repeated parameters or, Adam IDs, between commas.
+  - The URL of contentMetadataLookup in service/config leads to the server itself,
+    which has no such thing (404).
   - In client/config, fields that are absent stay as they are. There is no way to
     remove a URL; an empty list of types ends notifications. Lengths count
     characters. The test notification is sent, once, whenever the request has a

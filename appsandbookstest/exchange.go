@@ -3,30 +3,32 @@ package appsandbookstest
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
 
 // An inbound is a request that has reached the server, over TCP or in memory.
 type inbound struct {
-	method string
-	base   string // scheme and host that the caller used
-	path   string // the whole path
-	query  string
-	header http.Header
-	body   []byte
+	method   string
+	base     string // scheme and host that the caller used
+	urlPath  string
+	rawQuery string
+	header   http.Header
+	body     []byte
 }
 
 // endpointPath returns the path below /mdm/v2/, or the whole path when the
 // request is for something else.
 func (in *inbound) endpointPath() string {
-	if p, ok := strings.CutPrefix(in.path, basePath+"/"); ok {
+	if p, ok := strings.CutPrefix(in.urlPath, basePath+"/"); ok {
 		return p
 	}
-	return in.path
+	return in.urlPath
 }
 
 // A reply is a complete answer to a request.
@@ -39,19 +41,19 @@ type reply struct {
 	pending string // id of an event that this answer reports as PENDING
 }
 
-// A call is a request to an endpoint, as handlers see it.
+// A call is a request that is being answered, as endpoints see it.
 type call struct {
+	*inbound
 	srv    *Server
-	unit   *Unit // nil only where no authentication is needed
-	path   string
-	base   string
-	method string
-	query  url.Values
-	body   []byte
 	ctx    context.Context
-	now    time.Time
+	path   string // below /mdm/v2/
+	token  *token // nil when it is not known
 	limits Limits
 	record *record
+
+	// Set once the request is found to be in order.
+	unit  *Unit // nil where no authentication is needed
+	query url.Values
 
 	pending string // set by the status endpoint
 }
@@ -96,99 +98,100 @@ var endpoints = map[string]map[string]endpoint{
 }
 
 // exchange carries a request from its arrival to the moment at which the
-// answer leaves. With a fault the caller spoils the answer as the fault says.
-// The error is not nil when ctx or the server ended meanwhile.
+// answer leaves. With a fault the caller spoils the answer as the fault says;
+// there is none when the fault comes before it. The error is not nil when ctx
+// or the server ended meanwhile.
 func (s *Server) exchange(ctx context.Context, in *inbound, fault *Fault) (*reply, error) {
-	ops := endpoints[in.endpointPath()]
-	op, known := ops[in.method]
-	limits := s.currentLimits()
-	tok := s.lookup(in.header)
-
-	rec := s.recorder.arrive(in, tok, fault, arrival{
+	c := &call{
+		inbound: in, srv: s, ctx: ctx, path: in.endpointPath(), token: s.lookup(in.header), limits: s.currentLimits(),
+	}
+	op := endpoints[c.path][in.method]
+	c.record = s.recorder.arrive(in, c.token, fault, arrival{
 		open:  op.open,
 		page:  op.page,
-		limit: limits.MaxRequestPerSecond,
+		limit: c.limits.MaxRequestPerSecond,
 	})
-
-	rep, err := s.process(ctx, in, fault, rec, tok, limits, ops, op, known)
-	s.recorder.leave(rec, rep, fault)
+	rep, err := c.answer(op, fault)
+	s.recorder.leave(c.record, rep, fault)
 	return rep, err
 }
 
-func (s *Server) process(
-	ctx context.Context, in *inbound, fault *Fault, rec *record, tok *token, limits Limits,
-	ops map[string]endpoint, op endpoint, known bool,
-) (*reply, error) {
-	if err := s.wait(ctx, s.opts.latency/2); err != nil {
+// answer waits for the latency, processes the call, and returns its answer.
+func (c *call) answer(op endpoint, fault *Fault) (*reply, error) {
+	s := c.srv
+	if err := s.wait(c.ctx, s.opts.latency/2); err != nil {
 		return nil, err
 	}
-
-	var rep *reply
-	switch {
-	case fault != nil && fault.Kind == FaultResetBefore:
+	if fault != nil && fault.Kind == FaultResetBefore {
 		return nil, nil
-	case fault != nil && fault.Kind == FaultRespond && !fault.Process:
-		rep = fault.reply(in)
-	case s.opts.enforceRate && rec.tooMany:
-		rep = s.errorReply(refuse(numTooManyRequests))
-	case ops == nil:
-		rep = htmlReply(http.StatusNotFound, "Not Found")
-	case !known:
-		rep = s.errorReply(refuse(numMethodNotAllowed))
-		for method := range ops {
-			rep.header.Add("Allow", method)
-		}
-	default:
-		rep = s.serve(&call{
-			srv: s, path: in.endpointPath(), base: in.base, method: in.method,
-			body: in.body, ctx: ctx, now: time.Now(), limits: limits, record: rec,
-		}, op, in, tok)
 	}
-	if fault != nil && fault.Kind == FaultRespond && fault.Process {
-		rep = fault.reply(in)
+	responds := fault != nil && fault.Kind == FaultRespond
+	var rep *reply
+	if !responds || fault.Process {
+		rep = c.process(op)
 	}
-
-	if err := s.wait(ctx, s.opts.latency-s.opts.latency/2); err != nil {
+	if responds {
+		rep = fault.reply()
+	}
+	if err := s.wait(c.ctx, s.opts.latency-s.opts.latency/2); err != nil {
 		return nil, err
 	}
 	return rep, nil
 }
 
-// serve authenticates a request and hands it to its endpoint.
-func (s *Server) serve(c *call, op endpoint, in *inbound, tok *token) *reply {
-	if !op.open {
-		if err := s.authenticate(in.header, tok, op, c.now); err != nil {
-			return s.errorReply(err)
-		}
-		c.unit = tok.unit
+// process returns the answer to a call.
+func (c *call) process(op endpoint) *reply {
+	methods := endpoints[c.path]
+	switch {
+	case c.srv.opts.enforceRate && c.record.tooMany:
+		return c.srv.errorReply(refuse(numTooManyRequests))
+	case methods == nil:
+		return htmlReply(http.StatusNotFound, "Not Found")
+	case op.handle == nil:
+		rep := c.srv.errorReply(refuse(numMethodNotAllowed))
+		rep.header["Allow"] = slices.Sorted(maps.Keys(methods))
+		return rep
 	}
-	if c.method == http.MethodPost && len(c.body) > 0 {
-		if t, _, err := mime.ParseMediaType(in.header.Get("Content-Type")); err != nil || t != "application/json" {
-			return s.errorReply(refuse(numUnsupportedContentType))
-		}
+	if refusal := c.check(op); refusal != nil {
+		return c.srv.errorReply(refusal)
 	}
-	if len(c.body) > maxBody {
-		return s.errorReply(refuseArgument("the body is too large"))
-	}
-	var err error
-	if c.query, err = url.ParseQuery(in.query); err != nil {
-		return s.errorReply(refuseArgument("query"))
-	}
-	if hook := s.opts.beforePage; hook != nil && (op.page || op.cursor) {
+	if hook := c.srv.opts.beforePage; hook != nil && (op.page || op.cursor) {
 		read := PageRead{Unit: c.unit, Path: c.path, Index: -1, Query: c.query}
 		if op.page {
 			read.Index, _ = c.intParam("pageIndex") // a bad one is refused below
 		}
 		hook(read)
 	}
-
 	answer, refusal := op.handle(c)
 	if refusal != nil {
-		return s.errorReply(refusal)
+		return c.srv.errorReply(refusal)
 	}
 	rep := jsonReply(http.StatusOK, answer)
 	rep.pending = c.pending
 	return rep
+}
+
+// check refuses a call that is not fit to be handed to its endpoint.
+func (c *call) check(op endpoint) *apiError {
+	if !op.open {
+		if refusal := c.authenticate(op); refusal != nil {
+			return refusal
+		}
+		c.unit = c.token.unit
+	}
+	if c.method == http.MethodPost && len(c.body) > 0 {
+		if t, _, err := mime.ParseMediaType(c.header.Get("Content-Type")); err != nil || t != "application/json" {
+			return refuse(numUnsupportedContentType)
+		}
+	}
+	if len(c.body) > maxBody {
+		return refuseArgument("the body is too large")
+	}
+	var err error
+	if c.query, err = url.ParseQuery(c.rawQuery); err != nil {
+		return refuseArgument("query")
+	}
+	return nil
 }
 
 // lookup returns the token of a request, or nil.
@@ -219,30 +222,30 @@ func bearer(h http.Header) (string, bool) {
 	return value, true
 }
 
-// authenticate checks whether a token may be used for an endpoint.
-func (s *Server) authenticate(h http.Header, tok *token, op endpoint, now time.Time) *apiError {
-	value, ok := bearer(h)
+// authenticate checks whether the token of a call may be used for an endpoint.
+func (c *call) authenticate(op endpoint) *apiError {
+	value, ok := bearer(c.header)
 	switch {
 	case !ok:
 		return refuse(numAuthorizationHeader)
-	case tok == nil:
+	case c.token == nil:
 		return refuse(numLoginRequired)
 	}
 
-	s.mu.Lock()
-	isInner := s.tokens[value] == nil
-	revoked := tok.revoked
-	s.mu.Unlock()
-	state := tok.unit.tokenState()
+	c.srv.mu.Lock()
+	isInner := c.srv.tokens[value] == nil
+	revoked := c.token.revoked
+	state := c.token.unit.state
+	c.srv.mu.Unlock()
 
 	switch {
 	case isInner || state == TokenMalformed:
 		e := refuse(numTokenMalformed)
-		e.status = s.opts.malformedTokenCode
+		e.status = c.srv.opts.malformedTokenCode
 		return e
 	case revoked || state == TokenRevoked:
 		return refuse(numTokenRevoked)
-	case state == TokenExpired || !now.Before(tok.expires):
+	case state == TokenExpired || !time.Now().Before(c.token.expires):
 		return refuse(numTokenExpired)
 	case state == TokenReadOnly && op.write:
 		return refuse(numNotPermitted)

@@ -102,7 +102,7 @@ func (f *Fault) answers() bool {
 func (f *Fault) intact() bool { return f.Kind == FaultSlowBody }
 
 // reply returns the answer of FaultRespond.
-func (f *Fault) reply(in *inbound) *reply {
+func (f *Fault) reply() *reply {
 	rep := &reply{status: f.Status, header: make(http.Header), number: f.Number}
 	if rep.status == 0 {
 		rep.status = http.StatusInternalServerError

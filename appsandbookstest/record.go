@@ -148,7 +148,7 @@ type arrival struct {
 
 // arrive records a request at its arrival.
 func (r *recorder) arrive(in *inbound, tok *token, fault *Fault, a arrival) *record {
-	query, _ := url.ParseQuery(in.query)
+	query, _ := url.ParseQuery(in.rawQuery)
 	rec := &record{request: Request{
 		Method: in.method,
 		Path:   in.endpointPath(),

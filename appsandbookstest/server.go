@@ -39,7 +39,8 @@ const (
 // [Server.Transport], over TCP after [Server.Listen], or as an
 // [http.Handler].
 //
-// All methods are safe for concurrent use.
+// All methods are safe for concurrent use. In a bubble of testing/synctest,
+// create the server inside the bubble.
 type Server struct {
 	opts   options
 	random random

@@ -50,11 +50,11 @@ func (t *memoryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer s.wg.Done()
 
 	in := &inbound{
-		method: r.Method,
-		base:   r.URL.Scheme + "://" + r.URL.Host,
-		path:   r.URL.Path,
-		query:  r.URL.RawQuery,
-		header: r.Header,
+		method:   r.Method,
+		base:     r.URL.Scheme + "://" + r.URL.Host,
+		urlPath:  r.URL.Path,
+		rawQuery: r.URL.RawQuery,
+		header:   r.Header,
 	}
 	if in.method == "" {
 		in.method = http.MethodGet
@@ -148,11 +148,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		scheme = "https"
 	}
 	in := &inbound{
-		method: r.Method,
-		base:   scheme + "://" + r.Host,
-		path:   r.URL.Path,
-		query:  r.URL.RawQuery,
-		header: r.Header,
+		method:   r.Method,
+		base:     scheme + "://" + r.Host,
+		urlPath:  r.URL.Path,
+		rawQuery: r.URL.RawQuery,
+		header:   r.Header,
 	}
 	fault := s.pickFault(in)
 	if fault != nil && fault.Kind == FaultDial {
@@ -173,7 +173,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			breakConnection(w, "")
 			return
 		case FaultEOF:
-			breakConnection(w, "HTTP/1.1 200 OK\r\nContent-Ty")
+			breakConnection(w, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
 			return
 		}
 	}

@@ -202,12 +202,6 @@ func (u *Unit) SetTokenState(state TokenState) {
 	u.state = state
 }
 
-func (u *Unit) tokenState() TokenState {
-	u.srv.mu.Lock()
-	defer u.srv.mu.Unlock()
-	return u.state
-}
-
 // tokenExpiry returns when the newest token expires.
 func (u *Unit) tokenExpiry() time.Time {
 	u.srv.mu.Lock()

@@ -5,6 +5,7 @@ package batch
 import (
 	"cmp"
 	"hash/maphash"
+	"math"
 	"slices"
 )
 
@@ -255,30 +256,44 @@ func bestPrefix(rows []Part, l Limits) int {
 
 // LowerBound is a number of requests that no cut of the pairs can go below.
 // The pairs must be sorted and without repetitions, as Pairs leaves them.
+//
+// A request that covers a pair holds no more assets than the pair's target has,
+// and no more targets than its asset has. So each pair takes up at least the
+// share 1/(min(a, assets of its target)·d) of some request, and likewise by
+// columns; the shares add up to at most one for each request.
 func LowerBound(pairs []Pair, l Limits) int {
+	rows := map[uint32]int{}
 	type counts struct{ users, devices int }
-	var all counts
 	columns := map[int32]counts{}
-	bound, run := 0, 0
-	for i, p := range pairs {
-		if i > 0 && p.target() == pairs[i-1].target() {
-			run++
-		} else {
-			run = 1
-		}
-		bound = max(bound, ceil(run, l.Assets))
+	for _, p := range pairs {
+		rows[p.target()]++
 		c := columns[p.Asset()]
-		if p.target() < deviceBit {
+		if _, ok := p.User(); ok {
 			c.users++
-			all.users++
 		} else {
 			c.devices++
-			all.devices++
 		}
 		columns[p.Asset()] = c
+	}
+	bound := 0
+	for _, n := range rows {
+		bound = max(bound, ceil(n, l.Assets))
 	}
 	for _, c := range columns {
 		bound = max(bound, ceil(c.users, l.Users), ceil(c.devices, l.Devices))
 	}
-	return max(bound, ceil(all.users, l.Assets*l.Users), ceil(all.devices, l.Assets*l.Devices))
+	var byRow, byColumn [2]float64 // of users, of devices
+	for _, p := range pairs {
+		kind, side, column := 0, l.Users, columns[p.Asset()].users
+		if _, ok := p.User(); !ok {
+			kind, side, column = 1, l.Devices, columns[p.Asset()].devices
+		}
+		byRow[kind] += 1 / float64(min(l.Assets, rows[p.target()])*side)
+		byColumn[kind] += 1 / float64(l.Assets*min(side, column))
+	}
+	for _, shares := range append(byRow[:], byColumn[:]...) {
+		const rounding = 1e-6
+		bound = max(bound, int(math.Ceil(shares-rounding)))
+	}
+	return bound
 }

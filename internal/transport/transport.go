@@ -31,6 +31,9 @@ const (
 	// Write may start work each time it arrives: it is repeated only when the
 	// earlier attempt certainly started nothing.
 	Write
+	// Poll changes nothing, but must not be asked again soon after an answer
+	// that was lost on its way: it is repeated like a Write.
+	Poll
 	// Repeatable changes state, but the same request twice leaves the same
 	// state as once.
 	Repeatable
@@ -300,11 +303,11 @@ func (c *call) check(resp *http.Response, err error) (again bool) {
 		c.status = resp.StatusCode
 		err = c.read(resp)
 	}
-	if c.freeSlot != nil {
+	again = c.judge(resp, err)
+	if c.freeSlot != nil { // not before a pause that the answer asked for holds for the next in line
 		c.freeSlot()
 		c.freeSlot = nil
 	}
-	again = c.judge(resp, err)
 	c.log(again)
 	return again
 }
@@ -329,8 +332,6 @@ func (c *call) read(resp *http.Response) error {
 }
 
 func (c *call) judge(resp *http.Response, err error) (again bool) {
-	write := c.req.Class == Write
-
 	if err != nil {
 		c.last = scrub(err)
 		var tooLarge *http.MaxBytesError
@@ -340,15 +341,18 @@ func (c *call) judge(resp *http.Response, err error) (again bool) {
 			// status with what there is of the body.
 			return c.judgeAnswer(resp)
 		}
-		c.ambiguous = write && !notSent
+		c.ambiguous = c.req.Class == Write && !notSent
 		switch {
-		case c.ctx.Err() != nil, c.ambiguous, errors.As(err, &tooLarge), isCertificateError(err):
+		case c.ctx.Err() != nil, c.once() && !notSent, errors.As(err, &tooLarge), isCertificateError(err):
 			return false
 		}
 		return c.backoff(0)
 	}
 	return c.judgeAnswer(resp)
 }
+
+// once tells requests that are not repeated when an attempt may have arrived.
+func (c *call) once() bool { return c.req.Class == Write || c.req.Class == Poll }
 
 func (c *call) judgeAnswer(resp *http.Response) (again bool) {
 	c.redact(resp.StatusCode)
@@ -365,9 +369,9 @@ func (c *call) judgeAnswer(resp *http.Response) (again bool) {
 			c.t.cfg.Limiter.Pause(c.retryAfter)
 		}
 	}
-	if !v.Apple && c.req.Class == Write && resp.StatusCode >= 500 {
+	if !v.Apple && c.once() && resp.StatusCode >= 500 {
 		// A gateway's page says nothing about what happened behind it.
-		c.ambiguous = true
+		c.ambiguous = c.req.Class == Write
 		return false
 	}
 	if !v.Retryable {

@@ -1,0 +1,265 @@
+package appsandbookstest_test
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+// rules returns the rules that were broken, in order.
+func rules(srv *fake.Server) []fake.Rule {
+	var out []fake.Rule
+	for _, v := range srv.Violations() {
+		out = append(out, v.Rule)
+	}
+	return out
+}
+
+// observed runs a test of the rules in virtual time.
+func observed(t *testing.T, opts []fake.Option, test func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		srv, u, c := inMemory(t, opts...)
+		test(t, srv, u, c)
+	})
+}
+
+func TestRulePollInterval(t *testing.T) {
+	observed(t, []fake.Option{fake.WithEventDelay(100 * time.Second), fake.WithLatency(200 * time.Millisecond)},
+		func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
+			one, two := c.event("users/create", users("a")), c.event("users/create", users("b"))
+			time.Sleep(5 * time.Second)
+			c.get("status?eventId=" + one)
+			c.get("status?eventId=" + two)
+			time.Sleep(30*time.Second - 200*time.Millisecond)
+			c.get("status?eventId=" + one)
+			require.Empty(t, rules(srv), "30 s after the answer")
+			time.Sleep(30*time.Second - 1)
+			c.get("status?eventId=" + one)
+			require.Equal(t, []fake.Rule{fake.RulePollInterval}, rules(srv))
+			v := srv.Violations()[0]
+			require.Equal(t, u.UID(), v.Unit)
+			require.Equal(t, time.Now().Add(-200*time.Millisecond), v.Time)
+			require.Contains(t, v.String(), "poll-interval: ")
+			require.Contains(t, v.Detail, one)
+
+			time.Sleep(40 * time.Second)
+			require.Equal(t, "COMPLETE", c.get("status?eventId=" + one)["eventStatus"])
+			c.get("status?eventId=" + one)
+			require.Len(t, srv.Violations(), 1, "what is done may be asked at any time")
+
+			// An answer that was lost does not count.
+			three := c.event("users/create", users("c"))
+			srv.AddFault(fake.Fault{Path: "status", Kind: fake.FaultResetAfter, Times: 1})
+			require.Error(t, c.travel(http.MethodGet, "status?eventId="+three, nil).err)
+			c.get("status?eventId=" + three)
+			require.Len(t, srv.Violations(), 1)
+		})
+}
+
+func TestRuleRequestRate(t *testing.T) {
+	limits := fake.DefaultLimits()
+	limits.MaxRequestPerSecond = 3
+	observed(t, []fake.Option{fake.WithLimits(limits)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+		other := *c
+		other.token = srv.NewUnit("other").Token()
+		open := *c
+		open.token = ""
+		for range 5 {
+			for range 3 {
+				c.get("users")
+				other.get("users")
+				open.get("service/config")
+			}
+			time.Sleep(time.Second)
+		}
+		require.Empty(t, rules(srv))
+		c.get("users")
+		time.Sleep(time.Second - 1)
+		c.get("service/config")
+		c.get("users")
+		require.Empty(t, rules(srv))
+		c.get("users")
+		require.Equal(t, []fake.Rule{fake.RuleRequestRate}, rules(srv), "the first is still within the second")
+		time.Sleep(time.Nanosecond)
+		c.get("users")
+		require.Len(t, rules(srv), 2, "and now it is not, but three others are")
+	})
+	observed(t, []fake.Option{fake.WithLimits(limits), fake.WithRateLimit()}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+		for range 3 {
+			c.get("users")
+		}
+		c.refused(429, 9646, http.MethodGet, "users", nil)
+		require.Equal(t, []fake.Rule{fake.RuleRequestRate}, rules(srv))
+		time.Sleep(time.Second)
+		c.get("users")
+	})
+}
+
+func TestRuleParallelPages(t *testing.T) {
+	observed(t, []fake.Option{fake.WithLatency(time.Second)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+		read := func(n int, path string) {
+			var wg sync.WaitGroup
+			for range n {
+				wg.Go(func() { c.get(path) })
+			}
+			wg.Wait()
+		}
+		read(5, "assignments")
+		read(5, "users")
+		read(9, "subscriptions")
+		read(9, "service/config")
+		require.Empty(t, rules(srv))
+		read(7, "assets")
+		require.Equal(t, []fake.Rule{fake.RuleParallelPages, fake.RuleParallelPages}, rules(srv))
+	})
+}
+
+func TestRuleRetryAfter(t *testing.T) {
+	observed(t, nil, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+		answer := func(value string) {
+			srv.ResetRequests()
+			srv.AddFault(fake.Fault{Number: 9603, Times: 1, Header: http.Header{"Retry-After": {value}}})
+			c.refused(500, 9603, http.MethodGet, "users", nil)
+		}
+		answer("120")
+		time.Sleep(120*time.Second - 1)
+		c.get("assets")
+		require.Equal(t, []fake.Rule{fake.RuleRetryAfter}, rules(srv))
+		time.Sleep(time.Nanosecond)
+		c.get("assets")
+		require.Len(t, rules(srv), 1)
+
+		answer(time.Now().Add(time.Minute).UTC().Format(http.TimeFormat))
+		c.get("assets")
+		require.Equal(t, []fake.Rule{fake.RuleRetryAfter}, rules(srv))
+		time.Sleep(time.Minute)
+
+		for _, value := range []string{"0", "soon", "-5", "1.5", ""} {
+			answer(value)
+			c.get("assets")
+			require.Empty(t, rules(srv), value)
+			time.Sleep(time.Second)
+		}
+		answer("9223372036854775807")
+		time.Sleep(24 * time.Hour)
+		c.get("assets")
+		require.Equal(t, []fake.Rule{fake.RuleRetryAfter}, rules(srv))
+	})
+}
+
+func TestRuleRepeatedWrite(t *testing.T) {
+	observed(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
+		u.AddAsset(fake.Asset{AdamID: "1", Total: 1})
+		body := manage([]string{"1"}, nil, []string{"S"})
+		c.event("assets/associate", body)
+		c.event("assets/associate", manage([]string{"1"}, nil, []string{"T"}))
+		require.Empty(t, rules(srv))
+		c.event("assets/associate", body)
+		require.Equal(t, []fake.Rule{fake.RuleRepeatedWrite}, rules(srv))
+
+		// Back and forth is fine.
+		srv.ResetRequests()
+		c.event("assets/disassociate", body)
+		c.event("assets/associate", body)
+		c.event("assets/disassociate", body)
+		require.Empty(t, rules(srv))
+
+		// So is to try again what failed.
+		u.FailNextEvent(9603)
+		u.FinishEvents()
+		time.Sleep(time.Second)
+		u.FailTarget("S", 9644)
+		c.event("assets/associate", body)
+		u.FinishEvents()
+		c.event("assets/associate", body)
+		require.Empty(t, rules(srv))
+
+		// So is to send again what has been pending for ten minutes.
+		u.HoldEvents(true)
+		body = manage([]string{"1"}, nil, []string{"U"})
+		c.event("assets/associate", body)
+		time.Sleep(10*time.Minute - 1)
+		c.event("assets/associate", body)
+		require.Equal(t, []fake.Rule{fake.RuleRepeatedWrite}, rules(srv))
+		time.Sleep(10 * time.Minute)
+		c.event("assets/associate", body)
+		require.Len(t, rules(srv), 1)
+
+		// A refused write was not accepted; a lost answer was.
+		srv.ResetRequests()
+		srv.AddFault(fake.Fault{Number: 9603, Times: 1})
+		c.refused(500, 9603, http.MethodPost, "users/create", users("a"))
+		c.event("users/create", users("a"))
+		srv.AddFault(fake.Fault{Kind: fake.FaultResetAfter, Times: 1})
+		require.Error(t, c.travel(http.MethodPost, "users/create", users("b")).err)
+		require.Empty(t, rules(srv))
+		c.event("users/create", users("b"))
+		require.Equal(t, []fake.Rule{fake.RuleRepeatedWrite}, rules(srv))
+	})
+}
+
+func TestOtherRules(t *testing.T) {
+	observed(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
+		u.AddSubscriptionAssignments(fake.SubscriptionAssignment{AdamID: 7, ClientUserID: "a"})
+		c.refused(400, 9704, http.MethodPost, "assets/revoke", manage(nil, []string{"a", "a"}, nil))
+		c.refused(400, 9811, http.MethodPost, "subscriptions/associate", object{"adamIds": []int{7, 7}, "clientUserIds": []string{"a"}, "renewing": true})
+		require.Equal(t, []fake.Rule{fake.RuleDuplicateItems, fake.RuleDuplicateItems}, rules(srv))
+
+		srv.ResetRequests()
+		c.event("subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": []string{"a"}})
+		c.event("assets/associate", object{"assets": []object{{"adamId": "1"}}, "serialNumbers": []string{"S"}})
+		require.Equal(t, []fake.Rule{fake.RuleUndocumentedDefault, fake.RuleUndocumentedDefault}, rules(srv))
+
+		srv.ResetRequests()
+		token := c.token
+		c.token = ""
+		c.get("service/config")
+		require.Empty(t, rules(srv))
+		c.refused(401, 9722, http.MethodGet, "users", nil)
+		c.token = token
+		req := c.request(http.MethodGet, "users", nil)
+		req.Header.Add("Authorization", "Bearer "+token)
+		resp, err := c.client.Do(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, []fake.Rule{fake.RuleAuthorization, fake.RuleAuthorization}, rules(srv))
+	})
+}
+
+func TestRequestRecord(t *testing.T) {
+	observed(t, []fake.Option{fake.WithRequestLog(4)}, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
+		c.event("users/create", users("a"))
+		c.refused(400, 9650, http.MethodGet, "users?pageIndex=7", nil)
+		r := srv.Requests()
+		require.Len(t, r, 2)
+		require.Equal(t, "users/create", r[0].Path)
+		require.JSONEq(t, `{"users":[{"clientUserId":"a"}]}`, string(r[0].Body))
+		require.Equal(t, "[REDACTED]", r[0].Header.Get("Authorization"))
+		require.Equal(t, u.UID(), r[0].Unit)
+		require.Equal(t, 200, r[0].Status)
+		require.Equal(t, 9650, r[1].ErrorNumber)
+		require.Equal(t, "7", r[1].Query.Get("pageIndex"))
+		require.Equal(t, time.Now(), r[1].Time)
+		for range 9 {
+			c.get("assets")
+		}
+		require.Len(t, srv.Requests(), 4)
+		require.Equal(t, "assets", srv.Requests()[0].Path)
+		srv.ResetRequests()
+		require.Empty(t, srv.Requests())
+	})
+	observed(t, []fake.Option{fake.WithRequestLog(-1)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+		for range 16 {
+			c.get("assets")
+		}
+		require.Empty(t, srv.Requests())
+		require.Len(t, srv.Violations(), 1)
+	})
+}

@@ -1,0 +1,70 @@
+package appsandbookstest_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+// A client, here a bare http.Client, gives a licence to a device; the test
+// looks at the ledger.
+func Example() {
+	srv := fake.NewServer(fake.WithEventDelay(0))
+	defer srv.Close()
+	unit := srv.Unit()
+	unit.AddAsset(fake.Asset{AdamID: "361309726", Total: 25})
+
+	body := `{"assets": [{"adamId": "361309726", "pricingParam": "STDQ"}], "serialNumbers": ["C02XK1JGJHD2"]}`
+	req, _ := http.NewRequest(http.MethodPost, srv.URL()+"/assets/associate", strings.NewReader(body))
+	req.Header.Set("Authorization", "Bearer "+unit.Token())
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+
+	for _, a := range unit.Assignments() {
+		fmt.Println(a.AdamID, a.SerialNumber)
+	}
+	asset, _ := unit.Asset("361309726", "")
+	fmt.Println("available:", asset.Available)
+	fmt.Println("violations:", srv.Violations())
+	// Output:
+	// 200 OK
+	// 361309726 C02XK1JGJHD2
+	// available: 24
+	// violations: []
+}
+
+// The second request meets an overloaded service, once.
+func ExampleServer_AddFault() {
+	srv := fake.NewServer()
+	defer srv.Close()
+	srv.AddFault(fake.Fault{
+		Path:   "service/config",
+		Number: 9603,
+		Header: http.Header{"Retry-After": {"120"}},
+		After:  1,
+		Times:  1,
+	})
+	for range 3 {
+		resp, err := srv.Client().Get(srv.URL() + "/service/config")
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		fmt.Printf("%d %q\n", resp.StatusCode, resp.Header.Get("Retry-After"))
+	}
+	// Output:
+	// 200 ""
+	// 500 "120"
+	// 200 ""
+}

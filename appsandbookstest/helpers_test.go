@@ -1,0 +1,237 @@
+package appsandbookstest_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+// object is a decoded JSON object.
+type object = map[string]any
+
+// A caller is a plain HTTP client of a server.
+type caller struct {
+	t      testing.TB
+	srv    *fake.Server
+	client *http.Client
+	token  string
+}
+
+// inMemory returns a server and a caller of its default unit.
+func inMemory(t testing.TB, opts ...fake.Option) (*fake.Server, *fake.Unit, *caller) {
+	t.Helper()
+	srv := fake.NewServer(opts...)
+	t.Cleanup(srv.Close)
+	return srv, srv.Unit(), &caller{t: t, srv: srv, client: srv.Client(), token: srv.Unit().Token()}
+}
+
+func (c *caller) request(method, path string, body any) *http.Request {
+	c.t.Helper()
+	var r io.Reader
+	switch b := body.(type) {
+	case nil:
+	case string:
+		r = strings.NewReader(b)
+	default:
+		raw, err := json.Marshal(b)
+		require.NoError(c.t, err)
+		r = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(c.t.Context(), method, c.srv.URL()+"/"+path, r)
+	require.NoError(c.t, err)
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if r != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req
+}
+
+// do sends a request and returns status and decoded body.
+func (c *caller) do(method, path string, body any) (int, object) {
+	c.t.Helper()
+	resp, err := c.client.Do(c.request(method, path, body))
+	require.NoError(c.t, err)
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	require.NoError(c.t, err)
+	var out object
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+		require.NoError(c.t, json.Unmarshal(raw, &out), "%s", raw)
+	}
+	return resp.StatusCode, out
+}
+
+// get sends a GET that has to succeed.
+func (c *caller) get(path string) object {
+	c.t.Helper()
+	status, out := c.do(http.MethodGet, path, nil)
+	require.Equal(c.t, http.StatusOK, status, "%s: %v", path, out)
+	require.NotContains(c.t, out, "errorNumber")
+	return out
+}
+
+// post sends a POST that has to succeed.
+func (c *caller) post(path string, body any) object {
+	c.t.Helper()
+	status, out := c.do(http.MethodPost, path, body)
+	require.Equal(c.t, http.StatusOK, status, "%s: %v", path, out)
+	require.NotContains(c.t, out, "errorNumber")
+	return out
+}
+
+// event posts a write and returns its event id.
+func (c *caller) event(path string, body any) string {
+	c.t.Helper()
+	id, ok := c.post(path, body)["eventId"].(string)
+	require.True(c.t, ok)
+	return id
+}
+
+// finished posts a write, finishes it at once and returns its status.
+func (c *caller) finished(u *fake.Unit, path string, body any) object {
+	c.t.Helper()
+	id := c.event(path, body)
+	u.FinishEvents()
+	return c.get("status?eventId=" + id)
+}
+
+// refused sends a request that has to be refused with an error number, and
+// returns the body.
+func (c *caller) refused(status, number int, method, path string, body any) object {
+	c.t.Helper()
+	got, out := c.do(method, path, body)
+	require.Equal(c.t, status, got, "%s %s: %v", method, path, out)
+	require.EqualValues(c.t, number, out["errorNumber"], "%s %s: %v", method, path, out)
+	require.NotEmpty(c.t, out["errorMessage"])
+	return out
+}
+
+// items returns the elements of an array field.
+func items(t testing.TB, o object, name string) []object {
+	t.Helper()
+	list, ok := o[name].([]any)
+	require.True(t, ok, "%s in %v", name, o)
+	out := make([]object, len(list))
+	for i, x := range list {
+		out[i] = x.(object)
+	}
+	return out
+}
+
+// manage returns the body of an associate, disassociate or revoke request.
+func manage(assets []string, users, serials []string) object {
+	out := object{}
+	if assets != nil {
+		list := make([]object, len(assets))
+		for i, id := range assets {
+			list[i] = object{"adamId": id, "pricingParam": "STDQ"}
+		}
+		out["assets"] = list
+	}
+	if users != nil {
+		out["clientUserIds"] = users
+	}
+	if serials != nil {
+		out["serialNumbers"] = serials
+	}
+	return out
+}
+
+// A receiver takes notifications.
+type receiver struct {
+	mu       sync.Mutex
+	secret   string
+	status   func(n int) int // of the nth request, counted from zero
+	hits     int
+	received []object
+	arrived  chan object
+}
+
+func newReceiver(secret string) *receiver {
+	return &receiver{secret: secret, arrived: make(chan object, 1000)}
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	status := http.StatusNoContent
+	r.hits++
+	if r.status != nil {
+		status = r.status(r.hits - 1)
+	}
+	if req.Header.Get("Authorization") != "Bearer "+r.secret {
+		status = http.StatusUnauthorized
+	}
+	var n object
+	if err := json.NewDecoder(req.Body).Decode(&n); err != nil {
+		status = http.StatusBadRequest
+	}
+	if status == http.StatusNoContent {
+		r.received = append(r.received, n)
+		r.arrived <- n
+	}
+	w.WriteHeader(status)
+}
+
+// of returns the notifications of a type.
+func (r *receiver) of(typ string) []object {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []object
+	for _, n := range r.received {
+		if n["notificationType"] == typ {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+var allTypes = []string{
+	"ASSET_MANAGEMENT", "USER_MANAGEMENT", "USER_ASSOCIATED", "ASSET_COUNT",
+	"SUBSCRIPTION_MANAGEMENT", "SUBSCRIPTION_COUNT",
+}
+
+// clientConfig returns the body that registers a receiver.
+func clientConfig(url, secret string) object {
+	return object{
+		"mdmInfo":               object{"id": "522d5c43", "name": "My Service", "metadata": "1.0.0"},
+		"notificationUrl":       url,
+		"notificationAuthToken": secret,
+		"notificationTypes":     allTypes,
+	}
+}
+
+// decode reads the JSON object of an answer and closes it.
+func decode(t testing.TB, resp *http.Response) object {
+	t.Helper()
+	defer resp.Body.Close()
+	var out object
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&out))
+	return out
+}
+
+// innerToken returns the token inside a content token.
+func innerToken(t testing.TB, token string) string {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(token)
+	require.NoError(t, err)
+	require.Contains(t, string(raw), "\n")
+	var content struct{ Token, ExpDate, OrgName string }
+	require.NoError(t, json.Unmarshal(raw, &content))
+	require.NotEmpty(t, content.OrgName)
+	_, err = time.Parse("2006-01-02T15:04:05-0700", content.ExpDate)
+	require.NoError(t, err)
+	return content.Token
+}

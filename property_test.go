@@ -1,0 +1,208 @@
+package appsandbooks_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+// Whatever goes wrong (connections reset before and after the work is done,
+// gateways' pages, throttling, errors inside 200, limits that shrink midway,
+// cancelled contexts, crashes), the report of an association agrees with the
+// ledger pair by pair, and nothing is assigned that was not asked for.
+func FuzzReportAgreesWithLedger(f *testing.F) {
+	for seed := range uint64(100) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		synctest.Test(t, func(t *testing.T) { unluckyAssociation(t, seed) })
+	})
+}
+
+var errCrash = errors.New("crashed")
+
+func unluckyAssociation(t *testing.T, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	chance := func(p float64) bool { return r.Float64() < p }
+
+	options := []appsandbookstest.Option{
+		appsandbookstest.WithSeed(seed),
+		appsandbookstest.WithLatency(time.Duration(r.IntN(3000)) * time.Millisecond),
+		appsandbookstest.WithEventDelay(time.Duration(r.IntN(90)) * time.Second),
+		appsandbookstest.WithPageSize(1 + r.IntN(50)),
+		appsandbookstest.WithLimits(func() appsandbookstest.Limits {
+			l := appsandbookstest.DefaultLimits()
+			l.MaxAssets, l.MaxClientUserIDs, l.MaxSerialNumbers = 1+r.IntN(4), 1+r.IntN(20), 1+r.IntN(20)
+			return l
+		}()),
+	}
+	for _, o := range []appsandbookstest.Option{
+		appsandbookstest.WithLooseErrorInfo(), appsandbookstest.WithoutErrorInfo(), appsandbookstest.WithAsyncUserNotFound(),
+	} {
+		if chance(0.2) {
+			options = append(options, o)
+		}
+	}
+	srv := appsandbookstest.NewServer(options...)
+	defer srv.Close()
+
+	// The world: some assets run short, some people do not exist.
+	change := appsandbooks.AssetChange{SerialNumbers: names("C02", r.IntN(40))}
+	for i := range 1 + r.IntN(6) {
+		id := fmt.Sprint(100 + i)
+		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: id, Total: r.IntN(80), UsersOnly: chance(0.1)})
+		change.Assets = append(change.Assets, appsandbooks.AssetID{AdamID: id})
+	}
+	for _, id := range names("user-", 1+r.IntN(30)) {
+		if !chance(0.03) {
+			srv.Unit().AddUser(appsandbookstest.User{ClientUserID: id, Status: appsandbookstest.UserAssociated})
+		}
+		change.ClientUserIDs = append(change.ClientUserIDs, id)
+	}
+	if chance(0.4) { // single pairs instead of a product
+		pairs := appsandbooks.AssetChange{}
+		for _, a := range change.Assets {
+			for _, u := range change.ClientUserIDs {
+				if chance(0.5) {
+					pairs.Pairs = append(pairs.Pairs, appsandbooks.Assignment{AdamID: a.AdamID, ClientUserID: u})
+				}
+			}
+			for _, s := range change.SerialNumbers {
+				if chance(0.5) {
+					pairs.Pairs = append(pairs.Pairs, appsandbooks.Assignment{AdamID: a.AdamID, SerialNumber: s})
+				}
+			}
+		}
+		if len(pairs.Pairs) > 0 {
+			change = pairs
+		}
+	}
+	asked := map[appsandbookstest.Assignment]bool{}
+	ask := func(a appsandbookstest.Assignment) { a.PricingParam = "STDQ"; asked[a] = true }
+	for _, a := range change.Assets {
+		for _, u := range change.ClientUserIDs {
+			ask(appsandbookstest.Assignment{AdamID: a.AdamID, ClientUserID: u})
+		}
+		for _, s := range change.SerialNumbers {
+			ask(appsandbookstest.Assignment{AdamID: a.AdamID, SerialNumber: s})
+		}
+	}
+	for _, p := range change.Pairs {
+		ask(appsandbookstest.Assignment{AdamID: p.AdamID, ClientUserID: p.ClientUserID, SerialNumber: p.SerialNumber})
+	}
+
+	for _, fault := range []appsandbookstest.Fault{
+		{Kind: appsandbookstest.FaultResetBefore}, {Kind: appsandbookstest.FaultResetAfter}, {Kind: appsandbookstest.FaultDial},
+		{Kind: appsandbookstest.FaultEOF}, {Kind: appsandbookstest.FaultCutBody}, {Kind: appsandbookstest.FaultTruncatedGzip},
+		{Status: 502, Body: "<html>Bad Gateway</html>"}, {Status: 502, Body: "<html>Bad Gateway</html>", Process: true},
+		{Number: 9646}, {Number: 9603}, {Number: 9729, Header: http.Header{"Retry-After": {"20"}}},
+		{Status: 200, Number: 9603},
+	} {
+		if chance(0.3) {
+			fault.Probability = r.Float64() * 0.3
+			srv.AddFault(fault)
+		}
+	}
+	if chance(0.3) {
+		after := time.Duration(r.IntN(20)) * time.Second
+		assets, devices := 1+r.IntN(2), 1+r.IntN(5)
+		timer := time.AfterFunc(after, func() {
+			srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxAssets, l.MaxSerialNumbers = assets, devices })
+		})
+		defer timer.Stop()
+	}
+
+	var opts []appsandbooks.OperationOption
+	if chance(0.5) {
+		opts = append(opts, appsandbooks.WithResend())
+	}
+	if chance(0.5) {
+		opts = append(opts, appsandbooks.WithBisection())
+	}
+
+	// Up to three processes work on it, one after another: each is cancelled
+	// or crashes at some point; the last is left alone.
+	limiter := appsandbooks.NewLimiter() // of the organizational unit
+	var journal bytes.Buffer
+	var report *appsandbooks.Report
+	lives := 1 + r.IntN(3)
+	for life := range lives {
+		last := life == lives-1
+		entries := r.IntN(12)
+		write := func(_ context.Context, entry []byte) error {
+			if !last && entries == 0 {
+				journal.Write(entry[:r.IntN(len(entry))]) // cut off in the middle
+				entries--
+				return errCrash
+			}
+			if entries < 0 && !last {
+				return errCrash
+			}
+			entries--
+			journal.Write(entry)
+			return nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		if !last && chance(0.3) {
+			time.AfterFunc(time.Duration(r.IntN(120))*time.Second, cancel)
+		}
+		if last {
+			srv.ClearFaults()
+		}
+		c := newClient(t, srv, appsandbooks.WithLimiter(limiter))
+		all := append(opts[:len(opts):len(opts)], appsandbooks.WithJournal(write))
+		var op *appsandbooks.Operation
+		var err error
+		if journal.Len() == 0 || !bytes.Contains(journal.Bytes(), []byte(`"parts"`)) {
+			journal.Reset()
+			op, err = c.Assets.Associate(ctx, change, all...)
+		} else if op, err = c.Resume(journal.Bytes(), all...); err != nil && !bytes.Contains(journal.Bytes(), []byte("]}\n")) {
+			journal.Reset() // the crash cut the plan itself: nothing had been sent
+			op, err = c.Assets.Associate(ctx, change, all...)
+		} else {
+			require.NoError(t, err, "journal:\n%s", journal.Bytes())
+		}
+		if op != nil {
+			report, _ = op.Wait(ctx)
+		} else {
+			require.Error(t, err)
+		}
+		cancel()
+		c.Close()
+		if last {
+			require.NotNil(t, op, "%v", err)
+		}
+	}
+
+	time.Sleep(10 * time.Minute) // virtual: whatever is still on its way arrives
+	for _, a := range srv.Unit().Assignments() {
+		require.True(t, asked[a], "%v was not asked for", a)
+	}
+	require.Equal(t, len(asked), report.Total)
+	agree(t, srv, report)
+	for o := range report.Outcomes() {
+		require.True(t, asked[appsandbookstest.Assignment{
+			AdamID: o.AdamID, PricingParam: string(o.PricingParam), ClientUserID: o.ClientUserID, SerialNumber: o.SerialNumber,
+		}])
+	}
+	for _, v := range srv.Violations() {
+		switch v.Rule {
+		case appsandbookstest.RuleRepeatedWrite: // sent again after its fate was unknown
+		case appsandbookstest.RuleRetryAfter: // was on its way when the service asked for the pause
+			require.Contains(t, v.Detail, "20s too soon")
+		default:
+			require.Fail(t, "rule of conduct", "%v", v)
+		}
+	}
+}
