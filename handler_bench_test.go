@@ -25,7 +25,7 @@ type delivery struct {
 	w       discardWriter
 }
 
-func newDelivery(b *testing.B, h http.Handler, elements int) *delivery {
+func newSameDelivery(b *testing.B, h http.Handler, elements int) *delivery {
 	var list bytes.Buffer
 	for i := range elements {
 		if i > 0 {
@@ -92,7 +92,7 @@ func BenchmarkHandler(b *testing.B) {
 	for _, elements := range []int{1, 10, 100} {
 		for name, h := range map[string]http.Handler{"decode": decode, "handler": full} {
 			b.Run(fmt.Sprintf("%s/%d", name, elements), func(b *testing.B) {
-				d := newDelivery(b, h, elements)
+				d := newSameDelivery(b, h, elements)
 				b.ReportAllocs()
 				for b.Loop() {
 					d.post(b)

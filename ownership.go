@@ -77,7 +77,8 @@ func (g *guard) admit(r request) (era int, err error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.taken != nil && r.class != transport.Read && !r.claim {
+	write := r.class == transport.Write || r.class == transport.Repeatable
+	if g.taken != nil && write && !r.claim {
 		return 0, g.taken
 	}
 	return g.era, nil
