@@ -109,12 +109,17 @@ func (g *guard) claimed() {
 	g.era++
 }
 
-// check refuses a claim for somebody else.
+// check refuses a claim for somebody else. After a takeover admit does.
 func (g *guard) check(m *MDMInfo) error {
-	if g != nil && m != nil && m.ID != g.ours.ID {
-		return invalidf("MDMInfo.ID is another than that of WithOwner")
+	if g == nil || m == nil || m.ID == g.ours.ID {
+		return nil
 	}
-	return nil
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.taken != nil {
+		return nil
+	}
+	return invalidf("MDMInfo.ID is another than that of WithOwner")
 }
 
 // TakeOver claims the organizational unit for the service of [WithOwner],
