@@ -83,6 +83,8 @@ type options struct {
 	firstLook    time.Duration
 	pollInterval time.Duration
 	stallTime    time.Duration
+	notified     bool
+	guard        *guard
 }
 
 // Option changes a default of [NewClient], and fails on a value that makes no sense.
@@ -216,6 +218,16 @@ func WithStallTime(d time.Duration) Option {
 	}
 }
 
+// WithNotifications tells that the notifications of the organizational unit
+// will be brought to [Client.Notify]. A waiter then first asks for the status of
+// an event after the interval of [WithPolling], or as soon as notifications
+// name what was asked for: an early question would only cost the right to ask
+// again when they come. A client learns the same from its first notification,
+// so this is for a program that does not call [ConfigService.Register] itself.
+func WithNotifications() Option {
+	return func(o *options) error { o.notified = true; return nil }
+}
+
 // NewClient makes a client for the organizational unit of a content token: the
 // whole content of the .vpptoken file. It makes no request. An error wraps
 // [ErrInvalid].
@@ -272,6 +284,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 	}
 
 	c := &Client{base: base, http: &hc, limiter: o.limiter, opts: o, hints: newHintHub()}
+	c.hints.expected.Store(o.notified)
 	c.life, c.end = context.WithCancel(context.Background())
 	c.transport = transport.New(transport.Config{
 		HTTPClient:  &hc,
@@ -303,6 +316,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 func (c *Client) Close() {
 	c.end()
 	c.Config.join()
+	c.hints.close()
 	if t, ok := c.http.Transport.(*ownTransport); ok {
 		t.CloseIdleConnections()
 	}
@@ -378,6 +392,7 @@ type request struct {
 	turn   transport.Turn
 	public bool          // needs no token
 	grace  time.Duration // for an attempt under way when the context ends
+	claim  bool          // takes the organizational unit over
 }
 
 func (c *Client) do(ctx context.Context, r request, out any) error {
@@ -390,6 +405,13 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		if body, err = json.Marshal(r.in); err != nil {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
+	}
+	era, err := c.opts.guard.admit(r)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", r.method, r.path, err)
+	}
+	if r.class == transport.Write {
+		c.hints.writing()
 	}
 	answer, failure := c.transport.Do(ctx, &transport.Request{
 		Method: r.method,
@@ -423,6 +445,9 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 			Attempts:  answer.Attempts,
 			Ambiguous: r.class == transport.Write,
 		})
+	}
+	if m, ok := out.(interface{ meta() *Meta }); ok {
+		c.opts.guard.see(era, m.meta())
 	}
 	return nil
 }
