@@ -463,12 +463,13 @@ func (c *Client) url(r request) (*url.URL, error) {
 
 // inspect judges a complete answer. The scan for an error number costs about a
 // hundredth of decoding; only an answer that holds one is looked at more closely.
-func inspect(status int, body []byte) transport.Verdict {
+func inspect(status int, body []byte, token string) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 	if bytes.Contains(body, []byte(`"errorNumber"`)) {
 		var b errorBody
 		if err := json.Unmarshal(body, &b); err == nil && b.Number != 0 {
 			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
+			_ = redactError(e, token) // the body may have spelled it with escapes
 			_, known := meanings[b.Number]
 			retryable := has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable)
 			return transport.Verdict{Err: e, Apple: true, Retryable: retryable || !known && serverTrouble}
