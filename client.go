@@ -493,12 +493,13 @@ func (c *Client) url(r request) (*url.URL, error) {
 
 // inspect judges a complete answer. Only one that holds an error number is
 // looked at more closely.
-func inspect(status int, body []byte) transport.Verdict {
+func inspect(status int, body []byte, token string) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
-	if mentionsError(body) {
+	if mentionsError(status, body) {
 		var b errorBody
 		if err := json.Unmarshal(body, &b); err == nil && b.Number != 0 {
 			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
+			_ = redactError(e, token) // the body may have spelled it with escapes
 			_, known := meanings[b.Number]
 			retryable := has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable)
 			return transport.Verdict{Err: e, Apple: true, Retryable: retryable || !known && serverTrouble}
@@ -510,13 +511,13 @@ func inspect(status int, body []byte) transport.Verdict {
 	return transport.Verdict{Err: &Error{StatusCode: status}, Retryable: serverTrouble}
 }
 
-// mentionsError looks for an error number. It stands at the top of an error,
-// before or behind the one part that can be long, so the middle of a long answer
-// needs no look.
-func mentionsError(body []byte) bool {
+// mentionsError looks for an error number. In an answer that passes for a
+// success it stands before or behind the one part that can be long, so the
+// middle needs no look.
+func mentionsError(status int, body []byte) bool {
 	const edge = 4 << 10
 	key := []byte(`"errorNumber"`)
-	if len(body) <= 2*edge {
+	if status/100 != 2 || len(body) <= 2*edge {
 		return bytes.Contains(body, key)
 	}
 	return bytes.Contains(body[:edge], key) || bytes.Contains(body[len(body)-edge:], key)

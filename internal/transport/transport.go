@@ -80,7 +80,7 @@ type Config struct {
 	HTTPClient  *http.Client // copied, never written to
 	UserAgent   string
 	Token       func(ctx context.Context) (string, error)
-	Inspect     func(status int, body []byte) Verdict
+	Inspect     func(status int, body []byte, token string) Verdict // the token, to keep it out of errors
 	Limiter     Limiter
 	MaxAttempts int
 	MinBackoff  time.Duration
@@ -349,6 +349,7 @@ func (c *call) read(resp *http.Response) error {
 	_, err := c.buf.ReadFrom(http.MaxBytesReader(nil, resp.Body, limit))
 	_ = resp.Body.Close()
 	resp.Body = http.NoBody
+	c.redact()
 	return err
 }
 
@@ -376,8 +377,7 @@ func (c *call) judge(resp *http.Response, err error) (again bool) {
 func (c *call) once() bool { return c.req.Class == Write || c.req.Class == Poll }
 
 func (c *call) judgeAnswer(resp *http.Response) (again bool) {
-	c.redact(resp.StatusCode)
-	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes())
+	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.token)
 	c.last = v.Err
 	if v.Err == nil {
 		c.done = true
@@ -402,11 +402,10 @@ func (c *call) judgeAnswer(resp *http.Response) (again bool) {
 }
 
 // redact takes the token out of an answer that echoes it, before anything of
-// the answer can reach an error or a log. A large success is not looked at: it
-// goes to the caller's types only.
-func (c *call) redact(status int) {
-	const small = 4 << 10
-	if c.token == "" || status/100 == 2 && c.buf.Len() > small {
+// the answer can reach an error or a log. The search costs a small part of
+// what decoding does.
+func (c *call) redact() {
+	if c.token == "" {
 		return
 	}
 	if body := c.buf.Bytes(); bytes.Contains(body, []byte(c.token)) {
@@ -505,12 +504,11 @@ func join(err, before error) error {
 	return fmt.Errorf("%w (before that: %w)", err, before)
 }
 
-// scrub drops the URL that net/http puts into its errors: its query names
-// users and devices.
+// scrub drops the URL that net/http puts into its errors, a second one of a
+// transport that is a client itself included: its query names users and devices.
 func scrub(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
+	for u := (*url.Error)(nil); errors.As(err, &u); {
+		err = u.Err
 	}
 	return err
 }
