@@ -186,6 +186,13 @@ type verdict struct {
 	err     error
 }
 
+func (v verdict) doubted() verdict {
+	if v.outcome == OutcomeFailed {
+		v.outcome = OutcomeUnconfirmed
+	}
+	return v
+}
+
 // pair is the verdict of a pair.
 func (p *part) pair(i int) verdict {
 	if v, ok := p.odd[i]; ok {
@@ -545,7 +552,16 @@ func (op *Operation) replace(p *part, pieces []batch.Part) {
 }
 
 // finish gives a part its verdict. The caller holds op.mu.
+//
+// What was sent twice can fail because the first time succeeded after all:
+// such failures stay open until they are read back.
 func (op *Operation) finish(p *part, v verdict, odd map[int]verdict) {
+	if p.resent && !p.checked {
+		v = v.doubted()
+		for i := range odd {
+			odd[i] = odd[i].doubted()
+		}
+	}
 	op.count(p, -1)
 	p.state, p.verdict, p.odd, p.seen = partFinished, v, odd, nil
 	op.count(p, 1)
