@@ -75,6 +75,7 @@ type options struct {
 	tokenless    bool
 	limiter      Limiter
 	logger       *slog.Logger
+	trace        func(context.Context, Attempt)
 	maxAttempts  int
 	minBackoff   time.Duration
 	maxBackoff   time.Duration
@@ -150,8 +151,9 @@ func WithLimiter(l Limiter) Option {
 	}
 }
 
-// WithLogger logs each attempt: at debug level, those that failed as warnings.
-// Neither ids nor secrets are logged.
+// WithLogger logs each attempt as "appsandbooks: request": at debug level, those
+// that failed as warnings. Neither ids nor secrets are logged. For metrics there
+// is [WithTrace].
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error { o.logger = l; return nil }
 }
@@ -299,6 +301,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		MaxBody:     32 << 20,
 		MaxError:    1 << 20,
 		Logger:      o.logger,
+		Trace:       o.tracer(),
 	})
 	s := service{c}
 	c.Assets = (*AssetsService)(&s)
@@ -416,6 +419,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	answer, failure := c.transport.Do(ctx, &transport.Request{
 		Method: r.method,
 		URL:    u,
+		Name:   r.path,
 		Body:   body,
 		Class:  r.class,
 		Page:   r.page,

@@ -317,7 +317,8 @@ func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
 
 func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Result {
 	return s.flight.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+		longest := s.client.opts.maxPause + 2*time.Minute // nobody may be left who would end it
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest)
 		defer cancel()
 		defer context.AfterFunc(s.client.life, cancel)()
 		config := new(ServiceConfig)
