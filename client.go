@@ -75,6 +75,7 @@ type options struct {
 	tokenless    bool
 	limiter      Limiter
 	logger       *slog.Logger
+	trace        func(context.Context, Attempt)
 	maxAttempts  int
 	minBackoff   time.Duration
 	maxBackoff   time.Duration
@@ -83,6 +84,8 @@ type options struct {
 	firstLook    time.Duration
 	pollInterval time.Duration
 	stallTime    time.Duration
+	notified     bool
+	guard        *guard
 }
 
 // Option changes a default of [NewClient], and fails on a value that makes no sense.
@@ -148,8 +151,9 @@ func WithLimiter(l Limiter) Option {
 	}
 }
 
-// WithLogger logs each attempt: at debug level, those that failed as warnings.
-// Neither ids nor secrets are logged.
+// WithLogger logs each attempt as "appsandbooks: request": at debug level, those
+// that failed as warnings. Neither ids nor secrets are logged. For metrics there
+// is [WithTrace].
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error { o.logger = l; return nil }
 }
@@ -216,6 +220,16 @@ func WithStallTime(d time.Duration) Option {
 	}
 }
 
+// WithNotifications tells that the notifications of the organizational unit
+// will be brought to [Client.Notify]. A waiter then first asks for the status of
+// an event after the interval of [WithPolling], or as soon as notifications
+// name what was asked for: an early question would only cost the right to ask
+// again when they come. A client learns the same from its first notification,
+// so this is for a program that does not call [ConfigService.Register] itself.
+func WithNotifications() Option {
+	return func(o *options) error { o.notified = true; return nil }
+}
+
 // NewClient makes a client for the organizational unit of a content token: the
 // whole content of the .vpptoken file. It makes no request. An error wraps
 // [ErrInvalid].
@@ -272,6 +286,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 	}
 
 	c := &Client{base: base, http: &hc, limiter: o.limiter, opts: o, hints: newHintHub()}
+	c.hints.expected.Store(o.notified)
 	c.life, c.end = context.WithCancel(context.Background())
 	c.transport = transport.New(transport.Config{
 		HTTPClient:  &hc,
@@ -286,6 +301,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		MaxBody:     32 << 20,
 		MaxError:    1 << 20,
 		Logger:      o.logger,
+		Trace:       o.tracer(),
 	})
 	s := service{c}
 	c.Assets = (*AssetsService)(&s)
@@ -303,6 +319,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 func (c *Client) Close() {
 	c.end()
 	c.Config.join()
+	c.hints.close()
 	if t, ok := c.http.Transport.(*ownTransport); ok {
 		t.CloseIdleConnections()
 	}
@@ -378,6 +395,7 @@ type request struct {
 	turn   transport.Turn
 	public bool          // needs no token
 	grace  time.Duration // for an attempt under way when the context ends
+	claim  bool          // takes the organizational unit over
 }
 
 func (c *Client) do(ctx context.Context, r request, out any) error {
@@ -391,9 +409,17 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
+	era, err := c.opts.guard.admit(r)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", r.method, r.path, err)
+	}
+	if r.class == transport.Write {
+		c.hints.writing()
+	}
 	answer, failure := c.transport.Do(ctx, &transport.Request{
 		Method: r.method,
 		URL:    u,
+		Name:   r.path,
 		Body:   body,
 		Class:  r.class,
 		Page:   r.page,
@@ -423,6 +449,9 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 			Attempts:  answer.Attempts,
 			Ambiguous: r.class == transport.Write,
 		})
+	}
+	if m, ok := out.(interface{ meta() *Meta }); ok {
+		c.opts.guard.see(era, m.meta())
 	}
 	return nil
 }
@@ -468,12 +497,13 @@ func (c *Client) url(r request) (*url.URL, error) {
 
 // inspect judges a complete answer. Only one that holds an error number is
 // looked at more closely.
-func inspect(status int, body []byte) transport.Verdict {
+func inspect(status int, body []byte, token string) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
-	if mentionsError(body) {
+	if mentionsError(status, body) {
 		var b errorBody
 		if err := json.Unmarshal(body, &b); err == nil && b.Number != 0 {
 			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
+			_ = redactError(e, token) // the body may have spelled it with escapes
 			_, known := meanings[b.Number]
 			retryable := has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable)
 			return transport.Verdict{Err: e, Apple: true, Retryable: retryable || !known && serverTrouble}
@@ -485,13 +515,13 @@ func inspect(status int, body []byte) transport.Verdict {
 	return transport.Verdict{Err: &Error{StatusCode: status}, Retryable: serverTrouble}
 }
 
-// mentionsError looks for an error number. It stands at the top of an error,
-// before or behind the one part that can be long, so the middle of a long answer
-// needs no look.
-func mentionsError(body []byte) bool {
+// mentionsError looks for an error number. In an answer that passes for a
+// success it stands before or behind the one part that can be long, so the
+// middle needs no look.
+func mentionsError(status int, body []byte) bool {
 	const edge = 4 << 10
 	key := []byte(`"errorNumber"`)
-	if len(body) <= 2*edge {
+	if status/100 != 2 || len(body) <= 2*edge {
 		return bytes.Contains(body, key)
 	}
 	return bytes.Contains(body[:edge], key) || bytes.Contains(body[len(body)-edge:], key)

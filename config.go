@@ -30,6 +30,8 @@ type Meta struct {
 	MDMInfo *MDMInfo `json:"mdmInfo,omitzero"`
 }
 
+func (m *Meta) meta() *Meta { return m }
+
 // MDMInfo identifies a device management service. All three parts are needed.
 type MDMInfo struct {
 	ID       string `json:"id"`       // unique to the organization's service; at most Limits.MaxMDMIDLength long
@@ -315,7 +317,8 @@ func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
 
 func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Result {
 	return s.flight.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+		longest := s.client.opts.maxPause + 2*time.Minute // nobody may be left who would end it
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest)
 		defer cancel()
 		defer context.AfterFunc(s.client.life, cancel)()
 		config := new(ServiceConfig)
@@ -379,12 +382,19 @@ func (s *ConfigService) Client(ctx context.Context) (*ClientConfig, error) {
 // notifications. The service delivers a TEST_NOTIFICATION to the URL before it
 // answers, and refuses the whole configuration when that fails
 // ([ErrNotificationURLUnreachable]): the receiver must be up, with the new
-// secret, before the call.
+// secret, before the call. [ConfigService.Register] checks and explains.
 //
 // Synchronous. Retried like a read: the same configuration twice is the same.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
 func (s *ConfigService) SetClient(ctx context.Context, u ClientConfigUpdate) (*ClientConfig, error) {
+	return s.setClient(ctx, u, false)
+}
+
+func (s *ConfigService) setClient(ctx context.Context, u ClientConfigUpdate, claim bool) (*ClientConfig, error) {
+	if err := s.client.opts.guard.check(u.MDMInfo); err != nil {
+		return nil, err
+	}
 	secret := u.NotificationAuthToken.Reveal()
 	in := struct {
 		MDMInfo               *MDMInfo           `json:"mdmInfo,omitzero"`
@@ -395,7 +405,7 @@ func (s *ConfigService) SetClient(ctx context.Context, u ClientConfigUpdate) (*C
 	config := new(ClientConfig)
 	err := s.client.do(ctx, request{
 		method: http.MethodPost, path: "client/config", key: "clientConfig",
-		in: in, class: transport.Repeatable,
+		in: in, class: transport.Repeatable, claim: claim,
 	}, config)
 	if err != nil {
 		return nil, redactError(err, secret)
