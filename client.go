@@ -434,10 +434,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	if out == nil {
 		return nil
 	}
-	if p, ok := out.(plainPage); ok && r.page && p.decodePlain(answer.Body) {
-		return nil
-	}
-	if err := json.Unmarshal(answer.Body, out); err != nil {
+	if err := r.decode(answer.Body, out); err != nil {
 		if len(answer.Body) == 0 {
 			err = errors.New("empty answer")
 		}
@@ -454,6 +451,13 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		c.opts.guard.see(era, m.meta())
 	}
 	return nil
+}
+
+func (r request) decode(body []byte, out any) error {
+	if p, ok := out.(plainPage); ok && r.page && p.decodePlain(body) {
+		return nil
+	}
+	return json.Unmarshal(body, out)
 }
 
 // failure completes the error of a call.
