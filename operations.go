@@ -52,8 +52,8 @@ type Operation struct {
 	opts   operationOptions
 	busy   chan struct{} // one token: the right to change parts
 
-	journaled  bool       // the journal has the plan
-	journaling sync.Mutex // keeps changes and their records in one order; taken before mu
+	journaling sync.Mutex // keeps changes and their journal entries in one order; taken before mu
+	journaled  bool       // the journal has the whole operation, without a gap; guarded by journaling
 
 	mu       sync.Mutex
 	parts    []*part // never removed; index = id
@@ -581,16 +581,16 @@ func (op *Operation) update(ctx context.Context, p *part, change func()) error {
 	op.mu.Lock()
 	before := len(op.parts)
 	change()
-	record := op.record(p, op.parts[before:])
+	entry := op.entry(p, op.parts[before:])
 	progress := op.progress
 	op.mu.Unlock()
 	if op.opts.progress != nil {
 		op.opts.progress(progress)
 	}
-	if record == nil {
+	if entry == nil {
 		return nil
 	}
-	return op.write(ctx, "", record)
+	return op.write(ctx, entry)
 }
 
 // Wait carries the operation to its end: it sends what was not sent, waits for
