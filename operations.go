@@ -757,11 +757,14 @@ func (op *Operation) noted(ctx context.Context, p *part, n *Notification) {
 		op.mu.Unlock()
 		return
 	}
-	if p.seen == nil {
-		p.seen = newCoverage(&op.tables, p.Part)
+	complete := true
+	if op.tables.kind != revokeAssets { // which cannot be counted
+		if p.seen == nil {
+			p.seen = newCoverage(&op.tables, p.Part)
+		}
+		p.seen.add(n)
+		complete = p.seen.complete()
 	}
-	p.seen.add(n)
-	complete := p.seen.complete() || op.tables.kind == revokeAssets // which cannot be counted
 	wait := time.Until(p.floor)
 	if complete {
 		p.nextLook = time.Now().Add(max(0, wait))

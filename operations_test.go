@@ -567,6 +567,32 @@ func TestRevoke(t *testing.T) {
 	})
 }
 
+// What a revocation takes back is not known beforehand: that a notification
+// names one asset of each target does not end it.
+func TestRevokeIsNotDoneByNotifications(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 2, 10), SerialNumbers: []string{"C02"}})
+		require.NoError(t, err)
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+
+		srv.Unit().HoldEvents(true)
+		op, err = c.Assets.Revoke(t.Context(), appsandbooks.Targets{SerialNumbers: []string{"C02"}})
+		require.NoError(t, err)
+		time.AfterFunc(6*time.Second, func() { // the first look was at 5 s
+			c.Notify(&appsandbooks.Notification{ID: "1", Type: appsandbooks.NotificationAssetManagement, AssetManagement: &appsandbooks.AssetManagement{
+				Assignments: []appsandbooks.Assignment{{AdamID: "1000", SerialNumber: "C02"}},
+				EventResult: appsandbooks.EventResult{EventID: op.EventIDs()[0], Result: appsandbooks.ResultSuccess},
+			}})
+		})
+		time.AfterFunc(20*time.Second, func() { srv.Unit().HoldEvents(false) })
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, report.Succeeded)
+		require.Empty(t, srv.Unit().Assignments())
+	})
+}
+
 // The service accepts serial numbers that do not exist; Verify tells.
 func TestVerifyFindsWhatIsNotThere(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
