@@ -224,6 +224,42 @@ func TestLooseErrorInfo(t *testing.T) {
 	})
 }
 
+// A status whose counts and names do not fit together proves nothing about a
+// pair: reading back decides. Each asset has two licences for three devices.
+func TestOddStatus(t *testing.T) {
+	const prefix = `{"eventType":"ASSOCIATE","eventStatus":`
+	for name, status := range map[string]string{
+		"COMPLETE, nothing completed": `"COMPLETE","numRequested":6,"numCompleted":0}`,
+		"COMPLETE, no counts":         `"COMPLETE"}`,
+		"COMPLETE, more than asked":   `"COMPLETE","numRequested":6,"numCompleted":7}`,
+		"FAILED, nothing failed":      `"FAILED","numRequested":6,"numCompleted":6}`,
+		"counted in another way": `"FAILED","numRequested":3,"numCompleted":1,"failures":[
+			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"1000"},{"adamId":"1001"}],"serialNumbers":["C0200001","C0200002"]}}]}`,
+		"too many names, and none": `"FAILED","numRequested":6,"numCompleted":4,"failures":[null,
+			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"1000","pricingParam":"STDQ"}],"serialNumbers":["C0200001","C0200002","C0200001"]}},
+			{"errorNumber":9709}]}`,
+		"too many names, more failures": `"FAILED","numRequested":6,"numCompleted":2,"failures":[
+			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"1000"}],"serialNumbers":["C0200000"]}}]}`,
+		"strange names": `"FAILED","numRequested":6,"numCompleted":4,"failures":[
+			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"77"}],"serialNumbers":["C0200002","X"],"clientUserIds":["C0200001"]}}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				srv.AddFault(appsandbookstest.Fault{Path: "status", Status: 200, Body: prefix + status})
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+					Assets: stock(srv, 2, 2), SerialNumbers: []string{"C0200000", "C0200001", "C0200002"},
+				})
+				require.NoError(t, err)
+				report, err := op.Wait(t.Context())
+				require.Error(t, err)
+				require.Len(t, srv.Unit().Assignments(), 4)
+				require.Equal(t, 4, report.Succeeded)
+				agree(t, srv, report)
+			})
+		})
+	}
+}
+
 func TestWithoutErrorInfo(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithoutErrorInfo()}
 	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
