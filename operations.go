@@ -160,6 +160,7 @@ type part struct {
 	nextLook time.Time // at its event; the zero time is at once
 	floor    time.Time // never before this one
 	asking   bool      // a look is under way
+	failing  time.Time // since then the looks have failed; zero when the last did not
 	resent   bool      // its pairs come from a part of unknown fate
 	checked  bool      // read back already
 	splits   int       // how often it was split to get here
@@ -732,13 +733,28 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		return op.update(ctx, p, func() { op.finish(p, v, odd) })
 	case errors.Is(err, ErrEventNotFound):
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
-	case err != nil && (ctx.Err() != nil || !passing(err)):
+	case err != nil && (ctx.Err() != nil || !op.client.passing(err)):
+		_ = op.update(ctx, p, func() {
+			p.asking = false
+			if e := (*Error)(nil); errors.As(err, &e) && e.Attempts > 0 && e.Number == 0 {
+				p.floor, p.nextLook = op.client.nextLook(nil) // the answer may have been PENDING
+			}
+		})
 		return err
 	}
 	if p.seen.complete() {
 		return op.finishSeen(ctx, p)
 	}
-	if time.Since(p.at) >= op.client.opts.stallTime {
+	since := p.at
+	if err == nil {
+		p.failing = time.Time{}
+	} else {
+		if p.failing.IsZero() {
+			p.failing = time.Now()
+		}
+		since = p.failing // it may have finished long ago
+	}
+	if time.Since(since) >= op.client.opts.stallTime {
 		err := fmt.Errorf("event %s: %w", p.eventID, errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
 	}
