@@ -732,7 +732,7 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		return op.update(ctx, p, func() { op.finish(p, v, odd) })
 	case errors.Is(err, ErrEventNotFound):
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
-	case err != nil && (ctx.Err() != nil || !passing(err)):
+	case err != nil && (ctx.Err() != nil || !op.client.passing(err)):
 		return err
 	}
 	if p.seen.complete() {
