@@ -452,3 +452,18 @@ func TestWaitGivesUpOnALongPause(t *testing.T) {
 		})
 	}
 }
+
+// The five seconds for an answer on its way are not spent on a pause in which
+// no answer is on its way.
+func TestCancelInThePauseOfAWrite(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9729, Header: http.Header{"Retry-After": {"60"}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Second, cancel)
+		began := time.Now()
+		_, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3)})
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable) // what happened before
+		require.Equal(t, 20*time.Second, time.Since(began))
+	})
+}
