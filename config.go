@@ -302,7 +302,8 @@ func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
 
 func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Result {
 	return s.flight.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+		// Room for the longest pause that the client waits for, as in any call.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute+min(s.client.opts.maxPause, time.Hour))
 		defer cancel()
 		defer context.AfterFunc(s.client.life, cancel)()
 		config := new(ServiceConfig)

@@ -467,3 +467,14 @@ func TestCancelInThePauseOfAWrite(t *testing.T) {
 		require.Equal(t, 20*time.Second, time.Since(began))
 	})
 }
+
+// A pause that any other call would wait for is waited for.
+func TestServiceConfigWaitsForAPause(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
+		began := time.Now()
+		_, err := c.Config.Service(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 200*time.Second, time.Since(began))
+	})
+}
