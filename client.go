@@ -49,7 +49,8 @@ type service struct{ client *Client }
 
 // Limiter paces the requests of one organizational unit and holds them back
 // after a Retry-After. A Client has one of its own unless [WithLimiter] gives
-// it another, which several clients of the unit then share.
+// it another, which several clients of the unit then share. Clients that share
+// one of [NewLimiter] also share the five page reads that Apple allows at once.
 type Limiter interface {
 	// Acquire blocks until a request may be sent. It fails with the context's
 	// error, or at once when a pause longer than maxPause is under way.
@@ -74,6 +75,7 @@ type options struct {
 	tokenless    bool
 	limiter      Limiter
 	logger       *slog.Logger
+	trace        func(context.Context, Attempt)
 	maxAttempts  int
 	minBackoff   time.Duration
 	maxBackoff   time.Duration
@@ -149,8 +151,9 @@ func WithLimiter(l Limiter) Option {
 	}
 }
 
-// WithLogger logs each attempt: at debug level, those that failed as warnings.
-// Neither ids nor secrets are logged.
+// WithLogger logs each attempt as "appsandbooks: request": at debug level, those
+// that failed as warnings. Neither ids nor secrets are logged. For metrics there
+// is [WithTrace].
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error { o.logger = l; return nil }
 }
@@ -291,7 +294,6 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		Token:       o.token,
 		Inspect:     inspect,
 		Limiter:     o.limiter,
-		PageReads:   5,
 		MaxAttempts: o.maxAttempts,
 		MinBackoff:  o.minBackoff,
 		MaxBackoff:  o.maxBackoff,
@@ -299,6 +301,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		MaxBody:     32 << 20,
 		MaxError:    1 << 20,
 		Logger:      o.logger,
+		Trace:       o.tracer(),
 	})
 	s := service{c}
 	c.Assets = (*AssetsService)(&s)
@@ -388,7 +391,8 @@ type request struct {
 	query  url.Values
 	in     any
 	class  transport.Class
-	page   bool          // counts among the parallel page reads
+	page   bool // counts among the parallel page reads
+	turn   transport.Turn
 	public bool          // needs no token
 	grace  time.Duration // for an attempt under way when the context ends
 	claim  bool          // takes the organizational unit over
@@ -415,9 +419,11 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	answer, failure := c.transport.Do(ctx, &transport.Request{
 		Method: r.method,
 		URL:    u,
+		Name:   r.path,
 		Body:   body,
 		Class:  r.class,
 		Page:   r.page,
+		Turn:   r.turn,
 		Auth:   !(r.public && c.opts.tokenless),
 		Grace:  r.grace,
 	})
@@ -426,6 +432,9 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	}
 	defer answer.Release()
 	if out == nil {
+		return nil
+	}
+	if p, ok := out.(plainPage); ok && r.page && p.decodePlain(answer.Body) {
 		return nil
 	}
 	if err := json.Unmarshal(answer.Body, out); err != nil {
@@ -486,14 +495,15 @@ func (c *Client) url(r request) (*url.URL, error) {
 	return u, nil
 }
 
-// inspect judges a complete answer. The scan for an error number costs about a
-// hundredth of decoding; only an answer that holds one is looked at more closely.
-func inspect(status int, body []byte) transport.Verdict {
+// inspect judges a complete answer. Only one that holds an error number is
+// looked at more closely.
+func inspect(status int, body []byte, token string) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
-	if bytes.Contains(body, []byte(`"errorNumber"`)) {
+	if mentionsError(status, body) {
 		var b errorBody
 		if err := json.Unmarshal(body, &b); err == nil && b.Number != 0 {
 			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
+			_ = redactError(e, token) // the body may have spelled it with escapes
 			_, known := meanings[b.Number]
 			retryable := has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable)
 			return transport.Verdict{Err: e, Apple: true, Retryable: retryable || !known && serverTrouble}
@@ -503,4 +513,16 @@ func inspect(status int, body []byte) transport.Verdict {
 		return transport.Verdict{}
 	}
 	return transport.Verdict{Err: &Error{StatusCode: status}, Retryable: serverTrouble}
+}
+
+// mentionsError looks for an error number. In an answer that passes for a
+// success it stands before or behind the one part that can be long, so the
+// middle needs no look.
+func mentionsError(status int, body []byte) bool {
+	const edge = 4 << 10
+	key := []byte(`"errorNumber"`)
+	if status/100 != 2 || len(body) <= 2*edge {
+		return bytes.Contains(body, key)
+	}
+	return bytes.Contains(body[:edge], key) || bytes.Contains(body[len(body)-edge:], key)
 }

@@ -223,6 +223,7 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 type ConfigService struct {
 	service
 	cached atomic.Pointer[cachedConfig]
+	tried  atomic.Int64 // when keepFresh last began a refresh, in Unix nanoseconds
 	flight singleflight.Group
 }
 
@@ -285,6 +286,18 @@ func (s *ConfigService) limits(ctx context.Context) (Limits, error) {
 	return c.config.Limits.orDefaults(), nil
 }
 
+// keepFresh refreshes in the background what is not known or no longer fresh,
+// beginning once a minute at most.
+func (s *ConfigService) keepFresh() {
+	if c := s.cached.Load(); c != nil && time.Since(c.at) < configFresh {
+		return
+	}
+	last, now := s.tried.Load(), time.Now().UnixNano()
+	if now-last >= int64(time.Minute) && s.tried.CompareAndSwap(last, now) {
+		s.refreshSoon()
+	}
+}
+
 // refreshSoon refreshes in the background, unless that is already under way.
 func (s *ConfigService) refreshSoon() { s.startRefresh(context.Background()) }
 
@@ -304,7 +317,8 @@ func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
 
 func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Result {
 	return s.flight.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+		longest := s.client.opts.maxPause + 2*time.Minute // nobody may be left who would end it
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest)
 		defer cancel()
 		defer context.AfterFunc(s.client.life, cancel)()
 		config := new(ServiceConfig)

@@ -186,6 +186,13 @@ type verdict struct {
 	err     error
 }
 
+func (v verdict) doubted() verdict {
+	if v.outcome == OutcomeFailed {
+		v.outcome = OutcomeUnconfirmed
+	}
+	return v
+}
+
 // pair is the verdict of a pair.
 func (p *part) pair(i int) verdict {
 	if v, ok := p.odd[i]; ok {
@@ -341,7 +348,23 @@ func (op *Operation) submit(ctx context.Context) error {
 		}
 		_ = group.Wait()
 	}
+	op.explainUnsent()
 	return op.refused()
+}
+
+// explainUnsent tells the parts that were not even tried why.
+func (op *Operation) explainUnsent() {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	if op.halt == nil {
+		return
+	}
+	why := &notSentError{op.halt} // one for all: reports tell reasons apart by it
+	for _, p := range op.parts {
+		if p.state == partPlanned {
+			p.verdict = verdict{OutcomeFailed, why}
+		}
+	}
 }
 
 func contextError(ctx context.Context) error {
@@ -545,7 +568,16 @@ func (op *Operation) replace(p *part, pieces []batch.Part) {
 }
 
 // finish gives a part its verdict. The caller holds op.mu.
+//
+// What was sent twice can fail because the first time succeeded after all:
+// such failures stay open until they are read back.
 func (op *Operation) finish(p *part, v verdict, odd map[int]verdict) {
+	if p.resent && !p.checked {
+		v = v.doubted()
+		for i := range odd {
+			odd[i] = odd[i].doubted()
+		}
+	}
 	op.count(p, -1)
 	p.state, p.verdict, p.odd, p.seen = partFinished, v, odd, nil
 	op.count(p, 1)

@@ -335,6 +335,25 @@ func TestAmbiguousWrites(t *testing.T) {
 	}
 }
 
+// What is sent again can be refused because the first request was carried out
+// late, after it was looked for: that is a success.
+func TestResentIntoSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(50 * time.Second))
+		defer srv.Close()
+		c := newClient(t, srv)
+		defer c.Close()
+		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetAfter, Times: 1})
+		op, err := c.Users.Create(t.Context(), []appsandbooks.UserRequest{{ClientUserID: "a"}, {ClientUserID: "b"}}, appsandbooks.WithResend())
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 2, report.Succeeded)
+		require.Equal(t, 2, countPath(srv, "users/create"))
+		require.Len(t, srv.Unit().Users(), 2)
+	})
+}
+
 // A connection that was never made proves that nothing was started.
 func TestUnsentWritesAreRetried(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {

@@ -159,7 +159,7 @@ func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch
 	return op.update(ctx, p, func() {
 		op.replace(p, append(again, there...))
 		for i, q := range op.parts[len(op.parts)-len(again)-len(there):] {
-			q.resent, q.checked = true, true
+			q.resent = true
 			if i >= len(again) {
 				op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
 			}
