@@ -53,6 +53,8 @@ type Operation struct {
 	busy   chan struct{} // one token: the right to change parts
 
 	journaled  bool       // the journal has the plan
+	revived    []*part    // changed by Resume, and not yet in the journal
+	continues  bool       // the journal has all but what was revived
 	journaling sync.Mutex // keeps changes and their records in one order; taken before mu
 
 	mu       sync.Mutex
@@ -102,6 +104,7 @@ type operationOptions struct {
 	bisect   bool
 	resend   bool
 	journal  Journal
+	onward   bool // the journal is the one that Resume was given
 	progress func(Progress)
 }
 
@@ -129,6 +132,14 @@ func WithProgress(f func(Progress)) OperationOption {
 
 // WithJournal makes the operation survive a crash: see [Journal].
 func WithJournal(j Journal) OperationOption { return func(o *operationOptions) { o.journal = j } }
+
+// ContinueJournal is WithJournal for an operation that [Client.Resume] takes up
+// from that very journal: it goes on behind the entries that are there, instead
+// of beginning again with the whole operation. It is for journals whose entries
+// are kept whole or not at all, such as rows of a table.
+func ContinueJournal(j Journal) OperationOption {
+	return func(o *operationOptions) { o.journal, o.onward = j, true }
+}
 
 // Progress is how far an operation is, in requests and in pairs.
 type Progress struct {

@@ -210,6 +210,21 @@ func (op *Operation) journalStart(ctx context.Context) error {
 	}
 	op.journaling.Lock()
 	defer op.journaling.Unlock()
+	if op.continues {
+		if len(op.revived) > 0 {
+			op.mu.Lock()
+			var record []savedPart
+			for _, p := range op.revived {
+				record = append(record, p.saved(false))
+			}
+			op.mu.Unlock()
+			if err := op.write(ctx, "", record); err != nil {
+				return err
+			}
+		}
+		op.revived, op.journaled = nil, true
+		return nil
+	}
 	op.mu.Lock()
 	saved := op.saved()
 	op.mu.Unlock()
@@ -252,7 +267,8 @@ func (op *Operation) write(ctx context.Context, before string, v any) error {
 //
 // Wait then sends what was not sent, waits for what was, and reads back what
 // is of unknown fate, as if the operation had never been interrupted. A journal
-// begins again with the whole operation, so it may go on in the same file.
+// begins again with the whole operation, so it may go on in the same file; see
+// also [ContinueJournal].
 func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
 	var op *Operation
 	var cut error // a line that could not be read, so far the last one
@@ -291,6 +307,8 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 		return nil, invalidf("saved operation: nothing in it can be read")
 	}
 	op.revive()
+	// Behind a cut line, or another saved form, the whole operation is needed.
+	op.continues = op.opts.onward && cut == nil && bytes.HasSuffix(saved, []byte("\n"))
 	return op, nil
 }
 
@@ -427,10 +445,12 @@ func (op *Operation) revive() {
 			err := &Error{Method: "POST", Path: string(op.tables.kind), Ambiguous: true, Message: "interrupted while it was being sent"}
 			p.state, p.verdict, p.at = partUnknown, verdict{OutcomeUnconfirmed, err}, now
 			p.nextLook = now.Add(op.client.opts.pollInterval)
+			op.revived = append(op.revived, p)
 		}
 		if p.asking {
 			p.floor, p.nextLook = op.client.nextLook(nil) // the answer may have been PENDING
 			p.asking = false
+			op.revived = append(op.revived, p)
 		}
 		op.count(p, 1)
 	}
