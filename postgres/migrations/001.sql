@@ -95,6 +95,7 @@ CREATE TABLE {schema}.slots (
 	holder bigint NOT NULL, -- a process
 	slots  integer NOT NULL,
 	need   integer NOT NULL, -- what it could use now
+	since  timestamptz NOT NULL, -- when it began to wait for its first slot, or got it
 	until  timestamptz NOT NULL, -- when they are free again if nothing is heard of it
 	PRIMARY KEY (unit, holder)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
@@ -114,6 +115,7 @@ DECLARE
 	others    integer;
 	hungry    boolean;
 	fair      integer;
+	waits     timestamptz; -- who waits longest for a first slot, the caller not counted
 BEGIN
 	-- The row of the unit is the lock of the exchange, held for microseconds.
 	SELECT rate, paused_until INTO current_rate, paused FROM {schema}.paces WHERE unit = a_unit FOR UPDATE;
@@ -132,8 +134,9 @@ BEGIN
 	pause := greatest(paused - right_now, interval '0');
 
 	DELETE FROM {schema}.slots WHERE unit = a_unit AND until < right_now AND holder <> a_holder;
-	SELECT coalesce(sum(slots), 0), count(*) FILTER (WHERE need > 0), coalesce(bool_or(need > slots), false)
-		INTO held, others, hungry
+	SELECT coalesce(sum(slots), 0), count(*) FILTER (WHERE need > 0), coalesce(bool_or(need > slots), false),
+			min(since) FILTER (WHERE slots = 0)
+		INTO held, others, hungry, waits
 		FROM {schema}.slots WHERE unit = a_unit AND holder <> a_holder;
 
 	allowed := least(a_ask, current_rate - held);
@@ -141,8 +144,9 @@ BEGIN
 		-- Nobody takes more than a fair share from those who want.
 		fair := current_rate / (others + 1);
 		allowed := least(allowed, fair);
-		IF a_busy = 0 AND a_need > 0 AND held < current_rate THEN
-			allowed := greatest(allowed, 1); -- more processes than slots: in turns
+		IF allowed <= 0 AND a_busy = 0 AND a_need > 0 AND held < current_rate AND (waits IS NULL OR waits >= coalesce(
+			(SELECT since FROM {schema}.slots WHERE unit = a_unit AND holder = a_holder AND slots = 0), right_now)) THEN
+			allowed := 1; -- more processes than slots: in turns
 		END IF;
 	END IF;
 	allowed := greatest(allowed, 0);
@@ -154,8 +158,10 @@ BEGIN
 			WHERE unit = a_unit AND used_at < right_now - interval '1 hour';
 	ELSE
 		-- What is busy counts, also beyond what is allowed from now on.
-		INSERT INTO {schema}.slots AS s (unit, holder, slots, need, until)
-			VALUES (a_unit, a_holder, greatest(allowed, a_busy), a_need, right_now + a_lease)
-			ON CONFLICT (unit, holder) DO UPDATE SET slots = excluded.slots, need = excluded.need, until = excluded.until;
+		INSERT INTO {schema}.slots AS s (unit, holder, slots, need, since, until)
+			VALUES (a_unit, a_holder, greatest(allowed, a_busy), a_need, right_now, right_now + a_lease)
+			ON CONFLICT (unit, holder) DO UPDATE SET
+				slots = excluded.slots, need = excluded.need, until = excluded.until,
+				since = CASE WHEN s.slots = 0 AND excluded.slots = 0 THEN s.since ELSE excluded.since END;
 	END IF;
 END $$;

@@ -88,6 +88,7 @@ shared_buffers = '128MB'
 max_wal_size = '512MB'
 deadlock_timeout = '500ms'
 log_lock_waits = on
+track_functions = 'pl'
 log_autovacuum_min_duration = -1
 `, s.port), 0o644)
 	}
@@ -164,7 +165,9 @@ func (s *Server) Log() string {
 
 // Kill stops the server as a power failure would: no process of it lives to
 // write anything. The next [Server.Resume] recovers from the write-ahead log.
-func (s *Server) Kill() error { return s.run("pg_ctl", "-D", s.data(), "-m", "immediate", "-w", "stop") }
+func (s *Server) Kill() error {
+	return s.run("pg_ctl", "-D", s.data(), "-m", "immediate", "-w", "stop")
+}
 
 // Resume starts the server again.
 func (s *Server) Resume() error {
