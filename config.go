@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,8 @@ type Meta struct {
 	// said so with [ConfigService.SetClient], and in answers that never carry it.
 	MDMInfo *MDMInfo `json:"mdmInfo,omitzero"`
 }
+
+func (m *Meta) meta() *Meta { return m }
 
 // MDMInfo identifies a device management service. All three parts are needed.
 type MDMInfo struct {
@@ -101,15 +104,20 @@ func (l *Limits) fields() map[string]*int {
 	}
 }
 
-// UnmarshalJSON keeps limits that the SDK does not know in Other.
+// UnmarshalJSON keeps limits that the SDK does not know in Other. What is not
+// an integer counts as not sent.
 func (l *Limits) UnmarshalJSON(data []byte) error {
-	var all map[string]int
+	var all map[string]json.RawMessage
 	if err := json.Unmarshal(data, &all); err != nil {
 		return err
 	}
 	*l = Limits{}
 	fields := l.fields()
-	for key, value := range all {
+	for key, text := range all {
+		value, err := strconv.Atoi(string(text))
+		if err != nil {
+			continue
+		}
 		if field, ok := fields[key]; ok {
 			*field = value
 			continue
@@ -221,6 +229,7 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 type ConfigService struct {
 	service
 	cached atomic.Pointer[cachedConfig]
+	tried  atomic.Int64 // when keepFresh last began a refresh, in Unix nanoseconds
 	flight singleflight.Group
 }
 
@@ -283,6 +292,18 @@ func (s *ConfigService) limits(ctx context.Context) (Limits, error) {
 	return c.config.Limits.orDefaults(), nil
 }
 
+// keepFresh refreshes in the background what is not known or no longer fresh,
+// beginning once a minute at most.
+func (s *ConfigService) keepFresh() {
+	if c := s.cached.Load(); c != nil && time.Since(c.at) < configFresh {
+		return
+	}
+	last, now := s.tried.Load(), time.Now().UnixNano()
+	if now-last >= int64(time.Minute) && s.tried.CompareAndSwap(last, now) {
+		s.refreshSoon()
+	}
+}
+
 // refreshSoon refreshes in the background, unless that is already under way.
 func (s *ConfigService) refreshSoon() { s.startRefresh(context.Background()) }
 
@@ -302,7 +323,8 @@ func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
 
 func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Result {
 	return s.flight.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+		longest := s.client.opts.maxPause + 2*time.Minute // nobody may be left who would end it
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest)
 		defer cancel()
 		defer context.AfterFunc(s.client.life, cancel)()
 		config := new(ServiceConfig)
@@ -366,12 +388,19 @@ func (s *ConfigService) Client(ctx context.Context) (*ClientConfig, error) {
 // notifications. The service delivers a TEST_NOTIFICATION to the URL before it
 // answers, and refuses the whole configuration when that fails
 // ([ErrNotificationURLUnreachable]): the receiver must be up, with the new
-// secret, before the call.
+// secret, before the call. [ConfigService.Register] checks and explains.
 //
 // Synchronous. Retried like a read: the same configuration twice is the same.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
 func (s *ConfigService) SetClient(ctx context.Context, u ClientConfigUpdate) (*ClientConfig, error) {
+	return s.setClient(ctx, u, false)
+}
+
+func (s *ConfigService) setClient(ctx context.Context, u ClientConfigUpdate, claim bool) (*ClientConfig, error) {
+	if err := s.client.opts.guard.check(u.MDMInfo); err != nil {
+		return nil, err
+	}
 	secret := u.NotificationAuthToken.Reveal()
 	in := struct {
 		MDMInfo               *MDMInfo           `json:"mdmInfo,omitzero"`
@@ -382,7 +411,7 @@ func (s *ConfigService) SetClient(ctx context.Context, u ClientConfigUpdate) (*C
 	config := new(ClientConfig)
 	err := s.client.do(ctx, request{
 		method: http.MethodPost, path: "client/config", key: "clientConfig",
-		in: in, class: transport.Repeatable,
+		in: in, class: transport.Repeatable, claim: claim,
 	}, config)
 	if err != nil {
 		return nil, redactError(err, secret)

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -360,6 +361,21 @@ func TestErrorsAndLogsAreClean(t *testing.T) {
 			body := `{"errorNumber":9622,"errorMessage":"bad token ` + stoken + `"}`
 			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
 		},
+		func() (*http.Response, error) { // as some encoders of JSON write it
+			body := `{"errorNumber":9622,"errorMessage":"bad token ` + strings.ReplaceAll(stoken, "=", `\u003d`) + `"}`
+			return &http.Response{StatusCode: 401, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) { // large, and no JSON
+			body := "<html>" + stoken + strings.Repeat("x", 10_000)
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) { // cut off
+			body := io.MultiReader(strings.NewReader("<html>"+stoken), iotest.ErrReader(io.ErrUnexpectedEOF))
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(body), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) { // from a transport that is a client itself
+			return nil, &url.Error{Op: "Get", URL: "https://proxy.example.com/?clientUserId=person", Err: refused}
+		},
 	}
 	for i, answer := range answers {
 		rt := roundTripper(func(*http.Request) (*http.Response, error) { return answer() })
@@ -432,5 +448,49 @@ func TestServiceConfigCache(t *testing.T) {
 		require.Equal(t, 10, requests()) // the last good ones
 		_, err := c.Config.Service(t.Context())
 		require.Error(t, err) // who asks for the configuration itself is told
+	})
+}
+
+// A waiter does not sit out a pause that no call of its client would.
+func TestWaitGivesUpOnALongPause(t *testing.T) {
+	for _, pause := range []string{"3600", "99999999999999999999"} {
+		virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3)})
+			require.NoError(t, err)
+			srv.AddFault(appsandbookstest.Fault{Path: "status", Number: 9729, Header: http.Header{"Retry-After": {pause}}})
+			began := time.Now()
+			_, err = op.Wait(t.Context())
+			require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable)
+			require.GreaterOrEqual(t, isError(t, err).RetryAfter, time.Hour)
+			_, err = c.Status.Wait(t.Context(), op.EventIDs()[0])
+			require.NotZero(t, isError(t, err).RetryAfter)
+			require.Equal(t, 10*time.Second, time.Since(began)) // one early look each
+		})
+	}
+}
+
+// The five seconds for an answer on its way are not spent on a pause in which
+// no answer is on its way.
+func TestCancelInThePauseOfAWrite(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9729, Header: http.Header{"Retry-After": {"60"}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Second, cancel)
+		began := time.Now()
+		_, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3)})
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable) // what happened before
+		require.Equal(t, 20*time.Second, time.Since(began))
+	})
+}
+
+// A pause that any other call would wait for is waited for.
+func TestServiceConfigWaitsForAPause(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
+		began := time.Now()
+		_, err := c.Config.Service(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 200*time.Second, time.Since(began))
 	})
 }

@@ -43,13 +43,22 @@ const (
 type Request struct {
 	Method string
 	URL    *url.URL
+	Name   string // of the endpoint, for logs and traces: a path without ids
 	Body   []byte // nil: no body and no Content-Type
 	Class  Class
 	Page   bool // a page read, of which only a few may be in flight
+	Turn   Turn
 	Auth   bool
 	// Grace is how long an attempt under way may go on after the context ends,
 	// so that an answer on its way is not lost. No attempt begins in it.
 	Grace time.Duration
+}
+
+// Turn puts the first attempts of requests that run at the same time in order.
+// The zero value is no order.
+type Turn struct {
+	After <-chan struct{} // closed when the request before has had its turn
+	Taken func()          // called when this one is about to be sent; more than once if it is repeated
 }
 
 // Verdict is what the caller's Inspect made of a complete answer.
@@ -67,14 +76,27 @@ type Limiter interface {
 	SetRate(perSecond int)
 }
 
-// Config is everything a Transport needs. All fields are required but Logger.
+// Attempt is what became of one attempt of a request.
+type Attempt struct {
+	Count      int // 1 for the first
+	Status     int // 0: no answer
+	Err        error
+	Size       int           // decoded bytes of the answer
+	Queued     time.Duration // waited for its turn: pace, page slot, gate
+	Waited     time.Duration // waited since the attempt before, by decision
+	Took       time.Duration // from being sent to the end of the answer
+	RetryAfter time.Duration // what the answer asked for
+	Again      bool          // another attempt follows
+}
+
+// Config is everything a Transport needs. All fields are required but Logger
+// and Trace.
 type Config struct {
 	HTTPClient  *http.Client // copied, never written to
 	UserAgent   string
 	Token       func(ctx context.Context) (string, error)
-	Inspect     func(status int, body []byte) Verdict
+	Inspect     func(status int, body []byte, token string) Verdict // the token, to keep it out of errors
 	Limiter     Limiter
-	PageReads   int // page reads in flight at once
 	MaxAttempts int
 	MinBackoff  time.Duration
 	MaxBackoff  time.Duration
@@ -82,6 +104,7 @@ type Config struct {
 	MaxBody     int64         // decoded bytes of a success
 	MaxError    int64         // decoded bytes of anything else
 	Logger      *slog.Logger
+	Trace       func(ctx context.Context, r *Request, a Attempt)
 }
 
 // Transport is safe for concurrent use.
@@ -105,12 +128,16 @@ func New(cfg Config) *Transport {
 		rt = http.DefaultTransport
 	}
 	hc.Transport = struct{ http.RoundTripper }{rt}
-	return &Transport{
+	t := &Transport{
 		cfg:    cfg,
 		client: &hc,
-		pages:  make(chan struct{}, cfg.PageReads),
+		pages:  make(chan struct{}, PageReads),
 		budget: newBudget(),
 	}
+	if p, ok := cfg.Limiter.(*Pace); ok {
+		t.pages = p.pages
+	}
+	return t
 }
 
 // loop is the retry loop of one call. The library's hooks see too little to
@@ -165,7 +192,7 @@ func (t *Transport) Do(ctx context.Context, r *Request) (*Answer, *Failure) {
 	c := &call{t: t, req: r, ctx: ctx}
 	if r.Grace > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = withGrace(ctx, r.Grace)
+		ctx, cancel = withGrace(ctx, r.Grace, &c.underWay)
 		defer cancel()
 	}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -203,18 +230,21 @@ func (t *Transport) Do(ctx context.Context, r *Request) (*Answer, *Failure) {
 	return nil, c.failure(err)
 }
 
-// call is the state of one Do. Everything but the two trace flags is touched
-// by the goroutine of Do alone.
+// call is the state of one Do. Everything but the atomic flags is touched by
+// the goroutine of Do alone.
 type call struct {
 	t        *Transport
 	req      *Request
 	ctx      context.Context // the caller's; attempts may have a little longer
 	attempts int
-	started  time.Time // of the current attempt
-	token    string    // of the current attempt
+	queued   time.Duration // before the current attempt
+	started  time.Time     // of the current attempt
+	token    string        // of the current attempt
 
 	// Set by the HTTP transport of the current attempt, on its goroutines.
 	connecting, wrote atomic.Bool
+
+	underWay atomic.Bool // an attempt, as opposed to a pause between two
 
 	freeSlot func() // gives back the pace slot of the attempt under way
 	buf      *bytes.Buffer
@@ -226,6 +256,7 @@ type call struct {
 	ambiguous  bool
 	retryAfter time.Duration
 	wait       time.Duration // before the next attempt
+	waited     time.Duration // before the current one
 }
 
 // prepare authenticates an attempt and waits for its turn. The header map is
@@ -242,13 +273,24 @@ func (c *call) prepare(req *http.Request) error {
 		h.Set("Authorization", "Bearer "+token)
 		req.Header = h
 	}
-	return c.acquire()
+	c.waited, c.wait = c.wait, 0
+	ready := time.Now()
+	err := c.acquire()
+	c.queued = time.Since(ready)
+	return err
 }
 
 func (c *call) acquire() error {
 	ctx := c.ctx
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if c.req.Turn.After != nil {
+		select {
+		case <-c.req.Turn.After:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	if c.req.Page {
 		select {
@@ -263,6 +305,9 @@ func (c *call) acquire() error {
 			<-c.t.pages
 		}
 		return err
+	}
+	if c.req.Turn.Taken != nil {
+		c.req.Turn.Taken()
 	}
 	c.freeSlot = func() {
 		free()
@@ -290,6 +335,7 @@ func (c *call) begin() {
 	c.started = time.Now()
 	c.connecting.Store(false)
 	c.wrote.Store(false)
+	c.underWay.Store(true)
 }
 
 // check reads the answer of one attempt to its end and decides whether
@@ -303,12 +349,15 @@ func (c *call) check(resp *http.Response, err error) (again bool) {
 		c.status = resp.StatusCode
 		err = c.read(resp)
 	}
+	c.underWay.Store(false)
 	again = c.judge(resp, err)
 	if c.freeSlot != nil { // not before a pause that the answer asked for holds for the next in line
 		c.freeSlot()
 		c.freeSlot = nil
 	}
-	c.log(again)
+	took := time.Since(c.started)
+	c.log(again, took)
+	c.trace(again, took)
 	return again
 }
 
@@ -328,6 +377,7 @@ func (c *call) read(resp *http.Response) error {
 	_, err := c.buf.ReadFrom(http.MaxBytesReader(nil, resp.Body, limit))
 	_ = resp.Body.Close()
 	resp.Body = http.NoBody
+	c.redact()
 	return err
 }
 
@@ -355,8 +405,7 @@ func (c *call) judge(resp *http.Response, err error) (again bool) {
 func (c *call) once() bool { return c.req.Class == Write || c.req.Class == Poll }
 
 func (c *call) judgeAnswer(resp *http.Response) (again bool) {
-	c.redact(resp.StatusCode)
-	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes())
+	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.token)
 	c.last = v.Err
 	if v.Err == nil {
 		c.done = true
@@ -381,11 +430,10 @@ func (c *call) judgeAnswer(resp *http.Response) (again bool) {
 }
 
 // redact takes the token out of an answer that echoes it, before anything of
-// the answer can reach an error or a log. A large success is not looked at: it
-// goes to the caller's types only.
-func (c *call) redact(status int) {
-	const small = 4 << 10
-	if c.token == "" || status/100 == 2 && c.buf.Len() > small {
+// the answer can reach an error or a log. The search costs a small part of
+// what decoding does.
+func (c *call) redact() {
+	if c.token == "" {
 		return
 	}
 	if body := c.buf.Bytes(); bytes.Contains(body, []byte(c.token)) {
@@ -397,7 +445,7 @@ func (c *call) redact(status int) {
 
 // backoff sets the wait before the next attempt, or says that there is none.
 func (c *call) backoff(retryAfter time.Duration) bool {
-	if c.attempts >= c.t.cfg.MaxAttempts {
+	if c.attempts >= c.t.cfg.MaxAttempts || c.ctx.Err() != nil {
 		return false
 	}
 	if retryAfter > c.t.cfg.MaxPause {
@@ -445,13 +493,18 @@ func (c *call) failure(err error) *Failure {
 	return f
 }
 
-// withGrace is a context that ends some time after another. The time of the
-// wait itself is the caller's alone, so its deadline is not inherited.
-func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+// withGrace is a context that ends some time after another if an attempt is
+// under way then, and with it in the pause between two. The time of the wait
+// itself is the caller's alone, so its deadline is not inherited.
+func withGrace(ctx context.Context, grace time.Duration, underWay *atomic.Bool) (context.Context, context.CancelFunc) {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var timer *time.Timer
 	var mu sync.Mutex
 	stop := context.AfterFunc(ctx, func() {
+		if !underWay.Load() {
+			cancel()
+			return
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		timer = time.AfterFunc(grace, cancel)
@@ -484,12 +537,11 @@ func join(err, before error) error {
 	return fmt.Errorf("%w (before that: %w)", err, before)
 }
 
-// scrub drops the URL that net/http puts into its errors: its query names
-// users and devices.
+// scrub drops the URL that net/http puts into its errors, a second one of a
+// transport that is a client itself included: its query names users and devices.
 func scrub(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
+	for u := (*url.Error)(nil); errors.As(err, &u); {
+		err = u.Err
 	}
 	return err
 }
@@ -508,16 +560,17 @@ func isCertificateError(err error) bool {
 }
 
 // log writes one event an attempt. Neither query nor headers: ids and secrets.
-func (c *call) log(again bool) {
+// Its message and the names of its attributes are documented in docs/operations.md.
+func (c *call) log(again bool, took time.Duration) {
 	if c.t.cfg.Logger == nil {
 		return
 	}
 	level, attrs := slog.LevelDebug, []slog.Attr{
 		slog.String("method", c.req.Method),
-		slog.String("path", c.req.URL.Path),
+		slog.String("path", c.req.Name),
 		slog.Int("attempt", c.attempts),
 		slog.Int("status", c.status),
-		slog.Duration("took", time.Since(c.started)),
+		slog.Duration("took", took),
 	}
 	if c.last != nil && !c.done {
 		level = slog.LevelWarn
@@ -527,6 +580,25 @@ func (c *call) log(again bool) {
 		}
 	}
 	c.t.cfg.Logger.LogAttrs(c.ctx, level, "appsandbooks: request", attrs...)
+}
+
+// trace reports the attempt. It comes after the slot is given back, so that a
+// slow hook holds up its own call only.
+func (c *call) trace(again bool, took time.Duration) {
+	if c.t.cfg.Trace == nil {
+		return
+	}
+	a := Attempt{
+		Count: c.attempts, Status: c.status, Queued: c.queued, Waited: c.waited,
+		Took: took, RetryAfter: c.retryAfter, Again: again,
+	}
+	if c.buf != nil {
+		a.Size = c.buf.Len()
+	}
+	if !c.done {
+		a.Err = c.last
+	}
+	c.t.cfg.Trace(c.ctx, c.req, a)
 }
 
 // Buffers are shared: a page is decoded and its bytes are free again.

@@ -1,0 +1,478 @@
+package appsandbooks_test
+
+// The code of README.md and of the guides in docs, compiled and run. Each block
+// there is taken from here or from another file of the repository, line by
+// line: TestDocsShowCodeThatCompiles compares them.
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+// README.md
+
+func quickStart(ctx context.Context, stoken string, serials []string) error {
+	client, err := appsandbooks.NewClient(stoken) // the content of the .vpptoken file
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+
+	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
+		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},
+		SerialNumbers: serials, // any number of them
+	})
+	if err != nil {
+		return err // nothing was accepted
+	}
+	report, err := op.Wait(ctx) // until every pair of app and device is accounted for
+	for o := range report.Problems() {
+		log.Println(o.SerialNumber, o.Status, o.Err)
+	}
+	return err // nil only if every pair succeeded
+}
+
+func TestQuickStart(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // it would talk to Apple
+	require.ErrorIs(t, quickStart(ctx, "dG9rZW4=", []string{"C02XL0GYJGH5"}), context.Canceled)
+}
+
+func Example_report() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+	ctx := context.Background()
+
+	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
+		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}}, // three licences
+		SerialNumbers: []string{"C02XL0GYJGH5", "DMPXK1YQJF8J", "F9FX2Q8JHG7F", "G6TZ1A2BCDEF"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	report, err := op.Wait(ctx)
+	fmt.Println(report)
+	for o := range report.Problems() {
+		fmt.Println(o.AdamID, o.SerialNumber, o.Status, o.Err)
+	}
+	fmt.Println("buy more:", errors.Is(err, appsandbooks.ErrNotEnoughLicenses))
+	// Output:
+	// assets/associate: 3 of 4 succeeded, 1 failed
+	// 361309726 G6TZ1A2BCDEF failed not enough licences (9709): There are not enough licenses available. [1 assets, 1 serialNumbers]
+	// buy more: true
+}
+
+// docs/nanomdm.md
+
+// installApp assigns a licence of an app to each device, waits until that is
+// true, and only then has the app installed. udids is keyed by serial number.
+func installApp(ctx context.Context, client *appsandbooks.Client, mdm nanoMDM, adamID string, udids map[string]string) error {
+	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
+		Assets:        []appsandbooks.AssetID{{AdamID: adamID}},
+		SerialNumbers: slices.Collect(maps.Keys(udids)),
+	})
+	if err != nil {
+		return err // no licence was assigned, so there is nothing to install
+	}
+	report, err := op.Wait(ctx)
+	for o := range report.Outcomes() {
+		if o.Status == appsandbooks.OutcomeSucceeded {
+			err = errors.Join(err, mdm.install(ctx, udids[o.SerialNumber], adamID))
+		}
+	}
+	return err // names those without a licence, too
+}
+
+type nanoMDM struct{ url, apiKey string }
+
+func (m nanoMDM) install(ctx context.Context, udid, adamID string) error {
+	command := fmt.Sprintf(installApplication, adamID, rand.Text())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, m.url+"/v1/enqueue/"+udid, strings.NewReader(command))
+	if err != nil {
+		return err
+	}
+	req.SetBasicAuth("nanomdm", m.apiKey)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("enqueue for %s: %s", udid, resp.Status)
+	}
+	return nil
+}
+
+const installApplication = `<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0"><dict>
+	<key>Command</key><dict>
+		<key>RequestType</key><string>InstallApplication</string>
+		<key>iTunesStoreID</key><integer>%s</integer>
+		<key>ManagementFlags</key><integer>1</integer>
+		<key>Options</key><dict><key>PurchaseMethod</key><integer>1</integer></dict>
+	</dict>
+	<key>CommandUUID</key><string>%s</string>
+</dict></plist>`
+
+func TestNanoMDM(t *testing.T) {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+	var mu sync.Mutex
+	var installed []string
+	mdm := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, key, _ := r.BasicAuth()
+		body, _ := io.ReadAll(r.Body)
+		if r.Method != http.MethodPut || user+key != "nanomdm"+"api-key" || !strings.Contains(string(body), "<integer>361309726</integer>") {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		installed = append(installed, r.URL.Path)
+	}))
+	defer mdm.Close()
+	err := installApp(t.Context(), client, nanoMDM{mdm.URL, "api-key"}, "361309726",
+		map[string]string{"SN1": "udid-1", "SN2": "udid-2", "SN3": "udid-3", "SN4": "udid-4"})
+	require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
+	require.Len(t, installed, 3)
+	for _, path := range installed {
+		require.Regexp(t, `^/v1/enqueue/udid-\d$`, path)
+	}
+}
+
+// docs/fleet.md
+
+// fleet is a client for each organizational unit, by the unit's uId.
+type fleet struct {
+	http  *http.Client // its transport is shared by all
+	mu    sync.RWMutex
+	units map[string]*appsandbooks.Client
+}
+
+func newFleet() *fleet {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 100
+	return &fleet{http: &http.Client{Transport: t}, units: map[string]*appsandbooks.Client{}}
+}
+
+// add takes a content token into the fleet. Tokens of the same unit, downloaded
+// by different people, share one client.
+func (f *fleet) add(ctx context.Context, stoken string, opts ...appsandbooks.Option) (uid string, err error) {
+	client, err := appsandbooks.NewClient(stoken, append(opts, appsandbooks.WithHTTPClient(f.http))...)
+	if err != nil {
+		return "", err
+	}
+	config, err := client.Config.Client(ctx) // tells the uId, and whether the token works
+	if err != nil {
+		client.Close()
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.units[config.UID] != nil {
+		client.Close()
+		return config.UID, nil
+	}
+	f.units[config.UID] = client
+	return config.UID, nil
+}
+
+// client is that of a unit; nil for a unit that is not in the fleet.
+func (f *fleet) client(uid string) *appsandbooks.Client {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.units[uid]
+}
+
+// receiver brings the notifications of all units to their clients.
+func (f *fleet) receiver(secrets ...string) (http.Handler, error) {
+	return appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
+		Notify: func(n *appsandbooks.Notification) {
+			if c := f.client(n.UID); c != nil {
+				c.Notify(n)
+			}
+		},
+		AssetCount: func(ctx context.Context, n *appsandbooks.Notification) error {
+			return store(ctx, n.UID, n.AssetCount) // before it is acknowledged
+		},
+	}, secrets...)
+}
+
+func store(context.Context, string, *appsandbooks.AssetCount) error { return nil }
+
+func TestFleet(t *testing.T) {
+	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	defer srv.Close()
+	require.NoError(t, srv.Listen(""))
+	f := newFleet()
+	at := appsandbooks.WithBaseURL(srv.URL())
+	for _, name := range []string{"North", "South"} {
+		unit := srv.NewUnit(name)
+		for _, token := range []string{unit.Token(), unit.AddToken()} {
+			uid, err := f.add(t.Context(), token, at)
+			require.NoError(t, err)
+			require.Equal(t, unit.UID(), uid)
+		}
+	}
+	require.Len(t, f.units, 2)
+	_, err := f.receiver("")
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+	_, err = f.receiver("the secret of all units")
+	require.NoError(t, err)
+	for _, c := range f.units {
+		c.Close()
+	}
+	f.http.CloseIdleConnections()
+}
+
+// docs/testing.md
+
+// onEnrollment stands for the code of yours that is under test.
+func onEnrollment(ctx context.Context, client *appsandbooks.Client, serial string) error {
+	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
+		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},
+		SerialNumbers: []string{serial},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = op.Wait(ctx)
+	return err
+}
+
+func TestEnrollment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(42 * time.Second))
+		defer srv.Close()
+		unit := srv.Unit()
+		unit.AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 1})
+		client, err := appsandbooks.NewClient(unit.Token(), appsandbooks.WithHTTPClient(srv.Client()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+
+		if err := onEnrollment(t.Context(), client, "C02XL0GYJGH5"); err != nil {
+			t.Error(err)
+		}
+		if !unit.HasAssignment(appsandbookstest.Assignment{AdamID: "361309726", SerialNumber: "C02XL0GYJGH5"}) {
+			t.Error("the ledger has no such assignment")
+		}
+		if err := onEnrollment(t.Context(), client, "DMPXK1YQJF8J"); !errors.Is(err, appsandbooks.ErrNotEnoughLicenses) {
+			t.Errorf("two devices, one licence: %v", err)
+		}
+		for _, v := range srv.Violations() {
+			t.Error(v) // such as asking for a status too often
+		}
+	})
+}
+
+func TestEnrollmentWithTrouble(t *testing.T) {
+	for name, test := range map[string]struct {
+		trouble func(srv *appsandbookstest.Server)
+		want    error
+	}{
+		"two minutes of silence": {func(srv *appsandbookstest.Server) {
+			srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"120"}}, Times: 1})
+		}, nil},
+		"the answer to the write gets lost": {func(srv *appsandbookstest.Server) {
+			srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetAfter, Times: 1})
+		}, nil}, // settled by reading the assignments back
+		"the event fails": {func(srv *appsandbookstest.Server) {
+			srv.Unit().FailNextEvent(9603)
+		}, appsandbooks.ErrInternal},
+		"the token is replaced": {func(srv *appsandbookstest.Server) {
+			srv.Unit().SetTokenState(appsandbookstest.TokenRevoked)
+		}, appsandbooks.ErrTokenRevoked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := appsandbookstest.NewServer()
+				defer srv.Close()
+				srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 1})
+				client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer client.Close()
+				test.trouble(srv)
+				if err := onEnrollment(t.Context(), client, "C02XL0GYJGH5"); !errors.Is(err, test.want) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestReceiver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		received := make(chan *appsandbooks.Notification, 1)
+		handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
+			AssetCount: func(_ context.Context, n *appsandbooks.Notification) error {
+				received <- n
+				return nil
+			},
+		}, "a-secret-of-16-bytes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := appsandbookstest.NewServer(
+			appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(handler)))
+		defer srv.Close()
+		unit := srv.Unit()
+		client, err := appsandbooks.NewClient(unit.Token(), appsandbooks.WithHTTPClient(srv.Client()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		_, err = client.Config.SetClient(t.Context(), appsandbooks.ClientConfigUpdate{
+			NotificationURL:       "https://mdm.example.com/notifications",
+			NotificationAuthToken: appsandbooks.NewSecret("a-secret-of-16-bytes"),
+			NotificationTypes:     appsandbooks.NotificationTypes(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		unit.Purchase("361309726", "STDQ", 25) // what a content manager does in Apple's portal
+		if n := <-received; n.AssetCount.CountDelta != 25 {
+			t.Errorf("%+v", n.AssetCount)
+		}
+	})
+}
+
+func TestOverTCP(t *testing.T) {
+	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	defer srv.Close()
+	if err := srv.Listen("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithBaseURL(srv.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Config.Client(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// docs/migrating-from-v1.md
+
+// syncUsers keeps a copy of the users up to date. What it returns is passed to
+// it the next time; in the beginning it is empty.
+func syncUsers(ctx context.Context, client *appsandbooks.Client, since string, save func([]appsandbooks.User)) (string, error) {
+	next := ""
+	for page, err := range client.Users.Pages(ctx, appsandbooks.UserFilter{SinceVersionID: since}) {
+		if errors.Is(err, appsandbooks.ErrInvalidVersionID) {
+			return syncUsers(ctx, client, "", save) // too long ago: read everything
+		}
+		if err != nil {
+			return since, err
+		}
+		if next == "" {
+			next = page.VersionID
+		}
+		save(page.Users)
+	}
+	return next, nil
+}
+
+func TestSyncUsers(t *testing.T) {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+	n := 0
+	save := func(users []appsandbooks.User) { n += len(users) }
+	since, err := syncUsers(t.Context(), client, "", save)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	srv.Unit().AddUser(appsandbookstest.User{ClientUserID: "user-3"})
+	since, err = syncUsers(t.Context(), client, since, save)
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	srv.Unit().ForgetVersions()
+	_, err = syncUsers(t.Context(), client, since, save)
+	require.NoError(t, err)
+	require.Equal(t, 6, n)
+}
+
+// docs/operations.md
+
+// advice is what to tell a person about an error.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, appsandbooks.ErrTokenExpired), errors.Is(err, appsandbooks.ErrTokenRevoked):
+		return "download a new content token for this organizational unit"
+	case appsandbooks.IsAuth(err):
+		return "the content token is damaged: pass the whole .vpptoken file"
+	case appsandbooks.IsForbidden(err):
+		return "use the token of a content manager with the right to assign"
+	case errors.Is(err, appsandbooks.ErrNotEnoughLicenses):
+		return "buy more licences, or take some back"
+	case errors.Is(err, appsandbooks.ErrAmbiguous), errors.Is(err, appsandbooks.ErrStalled):
+		return "nobody knows yet: look at the report again later"
+	case appsandbooks.IsRetryable(err):
+		return "the service has trouble: try again later"
+	}
+	return err.Error()
+}
+
+func TestAdvice(t *testing.T) {
+	for number, want := range map[appsandbooks.ErrorNumber]string{
+		9625: "download", 9622: "damaged", 9637: "right to assign", 9709: "buy more", 9729: "later", 9602: "invalid",
+	} {
+		require.Contains(t, advice(&appsandbooks.Error{Number: number}), want)
+	}
+}
+
+func logJSON(stoken string) (*appsandbooks.Client, error) {
+	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	return appsandbooks.NewClient(stoken, appsandbooks.WithLogger(logger))
+}
+
+func measured(stoken string, seconds func(path, outcome string, took, held time.Duration)) (*appsandbooks.Client, error) {
+	return appsandbooks.NewClient(stoken, appsandbooks.WithTrace(func(_ context.Context, a appsandbooks.Attempt) {
+		outcome := "ok"
+		switch {
+		case a.ErrorNumber != 0:
+			outcome = fmt.Sprint(int(a.ErrorNumber))
+		case a.StatusCode == 0:
+			outcome = "no answer"
+		case a.Err != nil:
+			outcome = fmt.Sprint("HTTP ", a.StatusCode)
+		}
+		seconds(a.Path, outcome, a.Took, a.Queued+a.Waited)
+	}))
+}
+
+func TestOptionsOfOperators(t *testing.T) {
+	c, err := logJSON("dG9rZW4=")
+	require.NoError(t, err)
+	c.Close()
+	c, err = measured("dG9rZW4=", nil)
+	require.NoError(t, err)
+	c.Close()
+}

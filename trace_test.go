@@ -1,0 +1,138 @@
+package appsandbooks_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+// traced runs f in virtual time and returns what the hook was told.
+func traced(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client), opts ...appsandbooks.Option) (all []appsandbooks.Attempt) {
+	t.Helper()
+	var mu sync.Mutex
+	synctest.Test(t, func(t *testing.T) {
+		srv := appsandbookstest.NewServer(appsandbookstest.WithLatency(200 * time.Millisecond))
+		defer srv.Close()
+		c := newClient(t, srv, append(opts, appsandbooks.WithTrace(func(_ context.Context, a appsandbooks.Attempt) {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, a)
+		}))...)
+		defer c.Close()
+		f(t, srv, c)
+	})
+	return all
+}
+
+func TestTraceOfAttempts(t *testing.T) {
+	all := traced(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "users", Kind: appsandbookstest.FaultResetBefore, Times: 1})
+		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729, Header: http.Header{"Retry-After": {"7"}}, Times: 1})
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "person"})
+		require.NoError(t, err)
+	})
+	require.Len(t, all, 3)
+	for i, a := range all {
+		assert.Equal(t, http.MethodGet, a.Method)
+		assert.Equal(t, "users", a.Path, "no base, no query, no id")
+		assert.Equal(t, i+1, a.Count)
+		assert.Equal(t, i < 2, a.Again)
+	}
+	broken, refused, good := all[0], all[1], all[2]
+	assert.Zero(t, broken.StatusCode)
+	require.Error(t, broken.Err)
+	assert.Zero(t, broken.Waited)
+
+	assert.Equal(t, http.StatusServiceUnavailable, refused.StatusCode)
+	assert.Equal(t, appsandbooks.ErrServiceUnavailable, refused.ErrorNumber)
+	require.ErrorIs(t, refused.Err, appsandbooks.ErrServiceUnavailable)
+	assert.Equal(t, 7*time.Second, refused.RetryAfter)
+
+	assert.Equal(t, http.StatusOK, good.StatusCode)
+	require.NoError(t, good.Err)
+	assert.Equal(t, 7*time.Second, good.Waited)
+	assert.Zero(t, good.Queued)
+	assert.Equal(t, 200*time.Millisecond, good.Took)
+	assert.Positive(t, good.Size)
+}
+
+// The sixteenth request of a second waits for the pace, and one that meets a
+// Retry-After of another request waits for that: both show as Queued.
+func TestTraceOfTheQueue(t *testing.T) {
+	all := traced(t, func(t *testing.T, _ *appsandbookstest.Server, c *appsandbooks.Client) {
+		var group sync.WaitGroup
+		for range 16 {
+			group.Go(func() {
+				_, err := c.Status.Get(t.Context(), "unknown")
+				assert.ErrorIs(t, err, appsandbooks.ErrEventNotFound)
+			})
+		}
+		group.Wait()
+	})
+	require.Len(t, all, 16)
+	var queued []time.Duration
+	for _, a := range all {
+		require.Equal(t, appsandbooks.ErrEventNotFound, a.ErrorNumber)
+		if a.Queued > 0 {
+			queued = append(queued, a.Queued)
+		}
+	}
+	require.Equal(t, []time.Duration{1200 * time.Millisecond}, queued, "a second after the first answer")
+
+	all = traced(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "client/config", Number: 9729, Header: http.Header{"Retry-After": {"7"}}, Times: 1})
+		var group sync.WaitGroup
+		group.Go(func() { _, _ = c.Config.Client(t.Context()) })
+		time.Sleep(time.Second)
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.NoError(t, err)
+		group.Wait()
+	})
+	for _, a := range all {
+		if a.Path == "users" {
+			require.Equal(t, 6200*time.Millisecond, a.Queued, "what is left of the pause")
+		}
+	}
+}
+
+func TestTraceWithoutAttempt(t *testing.T) {
+	all := traced(t, func(t *testing.T, _ *appsandbookstest.Server, c *appsandbooks.Client) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(errors.New("enough"))
+		_, err := c.Config.Client(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+	require.Empty(t, all)
+	_, err := appsandbooks.NewClient("token", appsandbooks.WithTrace(nil))
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+}
+
+// What the log of an attempt looks like is documented in docs/operations.md.
+func TestLogOfAttempts(t *testing.T) {
+	var out bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		srv := appsandbookstest.NewServer(appsandbookstest.WithLatency(200 * time.Millisecond))
+		defer srv.Close()
+		c := newClient(t, srv, appsandbooks.WithLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+		defer c.Close()
+		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729, Header: http.Header{"Retry-After": {"7"}}, Times: 1})
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "person"})
+		require.NoError(t, err)
+	})
+	require.Regexp(t, regexp.MustCompile(`^time=\S+ level=WARN msg="appsandbooks: request" method=GET path=users attempt=1 status=503 took=200ms error="[^"]+" again=true wait=7s
+time=\S+ level=DEBUG msg="appsandbooks: request" method=GET path=users attempt=2 status=200 took=200ms
+$`), out.String())
+}
