@@ -117,12 +117,15 @@ func PlanOnly() OperationOption { return func(o *operationOptions) { o.planOnly 
 // each that was refused.
 func WithBisection() OperationOption { return func(o *operationOptions) { o.bisect = true } }
 
-// WithResend sends again, once, what reading back did not find after a request
+// WithResend sends again, up to three times, what reading back did not find after a request
 // whose fate is unknown, or whose event stayed PENDING beyond the stall time.
 // Apple advises the latter. If the first request is still carried out later, the
 // pairs are the same, but each such request is an event more. Revoke and the
 // deferred Disassociate of subscriptions are never sent again.
 func WithResend() OperationOption { return func(o *operationOptions) { o.resend = true } }
+
+// maxResends bounds WithResend, for each pair.
+const maxResends = 3
 
 // WithProgress calls f after each step, never from two goroutines at once. It
 // must return quickly.
@@ -172,7 +175,7 @@ type part struct {
 	floor    time.Time // never before this one
 	asking   bool      // a look is under way
 	failing  time.Time // since then the looks have failed; zero when the last did not
-	resent   bool      // its pairs come from a part of unknown fate
+	resent   int       // how often its pairs were sent before, with unknown fate
 	checked  bool      // read back already
 	splits   int       // how often it was split to get here
 	trials   *int      // requests left for bisection, shared by its pieces
@@ -258,6 +261,9 @@ func (op *Operation) addPart(p *part) {
 // ID identifies the operation, also after it was resumed.
 func (op *Operation) ID() string { return op.id }
 
+// Kind is what the operation does, as the path of its endpoint: "assets/associate".
+func (op *Operation) Kind() string { return string(op.tables.kind) }
+
 // Plan sums up what there is to send, and was sent.
 func (op *Operation) Plan() Plan {
 	op.mu.Lock()
@@ -325,6 +331,11 @@ func (op *Operation) begin(ctx context.Context) error {
 	op.mu.Lock()
 	op.halt = nil
 	op.mu.Unlock()
+	if op.client.Config.cached.Load() == nil {
+		// An operation that was resumed needs no limits to go on, but the pace
+		// and the URLs. Whether they can be read is not what its caller asks.
+		_, _ = op.client.Config.limits(ctx)
+	}
 	if err := op.journalStart(ctx); err != nil {
 		op.end()
 		return err
@@ -584,7 +595,7 @@ func (op *Operation) replace(p *part, pieces []batch.Part) {
 // What was sent twice can fail because the first time succeeded after all:
 // such failures stay open until they are read back.
 func (op *Operation) finish(p *part, v verdict, odd map[int]verdict) {
-	if p.resent && !p.checked {
+	if p.resent > 0 && !p.checked {
 		v = v.doubted()
 		for i := range odd {
 			odd[i] = odd[i].doubted()
@@ -683,7 +694,7 @@ func (op *Operation) outcome(err error) (*Report, error) {
 	if err == nil && r.Succeeded == r.Total {
 		return r, nil
 	}
-	return r, &OperationError{Report: r, cause: err}
+	return r, &OperationError{Report: r, Cause: err}
 }
 
 func (op *Operation) step(ctx context.Context, hints *listener) (time.Time, error) {

@@ -856,3 +856,25 @@ func TestPlanOnly(t *testing.T) {
 		require.NoError(t, err)
 	})
 }
+
+// An operation that is resumed by a new client keeps to the pace, too.
+func TestResumedOperationKeepsThePace(t *testing.T) {
+	limits := appsandbookstest.DefaultLimits()
+	limits.MaxSerialNumbers, limits.MaxRequestPerSecond = 1, 2
+	virtual(t, []appsandbookstest.Option{appsandbookstest.WithLimits(limits)}, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: stock(srv, 1, 100), SerialNumbers: names("C02", 20),
+		}, appsandbooks.PlanOnly())
+		require.NoError(t, err)
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		time.Sleep(time.Minute) // virtual
+		other := newClient(t, srv)
+		defer other.Close()
+		op, err = other.Resume(saved)
+		require.NoError(t, err)
+		require.Equal(t, "assets/associate", op.Kind())
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+	})
+}

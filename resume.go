@@ -51,7 +51,7 @@ type savedPart struct {
 	NextLook time.Time     `json:"nextLook,omitzero"`
 	Floor    time.Time     `json:"floor,omitzero"`
 	Asking   bool          `json:"asking,omitzero"`
-	Resent   bool          `json:"resent,omitzero"`
+	Resent   int           `json:"resent,omitzero"`
 	Checked  bool          `json:"checked,omitzero"`
 	Splits   int           `json:"splits,omitzero"`
 	Outcome  OutcomeStatus `json:"outcome"`
