@@ -160,6 +160,7 @@ type part struct {
 	nextLook time.Time // at its event; the zero time is at once
 	floor    time.Time // never before this one
 	asking   bool      // a look is under way
+	failing  time.Time // since then the looks have failed; zero when the last did not
 	resent   bool      // its pairs come from a part of unknown fate
 	checked  bool      // read back already
 	splits   int       // how often it was split to get here
@@ -732,13 +733,19 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		return op.update(ctx, p, func() { op.finish(p, v, odd) })
 	case errors.Is(err, ErrEventNotFound):
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
-	case err != nil && (ctx.Err() != nil || !passing(err)):
+	case err != nil && (ctx.Err() != nil || !op.client.passing(err)):
+		_ = op.update(ctx, p, func() {
+			p.asking = false
+			if e := (*Error)(nil); errors.As(err, &e) && e.Attempts > 0 && e.Number == 0 {
+				p.floor, p.nextLook = op.client.nextLook(nil) // the answer may have been PENDING
+			}
+		})
 		return err
 	}
 	if p.seen.complete() {
 		return op.finishSeen(ctx, p)
 	}
-	if time.Since(p.at) >= op.client.opts.stallTime {
+	if time.Since(op.pendingSince(p, err)) >= op.client.opts.stallTime {
 		err := fmt.Errorf("event %s: %w", p.eventID, errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
 	}
@@ -746,6 +753,22 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		p.asking = false
 		p.floor, p.nextLook = op.client.nextLook(err)
 	})
+}
+
+// pendingSince is since when a part's event has not finished, as far as the
+// looks tell: one that fails does not count from the start, for the event may
+// have finished long ago.
+func (op *Operation) pendingSince(p *part, err error) time.Time {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	switch {
+	case err == nil:
+		p.failing = time.Time{}
+		return p.at
+	case p.failing.IsZero():
+		p.failing = time.Now()
+	}
+	return p.failing
 }
 
 // noted takes in a notification of a part's event. When notifications have
