@@ -161,7 +161,7 @@ type part struct {
 	floor    time.Time // never before this one
 	asking   bool      // a look is under way
 	failing  time.Time // since then the looks have failed; zero when the last did not
-	resent   bool      // its pairs come from a part of unknown fate
+	doubt    error     // of a part that sends again: why it is not known what became of the pairs before
 	checked  bool      // read back already
 	splits   int       // how often it was split to get here
 	trials   *int      // requests left for bisection, shared by its pieces
@@ -226,12 +226,21 @@ func (c *Client) newOperation(k kind, opts []OperationOption) *Operation {
 // unsend returns a part that was certainly not accepted to the plan. The
 // caller holds op.mu.
 func (op *Operation) unsend(p *part, why error) {
-	p.state, p.verdict = partPlanned, verdict{OutcomeFailed, &notSentError{why}}
+	p.state, p.verdict = partPlanned, p.unsent(&notSentError{why})
+}
+
+// unsent is the verdict of a part that is not sent: nothing happened to its
+// pairs, unless an earlier request had them.
+func (p *part) unsent(why error) verdict {
+	if p.doubt != nil {
+		return verdict{OutcomeUnconfirmed, p.doubt}
+	}
+	return verdict{OutcomeFailed, why}
 }
 
 // addPart adds a planned part. The caller holds op.mu, or is alone.
 func (op *Operation) addPart(p *part) {
-	p.id, p.state, p.verdict = len(op.parts), partPlanned, verdict{OutcomeFailed, ErrNotSent}
+	p.id, p.state, p.verdict = len(op.parts), partPlanned, p.unsent(ErrNotSent)
 	op.parts = append(op.parts, p)
 	op.progress.Requests++
 	op.progress.Pairs += p.Len()
@@ -540,8 +549,11 @@ func (op *Operation) replace(p *part, pieces []batch.Part) {
 	p.state = partSuperseded
 	op.progress.Requests--
 	op.progress.Pairs -= p.Len()
+	if p.eventID != "" {
+		op.progress.Accepted--
+	}
 	for _, b := range pieces {
-		op.addPart(&part{Part: b, splits: p.splits + 1, trials: p.trials, resent: p.resent})
+		op.addPart(&part{Part: b, splits: p.splits + 1, trials: p.trials, doubt: p.doubt})
 	}
 }
 
@@ -831,11 +843,11 @@ func (op *Operation) Undo(ctx context.Context, opts ...OperationOption) (*Operat
 func (op *Operation) derive(ctx context.Context, k kind, want OutcomeStatus, opts []OperationOption) (*Operation, error) {
 	r := op.Report()
 	return op.client.start(ctx, k, func(t *tables) error {
-		t.adopt(&op.tables)
-		t.deferred = t.deferred && k == op.tables.kind
+		t.renewing = op.tables.renewing
+		t.deferred = op.tables.deferred && k == op.tables.kind
 		r.each(func(p *part, i int, v verdict) bool {
 			if v.outcome == want {
-				t.pairs = append(t.pairs, p.key(i))
+				t.take(&op.tables, p.key(i))
 			}
 			return true
 		})

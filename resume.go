@@ -51,7 +51,7 @@ type savedPart struct {
 	NextLook time.Time     `json:"nextLook,omitzero"`
 	Floor    time.Time     `json:"floor,omitzero"`
 	Asking   bool          `json:"asking,omitzero"`
-	Resent   bool          `json:"resent,omitzero"`
+	Doubt    *savedError   `json:"doubt,omitzero"`
 	Checked  bool          `json:"checked,omitzero"`
 	Splits   int           `json:"splits,omitzero"`
 	Outcome  OutcomeStatus `json:"outcome"`
@@ -180,7 +180,7 @@ func (op *Operation) saved() savedOperation {
 func (p *part) saved(withContent bool) savedPart {
 	s := savedPart{
 		ID: p.id, State: p.state, EventID: p.eventID, At: p.at.UTC(), NextLook: p.nextLook.UTC(), Floor: p.floor.UTC(),
-		Asking: p.asking, Resent: p.resent, Checked: p.checked, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
+		Asking: p.asking, Doubt: saveError(p.doubt), Checked: p.checked, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
 	}
 	if withContent {
 		s.Assets, s.Users, s.Devices = toRuns(p.Assets), toRuns(p.Users), toRuns(p.Devices)
@@ -384,7 +384,7 @@ func (op *Operation) restore(s savedPart) error {
 		return invalidf("saved operation: part %d has no event", s.ID)
 	}
 	p.state, p.eventID, p.at, p.nextLook, p.floor = s.State, s.EventID, s.At, s.NextLook, s.Floor
-	p.asking, p.resent, p.checked, p.splits = s.Asking, s.Resent, s.Checked, s.Splits
+	p.asking, p.doubt, p.checked, p.splits = s.Asking, s.Doubt.restore(), s.Checked, s.Splits
 	var err error
 	if p.verdict, err = restoreVerdict(s.Outcome, s.Err); err != nil {
 		return err

@@ -190,14 +190,23 @@ func (t *tables) addUserRequests(users []UserRequest) error {
 	return nil
 }
 
-// adopt takes over another operation's tables, for some of its pairs.
-func (t *tables) adopt(o *tables) {
-	k := t.kind
-	*t = *o
-	t.kind, t.pairs = k, nil
-	if k == retireUsers {
-		t.requests = nil
+// take adds a pair of another operation.
+func (t *tables) take(o *tables, p batch.Pair) {
+	var asset int32
+	if len(o.assets) > 0 {
+		asset = intern(&t.assets, &t.assetIndex, o.assets[p.Asset()])
 	}
+	u, ok := p.User()
+	if !ok {
+		device := intern(&t.devices, &t.deviceIndex, o.devices[p.Device()])
+		t.pairs = append(t.pairs, batch.DevicePair(asset, device))
+		return
+	}
+	user := intern(&t.users, &t.userIndex, o.users[u])
+	if len(o.requests) > 0 && t.kind != retireUsers && int(user) == len(t.requests) {
+		t.requests = append(t.requests, o.requests[u])
+	}
+	t.pairs = append(t.pairs, batch.UserPair(asset, user))
 }
 
 // cut makes requests of the pairs, or of the whole product.
