@@ -580,6 +580,18 @@ func TestEmptyChanges(t *testing.T) {
 		"no adam id": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{}}, SerialNumbers: []string{"C"}})
 		},
+		"not UTF-8": func() (*appsandbooks.Operation, error) { // JSON would turn it into another name
+			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: asset, ClientUserIDs: []string{"a\xff"}})
+		},
+		"serial not UTF-8": func() (*appsandbooks.Operation, error) {
+			return c.Assets.Revoke(ctx, appsandbooks.Targets{SerialNumbers: []string{"a\xff"}})
+		},
+		"pair not UTF-8": func() (*appsandbooks.Operation, error) {
+			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.Assignment{{AdamID: "1", SerialNumber: "\xff"}}})
+		},
+		"Adam ID not UTF-8": func() (*appsandbooks.Operation, error) {
+			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "\xff"}}, SerialNumbers: []string{"C"}})
+		},
 		"both": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.Assignment{{AdamID: "1", ClientUserID: "u", SerialNumber: "C"}}})
 		},
