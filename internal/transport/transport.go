@@ -344,7 +344,7 @@ func (c *call) judge(resp *http.Response, err error) (again bool) {
 		}
 		c.ambiguous = c.req.Class == Write && !notSent
 		switch {
-		case c.ctx.Err() != nil, c.once() && !notSent, errors.As(err, &tooLarge), isCertificateError(err):
+		case c.once() && !notSent, errors.As(err, &tooLarge), isCertificateError(err):
 			return false
 		}
 		return c.backoff(0)
@@ -396,7 +396,7 @@ func (c *call) redact() {
 
 // backoff sets the wait before the next attempt, or says that there is none.
 func (c *call) backoff(retryAfter time.Duration) bool {
-	if c.attempts >= c.t.cfg.MaxAttempts {
+	if c.attempts >= c.t.cfg.MaxAttempts || c.ctx.Err() != nil {
 		return false
 	}
 	if retryAfter > c.t.cfg.MaxPause {
