@@ -434,10 +434,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	if out == nil {
 		return nil
 	}
-	if p, ok := out.(plainPage); ok && r.page && p.decodePlain(answer.Body) {
-		return nil
-	}
-	if err := json.Unmarshal(answer.Body, out); err != nil {
+	if err := r.decode(answer.Body, out); err != nil {
 		if len(answer.Body) == 0 {
 			err = errors.New("empty answer")
 		}
@@ -454,6 +451,13 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		c.opts.guard.see(era, m.meta())
 	}
 	return nil
+}
+
+func (r request) decode(body []byte, out any) error {
+	if p, ok := out.(plainPage); ok && r.page && p.decodePlain(body) {
+		return nil
+	}
+	return json.Unmarshal(body, out)
 }
 
 // failure completes the error of a call.
@@ -501,7 +505,8 @@ func inspect(status int, body []byte, token string) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 	if mentionsError(status, body) {
 		var b errorBody
-		if err := json.Unmarshal(body, &b); err == nil && b.Number != 0 {
+		_ = json.Unmarshal(body, &b) // a field of an unexpected type must not hide the number
+		if b.Number != 0 {
 			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
 			_ = redactError(e, token) // the body may have spelled it with escapes
 			_, known := meanings[b.Number]

@@ -81,7 +81,17 @@
 //
 // Each list comes as List (one page), Pages and All (iterators). Iterators
 // request nothing before the loop begins, can be used again, and give an error
-// as their last element. [Collect] gathers what they yield.
+// as their last element ([ErrRestarted] alone is followed by more). [Collect]
+// gathers what they yield.
+//
+// Up to five pages are read in parallel, ahead of the loop and in order; a loop
+// that ends early ends its requests too. Memory is a few pages, however many
+// records there are.
+//
+// Data can change while it is read. The pages say so (PageInfo.Changed), and the
+// walk goes on; Restarts in a filter begins it again instead. Users.Changes and
+// Assignments.Changes read what changed since an earlier walk: its
+// PageInfo.FirstVersionID is what to keep for them.
 //
 // # Notifications
 //

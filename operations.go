@@ -52,8 +52,8 @@ type Operation struct {
 	opts   operationOptions
 	busy   chan struct{} // one token: the right to change parts
 
-	journaled  bool       // the journal has the plan
-	journaling sync.Mutex // keeps changes and their records in one order; taken before mu
+	journaling sync.Mutex // keeps changes and their journal entries in one order; taken before mu
+	journaled  bool       // the journal has the whole operation, without a gap; guarded by journaling
 
 	mu       sync.Mutex
 	parts    []*part // never removed; index = id
@@ -160,6 +160,7 @@ type part struct {
 	nextLook time.Time // at its event; the zero time is at once
 	floor    time.Time // never before this one
 	asking   bool      // a look is under way
+	failing  time.Time // since then the looks have failed; zero when the last did not
 	resent   bool      // its pairs come from a part of unknown fate
 	checked  bool      // read back already
 	splits   int       // how often it was split to get here
@@ -613,16 +614,16 @@ func (op *Operation) update(ctx context.Context, p *part, change func()) error {
 	op.mu.Lock()
 	before := len(op.parts)
 	change()
-	record := op.record(p, op.parts[before:])
+	entry := op.entry(p, op.parts[before:])
 	progress := op.progress
 	op.mu.Unlock()
 	if op.opts.progress != nil {
 		op.opts.progress(progress)
 	}
-	if record == nil {
+	if entry == nil {
 		return nil
 	}
-	return op.write(ctx, "", record)
+	return op.write(ctx, entry)
 }
 
 // Wait carries the operation to its end: it sends what was not sent, waits for
@@ -764,13 +765,28 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		return op.update(ctx, p, func() { op.finish(p, v, odd) })
 	case errors.Is(err, ErrEventNotFound):
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
-	case err != nil && (ctx.Err() != nil || !passing(err)):
+	case err != nil && (ctx.Err() != nil || !op.client.passing(err)):
+		_ = op.update(ctx, p, func() {
+			p.asking = false
+			if e := (*Error)(nil); errors.As(err, &e) && e.Attempts > 0 && e.Number == 0 {
+				p.floor, p.nextLook = op.client.nextLook(nil) // the answer may have been PENDING
+			}
+		})
 		return err
 	}
 	if p.seen.complete() {
 		return op.finishSeen(ctx, p)
 	}
-	if time.Since(p.at) >= op.client.opts.stallTime {
+	since := p.at
+	if err == nil {
+		p.failing = time.Time{}
+	} else {
+		if p.failing.IsZero() {
+			p.failing = time.Now()
+		}
+		since = p.failing // it may have finished long ago
+	}
+	if time.Since(since) >= op.client.opts.stallTime {
 		err := fmt.Errorf("event %s: %w", p.eventID, errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
 	}
@@ -789,11 +805,14 @@ func (op *Operation) noted(ctx context.Context, p *part, n *Notification) {
 		op.mu.Unlock()
 		return
 	}
-	if p.seen == nil {
-		p.seen = newCoverage(&op.tables, p.Part)
+	complete := true
+	if op.tables.kind != revokeAssets { // which cannot be counted
+		if p.seen == nil {
+			p.seen = newCoverage(&op.tables, p.Part)
+		}
+		p.seen.add(n)
+		complete = p.seen.complete()
 	}
-	p.seen.add(n)
-	complete := p.seen.complete() || op.tables.kind == revokeAssets // which cannot be counted
 	wait := time.Until(p.floor)
 	if complete {
 		p.nextLook = time.Now().Add(max(0, wait))

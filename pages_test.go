@@ -845,3 +845,32 @@ func compareDecoded[T any](t *testing.T, body string, got *T, err error) {
 	require.NoError(t, err, "%s", body)
 	require.Equal(t, want, got, "%s", body)
 }
+
+// Every page says who manages the organizational unit, however it is decoded.
+func TestPagesTellOfATakeover(t *testing.T) {
+	for _, list := range []func(*testing.T, *appsandbooks.Client) error{
+		func(t *testing.T, c *appsandbooks.Client) error {
+			_, err := appsandbooks.Collect(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{}))
+			return err
+		},
+		func(t *testing.T, c *appsandbooks.Client) error {
+			_, err := appsandbooks.Collect(c.Users.All(t.Context(), appsandbooks.UserFilter{}))
+			return err
+		},
+		func(t *testing.T, c *appsandbooks.Client) error {
+			_, err := c.Assets.List(t.Context(), appsandbooks.AssetFilter{})
+			return err
+		},
+	} {
+		var lost takeovers
+		virtual(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+			fillPages(srv, 0, 20)
+			users(srv, 40)
+			srv.Unit().TakeOver(theirs)
+			c := newClient(t, srv, appsandbooks.WithOwner(ours, lost.add))
+			defer c.Close()
+			require.NoError(t, list(t, c), "reading goes on")
+			require.Len(t, lost, 1)
+		})
+	}
+}

@@ -203,29 +203,31 @@ func (p *part) saved(withContent bool) savedPart {
 	return s
 }
 
-// journalStart writes the whole operation, once.
+// journalStart makes sure that the journal has the whole operation.
 func (op *Operation) journalStart(ctx context.Context) error {
-	if op.opts.journal == nil || op.journaled {
+	if op.opts.journal == nil {
 		return nil
 	}
 	op.journaling.Lock()
 	defer op.journaling.Unlock()
+	if op.journaled {
+		return nil
+	}
 	op.mu.Lock()
 	saved := op.saved()
 	op.mu.Unlock()
-	// The empty line ends what a crash may have left unfinished before it.
-	if err := op.write(ctx, "\n", saved); err != nil {
-		return err
-	}
-	op.journaled = true
-	return nil
+	return op.write(ctx, saved)
 }
 
-// record is the journal entry for parts that a step changed: the first, which
-// the journal knows, and its pieces, which it does not. The caller holds op.mu.
-func (op *Operation) record(p *part, pieces []*part) []savedPart {
-	if op.opts.journal == nil {
+// entry is what the journal is told of a step that changed a part, which the
+// journal knows, and cut off pieces, which it does not: nil without a journal,
+// and the whole operation when an entry failed before. The caller holds op.mu.
+func (op *Operation) entry(p *part, pieces []*part) any {
+	switch {
+	case op.opts.journal == nil:
 		return nil
+	case !op.journaled:
+		return op.saved()
 	}
 	record := []savedPart{p.saved(false)}
 	for _, piece := range pieces {
@@ -234,12 +236,17 @@ func (op *Operation) record(p *part, pieces []*part) []savedPart {
 	return record
 }
 
-func (op *Operation) write(ctx context.Context, before string, v any) error {
+// write adds an entry. The caller holds op.journaling.
+func (op *Operation) write(ctx context.Context, v any) error {
 	text, err := json.Marshal(v)
 	if err == nil {
-		entry := append(append([]byte(before), text...), '\n')
-		err = op.opts.journal(context.WithoutCancel(ctx), entry)
+		text = append(text, '\n')
+		if !op.journaled { // end the line that a crash or an error may have left unfinished
+			text = append([]byte{'\n'}, text...)
+		}
+		err = op.opts.journal(context.WithoutCancel(ctx), text)
 	}
+	op.journaled = err == nil
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
@@ -252,7 +259,7 @@ func (op *Operation) write(ctx context.Context, before string, v any) error {
 //
 // Wait then sends what was not sent, waits for what was, and reads back what
 // is of unknown fate, as if the operation had never been interrupted. A journal
-// begins again with the whole operation, so it may go on in the same file.
+// may go on in the same file.
 func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
 	var op *Operation
 	var cut error // a line that could not be read, so far the last one
