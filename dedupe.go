@@ -33,7 +33,10 @@ type Deduper interface {
 	End(ctx context.Context, key string, done bool) error
 }
 
-// dedupeKey identifies a notification among those of all units.
+// Key identifies a notification among those of all units: it is what a
+// [Deduper] is given.
+func (n *Notification) Key() string { return n.dedupeKey() }
+
 func (n *Notification) dedupeKey() string {
 	key := n.UID + "/" + n.ID
 	if len(key) > 128 {

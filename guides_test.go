@@ -58,6 +58,18 @@ func TestQuickStart(t *testing.T) {
 	require.ErrorIs(t, quickStart(ctx, "dG9rZW4=", []string{"C02XL0GYJGH5"}), context.Canceled)
 }
 
+func TestStandInOfQuickStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+		defer srv.Close()
+		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})
+		client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()))
+		require.NoError(t, err)
+		defer client.Close()
+		require.NoError(t, onEnrollment(t.Context(), client, "C02XL0GYJGH5"))
+	})
+}
+
 func Example_report() {
 	srv, client := exampleService()
 	defer srv.Close()

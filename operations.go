@@ -54,6 +54,8 @@ type Operation struct {
 
 	journaling sync.Mutex // keeps changes and their journal entries in one order; taken before mu
 	journaled  bool       // the journal has the whole operation, without a gap; guarded by journaling
+	continues  bool       // the journal has all but what Resume revised; guarded by journaling
+	revived    []*part    // revised by Resume
 
 	mu       sync.Mutex
 	parts    []*part // never removed; index = id
@@ -102,6 +104,7 @@ type operationOptions struct {
 	bisect   bool
 	resend   bool
 	journal  Journal
+	onward   bool // the journal is the one that Resume was given
 	progress func(Progress)
 }
 
@@ -129,6 +132,14 @@ func WithProgress(f func(Progress)) OperationOption {
 
 // WithJournal makes the operation survive a crash: see [Journal].
 func WithJournal(j Journal) OperationOption { return func(o *operationOptions) { o.journal = j } }
+
+// ContinueJournal is WithJournal for an operation that [Client.Resume] takes up
+// from that very journal: it goes on behind the entries that are there, instead
+// of beginning again with the whole operation. It is for journals whose entries
+// are kept whole or not at all, such as rows of a table.
+func ContinueJournal(j Journal) OperationOption {
+	return func(o *operationOptions) { o.journal, o.onward = j, true }
+}
 
 // Progress is how far an operation is, in requests and in pairs.
 type Progress struct {

@@ -213,6 +213,19 @@ func (op *Operation) journalStart(ctx context.Context) error {
 	if op.journaled {
 		return nil
 	}
+	if op.continues {
+		op.continues, op.journaled = false, true
+		if len(op.revived) == 0 {
+			return nil
+		}
+		op.mu.Lock()
+		var record []savedPart
+		for _, p := range op.revived {
+			record = append(record, p.saved(false))
+		}
+		op.mu.Unlock()
+		return op.write(ctx, record)
+	}
 	op.mu.Lock()
 	saved := op.saved()
 	op.mu.Unlock()
@@ -259,7 +272,7 @@ func (op *Operation) write(ctx context.Context, v any) error {
 //
 // Wait then sends what was not sent, waits for what was, and reads back what
 // is of unknown fate, as if the operation had never been interrupted. A journal
-// may go on in the same file.
+// may go on in the same file; see also [ContinueJournal].
 func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
 	var op *Operation
 	var cut error // a line that could not be read, so far the last one
@@ -298,6 +311,8 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 		return nil, invalidf("saved operation: nothing in it can be read")
 	}
 	op.revive()
+	// Behind a cut line, or another saved form, the whole operation is needed.
+	op.continues = op.opts.onward && cut == nil && bytes.HasSuffix(saved, []byte("\n"))
 	return op, nil
 }
 
@@ -434,10 +449,12 @@ func (op *Operation) revive() {
 			err := &Error{Method: "POST", Path: string(op.tables.kind), Ambiguous: true, Message: "interrupted while it was being sent"}
 			p.state, p.verdict, p.at = partUnknown, verdict{OutcomeUnconfirmed, err}, now
 			p.nextLook = now.Add(op.client.opts.pollInterval)
+			op.revived = append(op.revived, p)
 		}
 		if p.asking {
 			p.floor, p.nextLook = op.client.nextLook(nil) // the answer may have been PENDING
 			p.asking = false
+			op.revived = append(op.revived, p)
 		}
 		op.count(p, 1)
 	}
