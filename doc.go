@@ -173,10 +173,20 @@
 // # Notifications
 //
 // The service POSTs notifications to a URL of the caller, best effort: they get
-// lost and come twice. A [NotificationHandler] receives them; [Client.Notify]
-// hands them to those who wait, who then look at once. The status stays the
-// truth: everything here works without notifications, only later. The service
-// tests the URL while [ConfigService.SetClient] runs, so listen first.
+// lost, come twice and in any order. A [NotificationHandler] receives them. It
+// hands each to the hooks of the caller once, and acknowledges it only when they
+// have returned nil. [ConfigService.Register] tells the service where it is, and
+// says what is wrong if the service cannot reach it: listen first.
+//
+// Give [Client.Notify] as the Notify of [NotificationHooks], and those who wait
+// for an operation or an event end as soon as it is true. The status stays the
+// truth: everything works without notifications, only later.
+//
+// # Ownership
+//
+// Two services that manage the same organizational unit do damage without
+// noticing. With [WithOwner], a client stops writing ([ErrTakenOver]) once an
+// answer shows another service.
 //
 // # Many units
 //
