@@ -60,7 +60,7 @@ type Operation struct {
 	mu       sync.Mutex
 	told     []*Notification // by Notify, and not looked at yet
 	parts    []*part         // never removed; index = id
-	halt     error   // why sending stopped
+	halt     error           // why sending stopped
 	progress Progress
 }
 
