@@ -58,8 +58,9 @@ type Operation struct {
 	revived    []*part    // revised by Resume
 
 	mu       sync.Mutex
-	parts    []*part // never removed; index = id
-	halt     error   // why sending stopped
+	told     []*Notification // by Notify, and not looked at yet
+	parts    []*part         // never removed; index = id
+	halt     error           // why sending stopped
 	progress Progress
 }
 
@@ -687,6 +688,18 @@ func (op *Operation) Wait(ctx context.Context) (*Report, error) {
 	}
 }
 
+// Notify tells the operation of a notification that came before it was resumed,
+// and that was kept: the next Step, or Wait, takes it into account. For those
+// that come meanwhile there is [Client.Notify].
+func (op *Operation) Notify(n *Notification) {
+	if n == nil || n.EventID() == "" {
+		return
+	}
+	op.mu.Lock()
+	op.told = append(op.told, n)
+	op.mu.Unlock()
+}
+
 // Step does what is due now (sending, looking at events, reading back) and
 // says when the next step is due: the zero time when the operation is at its
 // end. It is Wait for callers who do not want to sleep, such as a job engine that
@@ -757,12 +770,17 @@ func (op *Operation) look(ctx context.Context, hints *listener) error {
 		events[p.eventID] = p
 		hints.add(p.eventID)
 	}
+	op.mu.Lock()
+	told := op.told
+	op.told = nil
+	op.mu.Unlock()
 	for {
-		for _, n := range hints.take() {
+		for _, n := range append(told, hints.take()...) {
 			if p := events[n.EventID()]; p != nil {
 				op.noted(ctx, p, n)
 			}
 		}
+		told = nil
 		var due []*part
 		now := time.Now()
 		for _, p := range submitted {
