@@ -117,6 +117,9 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 			// It may still be carried out, or is not ours to tell: books stay
 			// with the user of a revocation, deferred seats until the period ends.
 			missing = append(missing, key)
+			if v.err == nil { // its event said that it was done
+				v.err = ErrNotVerified
+			}
 			verdicts[i] = verdict{OutcomeUnconfirmed, v.err}
 		default:
 			if refuted[v.err] == nil {
@@ -126,7 +129,7 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 		}
 	}
 	resendable := op.tables.kind != revokeAssets && !op.tables.deferred
-	if unknown && op.opts.resend && !p.resent && resendable && len(missing) > 0 {
+	if unknown && op.opts.resend && p.resent < maxResends && resendable && len(missing) > 0 {
 		return op.resend(ctx, p, missing, found)
 	}
 	return op.update(ctx, p, func() {
@@ -157,12 +160,14 @@ func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch
 	l := op.tables.kind.limits(limits)
 	again, there := batch.Pairs(missing, l), batch.Pairs(found, l)
 	return op.update(ctx, p, func() {
+		p.doubt = p.err
 		op.replace(p, append(again, there...))
-		for i, q := range op.parts[len(op.parts)-len(again)-len(there):] {
-			q.resent = true
-			if i >= len(again) {
-				op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
-			}
+		pieces := op.parts[len(op.parts)-len(again)-len(there):]
+		for _, q := range pieces[:len(again)] {
+			q.resent = p.resent + 1
+		}
+		for _, q := range pieces[len(again):] {
+			op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
 		}
 	})
 }

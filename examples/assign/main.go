@@ -187,7 +187,7 @@ func carryOut(ctx context.Context, p *cli.Program, client *appsandbooks.Client, 
 		return fmt.Errorf("writing the output: %w; -resume %s writes it again", err, o.state)
 	}
 	p.Notef("%s", summary(report, op.Progress().Requests, time.Since(begun)))
-	why := reason(ctx, err, report)
+	why := reason(ctx, err)
 	switch {
 	case !ended && len(op.EventIDs()) == 0 && report.Unconfirmed == 0:
 		_ = state.remove() // there is nothing to go on with
@@ -226,8 +226,7 @@ func resume(client *appsandbooks.Client, o options, in *input, opts []appsandboo
 		return nil, fmt.Errorf("reading the state: %s: %w", o.resume, err)
 	}
 	report := op.Report()
-	kind, _, _ := strings.Cut(report.String(), ":")
-	action := strings.TrimPrefix(kind, "assets/")
+	action := strings.TrimPrefix(op.Kind(), "assets/")
 	switch {
 	case action != associate && action != disassociate:
 		return nil, cli.Usagef("%s is not a state file of this program", o.resume)
@@ -250,24 +249,15 @@ func atEnd(op *appsandbooks.Operation) bool {
 
 // reason is why the work stopped before its end; nil if err only says that
 // pairs did not succeed.
-func reason(ctx context.Context, err error, report *appsandbooks.Report) error {
+func reason(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	var e *appsandbooks.OperationError
-	if !errors.As(err, &e) {
-		return err
+	if errors.As(err, &e) {
+		return e.Cause
 	}
-	of := map[error]bool{}
-	for o := range report.Problems() {
-		of[o.Err] = true
-	}
-	for _, why := range e.Unwrap() {
-		if !of[why] {
-			return why
-		}
-	}
-	return nil
+	return err
 }
 
 // summary is the outcome in a line.
