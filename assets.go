@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"net/url"
+
+	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
 // AssetsService reads the apps and books that the organizational unit owns,
@@ -79,6 +81,9 @@ type AssetFilter struct {
 	// Unlimited lists uncounted assets apart, in AssetPage.UnlimitedAssets
 	// (true), leaves them out (false), or lists them among the others (nil).
 	Unlimited *bool
+	// Restarts is how often Pages and All begin again when the data changes
+	// under them; see [ErrRestarted]. With 0 they read on: see PageInfo.Changed.
+	Restarts int
 }
 
 func (f AssetFilter) query() url.Values {
@@ -110,18 +115,23 @@ type AssetPage struct {
 // https://developer.apple.com/documentation/devicemanagement/get-assets-4ski1
 func (s *AssetsService) List(ctx context.Context, f AssetFilter) (*AssetPage, error) {
 	page := new(AssetPage)
-	if err := s.client.getPage(ctx, "assets", "getAssets", f.query(), page); err != nil {
+	if err := s.client.getPage(ctx, "assets", "getAssets", f.query(), transport.Turn{}, page); err != nil {
 		return nil, err
 	}
 	return page, nil
 }
 
-// Pages reads the assets page by page, beginning at f.PageIndex; see [PageInfo].
+// Pages reads the assets page by page, beginning at f.PageIndex: in order, with
+// up to five pages read ahead in parallel. To resume after an error, begin at
+// the NextPageIndex of the last page; see [PageInfo] for changes under the walk.
+//
+// Assets have no changes since a version. Whether anything changed since a
+// walk, the VersionID of a single page tells.
 func (s *AssetsService) Pages(ctx context.Context, f AssetFilter) iter.Seq2[*AssetPage, error] {
-	return pages(f.PageIndex, func(index int) (*AssetPage, error) {
+	return pages[AssetPage](ctx, s.client, "assets", "getAssets", f.PageIndex, f.Restarts, func(index int) url.Values {
 		f := f
 		f.PageIndex = index
-		return s.List(ctx, f)
+		return f.query()
 	})
 }
 

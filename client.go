@@ -49,7 +49,8 @@ type service struct{ client *Client }
 
 // Limiter paces the requests of one organizational unit and holds them back
 // after a Retry-After. A Client has one of its own unless [WithLimiter] gives
-// it another, which several clients of the unit then share.
+// it another, which several clients of the unit then share. Clients that share
+// one of [NewLimiter] also share the five page reads that Apple allows at once.
 type Limiter interface {
 	// Acquire blocks until a request may be sent. It fails with the context's
 	// error, or at once when a pause longer than maxPause is under way.
@@ -83,6 +84,8 @@ type options struct {
 	firstLook    time.Duration
 	pollInterval time.Duration
 	stallTime    time.Duration
+	notified     bool
+	guard        *guard
 }
 
 // Option changes a default of [NewClient], and fails on a value that makes no sense.
@@ -217,6 +220,16 @@ func WithStallTime(d time.Duration) Option {
 	}
 }
 
+// WithNotifications tells that the notifications of the organizational unit
+// will be brought to [Client.Notify]. A waiter then first asks for the status of
+// an event after the interval of [WithPolling], or as soon as notifications
+// name what was asked for: an early question would only cost the right to ask
+// again when they come. A client learns the same from its first notification,
+// so this is for a program that does not call [ConfigService.Register] itself.
+func WithNotifications() Option {
+	return func(o *options) error { o.notified = true; return nil }
+}
+
 // NewClient makes a client for the organizational unit of a content token: the
 // whole content of the .vpptoken file. It makes no request. An error wraps
 // [ErrInvalid].
@@ -273,6 +286,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 	}
 
 	c := &Client{base: base, http: &hc, limiter: o.limiter, opts: o, hints: newHintHub()}
+	c.hints.expected.Store(o.notified)
 	c.life, c.end = context.WithCancel(context.Background())
 	c.transport = transport.New(transport.Config{
 		HTTPClient:  &hc,
@@ -280,7 +294,6 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		Token:       o.token,
 		Inspect:     inspect,
 		Limiter:     o.limiter,
-		PageReads:   5,
 		MaxAttempts: o.maxAttempts,
 		MinBackoff:  o.minBackoff,
 		MaxBackoff:  o.maxBackoff,
@@ -306,6 +319,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 func (c *Client) Close() {
 	c.end()
 	c.Config.join()
+	c.hints.close()
 	if t, ok := c.http.Transport.(*ownTransport); ok {
 		t.CloseIdleConnections()
 	}
@@ -377,9 +391,11 @@ type request struct {
 	query  url.Values
 	in     any
 	class  transport.Class
-	page   bool          // counts among the parallel page reads
+	page   bool // counts among the parallel page reads
+	turn   transport.Turn
 	public bool          // needs no token
 	grace  time.Duration // for an attempt under way when the context ends
+	claim  bool          // takes the organizational unit over
 }
 
 func (c *Client) do(ctx context.Context, r request, out any) error {
@@ -393,6 +409,13 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
+	era, err := c.opts.guard.admit(r)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", r.method, r.path, err)
+	}
+	if r.class == transport.Write {
+		c.hints.writing()
+	}
 	answer, failure := c.transport.Do(ctx, &transport.Request{
 		Method: r.method,
 		URL:    u,
@@ -400,6 +423,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		Body:   body,
 		Class:  r.class,
 		Page:   r.page,
+		Turn:   r.turn,
 		Auth:   !(r.public && c.opts.tokenless),
 		Grace:  r.grace,
 	})
@@ -410,7 +434,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	if out == nil {
 		return nil
 	}
-	if err := json.Unmarshal(answer.Body, out); err != nil {
+	if err := r.decode(answer.Body, out); err != nil {
 		if len(answer.Body) == 0 {
 			err = errors.New("empty answer")
 		}
@@ -423,7 +447,17 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 			Ambiguous: r.class == transport.Write,
 		})
 	}
+	if m, ok := out.(interface{ meta() *Meta }); ok {
+		c.opts.guard.see(era, m.meta())
+	}
 	return nil
+}
+
+func (r request) decode(body []byte, out any) error {
+	if p, ok := out.(plainPage); ok && r.page && p.decodePlain(body) {
+		return nil
+	}
+	return json.Unmarshal(body, out)
 }
 
 // failure completes the error of a call.
@@ -465,14 +499,15 @@ func (c *Client) url(r request) (*url.URL, error) {
 	return u, nil
 }
 
-// inspect judges a complete answer. The scan for an error number costs about a
-// hundredth of decoding; only an answer that holds one is looked at more closely.
-func inspect(status int, body []byte) transport.Verdict {
+// inspect judges a complete answer. Only one that holds an error number is
+// looked at more closely.
+func inspect(status int, body []byte, token string) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
-	if bytes.Contains(body, []byte(`"errorNumber"`)) {
+	if mentionsError(status, body) {
 		var b errorBody
 		if err := json.Unmarshal(body, &b); err == nil && b.Number != 0 {
 			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
+			_ = redactError(e, token) // the body may have spelled it with escapes
 			_, known := meanings[b.Number]
 			retryable := has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable)
 			return transport.Verdict{Err: e, Apple: true, Retryable: retryable || !known && serverTrouble}
@@ -482,4 +517,16 @@ func inspect(status int, body []byte) transport.Verdict {
 		return transport.Verdict{}
 	}
 	return transport.Verdict{Err: &Error{StatusCode: status}, Retryable: serverTrouble}
+}
+
+// mentionsError looks for an error number. In an answer that passes for a
+// success it stands before or behind the one part that can be long, so the
+// middle needs no look.
+func mentionsError(status int, body []byte) bool {
+	const edge = 4 << 10
+	key := []byte(`"errorNumber"`)
+	if status/100 != 2 || len(body) <= 2*edge {
+		return bytes.Contains(body, key)
+	}
+	return bytes.Contains(body[:edge], key) || bytes.Contains(body[len(body)-edge:], key)
 }

@@ -30,6 +30,8 @@ type Meta struct {
 	MDMInfo *MDMInfo `json:"mdmInfo,omitzero"`
 }
 
+func (m *Meta) meta() *Meta { return m }
+
 // MDMInfo identifies a device management service. All three parts are needed.
 type MDMInfo struct {
 	ID       string `json:"id"`       // unique to the organization's service; at most Limits.MaxMDMIDLength long
@@ -221,6 +223,7 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 type ConfigService struct {
 	service
 	cached atomic.Pointer[cachedConfig]
+	tried  atomic.Int64 // when keepFresh last began a refresh, in Unix nanoseconds
 	flight singleflight.Group
 }
 
@@ -281,6 +284,18 @@ func (s *ConfigService) limits(ctx context.Context) (Limits, error) {
 		s.refreshSoon()
 	}
 	return c.config.Limits.orDefaults(), nil
+}
+
+// keepFresh refreshes in the background what is not known or no longer fresh,
+// beginning once a minute at most.
+func (s *ConfigService) keepFresh() {
+	if c := s.cached.Load(); c != nil && time.Since(c.at) < configFresh {
+		return
+	}
+	last, now := s.tried.Load(), time.Now().UnixNano()
+	if now-last >= int64(time.Minute) && s.tried.CompareAndSwap(last, now) {
+		s.refreshSoon()
+	}
 }
 
 // refreshSoon refreshes in the background, unless that is already under way.
@@ -367,12 +382,19 @@ func (s *ConfigService) Client(ctx context.Context) (*ClientConfig, error) {
 // notifications. The service delivers a TEST_NOTIFICATION to the URL before it
 // answers, and refuses the whole configuration when that fails
 // ([ErrNotificationURLUnreachable]): the receiver must be up, with the new
-// secret, before the call.
+// secret, before the call. [ConfigService.Register] checks and explains.
 //
 // Synchronous. Retried like a read: the same configuration twice is the same.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
 func (s *ConfigService) SetClient(ctx context.Context, u ClientConfigUpdate) (*ClientConfig, error) {
+	return s.setClient(ctx, u, false)
+}
+
+func (s *ConfigService) setClient(ctx context.Context, u ClientConfigUpdate, claim bool) (*ClientConfig, error) {
+	if err := s.client.opts.guard.check(u.MDMInfo); err != nil {
+		return nil, err
+	}
 	secret := u.NotificationAuthToken.Reveal()
 	in := struct {
 		MDMInfo               *MDMInfo           `json:"mdmInfo,omitzero"`
@@ -383,7 +405,7 @@ func (s *ConfigService) SetClient(ctx context.Context, u ClientConfigUpdate) (*C
 	config := new(ClientConfig)
 	err := s.client.do(ctx, request{
 		method: http.MethodPost, path: "client/config", key: "clientConfig",
-		in: in, class: transport.Repeatable,
+		in: in, class: transport.Repeatable, claim: claim,
 	}, config)
 	if err != nil {
 		return nil, redactError(err, secret)

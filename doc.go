@@ -116,8 +116,10 @@
 //	9818  ErrSubscriptionsExist             wait until the unit has none
 //
 // The SDK's own: [ErrAmbiguous], [ErrStalled] and [ErrPending] (nobody knows yet),
-// [ErrNotSent] (nothing happened), [ErrNotVerified], [ErrNoProgress],
-// [ErrRedirect], [ErrInvalid] and [ErrNoToken].
+// [ErrNotSent] (nothing happened), [ErrNotVerified] (it is not there),
+// [ErrTakenOver] (another service manages the unit), [ErrRegistrationDiffers],
+// [ErrRestarted] and [ErrDataChanged] (the data changed while it was read),
+// [ErrNoProgress], [ErrRedirect], [ErrInvalid] and [ErrNoToken].
 //
 // # What is tried again
 //
@@ -152,21 +154,38 @@
 //
 // Each list comes as List (one page), Pages and All (iterators). Iterators
 // request nothing before the loop begins, can be used again, and give an error
-// as their last element. [Collect] gathers what they yield.
+// as their last element ([ErrRestarted] alone is followed by more). [Collect]
+// gathers what they yield.
 //
-// A page has a VersionID. Users and assignments can be asked for what changed
-// since one: keep that of the first page once all pages are processed, and pass it
-// as SinceVersionID the next time. A version that the service has forgotten is
-// [ErrInvalidVersionID]: read everything. Removed assignments do not show, so read
-// everything now and then anyway.
+// Up to five pages are read in parallel, ahead of the loop and in order; a loop
+// that ends early ends its requests too. Memory is a few pages, however many
+// records there are.
+//
+// Data can change while it is read. The pages say so (PageInfo.Changed), and the
+// walk goes on; Restarts in a filter begins it again instead. Users.Changes and
+// Assignments.Changes read what changed since an earlier walk: its
+// PageInfo.FirstVersionID is what to keep for them.
+//
+// Removed assignments do not show in Changes: read everything now and then.
 //
 // # Notifications
 //
 // The service POSTs notifications to a URL of the caller, best effort: they get
 // lost and come twice. A [NotificationHandler] receives them; [Client.Notify]
 // hands them to those who wait, who then look at once. The status stays the
-// truth: everything here works without notifications, only later. The service
-// tests the URL while [ConfigService.SetClient] runs, so listen first.
+// truth: everything here works without notifications, only later.
+//
+//  1. Make the handler ([NewNotificationHandler]) and serve it.
+//  2. Then register the URL and the secret: [ConfigService.Register]. The service
+//     tests the URL before it answers.
+//  3. To rotate the secret, register the new one, and some time later
+//     [NotificationHandler.RemoveSecret] the old one.
+//
+// # Ownership
+//
+// One device management service at a time manages an organizational unit, and
+// Apple has no lock for it. With [WithOwner] the client compares what the answers
+// say with who we are, and stops the writes after a takeover ([ErrTakenOver]).
 //
 // # Many units
 //

@@ -185,6 +185,12 @@ var (
 	ErrNoToken = errors.New("appsandbooks: this call needs a content token")
 	// ErrNoProgress marks a list that came back to a page it had given before.
 	ErrNoProgress = errors.New("appsandbooks: the list does not advance")
+	// ErrRestarted says that the data changed under a walk with Restarts. If
+	// the loop goes on, the walk begins again: throw away what came before.
+	ErrRestarted = errors.New("appsandbooks: the data changed, the walk begins again")
+	// ErrDataChanged says that the data changed under a walk more often than
+	// its Restarts. The walk is over.
+	ErrDataChanged = errors.New("appsandbooks: the data changed under the walk")
 	// ErrStalled marks an event that stayed PENDING for longer than the stall
 	// time (see [WithStallTime]). It may still finish.
 	ErrStalled = errors.New("appsandbooks: the event is still PENDING")

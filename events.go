@@ -56,6 +56,14 @@ type EventStatus struct {
 // waited for.
 func (s *EventStatus) finished() bool { return s.State == EventComplete || s.State == EventFailed }
 
+// failure is the error of a status that is final.
+func (s *EventStatus) failure(eventID string) error {
+	if s.State == EventFailed {
+		return &EventError{eventID, s}
+	}
+	return nil
+}
+
 // EventError is an event that ended FAILED, wholly or in part. It unwraps to
 // the failures, so that errors.Is and errors.As find the service's errors.
 type EventError struct {
@@ -120,7 +128,9 @@ func (s *StatusService) get(ctx context.Context, eventID string, class transport
 // Wait asks for the status of an event until it is no longer PENDING: early at
 // first, then at the interval of [WithPolling], or when a notification of the
 // event arrives (see [Client.Notify]), but never sooner than the interval after
-// an answer of PENDING. For the result of a change, [Operation.Wait] tells more.
+// an answer of PENDING. If notifications name all tasks of the event before it
+// may ask again, the status is made of what they said. For the result of a
+// change, [Operation.Wait] tells more.
 //
 // An event that ends FAILED is an [*EventError] beside the status; one that
 // stays PENDING beyond the stall time is [ErrStalled] beside the last status. An
@@ -134,11 +144,16 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 	hints.add(eventID)
 
 	var last *EventStatus
+	var named namedTasks
 	began := time.Now()
 	notBefore, next := began, began.Add(s.client.firstLook())
 	for {
-		if hints.take() != nil {
+		for _, n := range hints.take() {
+			named.add(n)
 			next = notBefore
+		}
+		if status := named.status(last); status != nil && time.Now().Before(notBefore) {
+			return status, status.failure(eventID)
 		}
 		if err := hints.wait(ctx, time.Until(next)); err != nil {
 			return last, fmt.Errorf("waiting for event %s: %w", eventID, err)
@@ -149,10 +164,7 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 		status, err := s.get(ctx, eventID, transport.Poll)
 		switch {
 		case err == nil && status.finished():
-			if status.State == EventFailed {
-				return status, &EventError{eventID, status}
-			}
-			return status, nil
+			return status, status.failure(eventID)
 		case err == nil:
 			last = status
 		case ctx.Err() != nil || !passing(err):

@@ -270,6 +270,60 @@ func ExampleAssetsService_All() {
 	// 409201541: 100 of 100 available
 }
 
+func ExampleAssetsService_Pages() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+
+	// All pages of one state of the data, or an error.
+	var assets []appsandbooks.Asset
+	for page, err := range client.Assets.Pages(context.Background(), appsandbooks.AssetFilter{Restarts: 3}) {
+		if errors.Is(err, appsandbooks.ErrRestarted) {
+			assets = nil
+			continue
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		assets = append(assets, page.Assets...)
+	}
+	fmt.Println(len(assets))
+	// Output: 2
+}
+
+func ExampleAssignmentsService_Changes() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+	ctx := context.Background()
+
+	version := "" // none yet
+	sync := func() error {
+		next := version
+		for page, err := range client.Assignments.Changes(ctx, appsandbooks.AssignmentFilter{SinceVersionID: version}) {
+			if err != nil {
+				return err
+			}
+			for _, a := range page.Assignments {
+				fmt.Println(a.AdamID, a.SerialNumber, page.Full)
+			}
+			next = page.FirstVersionID
+		}
+		version = next
+		return nil
+	}
+
+	for _, serial := range []string{"C02XL0GYJGH5", "DMPXK1YQJF8J"} {
+		srv.Unit().AddAssignments(appsandbookstest.Assignment{AdamID: "361309726", SerialNumber: serial})
+		if err := sync(); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// 361309726 C02XL0GYJGH5 true
+	// 361309726 DMPXK1YQJF8J false
+}
+
 func ExampleAssetsService_Revoke() {
 	srv, client := exampleService()
 	defer srv.Close()

@@ -114,6 +114,13 @@ type NotificationHandler struct {
 // handlerCounts tell Register what reached the handler.
 type handlerCounts struct{ requests, refused, tests atomic.Uint64 }
 
+// tally is the state of the counts at one moment.
+type tally struct{ requests, refused, tests uint64 }
+
+func (c *handlerCounts) tally() tally {
+	return tally{c.requests.Load(), c.refused.Load(), c.tests.Load()}
+}
+
 // digest is the SHA-256 of a secret: what is compared has always the same length.
 type digest [sha256.Size]byte
 
@@ -181,6 +188,11 @@ func (h *NotificationHandler) AddSecret(secret string) error {
 		h.secrets.Store(&all)
 	}
 	return nil
+}
+
+// accepts tells whether a secret opens the handler by itself.
+func (h *NotificationHandler) accepts(secret string) bool {
+	return digestOf(secret).in(*h.secrets.Load())
 }
 
 // RemoveSecret no longer accepts a secret. The service may deliver what it
@@ -451,8 +463,11 @@ func (in *inbound) once(ctx context.Context) (no *refusal) {
 	}
 	done := false
 	defer func() { // also when a hook panics
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.hooks.HookTimeout)
-		defer cancel()
+		if _, local := in.hooks.Deduper.(*memoryDeduper); !local {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), in.hooks.HookTimeout)
+			defer cancel()
+		}
 		if err := in.hooks.Deduper.End(ctx, key, done); err != nil {
 			in.hooks.Logger.LogAttrs(ctx, slog.LevelError, "remembering a notification",
 				slog.String("notificationId", in.n.ID), slog.Any("error", err))

@@ -2,63 +2,232 @@ package appsandbooks
 
 import (
 	"context"
+	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // hintHub brings notifications to those who wait for their events. A
-// notification can overtake the answer that names its event, so the hub keeps
-// the latest ones that nobody waited for.
+// notification can overtake the answer that names its event, and an operation
+// can be submitted now and waited for later, so the hub keeps for a while what
+// nobody waited for: nothing in a client that has not written anything lately.
 type hintHub struct {
-	source atomic.Bool // notifications have a way in
+	expected atomic.Bool  // notifications have a way in
+	wrote    atomic.Int64 // when this client last sent a write, in Unix nanoseconds
 
 	mu        sync.Mutex
 	listeners map[string]map[*listener]bool // by event id
-	unclaimed []*Notification               // a ring
-	oldest    int
+	unclaimed map[string]*hints             // by event id
+	order     []string                      // of unclaimed, oldest first
+	elements  int                           // in unclaimed
+	expiry    *time.Timer                   // while something is unclaimed
 }
 
-const maxUnclaimed = 1024 // notifications, of at most 100 elements each
+// hints are the notifications of an event that nobody has waited for yet.
+type hints struct {
+	since    time.Time
+	list     []*Notification
+	elements int
+}
+
+// Hints only save time, so both bounds are safe: what is dropped is seen when
+// the status is asked for.
+const (
+	maxUnclaimed  = 100_000          // elements in the hub of a client, about 10 MB
+	maxQueued     = 250_000          // elements on their way to one listener
+	keepUnclaimed = 10 * time.Minute // since the first of an event, and since the last write
+)
 
 func newHintHub() *hintHub {
-	return &hintHub{listeners: map[string]map[*listener]bool{}}
+	return &hintHub{listeners: map[string]map[*listener]bool{}, unclaimed: map[string]*hints{}}
 }
 
 // connected tells whether notifications can be expected.
-func (h *hintHub) connected() bool { return h.source.Load() }
+func (h *hintHub) connected() bool { return h.expected.Load() }
+
+// writing is called before each write: what it starts may be notified of
+// before its answer comes.
+func (h *hintHub) writing() { h.wrote.Store(time.Now().UnixNano()) }
 
 // deliver hands a notification to the listeners of its event.
 func (h *hintHub) deliver(n *Notification) {
-	h.source.Store(true)
+	h.expected.Store(true)
 	id := n.EventID()
 	if id == "" {
 		return
 	}
+	lean := *n // what counts its elements needs nothing else
+	lean.Raw, lean.Other = nil, nil
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.listeners[id]) == 0 {
-		if len(h.unclaimed) < maxUnclaimed {
-			h.unclaimed = append(h.unclaimed, n)
-		} else {
-			h.unclaimed[h.oldest] = n
-			h.oldest = (h.oldest + 1) % maxUnclaimed
-		}
+		h.keep(id, &lean)
 		return
 	}
 	for l := range h.listeners[id] {
-		l.push(n)
+		l.push(&lean)
 	}
 }
 
-// listener collects the notifications of some events.
+// keep holds a notification for a listener to come. The lock is held.
+func (h *hintHub) keep(id string, n *Notification) {
+	now := time.Now()
+	if now.Sub(time.Unix(0, h.wrote.Load())) > keepUnclaimed {
+		return
+	}
+	u := h.unclaimed[id]
+	if u == nil {
+		u = &hints{since: now}
+		h.unclaimed[id] = u
+		h.order = append(h.order, id)
+	}
+	u.list = append(u.list, n)
+	u.elements += n.elements()
+	h.elements += n.elements()
+	for h.elements > maxUnclaimed {
+		h.claim(h.order[0])
+	}
+	h.arm()
+}
+
+// claim takes the notifications of an event out of the hub. The lock is held.
+func (h *hintHub) claim(id string) []*Notification {
+	u := h.unclaimed[id]
+	if u == nil {
+		return nil
+	}
+	delete(h.unclaimed, id)
+	at := slices.Index(h.order, id)
+	h.order = slices.Delete(h.order, at, at+1)
+	h.elements -= u.elements
+	return u.list
+}
+
+// arm sets the timer for the oldest event. The lock is held.
+func (h *hintHub) arm() {
+	if h.expiry != nil || len(h.order) == 0 {
+		return
+	}
+	h.expiry = time.AfterFunc(time.Until(h.unclaimed[h.order[0]].since.Add(keepUnclaimed)), func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.expiry = nil
+		now := time.Now()
+		for len(h.order) > 0 && now.Sub(h.unclaimed[h.order[0]].since) >= keepUnclaimed {
+			h.claim(h.order[0])
+		}
+		h.arm()
+	})
+}
+
+// close forgets what is kept.
+func (h *hintHub) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.order) > 0 {
+		h.claim(h.order[0])
+	}
+	if h.expiry != nil {
+		h.expiry.Stop()
+		h.expiry = nil
+	}
+}
+
+// elements is how many elements a notification has, and at least one.
+func (n *Notification) elements() int {
+	switch {
+	case n.AssetManagement != nil:
+		return max(1, len(n.AssetManagement.Assignments))
+	case n.UserManagement != nil:
+		return max(1, len(n.UserManagement.Users))
+	case n.SubscriptionManagement != nil:
+		return max(1, len(n.SubscriptionManagement.Assignments))
+	}
+	return 1
+}
+
+// namedTasks are the tasks of one event that notifications have named, each
+// counted once. The zero value has none.
+type namedTasks struct {
+	seed     maphash.Seed
+	seen     map[uint64]struct{} // by hash: to take one for another only costs time
+	failed   int
+	failures []*Error
+	kind     EventType
+}
+
+func (t *namedTasks) add(n *Notification) {
+	switch {
+	case n.AssetManagement != nil:
+		for _, a := range n.AssetManagement.Assignments {
+			t.name(&n.AssetManagement.EventResult, a.AdamID, string(a.PricingParam), a.ClientUserID, a.SerialNumber)
+		}
+	case n.UserManagement != nil:
+		for _, u := range n.UserManagement.Users {
+			t.name(&n.UserManagement.EventResult, u.ClientUserID)
+		}
+	case n.SubscriptionManagement != nil:
+		for _, a := range n.SubscriptionManagement.Assignments {
+			t.name(&n.SubscriptionManagement.EventResult, formatAdamID(a.AdamID), a.ClientUserID)
+		}
+	}
+}
+
+func (t *namedTasks) name(r *EventResult, parts ...string) {
+	if r.Result != ResultSuccess && r.Result != ResultFailure {
+		return // a result that we do not know confirms nothing
+	}
+	if t.seen == nil {
+		t.seed, t.seen = maphash.MakeSeed(), map[uint64]struct{}{}
+	}
+	var h maphash.Hash
+	h.SetSeed(t.seed)
+	for _, p := range parts {
+		_, _ = h.WriteString(p)
+		_ = h.WriteByte(0)
+	}
+	before := len(t.seen)
+	t.seen[h.Sum64()] = struct{}{}
+	if len(t.seen) == before {
+		return
+	}
+	t.kind = r.Type
+	if r.Result == ResultFailure {
+		t.failed++
+		if r.Error != nil && !slices.Contains(t.failures, r.Error) {
+			t.failures = append(t.failures, r.Error)
+		}
+	}
+}
+
+// status is the final status of the event, if as many tasks are named as the
+// last answer said there are; nil otherwise.
+func (t *namedTasks) status(last *EventStatus) *EventStatus {
+	if last == nil || last.NumRequested == 0 || len(t.seen) != last.NumRequested {
+		return nil
+	}
+	s := &EventStatus{
+		State: EventComplete, Type: t.kind, Failures: t.failures, Meta: last.Meta,
+		NumRequested: last.NumRequested, NumCompleted: last.NumRequested - t.failed,
+	}
+	if t.failed > 0 {
+		s.State = EventFailed
+	}
+	return s
+}
+
+// listener collects the notifications of some events. It is used by one
+// goroutine; notifications come from any.
 type listener struct {
 	hub    *hintHub
 	events map[string]bool
 	signal chan struct{}
 
-	mu    sync.Mutex
-	queue []*Notification
+	mu       sync.Mutex
+	queue    []*Notification
+	elements int
 }
 
 func (h *hintHub) listen() *listener {
@@ -78,14 +247,12 @@ func (l *listener) add(event string) {
 		h.listeners[event] = map[*listener]bool{}
 	}
 	h.listeners[event][l] = true
-	for i, n := range h.unclaimed {
-		if n != nil && n.EventID() == event {
-			l.push(n)
-			h.unclaimed[i] = nil
-		}
+	for _, n := range h.claim(event) {
+		l.push(n)
 	}
 }
 
+// close leaves what was not taken to the next listener.
 func (l *listener) close() {
 	h := l.hub
 	h.mu.Lock()
@@ -96,11 +263,19 @@ func (l *listener) close() {
 			delete(h.listeners, event)
 		}
 	}
+	for _, n := range l.take() {
+		if id := n.EventID(); len(h.listeners[id]) == 0 {
+			h.keep(id, n)
+		}
+	}
 }
 
 func (l *listener) push(n *Notification) {
 	l.mu.Lock()
-	l.queue = append(l.queue, n)
+	if l.elements < maxQueued {
+		l.queue = append(l.queue, n)
+		l.elements += n.elements()
+	}
 	l.mu.Unlock()
 	select {
 	case l.signal <- struct{}{}:
@@ -113,7 +288,7 @@ func (l *listener) take() []*Notification {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	queue := l.queue
-	l.queue = nil
+	l.queue, l.elements = nil, 0
 	return queue
 }
 

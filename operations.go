@@ -348,7 +348,23 @@ func (op *Operation) submit(ctx context.Context) error {
 		}
 		_ = group.Wait()
 	}
+	op.explainUnsent()
 	return op.refused()
+}
+
+// explainUnsent tells the parts that were not even tried why.
+func (op *Operation) explainUnsent() {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	if op.halt == nil {
+		return
+	}
+	why := &notSentError{op.halt} // one for all: reports tell reasons apart by it
+	for _, p := range op.parts {
+		if p.state == partPlanned {
+			p.verdict = verdict{OutcomeFailed, why}
+		}
+	}
 }
 
 func contextError(ctx context.Context) error {

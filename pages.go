@@ -2,12 +2,18 @@ package appsandbooks
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"sync"
 
+	"github.com/appsandbooks/appsandbooks/internal/records"
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
@@ -17,10 +23,22 @@ type PageInfo struct {
 	NextPageIndex    *int `json:"nextPageIndex,omitzero"` // nil on the last page
 	Size             int  `json:"size"`                   // records on this page; the service gives no grand total
 	TotalPages       int  `json:"totalPages"`             // may change while the pages are read
-	// VersionID identifies the state of the data. Keep the one of the first
-	// page, once all pages are processed, as the next SinceVersionID.
+	// VersionID identifies the state of the data as of this page. For the next
+	// SinceVersionID keep FirstVersionID instead.
 	VersionID string `json:"versionId,omitzero"`
 	Meta
+
+	// The rest is not the service's: Pages and Changes say how the walk goes.
+
+	// FirstVersionID is the VersionID of the walk's first page. Keep it, once
+	// all pages are processed, as the next SinceVersionID. A walk that was
+	// resumed in the middle does not know it: keep that of its real first page.
+	FirstVersionID string `json:"-"`
+	// Changed says that the data changed since the walk's first page. Records
+	// may have moved between pages, so some can come twice and others not at all.
+	Changed bool `json:"-"`
+	// Full says that Changes reads everything, not only what changed.
+	Full bool `json:"-"`
 }
 
 func (p *PageInfo) pageInfo() *PageInfo { return p }
@@ -30,67 +48,280 @@ type CursorInfo struct {
 	NextCursor string `json:"nextCursor,omitzero"` // empty on the last page
 	VersionID  string `json:"versionId,omitzero"`  // not accepted as a SinceVersionID
 	Meta
+
+	// Changed is not the service's: Pages says that the data changed since the
+	// walk's first page. Records can come twice or not at all.
+	Changed bool `json:"-"`
 }
 
 func (p *CursorInfo) cursorInfo() *CursorInfo { return p }
 
 // getPage reads one page of a page-indexed list.
-func (c *Client) getPage(ctx context.Context, path, key string, q url.Values, page any) error {
+func (c *Client) getPage(ctx context.Context, path, key string, q url.Values, turn transport.Turn, page any) error {
 	return c.do(ctx, request{
-		method: http.MethodGet, path: path, key: key, query: q, class: transport.Read, page: true,
+		method: http.MethodGet, path: path, key: key, query: q, class: transport.Read, page: true, turn: turn,
 	}, page)
 }
 
-// pages walks a page-indexed list. Empty pages in the middle are followed.
-func pages[P interface{ pageInfo() *PageInfo }](first int, read func(index int) (P, error)) iter.Seq2[P, error] {
-	return func(yield func(P, error) bool) {
+// plainPage is a page whose records can be decoded by the short way.
+type plainPage interface{ decodePlain(body []byte) bool }
+
+// decodePlain decodes the records of a page with package records, and the rest
+// with encoding/json. When it fails, encoding/json has to decode it all.
+func decodePlain[T any](body []byte, name string, page any, all *[]T, field func(*T, []byte) records.Field) bool {
+	before, array, after, ok := records.Cut(body, name)
+	if !ok {
+		return false
+	}
+	list, ok := records.Decode(array, field)
+	if !ok {
+		return false
+	}
+	rest := slices.Concat(before, []byte("null"), after)
+	if json.Unmarshal(rest, page) != nil {
+		return false
+	}
+	*all = list
+	return true
+}
+
+// lookAhead is how many pages beyond the caller's a walk asks for. As many as
+// are in flight may wait, decoded, so that neither a late answer nor the
+// decoding keeps the next request from leaving.
+const lookAhead = 2 * transport.PageReads
+
+// pages walks a page-indexed list, with pages read ahead and given in order.
+// Nothing is asked for before the loop begins; the first page comes alone, as it
+// says how many there are. Whoever ends the loop ends the requests under way:
+// they are over when the loop is.
+func pages[T any, P interface {
+	*T
+	pageInfo() *PageInfo
+}](
+	ctx context.Context, c *Client, path, key string, first, restarts int, query func(index int) url.Values,
+) iter.Seq2[P, error] {
+	read := func(ctx context.Context, index int, turn transport.Turn) (P, error) {
+		page := P(new(T))
+		return page, c.getPage(ctx, path, key, query(index), turn, page)
+	}
+	return restarting(restarts, func(yield func(P, error) bool) error {
+		w := newAhead(ctx, read)
+		defer w.stop()
+		var (
+			version string // of the first page
+			changed bool
+			last    = first - 1 // the page given last
+			refused = -1        // a page that was announced, and then was not there
+		)
 		for index := first; ; {
-			page, err := read(index)
+			page, err := w.take(index)
+			if index > first && index != refused && errors.Is(err, ErrInvalidPageIndex) {
+				// The end moved to before this page after the last one was
+				// read: that one, read again, tells where it is now.
+				if restarts > 0 {
+					return fmt.Errorf("page %d is gone", index)
+				}
+				changed, refused = true, index
+				index = min(last, index-1)
+				continue
+			}
 			if err != nil {
-				yield(page, err)
-				return
+				yield(nil, err)
+				return nil
 			}
-			if !yield(page, nil) {
-				return
+			info := page.pageInfo()
+			if at := info.CurrentPageIndex; at != index && at != 0 {
+				yield(nil, fmt.Errorf("%w: page %d was asked for, and page %d came", ErrNoProgress, index, at))
+				return nil
 			}
-			next := page.pageInfo().NextPageIndex
-			if next == nil {
-				return
+			if last < first {
+				version = info.VersionID
+			}
+			last = index
+			changed = changed || differ(version, info.VersionID)
+			if changed && restarts > 0 {
+				return fmt.Errorf("page %d has another version than page %d", index, first)
+			}
+			info.FirstVersionID, info.Changed = version, changed
+
+			next := info.NextPageIndex
+			if next != nil && *next > index {
+				c.Config.keepFresh() // for the rate
+				w.ask(*next)
+				for i := *next + 1; i < info.TotalPages && i <= index+lookAhead; i++ {
+					w.ask(i)
+				}
+			}
+			if !yield(page, nil) || next == nil {
+				return nil
 			}
 			if *next <= index {
-				var none P
-				yield(none, fmt.Errorf("%w: page %d is followed by page %d", ErrNoProgress, index, *next))
-				return
+				yield(nil, fmt.Errorf("%w: page %d is followed by page %d", ErrNoProgress, index, *next))
+				return nil
 			}
 			index = *next
+		}
+	})
+}
+
+// cursorPages walks a list by cursor. The next page is read while the caller
+// has this one.
+func cursorPages[P interface{ cursorInfo() *CursorInfo }](
+	ctx context.Context, c *Client, first string, restarts int, read func(ctx context.Context, cursor string) (P, error),
+) iter.Seq2[P, error] {
+	return restarting(restarts, func(yield func(P, error) bool) error {
+		w := newAhead(ctx, func(ctx context.Context, cursor string, _ transport.Turn) (P, error) { return read(ctx, cursor) })
+		defer w.stop()
+		var (
+			none    P
+			version string
+			changed bool
+			seed    = maphash.MakeSeed()
+			seen    = map[uint64]bool{} // of the cursors: they can be long
+		)
+		for cursor := first; ; {
+			seen[maphash.String(seed, cursor)] = true
+			page, err := w.take(cursor)
+			if cursor != first && restarts > 0 && errors.Is(err, ErrInvalidCursor) {
+				return err
+			}
+			if err != nil {
+				yield(none, err)
+				return nil
+			}
+			info := page.cursorInfo()
+			if cursor == first {
+				version = info.VersionID
+			}
+			changed = changed || differ(version, info.VersionID)
+			if changed && restarts > 0 {
+				return errors.New("a page has another version than the first")
+			}
+			info.Changed = changed
+
+			next := info.NextCursor
+			again := next != "" && seen[maphash.String(seed, next)]
+			if next != "" && !again {
+				c.Config.keepFresh()
+				w.ask(next)
+			}
+			if !yield(page, nil) || next == "" {
+				return nil
+			}
+			if again {
+				yield(none, fmt.Errorf("%w: a cursor came again", ErrNoProgress))
+				return nil
+			}
+			cursor = next
+		}
+	})
+}
+
+// differ compares two versions, either of which can be missing.
+func differ(a, b string) bool { return a != b && a != "" && b != "" }
+
+// restarting repeats a walk that ended with an error because the data changed,
+// after saying so to the caller.
+func restarting[P any](restarts int, walk func(yield func(P, error) bool) error) iter.Seq2[P, error] {
+	return func(yield func(P, error) bool) {
+		for left := restarts; ; left-- {
+			err := walk(yield)
+			if err == nil {
+				return
+			}
+			var none P
+			if left <= 0 {
+				yield(none, fmt.Errorf("%w: %w", ErrDataChanged, err))
+				return
+			}
+			if !yield(none, fmt.Errorf("%w: %w", ErrRestarted, err)) {
+				return
+			}
 		}
 	}
 }
 
-// cursorPages walks a list by cursor.
-func cursorPages[P interface{ cursorInfo() *CursorInfo }](first string, read func(cursor string) (P, error)) iter.Seq2[P, error] {
+// changes walks what changed since a version, or everything when the service
+// does not know the version any more.
+func changes[P interface{ pageInfo() *PageInfo }](since string, walk func(since string) iter.Seq2[P, error]) iter.Seq2[P, error] {
 	return func(yield func(P, error) bool) {
-		for cursor := first; ; {
-			page, err := read(cursor)
-			if err != nil {
-				yield(page, err)
+		for since := since; ; since = "" {
+			forgotten := false
+			for page, err := range walk(since) {
+				if since != "" && errors.Is(err, ErrInvalidVersionID) {
+					forgotten = true
+					break
+				}
+				if err == nil {
+					info := page.pageInfo()
+					info.Full = since == ""
+					if info.FirstVersionID == "" {
+						info.FirstVersionID = since // no news, so no new version need come
+					}
+				}
+				if !yield(page, err) {
+					return
+				}
+			}
+			if !forgotten {
 				return
 			}
-			if !yield(page, nil) {
-				return
-			}
-			next := page.cursorInfo().NextCursor
-			if next == "" {
-				return
-			}
-			if next == cursor {
-				var none P
-				yield(none, fmt.Errorf("%w: the cursor repeats itself", ErrNoProgress))
-				return
-			}
-			cursor = next
 		}
 	}
+}
+
+// ahead reads pages before they are needed. The requests leave in the order in
+// which the pages were asked for: a later page never takes the place of one that
+// the caller waits for.
+type ahead[K comparable, P any] struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	read   reader[K, P]
+	asked  map[K]chan answer[P]
+	turn   <-chan struct{} // of the page asked for last
+	wg     sync.WaitGroup
+}
+
+type reader[K comparable, P any] func(ctx context.Context, key K, turn transport.Turn) (P, error)
+
+type answer[P any] struct {
+	page P
+	err  error
+}
+
+func newAhead[K comparable, P any](ctx context.Context, read reader[K, P]) *ahead[K, P] {
+	a := &ahead[K, P]{read: read, asked: map[K]chan answer[P]{}}
+	a.ctx, a.cancel = context.WithCancel(ctx)
+	return a
+}
+
+// ask begins to read a page, unless that has been done.
+func (a *ahead[K, P]) ask(key K) {
+	if a.asked[key] != nil {
+		return
+	}
+	done, taken := make(chan answer[P], 1), make(chan struct{})
+	turn := transport.Turn{After: a.turn, Taken: sync.OnceFunc(func() { close(taken) })}
+	a.asked[key], a.turn = done, taken
+	a.wg.Go(func() {
+		defer turn.Taken() // it may have come to nothing
+		page, err := a.read(a.ctx, key, turn)
+		done <- answer[P]{page, err}
+	})
+}
+
+// take waits for a page, and forgets it.
+func (a *ahead[K, P]) take(key K) (P, error) {
+	a.ask(key)
+	got := <-a.asked[key]
+	delete(a.asked, key)
+	return got.page, got.err
+}
+
+// stop ends what is under way, and waits until it is over.
+func (a *ahead[K, P]) stop() {
+	a.cancel()
+	a.wg.Wait()
 }
 
 // items flattens pages.
@@ -99,8 +330,10 @@ func items[P, T any](pages iter.Seq2[P, error], of func(P) []T) iter.Seq2[T, err
 		for page, err := range pages {
 			if err != nil {
 				var none T
-				yield(none, err)
-				return
+				if !yield(none, err) {
+					return
+				}
+				continue // a walk that begins again is the only one that goes on
 			}
 			for _, item := range of(page) {
 				if !yield(item, nil) {
@@ -111,14 +344,21 @@ func items[P, T any](pages iter.Seq2[P, error], of func(P) []T) iter.Seq2[T, err
 	}
 }
 
-// Collect gathers what an All or Pages yields, up to the first error.
+// Collect gathers what an All or Pages yields, up to the first error. When the
+// walk begins again because the data changed (Restarts of the filter), so does
+// the collection.
 func Collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
 	var all []T
 	for item, err := range seq {
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrRestarted):
+			clear(all)
+			all = all[:0]
+		case err != nil:
 			return all, err
+		default:
+			all = append(all, item)
 		}
-		all = append(all, item)
 	}
 	return all, nil
 }

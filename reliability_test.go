@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -359,6 +360,21 @@ func TestErrorsAndLogsAreClean(t *testing.T) {
 		func() (*http.Response, error) {
 			body := `{"errorNumber":9622,"errorMessage":"bad token ` + stoken + `"}`
 			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) { // as some encoders of JSON write it
+			body := `{"errorNumber":9622,"errorMessage":"bad token ` + strings.ReplaceAll(stoken, "=", `\u003d`) + `"}`
+			return &http.Response{StatusCode: 401, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) { // large, and no JSON
+			body := "<html>" + stoken + strings.Repeat("x", 10_000)
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) { // cut off
+			body := io.MultiReader(strings.NewReader("<html>"+stoken), iotest.ErrReader(io.ErrUnexpectedEOF))
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(body), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) { // from a transport that is a client itself
+			return nil, &url.Error{Op: "Get", URL: "https://proxy.example.com/?clientUserId=person", Err: refused}
 		},
 	}
 	for i, answer := range answers {

@@ -53,6 +53,7 @@ type SeatCounts struct {
 // as a repeated key.
 type SubscriptionFilter struct {
 	Cursor        string // of List and the start of Pages and All: a page's NextCursor
+	Restarts      int    // how often Pages and All begin again when the data changes; see [ErrRestarted]
 	ParentAdamIDs []int64
 	AdamIDs       []int64
 }
@@ -81,9 +82,10 @@ func (s *SubscriptionsService) List(ctx context.Context, f SubscriptionFilter) (
 	return get(ctx, s.client, "subscriptions", f.query(), page)
 }
 
-// Pages reads the subscriptions page by page, strictly in order.
+// Pages reads the subscriptions page by page, strictly in order; the next page
+// is read while the loop has this one.
 func (s *SubscriptionsService) Pages(ctx context.Context, f SubscriptionFilter) iter.Seq2[*SubscriptionPage, error] {
-	return cursorPages(f.Cursor, func(cursor string) (*SubscriptionPage, error) {
+	return cursorPages(ctx, s.client, f.Cursor, f.Restarts, func(ctx context.Context, cursor string) (*SubscriptionPage, error) {
 		f := f
 		f.Cursor = cursor
 		return s.List(ctx, f)
@@ -106,6 +108,7 @@ type SubscriptionAssignment struct {
 // value selects all. Several values of one kind are sent as a repeated key.
 type SubscriptionAssignmentFilter struct {
 	Cursor        string // of List and the start of Pages and All: a page's NextCursor
+	Restarts      int    // how often Pages and All begin again when the data changes; see [ErrRestarted]
 	ParentAdamIDs []int64
 	AdamIDs       []int64
 	ClientUserIDs []string
@@ -135,9 +138,10 @@ func (s *SubscriptionsService) ListAssignments(ctx context.Context, f Subscripti
 	return get(ctx, s.client, "subscriptions/assignments", f.query(), page)
 }
 
-// AssignmentPages reads the subscription assignments page by page, strictly in order.
+// AssignmentPages reads the subscription assignments page by page, strictly in
+// order; the next page is read while the loop has this one.
 func (s *SubscriptionsService) AssignmentPages(ctx context.Context, f SubscriptionAssignmentFilter) iter.Seq2[*SubscriptionAssignmentPage, error] {
-	return cursorPages(f.Cursor, func(cursor string) (*SubscriptionAssignmentPage, error) {
+	return cursorPages(ctx, s.client, f.Cursor, f.Restarts, func(ctx context.Context, cursor string) (*SubscriptionAssignmentPage, error) {
 		f := f
 		f.Cursor = cursor
 		return s.ListAssignments(ctx, f)
@@ -221,6 +225,7 @@ type SubscriptionAdmin struct {
 // SubscriptionAdminFilter selects administrators. The zero value selects all.
 type SubscriptionAdminFilter struct {
 	Cursor           string // of List and the start of Pages and All: a page's NextCursor
+	Restarts         int    // how often Pages and All begin again when the data changes; see [ErrRestarted]
 	AdamIDs          []int64
 	IncludeUserState bool
 }
@@ -248,9 +253,10 @@ func (s *SubscriptionsService) ListAdmins(ctx context.Context, f SubscriptionAdm
 	return get(ctx, s.client, "subscriptions/admins", f.query(), page)
 }
 
-// AdminPages reads the administrators page by page, strictly in order.
+// AdminPages reads the administrators page by page, strictly in order; the next
+// page is read while the loop has this one.
 func (s *SubscriptionsService) AdminPages(ctx context.Context, f SubscriptionAdminFilter) iter.Seq2[*SubscriptionAdminPage, error] {
-	return cursorPages(f.Cursor, func(cursor string) (*SubscriptionAdminPage, error) {
+	return cursorPages(ctx, s.client, f.Cursor, f.Restarts, func(ctx context.Context, cursor string) (*SubscriptionAdminPage, error) {
 		f := f
 		f.Cursor = cursor
 		return s.ListAdmins(ctx, f)

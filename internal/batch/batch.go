@@ -74,13 +74,23 @@ func rectangle(p Part, l Limits) []Part {
 	return parts
 }
 
+// block is the i-th piece of all, nil behind the last.
 func block(all []int32, i, size int) []int32 {
-	from := min(i*size, len(all))
-	to := min(from+size, len(all))
+	if i >= ceil(len(all), size) {
+		return nil
+	}
+	from := i * size
+	to := from + min(size, len(all)-from)
 	return all[from:to:to]
 }
 
-func ceil(n, size int) int { return (n + size - 1) / size }
+// ceil is n/size rounded up, for sizes up to the largest.
+func ceil(n, size int) int {
+	if n == 0 {
+		return 0
+	}
+	return (n-1)/size + 1
+}
 
 // Pairs cuts arbitrary pairs into few requests, never one that covers a pair
 // twice or a pair that was not asked for. It sorts the slice and removes

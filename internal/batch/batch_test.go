@@ -2,6 +2,7 @@ package batch_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -161,5 +162,17 @@ func BenchmarkPairs(b *testing.B) {
 				b.ReportMetric(float64(len(parts))/float64(bound), "requests/bound")
 			})
 		}
+	}
+}
+
+// Limits come from the service: the largest there are must not overflow.
+func TestHugeLimits(t *testing.T) {
+	for _, l := range []batch.Limits{
+		{Assets: math.MaxInt, Users: math.MaxInt, Devices: math.MaxInt},
+		{Assets: math.MaxInt, Users: 1, Devices: math.MaxInt},
+		{Assets: 1, Users: math.MaxInt - 1, Devices: 2},
+	} {
+		parts := batch.Product(3, 4, 5, l)
+		require.Len(t, slices.Compact(cover(t, parts, l)), 3*(4+5))
 	}
 }

@@ -15,8 +15,9 @@ import (
 // at the service are then provably never more than the rate in any second,
 // whatever the network does to the spacing of departures.
 type Pace struct {
-	turn chan struct{} // holds one token: the right to wait at the head of the queue
-	wake chan struct{} // something changed that the head should look at
+	turn  chan struct{} // holds one token: the right to wait at the head of the queue
+	pages chan struct{} // page reads in flight; of the unit, so of all that share the limiter
+	wake  chan struct{} // something changed that the head should look at
 
 	mu       sync.Mutex
 	rate     int
@@ -27,9 +28,15 @@ type Pace struct {
 
 const window = time.Second
 
+// PageReads is how many pages Apple allows to be read at once.
+const PageReads = 5
+
 // NewPace makes a limiter of perSecond requests a second.
 func NewPace(perSecond int) *Pace {
-	p := &Pace{turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), rate: max(1, perSecond)}
+	p := &Pace{
+		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		pages: make(chan struct{}, PageReads), rate: max(1, perSecond),
+	}
 	p.turn <- struct{}{}
 	return p
 }

@@ -47,10 +47,18 @@ type Request struct {
 	Body   []byte // nil: no body and no Content-Type
 	Class  Class
 	Page   bool // a page read, of which only a few may be in flight
+	Turn   Turn
 	Auth   bool
 	// Grace is how long an attempt under way may go on after the context ends,
 	// so that an answer on its way is not lost. No attempt begins in it.
 	Grace time.Duration
+}
+
+// Turn puts the first attempts of requests that run at the same time in order.
+// The zero value is no order.
+type Turn struct {
+	After <-chan struct{} // closed when the request before has had its turn
+	Taken func()          // called when this one is about to be sent; more than once if it is repeated
 }
 
 // Verdict is what the caller's Inspect made of a complete answer.
@@ -87,9 +95,8 @@ type Config struct {
 	HTTPClient  *http.Client // copied, never written to
 	UserAgent   string
 	Token       func(ctx context.Context) (string, error)
-	Inspect     func(status int, body []byte) Verdict
+	Inspect     func(status int, body []byte, token string) Verdict // the token, to keep it out of errors
 	Limiter     Limiter
-	PageReads   int // page reads in flight at once
 	MaxAttempts int
 	MinBackoff  time.Duration
 	MaxBackoff  time.Duration
@@ -121,12 +128,16 @@ func New(cfg Config) *Transport {
 		rt = http.DefaultTransport
 	}
 	hc.Transport = struct{ http.RoundTripper }{rt}
-	return &Transport{
+	t := &Transport{
 		cfg:    cfg,
 		client: &hc,
-		pages:  make(chan struct{}, cfg.PageReads),
+		pages:  make(chan struct{}, PageReads),
 		budget: newBudget(),
 	}
+	if p, ok := cfg.Limiter.(*Pace); ok {
+		t.pages = p.pages
+	}
+	return t
 }
 
 // loop is the retry loop of one call. The library's hooks see too little to
@@ -272,6 +283,13 @@ func (c *call) acquire() error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if c.req.Turn.After != nil {
+		select {
+		case <-c.req.Turn.After:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	if c.req.Page {
 		select {
 		case c.t.pages <- struct{}{}:
@@ -285,6 +303,9 @@ func (c *call) acquire() error {
 			<-c.t.pages
 		}
 		return err
+	}
+	if c.req.Turn.Taken != nil {
+		c.req.Turn.Taken()
 	}
 	c.freeSlot = func() {
 		free()
@@ -352,6 +373,7 @@ func (c *call) read(resp *http.Response) error {
 	_, err := c.buf.ReadFrom(http.MaxBytesReader(nil, resp.Body, limit))
 	_ = resp.Body.Close()
 	resp.Body = http.NoBody
+	c.redact()
 	return err
 }
 
@@ -379,8 +401,7 @@ func (c *call) judge(resp *http.Response, err error) (again bool) {
 func (c *call) once() bool { return c.req.Class == Write || c.req.Class == Poll }
 
 func (c *call) judgeAnswer(resp *http.Response) (again bool) {
-	c.redact(resp.StatusCode)
-	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes())
+	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.token)
 	c.last = v.Err
 	if v.Err == nil {
 		c.done = true
@@ -405,11 +426,10 @@ func (c *call) judgeAnswer(resp *http.Response) (again bool) {
 }
 
 // redact takes the token out of an answer that echoes it, before anything of
-// the answer can reach an error or a log. A large success is not looked at: it
-// goes to the caller's types only.
-func (c *call) redact(status int) {
-	const small = 4 << 10
-	if c.token == "" || status/100 == 2 && c.buf.Len() > small {
+// the answer can reach an error or a log. The search costs a small part of
+// what decoding does.
+func (c *call) redact() {
+	if c.token == "" {
 		return
 	}
 	if body := c.buf.Bytes(); bytes.Contains(body, []byte(c.token)) {
@@ -508,12 +528,11 @@ func join(err, before error) error {
 	return fmt.Errorf("%w (before that: %w)", err, before)
 }
 
-// scrub drops the URL that net/http puts into its errors: its query names
-// users and devices.
+// scrub drops the URL that net/http puts into its errors, a second one of a
+// transport that is a client itself included: its query names users and devices.
 func scrub(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
+	for u := (*url.Error)(nil); errors.As(err, &u); {
+		err = u.Err
 	}
 	return err
 }

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
+)
+
+// table prints the assets, those with the fewest licences left first.
+func table(ctx context.Context, p *cli.Program, c *appsandbooks.Client, short int) error {
+	// A few pages at most: so we can have them of one moment.
+	assets, err := appsandbooks.Collect(c.Assets.All(ctx, appsandbooks.AssetFilter{Restarts: 3}))
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return fmt.Errorf("reading assets: %w", err)
+	}
+	slices.SortStableFunc(assets, func(a, b appsandbooks.Asset) int {
+		return cmp.Or(cmp.Compare(a.AvailableCount, b.AvailableCount), cmp.Compare(a.AdamID, b.AdamID))
+	})
+	return printTable(p.Stdout, assets, short, cli.IsTerminal(p.Stdout))
+}
+
+func printTable(w io.Writer, assets []appsandbooks.Asset, short int, bars bool) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tw, "ADAM ID\tQUALITY\tTYPE\tOWNED\tIN USE\tLEFT\t  SHARE IN USE\t")
+	var missing []appsandbooks.Asset
+	for _, a := range assets {
+		owned, left, share, mark := strconv.Itoa(a.TotalCount), strconv.Itoa(a.AvailableCount), "", ""
+		switch {
+		case a.TotalCount == appsandbooks.Unlimited:
+			owned, left = "unlimited", "unlimited"
+		case a.AvailableCount < short:
+			missing = append(missing, a)
+			mark = " short"
+			fallthrough
+		default:
+			share = shareOf(a.TotalCount-a.AvailableCount, a.TotalCount, bars)
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t  %s%-6s\t\n",
+			a.AdamID, a.PricingParam, a.ProductType, owned, a.AssignedCount, left, share, mark)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	if len(missing) == 0 {
+		_, err := fmt.Fprintf(w, "\nNothing runs short: all have at least %d left.\n", short)
+		return err
+	}
+	fmt.Fprintf(w, "\nFewer than %d left of:\n", short)
+	for _, a := range missing {
+		if _, err := fmt.Fprintf(w, "  %s %s (%s): %d of %d\n", a.ProductType, a.AdamID, a.PricingParam, a.AvailableCount, a.TotalCount); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shareOf is a part of a whole in per cent, with a bar if wanted.
+func shareOf(part, whole int, bar bool) string {
+	const width = 20
+	if whole <= 0 {
+		part, whole = 0, 1
+	}
+	percent := fmt.Sprintf("%3d%%", part*100/whole)
+	if !bar {
+		return percent
+	}
+	eighths := min(part, whole) * width * 8 / whole
+	text := strings.Repeat("█", eighths/8)
+	if rest := eighths % 8; rest > 0 {
+		text += string([]rune(" ▏▎▍▌▋▊▉")[rest])
+	}
+	return fmt.Sprintf("%-*s %s", width, text, percent)
+}

@@ -1,0 +1,151 @@
+package appsandbooks
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// hint is a notification of an event with elements.
+func hint(event string, elements int) *Notification {
+	n := &Notification{ID: "1", Raw: []byte("{}"), AssetManagement: &AssetManagement{Assignments: make([]Assignment, elements)}}
+	n.AssetManagement.EventID = event
+	return n
+}
+
+// The hub's memory is bounded, and nothing is kept without a reason.
+func TestHubForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHintHub()
+		kept := func() map[string]*hints { // a copy, as time changes it
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return maps.Clone(h.unclaimed)
+		}
+		h.deliver(hint("early", 100))
+		require.Empty(t, kept(), "this client has written nothing that it could be about")
+
+		h.writing()
+		for i := range 3000 {
+			h.deliver(hint(fmt.Sprint("event-", i), 100))
+			require.LessOrEqual(t, h.elements, maxUnclaimed)
+		}
+		require.Len(t, kept(), maxUnclaimed/100)
+		require.Contains(t, kept(), "event-2999", "the latest are kept")
+		h.deliver(hint("huge", maxUnclaimed+1))
+		require.Empty(t, kept())
+		require.Zero(t, h.elements)
+
+		h.writing()
+		h.deliver(hint("old", 1))
+		time.Sleep(keepUnclaimed / 2)
+		h.deliver(hint("new", 1))
+		h.deliver(hint("old", 1))
+		time.Sleep(keepUnclaimed / 2)
+		synctest.Wait()
+		require.NotContains(t, kept(), "old")
+		require.Contains(t, kept(), "new")
+		time.Sleep(keepUnclaimed / 2)
+		synctest.Wait()
+		require.Empty(t, kept())
+		h.deliver(hint("late", 1))
+		require.Empty(t, kept(), "the last write is long ago")
+
+		h.writing()
+		h.deliver(hint("x", 1))
+		h.close()
+		require.Empty(t, kept())
+		require.Empty(t, h.order)
+		require.Zero(t, h.elements)
+	})
+}
+
+// A listener that does not listen holds a bounded number of elements.
+func TestListenerIsBounded(t *testing.T) {
+	h := newHintHub()
+	l := h.listen()
+	l.add("e")
+	for range 2 * maxQueued / 100 {
+		h.deliver(hint("e", 100))
+	}
+	require.Len(t, l.take(), maxQueued/100)
+	h.deliver(hint("e", 100))
+	require.Len(t, l.take(), 1)
+	l.close()
+	require.Empty(t, h.listeners)
+}
+
+// However listeners come and go, a notification reaches one of them.
+func TestHubLosesNothing(t *testing.T) {
+	h := newHintHub()
+	h.writing()
+	const events, each = 20, 50
+	var senders sync.WaitGroup
+	for e := range events {
+		senders.Go(func() {
+			for range each {
+				h.deliver(hint(fmt.Sprint(e), 1))
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { senders.Wait(); close(done) }()
+	got := 0
+	for last := false; !last; {
+		select {
+		case <-done:
+			last = true
+		default:
+		}
+		l := h.listen()
+		for e := range events {
+			if last || rand.N(2) == 0 {
+				l.add(fmt.Sprint(e))
+			}
+		}
+		if last || rand.N(2) == 0 { // the others leave what came
+			for _, n := range l.take() {
+				require.Nil(t, n.Raw)
+				got++
+			}
+		}
+		l.close()
+	}
+	require.Equal(t, events*each, got)
+}
+
+// Each task is counted once, and only as many as were asked for end the event.
+func TestNamedTasks(t *testing.T) {
+	named := func(result Result, serials ...string) *Notification {
+		n := hint("e", 0)
+		n.AssetManagement.Result, n.AssetManagement.Type = result, EventAssociate
+		for _, s := range serials {
+			n.AssetManagement.Assignments = append(n.AssetManagement.Assignments, Assignment{AdamID: "1", PricingParam: STDQ, SerialNumber: s})
+		}
+		return n
+	}
+	pending := &EventStatus{State: EventPending, NumRequested: 3, Meta: Meta{UID: "u"}}
+	var tasks namedTasks
+	require.Nil(t, tasks.status(nil))
+	require.Nil(t, tasks.status(&EventStatus{}))
+	tasks.add(named(ResultSuccess, "a", "b"))
+	tasks.add(named(ResultSuccess, "a", "b"))
+	tasks.add(named("PARTIAL", "c"))
+	require.Nil(t, tasks.status(pending))
+	failure := named(ResultFailure, "c")
+	failure.AssetManagement.Error = &Error{Number: ErrNotEnoughLicenses}
+	tasks.add(failure)
+	tasks.add(failure)
+	require.Equal(t, &EventStatus{
+		State: EventFailed, Type: EventAssociate, Failures: []*Error{failure.AssetManagement.Error},
+		NumCompleted: 2, NumRequested: 3, Meta: Meta{UID: "u"},
+	}, tasks.status(pending))
+	tasks.add(named(ResultSuccess, "d"))
+	require.Nil(t, tasks.status(pending), "more than there were: something is not as we think")
+}

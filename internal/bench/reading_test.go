@@ -1,0 +1,279 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks"
+)
+
+const stoken = "eyJ0b2tlbiI6Im5vdGhpbmciLCJleHBEYXRlIjoiMjAzMC0xMS0wOFQyMjozMzoyMiswMDAwIiwib3JnTmFtZSI6Ik9SRzEyMzQ1In0="
+
+func newClient(tb testing.TB, base string) *appsandbooks.Client {
+	tb.Helper()
+	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(base))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(c.Close)
+	return c
+}
+
+// readers are the SDK, and what one writes without it: page after page, each
+// read whole and decoded by encoding/json.
+var readers = []struct {
+	name string
+	read func(b *testing.B, base string) func() (records int)
+}{
+	{"sdk", func(b *testing.B, base string) func() int {
+		c := newClient(b, base)
+		return func() (n int) {
+			for _, err := range c.Assignments.All(b.Context(), appsandbooks.AssignmentFilter{}) {
+				if err != nil {
+					b.Fatal(err)
+				}
+				n++
+			}
+			return n
+		}
+	}},
+	{"plain", func(b *testing.B, base string) func() int {
+		return func() (n int) {
+			for index := 0; ; {
+				page, err := plainPage(b, fmt.Sprintf("%s/assignments?pageIndex=%d", base, index))
+				if err != nil {
+					b.Fatal(err)
+				}
+				n += len(page.Assignments)
+				if page.NextPageIndex == nil {
+					return n
+				}
+				index = *page.NextPageIndex
+			}
+		}
+	}},
+}
+
+func plainPage(b *testing.B, url string) (*appsandbooks.AssignmentPage, error) {
+	req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+stoken)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	page := new(appsandbooks.AssignmentPage)
+	return page, json.Unmarshal(body, page)
+}
+
+// BenchmarkPages is the wall time of 334 pages against L + ⌈(P−1)/5⌉·L: x-bound
+// with the latency that the service was told to have, x-measured with the time
+// that one request really takes on this machine.
+func BenchmarkPages(b *testing.B) {
+	const pages = 334
+	url := startServer(b)
+	for _, latency := range []time.Duration{0, 5 * time.Millisecond, 50 * time.Millisecond} {
+		for _, r := range readers {
+			b.Run(fmt.Sprintf("latency=%s/%s", latency, r.name), func(b *testing.B) {
+				base := url(latency, pages)
+				read := r.read(b, base)
+				one := roundTrip(b, base)
+				for b.Loop() {
+					if n := read(); n != pages*records {
+						b.Fatal(n, "records")
+					}
+				}
+				wall := b.Elapsed() / time.Duration(b.N)
+				b.ReportMetric(wall.Seconds(), "s/walk")
+				b.ReportMetric(0, "ns/op")
+				const rounds = 1 + (pages-1+4)/5
+				if latency > 0 { // without any it is the processor that takes its time
+					b.ReportMetric(wall.Seconds()/(rounds*latency).Seconds(), "x-bound")
+					b.ReportMetric(wall.Seconds()/(rounds*one).Seconds(), "x-measured")
+				}
+			})
+		}
+	}
+}
+
+// roundTrip is the median time of a request for a page, read and not decoded.
+func roundTrip(b *testing.B, base string) time.Duration {
+	times := make([]time.Duration, 25)
+	for i := range times {
+		start := time.Now()
+		resp, err := http.Get(base + "/assignments")
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		times[i] = time.Since(start)
+	}
+	slices.Sort(times)
+	return times[len(times)/2]
+}
+
+// cpu is the processor time that the process has used.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkCPU is the processor time and the allocations of a record, HTTP
+// included, against one pass of encoding/json over the same bytes in memory.
+func BenchmarkCPU(b *testing.B) {
+	const pages = 200
+	base := startServer(b)(0, pages)
+	body := pageBody(0, pages)
+	pass := func() {
+		if err := json.Unmarshal(body, new(appsandbooks.AssignmentPage)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, r := range readers {
+		b.Run(r.name, func(b *testing.B) {
+			read := r.read(b, base)
+			read() // connections, buffers
+			var reading, decoding time.Duration
+			var m0, m1 runtime.MemStats
+			var allocs uint64
+			n := 0
+			for b.Loop() { // in turns, as the machine's pace varies
+				runtime.GC()
+				runtime.ReadMemStats(&m0)
+				start := cpu()
+				n += read()
+				reading += cpu() - start
+				runtime.ReadMemStats(&m1)
+				allocs += m1.Mallocs - m0.Mallocs
+				runtime.GC()
+				start = cpu()
+				for range pages {
+					pass()
+				}
+				decoding += cpu() - start
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(reading)/float64(n), "cpu-ns/record")
+			b.ReportMetric(float64(allocs)/float64(n), "allocs/record")
+			b.ReportMetric(float64(reading)/float64(decoding), "x-json")
+		})
+	}
+}
+
+// BenchmarkHeap is the most memory that a walk takes at any time, by how many
+// records it reads. A garbage collector's default settings let the heap grow to
+// twice of what is in use before it is swept, which is included.
+func BenchmarkHeap(b *testing.B) {
+	url := startServer(b)
+	for _, total := range []int{10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("records=%d", total), func(b *testing.B) {
+			c := newClient(b, url(0, total/records))
+			debug.FreeOSMemory()
+			resetPeak()
+			before, peak := heap(), uint64(0)
+			for b.Loop() {
+				n := 0
+				for page, err := range c.Assignments.Pages(b.Context(), appsandbooks.AssignmentFilter{}) {
+					if err != nil {
+						b.Fatal(err)
+					}
+					n += len(page.Assignments)
+					peak = max(peak, heap())
+				}
+				if n != total {
+					b.Fatal(n, "records")
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(peak-min(peak, before))/(1<<20), "heap-MiB")
+			if rss := peakRSS(); rss > 0 {
+				b.ReportMetric(float64(rss)/(1<<20), "resident-MiB")
+			}
+		})
+	}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// resetPeak makes Linux forget the peak of the resident memory so far.
+func resetPeak() { _ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
+
+// peakRSS is the peak of the whole process's resident memory; 0 where Linux
+// does not say.
+func peakRSS() int {
+	status, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(status)) {
+		if size, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, _ := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(size), "kB")))
+			return kb << 10
+		}
+	}
+	return 0
+}
+
+// BenchmarkIdleClients is what a client costs that does nothing: made, and after
+// its first request has left a connection open.
+func BenchmarkIdleClients(b *testing.B) {
+	const clients = 1000
+	base := startServer(b)(0, 1)
+	for _, used := range []bool{false, true} {
+		name := map[bool]string{false: "new", true: "connected"}[used]
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				all := make([]*appsandbooks.Client, clients)
+				before, goroutines := settled(), runtime.NumGoroutine()
+				for i := range all {
+					c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(base))
+					if err != nil {
+						b.Fatal(err)
+					}
+					all[i] = c
+					if used {
+						if _, err := c.Config.Service(b.Context()); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+				b.ReportMetric(float64(settled()-before)/clients, "bytes/client")
+				b.ReportMetric(float64(runtime.NumGoroutine()-goroutines)/clients, "goroutines/client")
+				for _, c := range all {
+					c.Close()
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// settled is the memory in use, stacks included, after a collection.
+func settled() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}

@@ -1,0 +1,311 @@
+package appsandbooks_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+// relay is a stand-in in virtual time that notifies a client of its default
+// unit through a handler.
+type relay struct {
+	*testing.T
+	srv    *appsandbookstest.Server
+	client *appsandbooks.Client
+}
+
+// relayed runs f with a relay whose events take a time and whose notifications
+// travel in a way. The rules of conduct must hold at the end.
+func relayed(t *testing.T, delay time.Duration, how appsandbookstest.NotificationOptions, f func(r *relay), more ...appsandbookstest.Option) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := &relay{T: t}
+		h := newHandler(t, appsandbooks.NotificationHooks{Notify: func(n *appsandbooks.Notification) { r.client.Notify(n) }})
+		r.srv = appsandbookstest.NewServer(append([]appsandbookstest.Option{
+			appsandbookstest.WithEventDelay(delay),
+			appsandbookstest.WithNotifications(how),
+			appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(h)),
+		}, more...)...)
+		defer r.srv.Close()
+		r.client = newClient(t, r.srv)
+		defer r.client.Close()
+		_, err := r.client.Config.Register(t.Context(), appsandbooks.Registration{
+			URL: "https://mdm.example.com/notifications", Secret: appsandbooks.NewSecret(hookSecret), Handler: h,
+		})
+		require.NoError(t, err)
+		f(r)
+		require.Empty(t, r.srv.Violations())
+	})
+}
+
+// associate begins to assign assets to devices.
+func (r *relay) associate(assets, devices int) *appsandbooks.Operation {
+	r.Helper()
+	op, err := r.client.Assets.Associate(r.Context(), appsandbooks.AssetChange{
+		Assets: stock(r.srv, assets, 10*devices), SerialNumbers: names("C02", devices),
+	})
+	require.NoError(r, err)
+	return op
+}
+
+// An operation ends at the moment when it is true, however long that takes and
+// whatever it is.
+func TestOperationsEndWhenTheyAreTrue(t *testing.T) {
+	kinds := map[string]func(r *relay) (*appsandbooks.Operation, error){
+		"associate": func(r *relay) (*appsandbooks.Operation, error) {
+			return r.client.Assets.Associate(r.Context(), appsandbooks.AssetChange{
+				Assets: stock(r.srv, 3, 1000), ClientUserIDs: users(r.srv, 150), SerialNumbers: names("C02", 250),
+			})
+		},
+		"create users": func(r *relay) (*appsandbooks.Operation, error) {
+			var list []appsandbooks.UserRequest
+			for _, id := range names("user-", 230) {
+				list = append(list, appsandbooks.UserRequest{ClientUserID: id, Email: id + "@example.com"})
+			}
+			return r.client.Users.Create(r.Context(), list)
+		},
+		"subscriptions": func(r *relay) (*appsandbooks.Operation, error) {
+			r.srv.Unit().AddSubscription(appsandbookstest.Subscription{AdamID: 67890, Total: appsandbookstest.Seats{Renewing: 500}})
+			return r.client.Subscriptions.Associate(r.Context(), appsandbooks.SubscriptionChange{
+				AdamIDs: []int64{67890}, ClientUserIDs: users(r.srv, 120),
+			}, appsandbooks.Renewing)
+		},
+	}
+	for name, begin := range kinds {
+		// Before the first look; between two; after many.
+		for _, delay := range []time.Duration{20 * time.Millisecond, 12 * time.Second, 45 * time.Second, 5 * time.Minute} {
+			t.Run(fmt.Sprint(name, " ", delay), func(t *testing.T) {
+				relayed(t, delay, appsandbookstest.NotificationOptions{}, func(r *relay) {
+					began := time.Now()
+					op, err := begin(r)
+					require.NoError(t, err)
+					report, err := op.Wait(r.Context())
+					require.NoError(t, err)
+					require.Equal(t, report.Total, report.Succeeded)
+					require.Equal(t, delay, time.Since(began))
+				})
+			})
+		}
+	}
+}
+
+// So does the wait for a single event.
+func TestStatusWaitEndsWhenItIsTrue(t *testing.T) {
+	for _, delay := range []time.Duration{20 * time.Millisecond, 12 * time.Second, 45 * time.Second, 5 * time.Minute} {
+		for _, number := range []int{0, 9709} {
+			t.Run(fmt.Sprint(delay, " ", number), func(t *testing.T) {
+				relayed(t, delay, appsandbookstest.NotificationOptions{Duplicate: 0.5}, func(r *relay) {
+					if number != 0 {
+						r.srv.Unit().FailTarget("C0200007", number)
+					}
+					began := time.Now()
+					id := r.associate(3, 250).EventIDs()[0]
+					status, err := r.client.Status.Wait(r.Context(), id)
+					require.Equal(t, delay, time.Since(began))
+					time.Sleep(30 * time.Second) // the distance that we keep, too
+					truth, gone := r.client.Status.Get(r.Context(), id)
+					require.NoError(t, gone)
+					require.Equal(t, truth.State, status.State)
+					require.Equal(t, truth.Type, status.Type)
+					require.Equal(t, truth.NumRequested, status.NumRequested)
+					require.Equal(t, truth.NumCompleted, status.NumCompleted)
+					if number == 0 {
+						require.NoError(t, err)
+					} else {
+						require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
+						require.Equal(t, 747, status.NumCompleted)
+					}
+				})
+			})
+		}
+	}
+}
+
+// What failed is told by notifications as exactly as by the status.
+func TestFailuresByNotification(t *testing.T) {
+	for _, delay := range []time.Duration{12 * time.Second, 45 * time.Second} {
+		relayed(t, delay, appsandbookstest.NotificationOptions{}, func(r *relay) {
+			r.srv.Unit().FailTarget("C0200003", 9709)
+			began := time.Now()
+			report, err := r.associate(2, 120).Wait(r.Context())
+			require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
+			require.Equal(t, delay, time.Since(began))
+			require.Equal(t, 238, report.Succeeded)
+			require.Equal(t, 2, report.Failed)
+			agree(t, r.srv, report)
+		})
+	}
+}
+
+// The status is the truth, whatever becomes of the notifications, and it is
+// never asked for too soon.
+func TestBadNetworkForNotifications(t *testing.T) {
+	for name, how := range map[string]appsandbookstest.NotificationOptions{
+		"lost":       {Loss: 1},
+		"half lost":  {Loss: 0.5},
+		"late":       {Delay: 8 * time.Minute},
+		"later":      {Delay: time.Minute},
+		"duplicated": {Duplicate: 1},
+		"reordered":  {Reorder: 0.7, ReorderWindow: 50 * time.Second},
+		"all of it":  {Loss: 0.3, Duplicate: 0.3, Reorder: 0.5, ReorderWindow: time.Minute, Delay: 5 * time.Second},
+	} {
+		for seed := range uint64(6) {
+			t.Run(fmt.Sprint(name, " ", seed), func(t *testing.T) {
+				delay := time.Duration(seed*17) * time.Second
+				relayed(t, delay, how, func(r *relay) {
+					r.srv.Unit().FailTarget("C0200003", 9709)
+					began := time.Now()
+					report, err := r.associate(3, 250).Wait(r.Context())
+					require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
+					require.Equal(t, 3*249, report.Succeeded)
+					agree(t, r.srv, report)
+					// 30 s, and a tenth more so that waiters do not march in step.
+					require.LessOrEqual(t, time.Since(began), max(30*time.Second, delay+33*time.Second))
+				}, appsandbookstest.WithSeed(seed+1))
+			})
+		}
+	}
+}
+
+// Notifications overtake the answer that names their event.
+func TestNotificationsOvertakeTheAnswer(t *testing.T) {
+	relayed(t, 100*time.Millisecond, appsandbookstest.NotificationOptions{}, func(r *relay) {
+		_, err := r.client.Config.Service(r.Context()) // limits are known from now on
+		require.NoError(t, err)
+		began := time.Now()
+		op := r.associate(2, 250)
+		require.Equal(t, 2*time.Second, time.Since(began))
+		_, err = op.Wait(r.Context())
+		require.NoError(t, err)
+		require.Equal(t, 4*time.Second, time.Since(began), "the status is asked for as soon as the event is known")
+	}, appsandbookstest.WithLatency(2*time.Second))
+}
+
+// What came while nobody waited is not lost, be it before Wait or between two
+// steps.
+func TestNotificationsWaitForTheWaiter(t *testing.T) {
+	relayed(t, 3*time.Second, appsandbookstest.NotificationOptions{}, func(r *relay) {
+		op := r.associate(2, 250)
+		time.Sleep(9 * time.Second)
+		began := time.Now()
+		_, err := op.Wait(r.Context())
+		require.NoError(t, err)
+		require.Zero(t, time.Since(began))
+	})
+	relayed(t, 3*time.Second, appsandbookstest.NotificationOptions{Reorder: 0.5, ReorderWindow: 20 * time.Second}, func(r *relay) {
+		op := r.associate(2, 950)
+		for {
+			next, err := op.Step(r.Context())
+			require.NoError(t, err)
+			if next.IsZero() {
+				break
+			}
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, 1, countPath(r.srv, "status"))
+		require.Equal(t, 1900, op.Report().Succeeded)
+	})
+	relayed(t, 3*time.Second, appsandbookstest.NotificationOptions{}, func(r *relay) {
+		op := r.associate(1, 10)
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		_, err := op.Wait(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		time.Sleep(5 * time.Second)
+		began := time.Now()
+		_, err = op.Wait(r.Context())
+		require.NoError(t, err)
+		require.Zero(t, time.Since(began))
+	})
+}
+
+// A client that expects notifications leaves the first question to them.
+func TestFirstLook(t *testing.T) {
+	for name, test := range map[string]struct {
+		opts []appsandbooks.Option
+		tell bool
+		look time.Duration
+	}{
+		"polling":          {nil, false, 5 * time.Second},
+		"told":             {nil, true, 30 * time.Second},
+		"option":           {[]appsandbooks.Option{appsandbooks.WithNotifications()}, false, 30 * time.Second},
+		"option and times": {[]appsandbooks.Option{appsandbooks.WithNotifications(), appsandbooks.WithPolling(time.Minute, 40*time.Second)}, false, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := appsandbookstest.NewServer()
+				defer srv.Close()
+				c := newClient(t, srv, test.opts...)
+				defer c.Close()
+				if test.tell {
+					c.Notify(&appsandbooks.Notification{Type: appsandbooks.NotificationTest})
+				}
+				c.Notify(nil)
+				began := time.Now()
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 1), SerialNumbers: names("C02", 1)})
+				require.NoError(t, err)
+				_, err = op.Wait(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, test.look, time.Since(began))
+			})
+		})
+	}
+}
+
+// One handler serves the clients of many units.
+func TestManyUnits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clients := map[string]*appsandbooks.Client{}
+		h := newHandler(t, appsandbooks.NotificationHooks{Notify: func(n *appsandbooks.Notification) {
+			if c := clients[n.UID]; c != nil {
+				c.Notify(n)
+			}
+		}})
+		srv := appsandbookstest.NewServer(
+			appsandbookstest.WithEventDelay(7*time.Second),
+			appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(h)))
+		defer srv.Close()
+		ends := make(chan time.Duration, 10)
+		began := time.Now()
+		var units []*appsandbookstest.Unit
+		for i := range cap(ends) {
+			u := srv.NewUnit(fmt.Sprint("Unit ", i))
+			c, err := appsandbooks.NewClient(u.Token(), appsandbooks.WithHTTPClient(srv.Client()))
+			require.NoError(t, err)
+			defer c.Close()
+			clients[u.UID()] = c
+			units = append(units, u)
+		}
+		for _, u := range units {
+			_, err := clients[u.UID()].Config.Register(t.Context(), appsandbooks.Registration{
+				URL: "https://mdm.example.com/n", Secret: appsandbooks.NewSecret("secret-of-" + u.UID()), Handler: h,
+			})
+			require.NoError(t, err)
+			u.AddAsset(appsandbookstest.Asset{AdamID: "1000", Total: 10})
+		}
+		for _, c := range clients {
+			go func() {
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+					Assets: []appsandbooks.AssetID{{AdamID: "1000", PricingParam: appsandbooks.STDQ}}, SerialNumbers: names("C02", 5),
+				})
+				if assert.NoError(t, err) {
+					_, err = op.Wait(t.Context())
+					assert.NoError(t, err)
+				}
+				ends <- time.Since(began)
+			}()
+		}
+		for range clients {
+			require.Equal(t, 7*time.Second, <-ends)
+		}
+		require.Empty(t, srv.Violations())
+	})
+}
