@@ -505,7 +505,8 @@ func inspect(status int, body []byte, token string) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 	if mentionsError(status, body) {
 		var b errorBody
-		if err := json.Unmarshal(body, &b); err == nil && b.Number != 0 {
+		_ = json.Unmarshal(body, &b) // a field of an unexpected type must not hide the number
+		if b.Number != 0 {
 			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
 			_ = redactError(e, token) // the body may have spelled it with escapes
 			_, known := meanings[b.Number]

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -103,15 +104,20 @@ func (l *Limits) fields() map[string]*int {
 	}
 }
 
-// UnmarshalJSON keeps limits that the SDK does not know in Other.
+// UnmarshalJSON keeps limits that the SDK does not know in Other. What is not
+// an integer counts as not sent.
 func (l *Limits) UnmarshalJSON(data []byte) error {
-	var all map[string]int
+	var all map[string]json.RawMessage
 	if err := json.Unmarshal(data, &all); err != nil {
 		return err
 	}
 	*l = Limits{}
 	fields := l.fields()
-	for key, value := range all {
+	for key, text := range all {
+		value, err := strconv.Atoi(string(text))
+		if err != nil {
+			continue
+		}
 		if field, ok := fields[key]; ok {
 			*field = value
 			continue

@@ -33,7 +33,10 @@ type Deduper interface {
 	End(ctx context.Context, key string, done bool) error
 }
 
-// dedupeKey identifies a notification among those of all units.
+// Key identifies a notification among those of all units: it is what a
+// [Deduper] is given.
+func (n *Notification) Key() string { return n.dedupeKey() }
+
 func (n *Notification) dedupeKey() string {
 	key := n.UID + "/" + n.ID
 	if len(key) > 128 {
@@ -58,7 +61,7 @@ type memoryDeduper struct {
 	ttl     time.Duration
 
 	mu     sync.Mutex
-	claims map[dedupeID]chan struct{} // closed by End
+	claims map[dedupeID]chan struct{} // closed by End; nil while nobody waits
 	done   map[dedupeID]struct{}
 	order  []dedupeEntry // a ring of those done, oldest first from head
 	head   int
@@ -91,8 +94,13 @@ func (d *memoryDeduper) Begin(ctx context.Context, key string) (bool, error) {
 		d.expire(time.Now())
 		_, done := d.done[id]
 		claim, claimed := d.claims[id]
-		if !done && !claimed {
-			d.claims[id] = make(chan struct{})
+		switch {
+		case done:
+		case !claimed:
+			d.claims[id] = nil
+		case claim == nil:
+			claim = make(chan struct{})
+			d.claims[id] = claim
 		}
 		d.mu.Unlock()
 		switch {
@@ -114,10 +122,10 @@ func (d *memoryDeduper) End(_ context.Context, key string, done bool) error {
 	id := newDedupeID(key)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if claim, ok := d.claims[id]; ok {
+	if claim := d.claims[id]; claim != nil {
 		close(claim)
-		delete(d.claims, id)
 	}
+	delete(d.claims, id)
 	if !done {
 		return nil
 	}

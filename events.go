@@ -167,7 +167,7 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 			return status, status.failure(eventID)
 		case err == nil:
 			last = status
-		case ctx.Err() != nil || !passing(err):
+		case ctx.Err() != nil || !s.client.passing(err):
 			return last, err
 		}
 		if time.Since(began) >= s.client.opts.stallTime {
@@ -200,8 +200,12 @@ func (c *Client) nextLook(err error) (notBefore, next time.Time) {
 }
 
 // passing tells errors that may be gone at the next look: the service's
-// retryable ones, the network's, and answers that cannot be read.
-func passing(err error) bool {
+// retryable ones, the network's, and answers that cannot be read; but not those
+// that ask for a longer pause than we wait for.
+func (c *Client) passing(err error) bool {
 	var e *Error
-	return IsRetryable(err) || errors.As(err, &e) && e.Number == 0 && (e.StatusCode == 0 || e.StatusCode/100 == 2)
+	if errors.As(err, &e) && e.RetryAfter > c.opts.maxPause {
+		return false
+	}
+	return IsRetryable(err) || e != nil && e.Number == 0 && (e.StatusCode == 0 || e.StatusCode/100 == 2)
 }

@@ -270,7 +270,7 @@ func ExampleAssetsService_All() {
 	// 409201541: 100 of 100 available
 }
 
-func ExampleAssetsService_Pages() {
+func ExampleAssetsService_Pages_restarts() {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()

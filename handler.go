@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -253,9 +252,8 @@ func (h *NotificationHandler) Serve(ctx context.Context, l net.Listener) error {
 func (h *NotificationHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.seen.requests.Add(1)
 	in := inbound{NotificationHandler: h, r: r, w: w, control: http.NewResponseController(w)}
-	// In force before anything is read, also for what the server reads after
-	// us. A writer that knows no deadlines is somebody's test.
-	_ = in.control.SetReadDeadline(time.Now().Add(h.hooks.ReadTimeout))
+	// In force before anything is read, also for what the server reads after us.
+	in.deadline = in.control.SetReadDeadline(time.Now().Add(h.hooks.ReadTimeout)) == nil
 	in.answer(in.serve())
 }
 
@@ -269,10 +267,11 @@ type refusal struct {
 // inbound is one request.
 type inbound struct {
 	*NotificationHandler
-	r       *http.Request
-	w       http.ResponseWriter
-	control *http.ResponseController
-	n       *Notification // once it is read
+	r        *http.Request
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	deadline bool          // is set; a writer that knows none is somebody's test
+	n        *Notification // once it is read
 }
 
 func (in *inbound) answer(no *refusal) {
@@ -430,18 +429,18 @@ func (in *inbound) read() ([]byte, *refusal) {
 	}
 	// One byte more, so that a body of the declared length ends in one read.
 	body := make([]byte, 0, min(size, 64<<10)+1)
-	reader := http.MaxBytesReader(in.w, in.r.Body, limit)
 	for {
-		n, err := reader.Read(body[len(body):cap(body)])
+		n, err := in.r.Body.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
-		var tooLarge *http.MaxBytesError
 		switch {
-		case err == io.EOF:
-			// What reads on for us (to see the service hang up) needs no deadline.
-			_ = in.control.SetReadDeadline(time.Time{})
-			return body, nil
-		case errors.As(err, &tooLarge):
+		case int64(len(body)) > limit:
 			return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("a body of more than %d bytes", limit), nil}
+		case err == io.EOF:
+			if in.deadline {
+				// What reads on for us (to see the service hang up) needs none.
+				_ = in.control.SetReadDeadline(time.Time{})
+			}
+			return body, nil
 		case err != nil:
 			return nil, &refusal{http.StatusRequestTimeout, "reading the body", err}
 		}

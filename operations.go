@@ -52,8 +52,10 @@ type Operation struct {
 	opts   operationOptions
 	busy   chan struct{} // one token: the right to change parts
 
-	journaled  bool       // the journal has the plan
-	journaling sync.Mutex // keeps changes and their records in one order; taken before mu
+	journaling sync.Mutex // keeps changes and their journal entries in one order; taken before mu
+	journaled  bool       // the journal has the whole operation, without a gap; guarded by journaling
+	continues  bool       // the journal has all but what Resume revised; guarded by journaling
+	revived    []*part    // revised by Resume
 
 	mu       sync.Mutex
 	parts    []*part // never removed; index = id
@@ -102,6 +104,7 @@ type operationOptions struct {
 	bisect   bool
 	resend   bool
 	journal  Journal
+	onward   bool // the journal is the one that Resume was given
 	progress func(Progress)
 }
 
@@ -114,12 +117,15 @@ func PlanOnly() OperationOption { return func(o *operationOptions) { o.planOnly 
 // each that was refused.
 func WithBisection() OperationOption { return func(o *operationOptions) { o.bisect = true } }
 
-// WithResend sends again, once, what reading back did not find after a request
+// WithResend sends again, up to three times, what reading back did not find after a request
 // whose fate is unknown, or whose event stayed PENDING beyond the stall time.
 // Apple advises the latter. If the first request is still carried out later, the
 // pairs are the same, but each such request is an event more. Revoke and the
 // deferred Disassociate of subscriptions are never sent again.
 func WithResend() OperationOption { return func(o *operationOptions) { o.resend = true } }
+
+// maxResends bounds WithResend, for each pair.
+const maxResends = 3
 
 // WithProgress calls f after each step, never from two goroutines at once. It
 // must return quickly.
@@ -129,6 +135,14 @@ func WithProgress(f func(Progress)) OperationOption {
 
 // WithJournal makes the operation survive a crash: see [Journal].
 func WithJournal(j Journal) OperationOption { return func(o *operationOptions) { o.journal = j } }
+
+// ContinueJournal is WithJournal for an operation that [Client.Resume] takes up
+// from that very journal: it goes on behind the entries that are there, instead
+// of beginning again with the whole operation. It is for journals whose entries
+// are kept whole or not at all, such as rows of a table.
+func ContinueJournal(j Journal) OperationOption {
+	return func(o *operationOptions) { o.journal, o.onward = j, true }
+}
 
 // Progress is how far an operation is, in requests and in pairs.
 type Progress struct {
@@ -160,7 +174,8 @@ type part struct {
 	nextLook time.Time // at its event; the zero time is at once
 	floor    time.Time // never before this one
 	asking   bool      // a look is under way
-	resent   bool      // its pairs come from a part of unknown fate
+	failing  time.Time // since then the looks have failed; zero when the last did not
+	resent   int       // how often its pairs were sent before, with unknown fate
 	checked  bool      // read back already
 	splits   int       // how often it was split to get here
 	trials   *int      // requests left for bisection, shared by its pieces
@@ -246,6 +261,9 @@ func (op *Operation) addPart(p *part) {
 // ID identifies the operation, also after it was resumed.
 func (op *Operation) ID() string { return op.id }
 
+// Kind is what the operation does, as the path of its endpoint: "assets/associate".
+func (op *Operation) Kind() string { return string(op.tables.kind) }
+
 // Plan sums up what there is to send, and was sent.
 func (op *Operation) Plan() Plan {
 	op.mu.Lock()
@@ -313,6 +331,11 @@ func (op *Operation) begin(ctx context.Context) error {
 	op.mu.Lock()
 	op.halt = nil
 	op.mu.Unlock()
+	if op.client.Config.cached.Load() == nil {
+		// An operation that was resumed needs no limits to go on, but the pace
+		// and the URLs. Whether they can be read is not what its caller asks.
+		_, _ = op.client.Config.limits(ctx)
+	}
 	if err := op.journalStart(ctx); err != nil {
 		op.end()
 		return err
@@ -572,7 +595,7 @@ func (op *Operation) replace(p *part, pieces []batch.Part) {
 // What was sent twice can fail because the first time succeeded after all:
 // such failures stay open until they are read back.
 func (op *Operation) finish(p *part, v verdict, odd map[int]verdict) {
-	if p.resent && !p.checked {
+	if p.resent > 0 && !p.checked {
 		v = v.doubted()
 		for i := range odd {
 			odd[i] = odd[i].doubted()
@@ -613,16 +636,16 @@ func (op *Operation) update(ctx context.Context, p *part, change func()) error {
 	op.mu.Lock()
 	before := len(op.parts)
 	change()
-	record := op.record(p, op.parts[before:])
+	entry := op.entry(p, op.parts[before:])
 	progress := op.progress
 	op.mu.Unlock()
 	if op.opts.progress != nil {
 		op.opts.progress(progress)
 	}
-	if record == nil {
+	if entry == nil {
 		return nil
 	}
-	return op.write(ctx, "", record)
+	return op.write(ctx, entry)
 }
 
 // Wait carries the operation to its end: it sends what was not sent, waits for
@@ -671,7 +694,7 @@ func (op *Operation) outcome(err error) (*Report, error) {
 	if err == nil && r.Succeeded == r.Total {
 		return r, nil
 	}
-	return r, &OperationError{Report: r, cause: err}
+	return r, &OperationError{Report: r, Cause: err}
 }
 
 func (op *Operation) step(ctx context.Context, hints *listener) (time.Time, error) {
@@ -764,13 +787,28 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		return op.update(ctx, p, func() { op.finish(p, v, odd) })
 	case errors.Is(err, ErrEventNotFound):
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
-	case err != nil && (ctx.Err() != nil || !passing(err)):
+	case err != nil && (ctx.Err() != nil || !op.client.passing(err)):
+		_ = op.update(ctx, p, func() {
+			p.asking = false
+			if e := (*Error)(nil); errors.As(err, &e) && e.Attempts > 0 && e.Number == 0 {
+				p.floor, p.nextLook = op.client.nextLook(nil) // the answer may have been PENDING
+			}
+		})
 		return err
 	}
 	if p.seen.complete() {
 		return op.finishSeen(ctx, p)
 	}
-	if time.Since(p.at) >= op.client.opts.stallTime {
+	since := p.at
+	if err == nil {
+		p.failing = time.Time{}
+	} else {
+		if p.failing.IsZero() {
+			p.failing = time.Now()
+		}
+		since = p.failing // it may have finished long ago
+	}
+	if time.Since(since) >= op.client.opts.stallTime {
 		err := fmt.Errorf("event %s: %w", p.eventID, errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
 	}
@@ -789,11 +827,14 @@ func (op *Operation) noted(ctx context.Context, p *part, n *Notification) {
 		op.mu.Unlock()
 		return
 	}
-	if p.seen == nil {
-		p.seen = newCoverage(&op.tables, p.Part)
+	complete := true
+	if op.tables.kind != revokeAssets { // which cannot be counted
+		if p.seen == nil {
+			p.seen = newCoverage(&op.tables, p.Part)
+		}
+		p.seen.add(n)
+		complete = p.seen.complete()
 	}
-	p.seen.add(n)
-	complete := p.seen.complete() || op.tables.kind == revokeAssets // which cannot be counted
 	wait := time.Until(p.floor)
 	if complete {
 		p.nextLook = time.Now().Add(max(0, wait))

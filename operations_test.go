@@ -147,7 +147,7 @@ func TestAssociateProduct(t *testing.T) {
 
 // Events are asked for after 5 s and then not sooner than 30 s after PENDING.
 func TestWaitSchedule(t *testing.T) {
-	options := []appsandbookstest.Option{appsandbookstest.WithEventDelay(70 * time.Second)}
+	options := []appsandbookstest.Option{appsandbookstest.WithEventDelay(80 * time.Second)}
 	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		began := time.Now()
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
@@ -157,10 +157,8 @@ func TestWaitSchedule(t *testing.T) {
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
 		var looks []time.Duration
-		for _, r := range srv.Requests() {
-			if r.Path == "status" {
-				looks = append(looks, r.Time.Sub(began))
-			}
+		for _, at := range statusTimes(srv) {
+			looks = append(looks, at.Sub(began))
 		}
 		require.Len(t, looks, 4) // 5, 35, 65 and 95 s, a little later each time
 		require.Equal(t, 5*time.Second, looks[0])
@@ -168,6 +166,70 @@ func TestWaitSchedule(t *testing.T) {
 			require.GreaterOrEqual(t, looks[i]-looks[i-1], 30*time.Second)
 			require.LessOrEqual(t, looks[i]-looks[i-1], 33*time.Second)
 		}
+	})
+}
+
+func statusTimes(srv *appsandbookstest.Server) (times []time.Time) {
+	for _, r := range srv.Requests() {
+		if r.Path == "status" {
+			times = append(times, r.Time)
+		}
+	}
+	return times
+}
+
+// A look whose answer was cancelled may have been answered PENDING: the next
+// Wait keeps the distance.
+func TestWaitAgainAfterCancel(t *testing.T) {
+	options := []appsandbookstest.Option{appsandbookstest.WithEventDelay(20 * time.Second), appsandbookstest.WithLatency(2 * time.Second)}
+	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3)})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 6500*time.Millisecond) // the service answers at 6 s
+		defer cancel()
+		_, err = op.Wait(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+		looks := statusTimes(srv)
+		require.Len(t, looks, 2)
+		require.GreaterOrEqual(t, looks[1].Sub(looks[0]), 30*time.Second)
+	})
+}
+
+// A pause beyond the longest ends the wait and says so; nothing is lost.
+func TestWaitEndsAtALongPause(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3)})
+		require.NoError(t, err)
+		srv.AddFault(appsandbookstest.Fault{Path: "status", Number: 9729, Header: http.Header{"Retry-After": {"3600"}}, Times: 1})
+		began := time.Now()
+		report, err := op.Wait(t.Context())
+		require.Equal(t, time.Hour, isError(t, err).RetryAfter)
+		require.Equal(t, 5*time.Second, time.Since(began))
+		require.Equal(t, 3, report.Unconfirmed)
+		_, err = c.Status.Wait(t.Context(), op.EventIDs()[0])
+		require.NotZero(t, isError(t, err).RetryAfter)
+		require.Less(t, time.Since(began), time.Minute)
+
+		time.Sleep(time.Hour) // virtual
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// That an old event could not be asked for once does not make it stalled.
+func TestOldEventAndABrokenConnection(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 2), SerialNumbers: names("C02", 3)})
+		require.NoError(t, err)
+		time.Sleep(24 * time.Hour) // virtual
+		srv.AddFault(appsandbookstest.Fault{Path: "status", Kind: appsandbookstest.FaultResetBefore, Times: 1})
+		report, err := op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
+		require.NotErrorIs(t, err, appsandbooks.ErrStalled)
+		require.Equal(t, 1, report.Failed)
+		agree(t, srv, report)
 	})
 }
 
@@ -222,6 +284,42 @@ func TestLooseErrorInfo(t *testing.T) {
 		require.Equal(t, 4, report.Failed)
 		agree(t, srv, report)
 	})
+}
+
+// A status whose counts and names do not fit together proves nothing about a
+// pair: reading back decides. Each asset has two licences for three devices.
+func TestOddStatus(t *testing.T) {
+	const prefix = `{"eventType":"ASSOCIATE","eventStatus":`
+	for name, status := range map[string]string{
+		"COMPLETE, nothing completed": `"COMPLETE","numRequested":6,"numCompleted":0}`,
+		"COMPLETE, no counts":         `"COMPLETE"}`,
+		"COMPLETE, more than asked":   `"COMPLETE","numRequested":6,"numCompleted":7}`,
+		"FAILED, nothing failed":      `"FAILED","numRequested":6,"numCompleted":6}`,
+		"counted in another way": `"FAILED","numRequested":3,"numCompleted":1,"failures":[
+			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"1000"},{"adamId":"1001"}],"serialNumbers":["C0200001","C0200002"]}}]}`,
+		"too many names, and none": `"FAILED","numRequested":6,"numCompleted":4,"failures":[null,
+			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"1000","pricingParam":"STDQ"}],"serialNumbers":["C0200001","C0200002","C0200001"]}},
+			{"errorNumber":9709}]}`,
+		"too many names, more failures": `"FAILED","numRequested":6,"numCompleted":2,"failures":[
+			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"1000"}],"serialNumbers":["C0200000"]}}]}`,
+		"strange names": `"FAILED","numRequested":6,"numCompleted":4,"failures":[
+			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"77"}],"serialNumbers":["C0200002","X"],"clientUserIds":["C0200001"]}}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				srv.AddFault(appsandbookstest.Fault{Path: "status", Status: 200, Body: prefix + status})
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+					Assets: stock(srv, 2, 2), SerialNumbers: []string{"C0200000", "C0200001", "C0200002"},
+				})
+				require.NoError(t, err)
+				report, err := op.Wait(t.Context())
+				require.Error(t, err)
+				require.Len(t, srv.Unit().Assignments(), 4)
+				require.Equal(t, 4, report.Succeeded)
+				agree(t, srv, report)
+			})
+		})
+	}
 }
 
 func TestWithoutErrorInfo(t *testing.T) {
@@ -586,6 +684,32 @@ func TestRevoke(t *testing.T) {
 	})
 }
 
+// What a revocation takes back is not known beforehand: that a notification
+// names one asset of each target does not end it.
+func TestRevokeIsNotDoneByNotifications(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 2, 10), SerialNumbers: []string{"C02"}})
+		require.NoError(t, err)
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+
+		srv.Unit().HoldEvents(true)
+		op, err = c.Assets.Revoke(t.Context(), appsandbooks.Targets{SerialNumbers: []string{"C02"}})
+		require.NoError(t, err)
+		time.AfterFunc(6*time.Second, func() { // the first look was at 5 s
+			c.Notify(&appsandbooks.Notification{ID: "1", Type: appsandbooks.NotificationAssetManagement, AssetManagement: &appsandbooks.AssetManagement{
+				Assignments: []appsandbooks.Assignment{{AdamID: "1000", SerialNumber: "C02"}},
+				EventResult: appsandbooks.EventResult{EventID: op.EventIDs()[0], Result: appsandbooks.ResultSuccess},
+			}})
+		})
+		time.AfterFunc(20*time.Second, func() { srv.Unit().HoldEvents(false) })
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, report.Succeeded)
+		require.Empty(t, srv.Unit().Assignments())
+	})
+}
+
 // The service accepts serial numbers that do not exist; Verify tells.
 func TestVerifyFindsWhatIsNotThere(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -728,6 +852,28 @@ func TestPlanOnly(t *testing.T) {
 		require.Equal(t, 3000, plan.Pairs)
 		require.Equal(t, 1500, plan.Assets[appsandbooks.AssetID{AdamID: "1000", PricingParam: "STDQ"}])
 		require.Zero(t, countPath(srv, "assets/associate"))
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// An operation that is resumed by a new client keeps to the pace, too.
+func TestResumedOperationKeepsThePace(t *testing.T) {
+	limits := appsandbookstest.DefaultLimits()
+	limits.MaxSerialNumbers, limits.MaxRequestPerSecond = 1, 2
+	virtual(t, []appsandbookstest.Option{appsandbookstest.WithLimits(limits)}, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: stock(srv, 1, 100), SerialNumbers: names("C02", 20),
+		}, appsandbooks.PlanOnly())
+		require.NoError(t, err)
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		time.Sleep(time.Minute) // virtual
+		other := newClient(t, srv)
+		defer other.Close()
+		op, err = other.Resume(saved)
+		require.NoError(t, err)
+		require.Equal(t, "assets/associate", op.Kind())
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
 	})

@@ -126,7 +126,7 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 		}
 	}
 	resendable := op.tables.kind != revokeAssets && !op.tables.deferred
-	if unknown && op.opts.resend && !p.resent && resendable && len(missing) > 0 {
+	if unknown && op.opts.resend && p.resent < maxResends && resendable && len(missing) > 0 {
 		return op.resend(ctx, p, missing, found)
 	}
 	return op.update(ctx, p, func() {
@@ -159,7 +159,7 @@ func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch
 	return op.update(ctx, p, func() {
 		op.replace(p, append(again, there...))
 		for i, q := range op.parts[len(op.parts)-len(again)-len(there):] {
-			q.resent = true
+			q.resent = p.resent + 1
 			if i >= len(again) {
 				op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
 			}

@@ -450,3 +450,47 @@ func TestServiceConfigCache(t *testing.T) {
 		require.Error(t, err) // who asks for the configuration itself is told
 	})
 }
+
+// A waiter does not sit out a pause that no call of its client would.
+func TestWaitGivesUpOnALongPause(t *testing.T) {
+	for _, pause := range []string{"3600", "99999999999999999999"} {
+		virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3)})
+			require.NoError(t, err)
+			srv.AddFault(appsandbookstest.Fault{Path: "status", Number: 9729, Header: http.Header{"Retry-After": {pause}}})
+			began := time.Now()
+			_, err = op.Wait(t.Context())
+			require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable)
+			require.GreaterOrEqual(t, isError(t, err).RetryAfter, time.Hour)
+			_, err = c.Status.Wait(t.Context(), op.EventIDs()[0])
+			require.NotZero(t, isError(t, err).RetryAfter)
+			require.Equal(t, 10*time.Second, time.Since(began)) // one early look each
+		})
+	}
+}
+
+// The five seconds for an answer on its way are not spent on a pause in which
+// no answer is on its way.
+func TestCancelInThePauseOfAWrite(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9729, Header: http.Header{"Retry-After": {"60"}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Second, cancel)
+		began := time.Now()
+		_, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3)})
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable) // what happened before
+		require.Equal(t, 20*time.Second, time.Since(began))
+	})
+}
+
+// A pause that any other call would wait for is waited for.
+func TestServiceConfigWaitsForAPause(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
+		began := time.Now()
+		_, err := c.Config.Service(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 200*time.Second, time.Since(began))
+	})
+}

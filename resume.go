@@ -51,7 +51,7 @@ type savedPart struct {
 	NextLook time.Time     `json:"nextLook,omitzero"`
 	Floor    time.Time     `json:"floor,omitzero"`
 	Asking   bool          `json:"asking,omitzero"`
-	Resent   bool          `json:"resent,omitzero"`
+	Resent   int           `json:"resent,omitzero"`
 	Checked  bool          `json:"checked,omitzero"`
 	Splits   int           `json:"splits,omitzero"`
 	Outcome  OutcomeStatus `json:"outcome"`
@@ -203,29 +203,44 @@ func (p *part) saved(withContent bool) savedPart {
 	return s
 }
 
-// journalStart writes the whole operation, once.
+// journalStart makes sure that the journal has the whole operation.
 func (op *Operation) journalStart(ctx context.Context) error {
-	if op.opts.journal == nil || op.journaled {
+	if op.opts.journal == nil {
 		return nil
 	}
 	op.journaling.Lock()
 	defer op.journaling.Unlock()
+	if op.journaled {
+		return nil
+	}
+	if op.continues {
+		op.continues, op.journaled = false, true
+		if len(op.revived) == 0 {
+			return nil
+		}
+		op.mu.Lock()
+		var record []savedPart
+		for _, p := range op.revived {
+			record = append(record, p.saved(false))
+		}
+		op.mu.Unlock()
+		return op.write(ctx, record)
+	}
 	op.mu.Lock()
 	saved := op.saved()
 	op.mu.Unlock()
-	// The empty line ends what a crash may have left unfinished before it.
-	if err := op.write(ctx, "\n", saved); err != nil {
-		return err
-	}
-	op.journaled = true
-	return nil
+	return op.write(ctx, saved)
 }
 
-// record is the journal entry for parts that a step changed: the first, which
-// the journal knows, and its pieces, which it does not. The caller holds op.mu.
-func (op *Operation) record(p *part, pieces []*part) []savedPart {
-	if op.opts.journal == nil {
+// entry is what the journal is told of a step that changed a part, which the
+// journal knows, and cut off pieces, which it does not: nil without a journal,
+// and the whole operation when an entry failed before. The caller holds op.mu.
+func (op *Operation) entry(p *part, pieces []*part) any {
+	switch {
+	case op.opts.journal == nil:
 		return nil
+	case !op.journaled:
+		return op.saved()
 	}
 	record := []savedPart{p.saved(false)}
 	for _, piece := range pieces {
@@ -234,12 +249,17 @@ func (op *Operation) record(p *part, pieces []*part) []savedPart {
 	return record
 }
 
-func (op *Operation) write(ctx context.Context, before string, v any) error {
+// write adds an entry. The caller holds op.journaling.
+func (op *Operation) write(ctx context.Context, v any) error {
 	text, err := json.Marshal(v)
 	if err == nil {
-		entry := append(append([]byte(before), text...), '\n')
-		err = op.opts.journal(context.WithoutCancel(ctx), entry)
+		text = append(text, '\n')
+		if !op.journaled { // end the line that a crash or an error may have left unfinished
+			text = append([]byte{'\n'}, text...)
+		}
+		err = op.opts.journal(context.WithoutCancel(ctx), text)
 	}
+	op.journaled = err == nil
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
@@ -252,7 +272,7 @@ func (op *Operation) write(ctx context.Context, before string, v any) error {
 //
 // Wait then sends what was not sent, waits for what was, and reads back what
 // is of unknown fate, as if the operation had never been interrupted. A journal
-// begins again with the whole operation, so it may go on in the same file.
+// may go on in the same file; see also [ContinueJournal].
 func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
 	var op *Operation
 	var cut error // a line that could not be read, so far the last one
@@ -291,6 +311,8 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 		return nil, invalidf("saved operation: nothing in it can be read")
 	}
 	op.revive()
+	// Behind a cut line, or another saved form, the whole operation is needed.
+	op.continues = op.opts.onward && cut == nil && bytes.HasSuffix(saved, []byte("\n"))
 	return op, nil
 }
 
@@ -427,10 +449,12 @@ func (op *Operation) revive() {
 			err := &Error{Method: "POST", Path: string(op.tables.kind), Ambiguous: true, Message: "interrupted while it was being sent"}
 			p.state, p.verdict, p.at = partUnknown, verdict{OutcomeUnconfirmed, err}, now
 			p.nextLook = now.Add(op.client.opts.pollInterval)
+			op.revived = append(op.revived, p)
 		}
 		if p.asking {
 			p.floor, p.nextLook = op.client.nextLook(nil) // the answer may have been PENDING
 			p.asking = false
+			op.revived = append(op.revived, p)
 		}
 		op.count(p, 1)
 	}

@@ -413,27 +413,28 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 		}
 		return verdict{outcome: OutcomeSucceeded}, suspects
 	}
-	if s.NumRequested != n {
-		return open(event), suspects // not the event we think it is, or not counted as we do
-	}
 	missing := s.NumRequested - s.NumCompleted
 	switch {
-	case missing == 0 && s.State == EventFailed && len(suspects) == 0:
-		return open(event), nil // it contradicts itself
-	case missing == len(suspects):
-		return verdict{outcome: OutcomeSucceeded}, suspects
-	case missing == n:
+	case s.NumRequested != n, missing < 0: // not the event we think it is, or not counted as we do
+	case missing == n && s.State == EventFailed:
 		var why error = event
 		if unnamed == 1 && len(s.Failures) == 1 {
 			why = s.Failures[0]
 		}
 		return verdict{OutcomeFailed, why}, suspects
-	case missing < len(suspects):
-		// Some of those named, in any combination.
-		for i, v := range suspects {
-			suspects[i] = open(v.err)
-		}
+	case unnamed == 0 && missing == len(suspects) && (missing > 0 || s.State == EventComplete):
 		return verdict{outcome: OutcomeSucceeded}, suspects
+	case unnamed == 0 && missing < len(suspects):
+		// Some of those named, in any combination; the others are done.
+		return verdict{outcome: OutcomeSucceeded}, opened(suspects)
 	}
-	return open(event), suspects
+	return open(event), opened(suspects)
+}
+
+// opened makes failures that are not certain unconfirmed.
+func opened(suspects map[int]verdict) map[int]verdict {
+	for i, v := range suspects {
+		suspects[i] = verdict{OutcomeUnconfirmed, v.err}
+	}
+	return suspects
 }

@@ -90,6 +90,14 @@ func TestAnswersAreReadLeniently(t *testing.T) {
 	require.Equal(t, 200, isError(t, err).StatusCode)
 }
 
+// A limit that is no number of ours must not take the others with it.
+func TestOddLimits(t *testing.T) {
+	c, _ := recordedClient(t, `{"limits":{"maxAssets":7,"maxUsers":"many","maxClientUserIds":1e30,"maxSerialNumbers":null,"perUser":{"x":1},"newLimit":3}}`)
+	config, err := c.Config.Service(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, appsandbooks.Limits{MaxAssets: 7, Other: map[string]int{"newLimit": 3}}, config.Limits)
+}
+
 // Every filter can be sent, with its zero value where that says something.
 func TestFilters(t *testing.T) {
 	const page, cursor = `{"currentPageIndex":0}`, `{}`
@@ -259,6 +267,7 @@ func TestUnusualErrorBodies(t *testing.T) {
 	}{
 		"odd info":       {400, `{"errorNumber":9602,"errorInfo":"all of it"}`, 9602},
 		"info types":     {400, `{"errorNumber":9602,"errorInfo":{"assets":"x","clientUserIds":["a"]}}`, 9602},
+		"odd message":    {200, `{"errorNumber":9602,"errorMessage":{"en":"no"}}`, 9602},
 		"no message":     {400, `{"errorNumber":9602}`, 9602},
 		"quoted number":  {400, `{"errorNumber":"9602"}`, 9602},
 		"unknown number": {400, `{"errorNumber":12345}`, 12345},

@@ -192,7 +192,7 @@ func (t *Transport) Do(ctx context.Context, r *Request) (*Answer, *Failure) {
 	c := &call{t: t, req: r, ctx: ctx}
 	if r.Grace > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = withGrace(ctx, r.Grace)
+		ctx, cancel = withGrace(ctx, r.Grace, &c.underWay)
 		defer cancel()
 	}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -230,8 +230,8 @@ func (t *Transport) Do(ctx context.Context, r *Request) (*Answer, *Failure) {
 	return nil, c.failure(err)
 }
 
-// call is the state of one Do. Everything but the two trace flags is touched
-// by the goroutine of Do alone.
+// call is the state of one Do. Everything but the atomic flags is touched by
+// the goroutine of Do alone.
 type call struct {
 	t        *Transport
 	req      *Request
@@ -243,6 +243,8 @@ type call struct {
 
 	// Set by the HTTP transport of the current attempt, on its goroutines.
 	connecting, wrote atomic.Bool
+
+	underWay atomic.Bool // an attempt, as opposed to a pause between two
 
 	freeSlot func() // gives back the pace slot of the attempt under way
 	buf      *bytes.Buffer
@@ -333,6 +335,7 @@ func (c *call) begin() {
 	c.started = time.Now()
 	c.connecting.Store(false)
 	c.wrote.Store(false)
+	c.underWay.Store(true)
 }
 
 // check reads the answer of one attempt to its end and decides whether
@@ -346,6 +349,7 @@ func (c *call) check(resp *http.Response, err error) (again bool) {
 		c.status = resp.StatusCode
 		err = c.read(resp)
 	}
+	c.underWay.Store(false)
 	again = c.judge(resp, err)
 	if c.freeSlot != nil { // not before a pause that the answer asked for holds for the next in line
 		c.freeSlot()
@@ -441,7 +445,7 @@ func (c *call) redact() {
 
 // backoff sets the wait before the next attempt, or says that there is none.
 func (c *call) backoff(retryAfter time.Duration) bool {
-	if c.attempts >= c.t.cfg.MaxAttempts {
+	if c.attempts >= c.t.cfg.MaxAttempts || c.ctx.Err() != nil {
 		return false
 	}
 	if retryAfter > c.t.cfg.MaxPause {
@@ -489,13 +493,18 @@ func (c *call) failure(err error) *Failure {
 	return f
 }
 
-// withGrace is a context that ends some time after another. The time of the
-// wait itself is the caller's alone, so its deadline is not inherited.
-func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+// withGrace is a context that ends some time after another if an attempt is
+// under way then, and with it in the pause between two. The time of the wait
+// itself is the caller's alone, so its deadline is not inherited.
+func withGrace(ctx context.Context, grace time.Duration, underWay *atomic.Bool) (context.Context, context.CancelFunc) {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var timer *time.Timer
 	var mu sync.Mutex
 	stop := context.AfterFunc(ctx, func() {
+		if !underWay.Load() {
+			cancel()
+			return
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		timer = time.AfterFunc(grace, cancel)
