@@ -95,3 +95,32 @@ func TestContinueJournalNeedsAWholeOne(t *testing.T) {
 		})
 	}
 }
+
+// Notifications that were kept while nobody carried the operation.
+func TestNotifyAResumedOperation(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3),
+		})
+		require.NoError(t, err)
+		_, err = op.Step(t.Context())
+		require.NoError(t, err)
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		op, err = c.Resume(saved)
+		require.NoError(t, err)
+		n := &appsandbooks.Notification{ID: "n", Type: appsandbooks.NotificationAssetManagement, AssetManagement: &appsandbooks.AssetManagement{
+			EventResult: appsandbooks.EventResult{EventID: op.EventIDs()[0], Result: appsandbooks.ResultSuccess},
+		}}
+		for o := range op.Report().Outcomes() {
+			n.AssetManagement.Assignments = append(n.AssetManagement.Assignments, appsandbooks.Assignment{AdamID: o.AdamID, SerialNumber: o.SerialNumber})
+		}
+		op.Notify(nil)
+		op.Notify(n)
+		next, err := op.Step(t.Context()) // before the first look was due
+		require.NoError(t, err)
+		require.True(t, next.IsZero())
+		require.Equal(t, 3, op.Report().Succeeded)
+	})
+}

@@ -171,21 +171,20 @@
 // # Notifications
 //
 // The service POSTs notifications to a URL of the caller, best effort: they get
-// lost and come twice. A [NotificationHandler] receives them; [Client.Notify]
-// hands them to those who wait, who then look at once. The status stays the
-// truth: everything here works without notifications, only later.
+// lost, come twice and in any order. A [NotificationHandler] receives them. It
+// hands each to the hooks of the caller once, and acknowledges it only when they
+// have returned nil. [ConfigService.Register] tells the service where it is, and
+// says what is wrong if the service cannot reach it: listen first.
 //
-//  1. Make the handler ([NewNotificationHandler]) and serve it.
-//  2. Then register the URL and the secret: [ConfigService.Register]. The service
-//     tests the URL before it answers.
-//  3. To rotate the secret, register the new one, and some time later
-//     [NotificationHandler.RemoveSecret] the old one.
+// Give [Client.Notify] as the Notify of [NotificationHooks], and those who wait
+// for an operation or an event end as soon as it is true. The status stays the
+// truth: everything works without notifications, only later.
 //
 // # Ownership
 //
-// One device management service at a time manages an organizational unit, and
-// Apple has no lock for it. With [WithOwner] the client compares what the answers
-// say with who we are, and stops the writes after a takeover ([ErrTakenOver]).
+// Two services that manage the same organizational unit do damage without
+// noticing. With [WithOwner], a client stops writing ([ErrTakenOver]) once an
+// answer shows another service.
 //
 // # Many units
 //

@@ -205,33 +205,6 @@ func ExampleStatusService_Get() {
 	// Output: RETIRE PENDING 0 of 1
 }
 
-// The receiver must be up before the registration: the service tests it.
-func ExampleConfigService_Register() {
-	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{}, "secret-of-yesterday")
-	if err != nil {
-		log.Fatal(err)
-	}
-	srv := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(handler)))
-	defer srv.Close()
-	client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()))
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer client.Close()
-
-	config, err := client.Config.Register(context.Background(), appsandbooks.Registration{
-		URL:     "https://mdm.example.com/apple/notifications",
-		Secret:  appsandbooks.NewSecret("secret-of-today-k3v9"),
-		MDMInfo: &appsandbooks.MDMInfo{ID: "0f2a6c1e", Name: "My MDM", Metadata: "1.0"},
-		Handler: handler, // accepts the new secret from now on
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(config.MDMInfo.Name, len(config.SubscribedNotificationTypes), "types")
-	// Output: My MDM 7 types
-}
-
 // Another service claims the unit: writes stop before they are sent.
 func ExampleWithOwner() {
 	srv := appsandbookstest.NewServer()

@@ -58,8 +58,9 @@ type Operation struct {
 	revived    []*part    // revised by Resume
 
 	mu       sync.Mutex
-	parts    []*part // never removed; index = id
-	halt     error   // why sending stopped
+	told     []*Notification // by Notify, and not looked at yet
+	parts    []*part         // never removed; index = id
+	halt     error           // why sending stopped
 	progress Progress
 }
 
@@ -176,6 +177,7 @@ type part struct {
 	asking   bool      // a look is under way
 	failing  time.Time // since then the looks have failed; zero when the last did not
 	resent   int       // how often its pairs were sent before, with unknown fate
+	doubt    error     // of a part that sends again: why it is not known what became of the pairs before
 	checked  bool      // read back already
 	splits   int       // how often it was split to get here
 	trials   *int      // requests left for bisection, shared by its pieces
@@ -247,12 +249,21 @@ func (c *Client) newOperation(k kind, opts []OperationOption) *Operation {
 // unsend returns a part that was certainly not accepted to the plan. The
 // caller holds op.mu.
 func (op *Operation) unsend(p *part, why error) {
-	p.state, p.verdict = partPlanned, verdict{OutcomeFailed, &notSentError{why}}
+	p.state, p.verdict = partPlanned, p.unsent(&notSentError{why})
+}
+
+// unsent is the verdict of a part that is not sent: nothing happened to its
+// pairs, unless an earlier request had them.
+func (p *part) unsent(why error) verdict {
+	if p.doubt != nil {
+		return verdict{OutcomeUnconfirmed, p.doubt}
+	}
+	return verdict{OutcomeFailed, why}
 }
 
 // addPart adds a planned part. The caller holds op.mu, or is alone.
 func (op *Operation) addPart(p *part) {
-	p.id, p.state, p.verdict = len(op.parts), partPlanned, verdict{OutcomeFailed, ErrNotSent}
+	p.id, p.state, p.verdict = len(op.parts), partPlanned, p.unsent(ErrNotSent)
 	op.parts = append(op.parts, p)
 	op.progress.Requests++
 	op.progress.Pairs += p.Len()
@@ -385,7 +396,7 @@ func (op *Operation) explainUnsent() {
 	why := &notSentError{op.halt} // one for all: reports tell reasons apart by it
 	for _, p := range op.parts {
 		if p.state == partPlanned {
-			p.verdict = verdict{OutcomeFailed, why}
+			p.verdict = p.unsent(why)
 		}
 	}
 }
@@ -585,8 +596,11 @@ func (op *Operation) replace(p *part, pieces []batch.Part) {
 	p.state = partSuperseded
 	op.progress.Requests--
 	op.progress.Pairs -= p.Len()
+	if p.eventID != "" {
+		op.progress.Accepted--
+	}
 	for _, b := range pieces {
-		op.addPart(&part{Part: b, splits: p.splits + 1, trials: p.trials, resent: p.resent})
+		op.addPart(&part{Part: b, splits: p.splits + 1, trials: p.trials, doubt: p.doubt, resent: p.resent})
 	}
 }
 
@@ -595,7 +609,7 @@ func (op *Operation) replace(p *part, pieces []batch.Part) {
 // What was sent twice can fail because the first time succeeded after all:
 // such failures stay open until they are read back.
 func (op *Operation) finish(p *part, v verdict, odd map[int]verdict) {
-	if p.resent > 0 && !p.checked {
+	if p.doubt != nil && !p.checked {
 		v = v.doubted()
 		for i := range odd {
 			odd[i] = odd[i].doubted()
@@ -674,6 +688,18 @@ func (op *Operation) Wait(ctx context.Context) (*Report, error) {
 	}
 }
 
+// Notify tells the operation of a notification that came before it was resumed,
+// and that was kept: the next Step, or Wait, takes it into account. For those
+// that come meanwhile there is [Client.Notify].
+func (op *Operation) Notify(n *Notification) {
+	if n == nil || n.EventID() == "" {
+		return
+	}
+	op.mu.Lock()
+	op.told = append(op.told, n)
+	op.mu.Unlock()
+}
+
 // Step does what is due now (sending, looking at events, reading back) and
 // says when the next step is due: the zero time when the operation is at its
 // end. It is Wait for callers who do not want to sleep, such as a job engine that
@@ -744,12 +770,17 @@ func (op *Operation) look(ctx context.Context, hints *listener) error {
 		events[p.eventID] = p
 		hints.add(p.eventID)
 	}
+	op.mu.Lock()
+	told := op.told
+	op.told = nil
+	op.mu.Unlock()
 	for {
-		for _, n := range hints.take() {
+		for _, n := range append(told, hints.take()...) {
 			if p := events[n.EventID()]; p != nil {
 				op.noted(ctx, p, n)
 			}
 		}
+		told = nil
 		var due []*part
 		now := time.Now()
 		for _, p := range submitted {
@@ -799,16 +830,7 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 	if p.seen.complete() {
 		return op.finishSeen(ctx, p)
 	}
-	since := p.at
-	if err == nil {
-		p.failing = time.Time{}
-	} else {
-		if p.failing.IsZero() {
-			p.failing = time.Now()
-		}
-		since = p.failing // it may have finished long ago
-	}
-	if time.Since(since) >= op.client.opts.stallTime {
+	if time.Since(op.pendingSince(p, err)) >= op.client.opts.stallTime {
 		err := fmt.Errorf("event %s: %w", p.eventID, errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
 	}
@@ -816,6 +838,22 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		p.asking = false
 		p.floor, p.nextLook = op.client.nextLook(err)
 	})
+}
+
+// pendingSince is since when a part's event has not finished, as far as the
+// looks tell: one that fails does not count from the start, for the event may
+// have finished long ago.
+func (op *Operation) pendingSince(p *part, err error) time.Time {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	switch {
+	case err == nil:
+		p.failing = time.Time{}
+		return p.at
+	case p.failing.IsZero():
+		p.failing = time.Now()
+	}
+	return p.failing
 }
 
 // noted takes in a notification of a part's event. When notifications have
@@ -878,11 +916,11 @@ func (op *Operation) Undo(ctx context.Context, opts ...OperationOption) (*Operat
 func (op *Operation) derive(ctx context.Context, k kind, want OutcomeStatus, opts []OperationOption) (*Operation, error) {
 	r := op.Report()
 	return op.client.start(ctx, k, func(t *tables) error {
-		t.adopt(&op.tables)
-		t.deferred = t.deferred && k == op.tables.kind
+		t.renewing = op.tables.renewing
+		t.deferred = op.tables.deferred && k == op.tables.kind
 		r.each(func(p *part, i int, v verdict) bool {
 			if v.outcome == want {
-				t.pairs = append(t.pairs, p.key(i))
+				t.take(&op.tables, p.key(i))
 			}
 			return true
 		})

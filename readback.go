@@ -117,6 +117,9 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 			// It may still be carried out, or is not ours to tell: books stay
 			// with the user of a revocation, deferred seats until the period ends.
 			missing = append(missing, key)
+			if v.err == nil { // its event said that it was done
+				v.err = ErrNotVerified
+			}
 			verdicts[i] = verdict{OutcomeUnconfirmed, v.err}
 		default:
 			if refuted[v.err] == nil {
@@ -157,12 +160,14 @@ func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch
 	l := op.tables.kind.limits(limits)
 	again, there := batch.Pairs(missing, l), batch.Pairs(found, l)
 	return op.update(ctx, p, func() {
+		p.doubt = p.err
 		op.replace(p, append(again, there...))
-		for i, q := range op.parts[len(op.parts)-len(again)-len(there):] {
+		pieces := op.parts[len(op.parts)-len(again)-len(there):]
+		for _, q := range pieces[:len(again)] {
 			q.resent = p.resent + 1
-			if i >= len(again) {
-				op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
-			}
+		}
+		for _, q := range pieces[len(again):] {
+			op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
 		}
 	})
 }

@@ -175,12 +175,16 @@ func (c *Claim) Resume(client *appsandbooks.Client, opts ...appsandbooks.Operati
 	if err != nil {
 		return nil, fmt.Errorf("postgres: operation %s: %w", c.ID, err)
 	}
+	op, err := client.Resume(c.saved, append(opts, appsandbooks.ContinueJournal(c.write))...)
+	if err != nil {
+		return nil, err
+	}
 	for _, body := range bodies {
 		if n, err := appsandbooks.ParseNotification([]byte(body)); err == nil {
-			client.Notify(n)
+			op.Notify(n)
 		}
 	}
-	return client.Resume(c.saved, append(opts, appsandbooks.ContinueJournal(c.write))...)
+	return op, nil
 }
 
 // write is the operation's journal: one statement, one commit. It also renews

@@ -213,7 +213,7 @@ func TestCarry(t *testing.T) {
 func TestFence(t *testing.T) {
 	pool, schema := fresh(t)
 	srv, c := apple(t)
-	s := process(t, pool, schema, postgres.WithLease(time.Second))
+	s := process(t, pool, schema, postgres.WithLease(3*time.Second))
 	id := put(t, s, pool, srv, c, 10)
 
 	ctx, stop := context.WithCancel(t.Context())
@@ -226,7 +226,7 @@ func TestFence(t *testing.T) {
 	require.Eventually(t, func() bool {
 		claim, err = s.Claim(t.Context(), id)
 		return err == nil
-	}, 5*time.Second, 50*time.Millisecond)
+	}, 15*time.Second, 50*time.Millisecond)
 
 	_, err = old.Step(t.Context())
 	require.ErrorIs(t, err, postgres.ErrLost)
@@ -234,7 +234,7 @@ func TestFence(t *testing.T) {
 	require.ErrorIs(t, stale.Release(t.Context(), old, time.Time{}, nil), postgres.ErrLost)
 
 	// The lease of the living is renewed.
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(4 * time.Second)
 	_, err = s.Claim(t.Context(), id)
 	require.ErrorIs(t, err, postgres.ErrHeld)
 	op, err := claim.Resume(c)
