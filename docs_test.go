@@ -122,8 +122,19 @@ func anchors(markdown string) (all []string) {
 	return all
 }
 
-func TestREADMEIsShort(t *testing.T) {
-	assert.Less(t, strings.Count(walk(t, "README.md")["README.md"], "\n"), 200)
+func TestREADMEsAreShort(t *testing.T) {
+	files := walk(t, "README.md")
+	assert.Less(t, strings.Count(files["README.md"], "\n"), 200)
+	programs, err := filepath.Glob("examples/*/main.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, programs)
+	for _, name := range programs {
+		dir := filepath.Dir(name)
+		text, ok := files[filepath.Join(dir, "README.md")]
+		assert.True(t, ok, "%s has no README.md", dir)
+		assert.LessOrEqual(t, strings.Count(text, "\n"), 20, dir)
+		assert.Contains(t, files[filepath.Join("examples", "README.md")], "["+"`"+filepath.Base(dir)+"`]", "the index of examples")
+	}
 }
 
 // api is the syntax of the package without its tests.
