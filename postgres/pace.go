@@ -242,6 +242,9 @@ func (p *pace) exchange() {
 	p.told, p.pausing, p.force = 0, false, false
 	// Twice the need, so that a growing one costs few exchanges.
 	ask := 2 * need
+	// What we do not report as busy may be somebody else's from the moment that
+	// the database reads this, whether or not we ever see its answer.
+	p.allowed = min(p.allowed, busy)
 	p.mu.Unlock()
 
 	var rate any
