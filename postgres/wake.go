@@ -298,7 +298,10 @@ func (l *listening) heard(ctx context.Context, payload string) {
 	kind, rest, _ := strings.Cut(payload, " ")
 	switch kind {
 	case "p":
-		l.resyncPace(rest)
+		id, text, _ := strings.Cut(rest, " ")
+		if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
+			l.paused(id, time.Duration(ms)*time.Millisecond)
+		}
 	case "h":
 		var ids []int64
 		l.mu.Lock()
