@@ -274,7 +274,7 @@ func (op *Operation) write(ctx context.Context, v any) error {
 //
 // Wait then sends what was not sent, waits for what was, and reads back what
 // is of unknown fate, as if the operation had never been interrupted. A journal
-// may go on in the same file; see also [ContinueJournal].
+// may go on in the same file; see also [WithContinuedJournal].
 func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
 	var op *Operation
 	var cut error // a line that could not be read, so far the last one

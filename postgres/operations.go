@@ -177,7 +177,7 @@ func (c *Claim) Resume(client *appsandbooks.Client, opts ...appsandbooks.Operati
 	if err != nil {
 		return nil, fmt.Errorf("postgres: operation %s: %w", c.ID, err)
 	}
-	op, err := client.Resume(c.saved, append(opts, appsandbooks.ContinueJournal(c.write))...)
+	op, err := client.Resume(c.saved, append(opts, appsandbooks.WithContinuedJournal(c.write))...)
 	if err != nil {
 		return nil, err
 	}
