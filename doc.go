@@ -116,8 +116,10 @@
 //	9818  ErrSubscriptionsExist             wait until the unit has none
 //
 // The SDK's own: [ErrAmbiguous], [ErrStalled] and [ErrPending] (nobody knows yet),
-// [ErrNotSent] (nothing happened), [ErrNotVerified], [ErrNoProgress],
-// [ErrRedirect], [ErrInvalid] and [ErrNoToken].
+// [ErrNotSent] (nothing happened), [ErrNotVerified] (it is not there),
+// [ErrTakenOver] (another service manages the unit), [ErrRegistrationDiffers],
+// [ErrRestarted] and [ErrDataChanged] (the data changed while it was read),
+// [ErrNoProgress], [ErrRedirect], [ErrInvalid] and [ErrNoToken].
 //
 // # What is tried again
 //
@@ -164,11 +166,7 @@
 // Assignments.Changes read what changed since an earlier walk: its
 // PageInfo.FirstVersionID is what to keep for them.
 //
-// A page has a VersionID. Users and assignments can be asked for what changed
-// since one: keep that of the first page once all pages are processed, and pass it
-// as SinceVersionID the next time. A version that the service has forgotten is
-// [ErrInvalidVersionID]: read everything. Removed assignments do not show, so read
-// everything now and then anyway.
+// Removed assignments do not show in Changes: read everything now and then.
 //
 // # Notifications
 //

@@ -58,21 +58,6 @@ func ExampleAssetsService_Disassociate() {
 	// Output: assets/disassociate: 1 of 1 succeeded 0
 }
 
-// Pages give what All leaves out: versions, and assets that are not counted.
-func ExampleAssetsService_Pages() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-
-	for page, err := range client.Assets.Pages(context.Background(), appsandbooks.AssetFilter{}) {
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Println("page", page.CurrentPageIndex+1, "of", page.TotalPages, "has", len(page.Assets), "assets")
-	}
-	// Output: page 1 of 1 has 2 assets
-}
-
 func ExampleAssignmentsService_All() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -113,32 +98,32 @@ func ExampleUsersService_All() {
 	// user-2 Associated
 }
 
-// What changed since the last time. The first version is that of the first page.
-func ExampleUsersService_Pages() {
+// What changed since the last time; everything, the first time.
+func ExampleUsersService_Changes() {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()
 	ctx := context.Background()
 
-	since := ""
-	for page, err := range client.Users.Pages(ctx, appsandbooks.UserFilter{}) {
-		if err != nil {
-			log.Fatal(err)
+	version := "" // kept from one run to the next
+	for range 2 {
+		next := version
+		for page, err := range client.Users.Changes(ctx, appsandbooks.UserFilter{SinceVersionID: version}) {
+			if err != nil {
+				log.Fatal(err)
+			}
+			for _, u := range page.Users {
+				fmt.Println(u.ClientUserID, page.Full)
+			}
+			next = page.FirstVersionID
 		}
-		if since == "" {
-			since = page.VersionID
-		}
+		version = next
+		srv.Unit().AddUser(appsandbookstest.User{ClientUserID: "user-3"})
 	}
-	srv.Unit().AddUser(appsandbookstest.User{ClientUserID: "user-3"})
-
-	changed, err := appsandbooks.Collect(client.Users.All(ctx, appsandbooks.UserFilter{SinceVersionID: since}))
-	if err != nil {
-		log.Fatal(err)
-	}
-	for _, u := range changed {
-		fmt.Println(u.ClientUserID)
-	}
-	// Output: user-3
+	// Output:
+	// user-1 true
+	// user-2 true
+	// user-3 false
 }
 
 // A user without a Managed Apple Account gets one.
@@ -220,19 +205,29 @@ func ExampleStatusService_Get() {
 	// Output: RETIRE PENDING 0 of 1
 }
 
-func ExampleConfigService_SetClient() {
-	srv, client := exampleService()
+// Another service claims the unit: writes stop before they are sent.
+func ExampleWithOwner() {
+	srv := appsandbookstest.NewServer()
 	defer srv.Close()
-	defer client.Close()
-
-	config, err := client.Config.SetClient(context.Background(), appsandbooks.ClientConfigUpdate{
-		MDMInfo: &appsandbooks.MDMInfo{ID: "0f2a6c1e", Name: "My MDM", Metadata: "1.0"},
-	})
+	ours := appsandbooks.MDMInfo{ID: "0f2a6c1e", Name: "My MDM", Metadata: "1.0"}
+	client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()),
+		appsandbooks.WithOwner(ours, func(e *appsandbooks.TakeoverError) { fmt.Println("now managed by", e.By.Name) }))
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(config.MDMInfo.Name)
-	// Output: My MDM
+	defer client.Close()
+	ctx := context.Background()
+	if _, err := client.Config.TakeOver(ctx); err != nil {
+		log.Fatal(err)
+	}
+
+	srv.Unit().TakeOver(appsandbookstest.MDMInfo{ID: "77", Name: "Another MDM", Metadata: "2.0"})
+	_, _ = client.Users.List(ctx, appsandbooks.UserFilter{}) // any answer shows it
+	_, err = client.Users.Retire(ctx, []string{"user-1"})
+	fmt.Println(errors.Is(err, appsandbooks.ErrTakenOver))
+	// Output:
+	// now managed by Another MDM
+	// true
 }
 
 func ExampleSubscriptionsService_All() {
@@ -490,10 +485,8 @@ func ExampleClient_Notify() {
 	}
 	defer client.Close()
 	ctx := context.Background()
-	_, err = client.Config.SetClient(ctx, appsandbooks.ClientConfigUpdate{
-		NotificationURL:       "https://mdm.example.com/apple/notifications",
-		NotificationAuthToken: appsandbooks.NewSecret("secret"),
-		NotificationTypes:     appsandbooks.NotificationTypes(),
+	_, err = client.Config.Register(ctx, appsandbooks.Registration{
+		URL: "https://mdm.example.com/apple/notifications", Secret: appsandbooks.NewSecret("secret"),
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -53,6 +53,7 @@ type Operation struct {
 	busy   chan struct{} // one token: the right to change parts
 
 	journaling sync.Mutex // keeps changes and their journal entries in one order; taken before mu
+	unreadable time.Time  // since then reading back has failed; zero when it did not
 	journaled  bool       // the journal has the whole operation, without a gap; guarded by journaling
 	continues  bool       // the journal has all but what Resume revised; guarded by journaling
 	revived    []*part    // revised by Resume
@@ -746,7 +747,7 @@ func (op *Operation) step(ctx context.Context, hints *listener) (time.Time, erro
 		switch {
 		case p.state == partPlanned && op.halt == nil: // sent again
 			due = time.Now()
-		case p.state != partSubmitted && p.state != partUnknown:
+		case p.state != partSubmitted && p.state != partUnknown && !p.open():
 			continue
 		}
 		if next.IsZero() || due.Before(next) {

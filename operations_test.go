@@ -965,3 +965,30 @@ func TestResumedOperationKeepsThePace(t *testing.T) {
 		require.NoError(t, err)
 	})
 }
+
+// Reading back that fails for a while is done again; it does not end the wait.
+func TestReadingBackWaitsForBetterTimes(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetAfter, Times: 1})
+		srv.AddFault(appsandbookstest.Fault{Path: "assignments", Kind: appsandbookstest.FaultCutBody, Times: 12})
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: stock(srv, 1, 3), SerialNumbers: names("C02", 3),
+		})
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		agree(t, srv, report)
+
+		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetAfter, Times: 1})
+		srv.AddFault(appsandbookstest.Fault{Path: "assignments", Status: 502, Body: "<html>"})
+		op, err = c.Assets.Disassociate(t.Context(), appsandbooks.AssetChange{
+			Assets: []appsandbooks.AssetID{{AdamID: "1000"}}, SerialNumbers: names("C02", 3),
+		})
+		require.NoError(t, err)
+		began := time.Now()
+		report, err = op.Wait(t.Context())
+		require.Equal(t, 502, isError(t, err).StatusCode)
+		require.Equal(t, 3, report.Unconfirmed)
+		require.Less(t, time.Since(began), 15*time.Minute) // not for ever
+	})
+}

@@ -17,19 +17,34 @@ func (op *Operation) settle(ctx context.Context) error {
 	var due []*part
 	op.mu.Lock()
 	for _, p := range op.parts {
-		switch p.state {
-		case partUnknown:
-			if !p.nextLook.After(now) {
-				due = append(due, p)
-			}
-		case partFinished:
-			if !p.checked && p.has(OutcomeUnconfirmed) {
-				due = append(due, p)
-			}
+		if (p.state == partUnknown || p.open()) && !p.nextLook.After(now) {
+			due = append(due, p)
 		}
 	}
 	op.mu.Unlock()
-	return op.readBack(ctx, due, func(v verdict) bool { return v.outcome == OutcomeUnconfirmed })
+	err := op.readBack(ctx, due, func(v verdict) bool { return v.outcome == OutcomeUnconfirmed })
+	switch {
+	case err == nil:
+		op.unreadable = time.Time{}
+		return nil
+	case ctx.Err() != nil || !op.client.passing(err):
+		return err
+	case op.unreadable.IsZero():
+		op.unreadable = now
+	case now.Sub(op.unreadable) >= op.client.opts.stallTime:
+		return err
+	}
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	for _, p := range due {
+		p.nextLook = time.Now().Add(op.client.opts.pollInterval)
+	}
+	return nil
+}
+
+// open tells whether a finished event left pairs to be read back.
+func (p *part) open() bool {
+	return p.state == partFinished && !p.checked && p.has(OutcomeUnconfirmed)
 }
 
 func (p *part) has(s OutcomeStatus) bool {

@@ -242,6 +242,8 @@ const compactAbove = 64 << 10
 // returned: when the next step is due, and its error. The operation is
 // finished when the time is zero and there is no error. Of the error, the text is kept.
 //
+// Without an operation (nil), when it could not be resumed, only the claim ends.
+//
 // Release is called once. What it cannot write to the database is not lost: the
 // journal has it, and the lease ends by itself.
 func (c *Claim) Release(ctx context.Context, op *appsandbooks.Operation, next time.Time, failure error) error {
@@ -274,10 +276,19 @@ func (c *Claim) end() {
 
 func (c *Claim) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation, next time.Time, failure error) error {
 	s := c.store
+	if op == nil {
+		tag, err := tx.Exec(ctx, s.sql(`
+			UPDATE {schema}.operations SET fence = fence + 1, leased_until = NULL, problem = $3
+			WHERE id = $1 AND fence = $2`), c.ID, c.fence, problem(failure))
+		if err == nil && tag.RowsAffected() == 0 {
+			err = ErrLost
+		}
+		return err
+	}
 	r, p := op.Report(), op.Progress()
 	finished := next.IsZero() && failure == nil
 	state := "planned"
-	var wait, problem any
+	var wait any
 	switch {
 	case finished:
 		state = "done"
@@ -286,10 +297,6 @@ func (c *Claim) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operati
 	}
 	if !next.IsZero() {
 		wait = seconds(max(0, time.Until(next)))
-	}
-	if failure != nil {
-		text := failure.Error()
-		problem = strings.ToValidUTF8(text[:min(len(text), 2000)], "?")
 	}
 	var appended, snapshot int64
 	err := tx.QueryRow(ctx, s.sql(`
@@ -300,7 +307,7 @@ func (c *Claim) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operati
 			finished_at = CASE WHEN $12 THEN clock_timestamp() END
 		WHERE id = $1 AND fence = $2 RETURNING appended_bytes, snapshot_bytes`),
 		c.ID, c.fence, state, p.Requests, p.Accepted, r.Total, r.Succeeded, r.Failed, r.Unconfirmed,
-		wait, problem, finished).Scan(&appended, &snapshot)
+		wait, problem(failure), finished).Scan(&appended, &snapshot)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrLost
 	}
@@ -318,6 +325,15 @@ func (c *Claim) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operati
 		}
 	}
 	return s.await(ctx, tx, c.ID, r)
+}
+
+// problem is the text of an error, or NULL.
+func problem(err error) any {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	return strings.ReplaceAll(strings.ToValidUTF8(text[:min(len(text), 2000)], "?"), "\x00", "?")
 }
 
 // await writes down which events an operation waits for. Rows are taken in the

@@ -1,0 +1,164 @@
+// Command fleet carries changes of many organizational units on many machines:
+// operations in PostgreSQL, carried by workers of River, woken by notifications
+// that any of the machines receives.
+//
+//	fleet demo                       everything on this machine, with faults and kills
+//	fleet migrate -db URL            make the tables
+//	fleet worker  -db URL -vendor F  carry operations, receive notifications
+//	fleet enqueue -db URL -vendor F -unit UID -assets 1,2 -devices FILE
+//	fleet status  -db URL            print the state of each operation
+//	fleet apple   -vendor F          a stand-in for Apple's service
+//
+// See docs/many-machines.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		os.Exit(1)
+	}
+}
+
+var errUsage = errors.New("usage: fleet demo|migrate|worker|enqueue|status|apple [flags]; -h after each tells more")
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	var s settings
+	flags := flag.NewFlagSet("fleet "+args[0], flag.ContinueOnError)
+	flags.StringVar(&s.db, "db", os.Getenv("DATABASE_URL"), "URL of the PostgreSQL database")
+	flags.StringVar(&s.vendor, "vendor", "vendor.json", "what the vendor keeps elsewhere: where Apple is, tokens, the notification secret")
+	switch args[0] {
+	case "migrate":
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return migrate(ctx, s)
+
+	case "worker":
+		flags.StringVar(&s.listen, "listen", "127.0.0.1:8080", "where notifications are received")
+		flags.IntVar(&s.workers, "workers", 50, "operations carried at once")
+		flags.DurationVar(&s.firstLook, "first-look", 5*time.Second, "when the status of an event is first asked for")
+		flags.DurationVar(&s.poll, "poll", 30*time.Second, "and how long after PENDING again; Apple asks for 30s")
+		flags.DurationVar(&s.lease, "lease", 45*time.Second, "how long the claims of a dead process stand")
+		flags.DurationVar(&s.timeout, "timeout", 5*time.Minute, "for a step of an operation")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return worker(ctx, s)
+
+	case "enqueue":
+		var o order
+		var assets, devices string
+		flags.StringVar(&o.uid, "unit", "", "uId of the organizational unit")
+		flags.StringVar(&assets, "assets", "", "Adam IDs, with commas between")
+		flags.StringVar(&devices, "devices", "", "serial numbers with commas between, or @FILE with one on each line")
+		flags.BoolVar(&o.remove, "remove", false, "take the assets back instead of assigning them")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		if file, ok := strings.CutPrefix(devices, "@"); ok {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			devices = string(text)
+		}
+		o.assets, o.devices = words(assets), words(devices)
+		id, err := enqueueOne(ctx, s, o)
+		if err == nil {
+			fmt.Fprintln(out, id)
+		}
+		return err
+
+	case "status":
+		uid := flags.String("unit", "", "only of this organizational unit")
+		open := flags.Bool("open", false, "only what is not finished")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return status(ctx, s, *uid, *open, out)
+
+	case "apple":
+		addr := flags.String("addr", "127.0.0.1:8081", "where it listens")
+		units := flags.Int("units", 10, "organizational units, with assets 1 to 5")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return apple(ctx, s, *addr, *units, out)
+
+	case "demo":
+		c := defaultProof()
+		c.flags(flags)
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		c.db, c.out = s.db, out
+		_, err := prove(ctx, c)
+		return err
+	}
+	return errUsage
+}
+
+func words(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
+}
+
+// settings are the flags of a process.
+type settings struct {
+	db, vendor, listen       string
+	workers                  int
+	firstLook, poll, timeout time.Duration
+	lease                    time.Duration
+}
+
+// apple runs a stand-in for Apple's service, and writes the file that a vendor
+// would have instead.
+func apple(ctx context.Context, s settings, addr string, units int, out io.Writer) error {
+	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(5*time.Second), appsandbookstest.WithSeed(rand.Uint64()))
+	defer srv.Close()
+	if err := srv.Listen(addr); err != nil {
+		return err
+	}
+	v := vendor{BaseURL: srv.URL(), Secret: "secret-" + fmt.Sprint(rand.Uint64()), Tokens: map[string]string{}}
+	for i := range units {
+		u := srv.Unit()
+		if i > 0 {
+			u = srv.NewUnit(fmt.Sprint("Unit ", i))
+		}
+		for a := range 5 {
+			u.AddAsset(appsandbookstest.Asset{AdamID: fmt.Sprint(a + 1), Total: 1_000_000})
+		}
+		v.Tokens[u.UID()] = u.Token()
+		fmt.Fprintln(out, u.UID())
+	}
+	if err := v.write(s.vendor); err != nil {
+		return err
+	}
+	slog.Info("a stand-in for Apple's service", "url", srv.URL(), "vendor", s.vendor)
+	<-ctx.Done()
+	return nil
+}
+
+var _ = appsandbooks.Version
