@@ -279,7 +279,8 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 	var op *Operation
 	var cut error // a line that could not be read, so far the last one
 	lines := bytes.Lines(saved)
-	if json.Valid(saved) { // the operation alone, perhaps formatted on its way
+	indented := json.Valid(saved) && bytes.Contains(bytes.TrimSpace(saved), []byte("\n"))
+	if indented { // the operation alone, formatted on its way
 		lines = slices.Values([][]byte{saved})
 	}
 	for line := range lines {
@@ -324,7 +325,7 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 	}
 	op.revive()
 	// Behind a cut line, or another saved form, the whole operation is needed.
-	op.continues = op.opts.onward && cut == nil && bytes.HasSuffix(saved, []byte("\n"))
+	op.continues = op.opts.onward && cut == nil && !indented && bytes.HasSuffix(saved, []byte("\n"))
 	return op, nil
 }
 

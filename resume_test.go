@@ -106,6 +106,29 @@ func TestResumeOfIndentedJSON(t *testing.T) {
 	require.Equal(t, []string{"E"}, op.EventIDs())
 }
 
+// A journal cannot go on behind indented JSON as if it were its own first entry.
+func TestContinueBehindIndentedJSON(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: stock(srv, 1, 3), SerialNumbers: names("C02", 3),
+		}, appsandbooks.PlanOnly())
+		require.NoError(t, err)
+		indented, err := json.MarshalIndent(op, "", "  ")
+		require.NoError(t, err)
+		journal := bytes.NewBuffer(append(indented, '\n'))
+		op, err = c.Resume(journal.Bytes(), appsandbooks.ContinueJournal(func(_ context.Context, entry []byte) error {
+			journal.Write(entry)
+			return nil
+		}))
+		require.NoError(t, err)
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+		op, err = c.Resume(journal.Bytes())
+		require.NoError(t, err)
+		require.Equal(t, 3, op.Report().Succeeded)
+	})
+}
+
 // No operation can have been saved like that: carried on, it would lose a
 // pair, count one twice, report what is not so, or never end.
 func TestResumeRefuses(t *testing.T) {
