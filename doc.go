@@ -4,7 +4,7 @@
 // licences belong to these users and devices. This package makes it so, tells
 // when it is true, and tells exactly what is not.
 //
-//	client, err := appsandbooks.NewClient(stoken) // the content of a .vpptoken file
+//	client, err := appsandbooks.NewClient(stoken) // the content of the .vpptoken file
 //	if err != nil {
 //		return err
 //	}
@@ -12,32 +12,41 @@
 //
 //	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
 //		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},
-//		ClientUserIDs: []string{"user-1"},
 //		SerialNumbers: serials, // any number of them
 //	})
 //	if err != nil {
 //		return err // nothing was accepted
 //	}
-//	report, err := op.Wait(ctx)
+//	report, err := op.Wait(ctx) // until every pair of app and device is accounted for
 //	for o := range report.Problems() {
 //		log.Println(o.SerialNumber, o.Status, o.Err)
 //	}
+//	return err // nil only if every pair succeeded
 //
 // # The model
 //
-// An asset is an app or a book, a licence the right to assign it once. An
-// assignment is a licence that belongs to a user or to a device; a seat is the
-// same for an in-app subscription, and belongs to users only. The service
-// carries out changes later: each request that it accepts is an event, which can
-// be asked for its status and is reported by notifications.
-//
-// An [Operation] is the SDK's own: one change of any size, as one or more events.
-// Its [Report] gives every pair of an asset and a target exactly one outcome:
-// succeeded, failed (and why), or unconfirmed (and why).
+//   - An asset is an app or a book, by its Adam ID and quality ([AssetID]). A
+//     licence is the right to assign it once.
+//   - An assignment is a licence that belongs to a user or to a device. A seat is
+//     the same for an in-app subscription, and belongs to users only.
+//   - The service carries out changes later. Each request that it accepts is an
+//     event, which can be asked for its status and is reported by notifications.
+//   - An [Operation] is the SDK's own: one change of any size, as one or more
+//     events, in as few requests as the limits of today allow.
+//   - An [Outcome] is what became of one pair of an asset and a target: succeeded,
+//     failed (and why), or unconfirmed (nobody knows yet, and why). A [Report] has
+//     exactly one for each pair that was asked for.
 //
 // Success means assigned, not installed, and not even that a serial number
 // exists: [Operation.Verify] reads the assignments back. Send the install
 // command only after that success.
+//
+// # Saving and resuming
+//
+// [Operation.MarshalJSON] saves an operation at any moment, without secrets, and
+// [Client.Resume] takes it up, in another process if need be. With [WithJournal]
+// it survives a crash at any moment: what was about to be sent is then settled by
+// reading back. [Operation.Step] is Wait for those who must not block.
 //
 // # Errors
 //
@@ -47,6 +56,70 @@
 // [IsNotFound]; they look into the errors of operations ([*OperationError]) and
 // events ([*EventError]) too. Neither the token nor the ids of people are in any
 // message.
+//
+// The service's numbers, the constants, and what to do; the
+// [page for operators] says more:
+//
+//	9601  ErrLoginRequired                  authenticate
+//	9602  ErrInvalidArgument                correct the request
+//	9603  ErrInternal                       try again later; done by the SDK
+//	9609  ErrUserNotFound                   create the user, and wait for it
+//	9621  ErrTokenExpired                   download a new content token
+//	9622  ErrTokenMalformed                 pass the whole .vpptoken content; not in Apple's v2 table, seen live
+//	9623  ErrInvalidPushToken               no v2 field takes one
+//	9625  ErrTokenRevoked                   download a new content token; somebody replaced this one
+//	9634  ErrServiceRemoved                 update the SDK
+//	9635  ErrAccountNotAssociable           check the Managed Apple Account
+//	9637  ErrForbiddenFacilitator           use a content manager's token
+//	9641  ErrAccountAlreadyAssociated       the Apple Account belongs to another user
+//	9644  ErrMaintenance                    try again later; done by the SDK
+//	9646  ErrTooManyRequests                slow down; done by the SDK
+//	9647  ErrLegacyToken                    download a token for the organizational unit
+//	9650  ErrInvalidPageIndex               start the walk again
+//	9700  ErrTooManyAssets                  split; done by the SDK
+//	9701  ErrTooManyClientUserIDs           split; done by the SDK
+//	9702  ErrTooManySerialNumbers           split; done by the SDK
+//	9703  ErrDuplicateAssets                name each once; done by the SDK
+//	9704  ErrDuplicateClientUserIDs         name each once; done by the SDK
+//	9705  ErrDuplicateSerialNumbers         name each once; done by the SDK
+//	9706  ErrAssetNotRevocable              books stay where they are
+//	9707  ErrAssetNotDeviceAssignable       assign it to a user
+//	9708  ErrEventNotFound                  read the data instead
+//	9709  ErrNotEnoughLicenses              buy more, or take some back
+//	9710  ErrNotificationConfigIncomplete   give URL and token together
+//	9711  ErrNotificationConfigTooLong      keep to maxNotificationLength
+//	9712  ErrNotificationURLInvalid         https, host and path only
+//	9713  ErrMDMMetadataTooLong             keep to maxMdmMetadataLength
+//	9714  ErrTooManyUsers                   split; done by the SDK
+//	9715  ErrDuplicateUsers                 name each once; done by the SDK
+//	9716  ErrUserAlreadyExists              update it instead
+//	9717  ErrInvalidEmail                   correct the address
+//	9718  ErrAssetRequired                  name an asset
+//	9719  ErrAssigneeRequired               name a user or a device
+//	9720  ErrUsersRequired                  name a user
+//	9721  ErrInvalidVersionID               read everything
+//	9722  ErrInvalidAuthHeader              pass the whole .vpptoken content
+//	9723  ErrMDMInfoIncomplete              give id, name and metadata together
+//	9724  ErrMDMIDTooLong                   keep to maxMdmIdLength
+//	9725  ErrMDMNameTooLong                 keep to maxMdmNameLength
+//	9726  ErrMethodNotAllowed               update the SDK
+//	9727  ErrUnsupportedContentType         update the SDK
+//	9728  ErrNotificationURLUnreachable     start the receiver first, reachable from Apple
+//	9729  ErrServiceUnavailable             try again later; done by the SDK
+//	9811  ErrInvalidSubscriptionAssociation correct the request
+//	9812  ErrInvalidCursor                  start the walk again
+//	9813  ErrInvalidAdamID                  correct the Adam ID
+//	9814  ErrUserNotAssociated              the user has to accept the invitation first
+//	9815  ErrSubscriptionNotAssigned        nothing to take back
+//	9816  ErrTooManySubscriptions           split; done by the SDK
+//	9817  ErrSubscriptionAssignedByGroup    the user has it through a group
+//	9818  ErrSubscriptionsExist             wait until the unit has none
+//
+// The SDK's own: [ErrAmbiguous], [ErrStalled] and [ErrPending] (nobody knows yet),
+// [ErrNotSent] (nothing happened), [ErrNotVerified] (it is not there),
+// [ErrTakenOver] (another service manages the unit), [ErrRegistrationDiffers],
+// [ErrRestarted] and [ErrDataChanged] (the data changed while it was read),
+// [ErrNoProgress], [ErrRedirect], [ErrInvalid] and [ErrNoToken].
 //
 // # What is tried again
 //
@@ -77,7 +150,7 @@
 // five pages are read at once, and the status of an event is asked for no sooner
 // than 30 seconds after it was PENDING.
 //
-// # Lists
+// # Lists and versions
 //
 // Each list comes as List (one page), Pages and All (iterators). Iterators
 // request nothing before the loop begins, can be used again, and give an error
@@ -93,18 +166,45 @@
 // Assignments.Changes read what changed since an earlier walk: its
 // PageInfo.FirstVersionID is what to keep for them.
 //
+// Removed assignments do not show in Changes: read everything now and then.
+//
 // # Notifications
 //
 // The service POSTs notifications to a URL of the caller, best effort: they get
-// lost and come twice. A [NotificationHandler] receives them; [Client.Notify]
-// hands them to those who wait, who then look at once. The status stays the
-// truth: everything here works without notifications, only later.
+// lost, come twice and in any order. A [NotificationHandler] receives them. It
+// hands each to the hooks of the caller once, and acknowledges it only when they
+// have returned nil. [ConfigService.Register] tells the service where it is, and
+// says what is wrong if the service cannot reach it: listen first.
+//
+// Give [Client.Notify] as the Notify of [NotificationHooks], and those who wait
+// for an operation or an event end as soon as it is true. The status stays the
+// truth: everything works without notifications, only later.
+//
+// # Ownership
+//
+// Two services that manage the same organizational unit do damage without
+// noticing. With [WithOwner], a client stops writing ([ErrTakenOver]) once an
+// answer shows another service.
+//
+// # Many units
+//
+// A Client speaks for one organizational unit and costs little. Give the clients
+// of a process one http.Client ([WithHTTPClient]), and those of one unit one
+// [Limiter]. Meta.UID, not the token, identifies a unit. The guide is [fleet].
+//
+// # Logs and metrics
+//
+// [WithLogger] logs each attempt with names that stay. [WithTrace] reports each
+// attempt to a function: all that metrics need, without a dependency.
 //
 // # Testing
 //
 // Apple offers no sandbox. Package [appsandbookstest] is a stateful stand-in for
 // the service, in memory or over TCP, in real or in virtual time, with faults on
-// demand.
+// demand. The guide is [testing].
 //
 // [appsandbookstest]: https://pkg.go.dev/github.com/appsandbooks/appsandbooks/appsandbookstest
+// [fleet]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/fleet.md
+// [page for operators]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/operations.md
+// [testing]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/testing.md
 package appsandbooks

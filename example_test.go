@@ -85,20 +85,20 @@ func ExampleOperation_Plan() {
 	defer srv.Close()
 	defer client.Close()
 
-	var serials []string
-	for i := range 10_000 {
-		serials = append(serials, fmt.Sprintf("C02%05d", i))
+	change := appsandbooks.AssetChange{}
+	for i := range 40 {
+		change.Assets = append(change.Assets, appsandbooks.AssetID{AdamID: fmt.Sprint(1000 + i)})
 	}
-	op, err := client.Assets.Associate(context.Background(), appsandbooks.AssetChange{
-		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}, {AdamID: "409201541"}},
-		SerialNumbers: serials,
-	}, appsandbooks.PlanOnly())
+	for i := range 2500 {
+		change.SerialNumbers = append(change.SerialNumbers, fmt.Sprintf("C02%05d", i))
+	}
+	op, err := client.Assets.Associate(context.Background(), change, appsandbooks.PlanOnly())
 	if err != nil {
 		log.Fatal(err)
 	}
 	plan := op.Plan()
 	fmt.Println(plan.Pairs, "assignments in", plan.Requests, "requests")
-	// Output: 20000 assignments in 10 requests
+	// Output: 100000 assignments in 6 requests
 }
 
 // Each pair that failed for a passing reason can be tried again.
@@ -270,7 +270,7 @@ func ExampleAssetsService_All() {
 	// 409201541: 100 of 100 available
 }
 
-func ExampleAssetsService_Pages() {
+func ExampleAssetsService_Pages_restarts() {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()

@@ -58,6 +58,18 @@ func TestQuickStart(t *testing.T) {
 	require.ErrorIs(t, quickStart(ctx, "dG9rZW4=", []string{"C02XL0GYJGH5"}), context.Canceled)
 }
 
+func TestStandInOfQuickStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+		defer srv.Close()
+		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})
+		client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()))
+		require.NoError(t, err)
+		defer client.Close()
+		require.NoError(t, onEnrollment(t.Context(), client, "C02XL0GYJGH5"))
+	})
+}
+
 func Example_report() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -347,10 +359,10 @@ func TestReceiver(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		_, err = client.Config.SetClient(t.Context(), appsandbooks.ClientConfigUpdate{
-			NotificationURL:       "https://mdm.example.com/notifications",
-			NotificationAuthToken: appsandbooks.NewSecret("a-secret-of-16-bytes"),
-			NotificationTypes:     appsandbooks.NotificationTypes(),
+		_, err = client.Config.Register(t.Context(), appsandbooks.Registration{
+			URL:     "https://mdm.example.com/notifications",
+			Secret:  appsandbooks.NewSecret("a-secret-of-16-bytes"),
+			Handler: handler,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -383,19 +395,14 @@ func TestOverTCP(t *testing.T) {
 
 // syncUsers keeps a copy of the users up to date. What it returns is passed to
 // it the next time; in the beginning it is empty.
-func syncUsers(ctx context.Context, client *appsandbooks.Client, since string, save func([]appsandbooks.User)) (string, error) {
-	next := ""
-	for page, err := range client.Users.Pages(ctx, appsandbooks.UserFilter{SinceVersionID: since}) {
-		if errors.Is(err, appsandbooks.ErrInvalidVersionID) {
-			return syncUsers(ctx, client, "", save) // too long ago: read everything
-		}
+func syncUsers(ctx context.Context, client *appsandbooks.Client, since string, save func(users []appsandbooks.User, full bool)) (string, error) {
+	next := since
+	for page, err := range client.Users.Changes(ctx, appsandbooks.UserFilter{SinceVersionID: since}) {
 		if err != nil {
 			return since, err
 		}
-		if next == "" {
-			next = page.VersionID
-		}
-		save(page.Users)
+		save(page.Users, page.Full) // full: everything, because the version is too old
+		next = page.FirstVersionID
 	}
 	return next, nil
 }
@@ -405,7 +412,7 @@ func TestSyncUsers(t *testing.T) {
 	defer srv.Close()
 	defer client.Close()
 	n := 0
-	save := func(users []appsandbooks.User) { n += len(users) }
+	save := func(users []appsandbooks.User, _ bool) { n += len(users) }
 	since, err := syncUsers(t.Context(), client, "", save)
 	require.NoError(t, err)
 	require.Equal(t, 2, n)

@@ -23,9 +23,12 @@ import (
 // A hook that returns an error, or panics, makes the handler answer 5xx, and
 // the service delivers the notification again: up to three times in all,
 // within one to five minutes. A hook that returns nil has taken the
-// notification over for good, so store it before returning. Hooks run side by
-// side, in any order, and must not change the notification. Their context ends
-// after HookTimeout, and not when the service hangs up.
+// notification over for good, so store it before returning. Once in a while a
+// notification comes again to a hook that has taken it: when the hook after it
+// failed, or when the answer or the Deduper's memory was lost.
+//
+// Hooks run side by side, in any order, and must not change the notification.
+// Their context ends after HookTimeout, and not when the service hangs up.
 type NotificationHooks struct {
 	// Any is called with every notification but tests, before the hook of its
 	// type: also with types newer than the SDK, and with payloads that it
@@ -224,7 +227,7 @@ func (h *NotificationHandler) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
-		WriteTimeout:      bound + 30*time.Second,
+		WriteTimeout:      2*bound + 30*time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(h.hooks.Logger.Handler(), slog.LevelWarn),

@@ -2,12 +2,18 @@ package appsandbooks_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
 // The cost of a notification in the handler, next to that in a handler that
@@ -100,4 +106,48 @@ func BenchmarkHandler(b *testing.B) {
 			})
 		}
 	}
+}
+
+// The time from an event's completion to the return of Operation.Wait, over
+// loopback TCP in both directions: one notification, one question.
+func BenchmarkWakeOverLoopback(b *testing.B) {
+	var client *appsandbooks.Client
+	h, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
+		Notify: func(n *appsandbooks.Notification) { client.Notify(n) },
+	}, hookSecret)
+	require.NoError(b, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	ctx, cancel := context.WithCancel(b.Context())
+	served := make(chan error, 1)
+	go func() { served <- h.Serve(ctx, l) }()
+	limits := appsandbookstest.DefaultLimits()
+	limits.MaxRequestPerSecond = 1_000_000
+	srv := appsandbookstest.NewServer(appsandbookstest.WithLimits(limits), appsandbookstest.WithEventDelay(2*time.Millisecond))
+	defer srv.Close()
+	require.NoError(b, srv.Listen(""))
+	client, err = appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithBaseURL(srv.URL()))
+	require.NoError(b, err)
+	defer client.Close()
+	_, err = client.Config.Register(ctx, appsandbooks.Registration{
+		URL: "http://" + l.Addr().String() + "/", Secret: appsandbooks.NewSecret(hookSecret), Handler: h,
+	})
+	require.NoError(b, err)
+	assets := stock(srv, 1, 1_000_000)
+	var total, worst time.Duration
+	n := 0
+	for b.Loop() {
+		op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: assets, SerialNumbers: []string{fmt.Sprint("C", n)}})
+		require.NoError(b, err)
+		_, err = op.Wait(ctx)
+		returned := time.Now()
+		require.NoError(b, err)
+		events := srv.Unit().Events()
+		took := returned.Sub(events[len(events)-1].Finished)
+		total, worst, n = total+took, max(worst, took), n+1
+	}
+	b.ReportMetric(float64(total.Microseconds())/float64(n), "µs/wake")
+	b.ReportMetric(float64(worst.Microseconds()), "µs/worst")
+	cancel()
+	require.NoError(b, <-served)
 }

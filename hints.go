@@ -10,9 +10,9 @@ import (
 )
 
 // hintHub brings notifications to those who wait for their events. A
-// notification can overtake the answer that names its event, and an operation
-// can be submitted now and waited for later, so the hub keeps for a while what
-// nobody waited for: nothing in a client that has not written anything lately.
+// notification can overtake the answer that names its event, an operation can
+// be submitted now and waited for later, and one that is taken up can be told
+// what came before, so the hub keeps for a while what nobody waited for.
 type hintHub struct {
 	expected atomic.Bool  // notifications have a way in
 	wrote    atomic.Int64 // when this client last sent a write, in Unix nanoseconds
@@ -22,12 +22,12 @@ type hintHub struct {
 	unclaimed map[string]*hints             // by event id
 	order     []string                      // of unclaimed, oldest first
 	elements  int                           // in unclaimed
-	expiry    *time.Timer                   // while something is unclaimed
+	sweep     *time.Timer                   // while something is unclaimed
 }
 
 // hints are the notifications of an event that nobody has waited for yet.
 type hints struct {
-	since    time.Time
+	until    time.Time
 	list     []*Notification
 	elements int
 }
@@ -37,7 +37,8 @@ type hints struct {
 const (
 	maxUnclaimed  = 100_000          // elements in the hub of a client, about 10 MB
 	maxQueued     = 250_000          // elements on their way to one listener
-	keepUnclaimed = 10 * time.Minute // since the first of an event, and since the last write
+	keepUnclaimed = 10 * time.Minute // since the first of an event, in a client that wrote something in that time
+	keepBriefly   = time.Minute      // in one that did not; also the time between two sweeps
 )
 
 func newHintHub() *hintHub {
@@ -73,13 +74,13 @@ func (h *hintHub) deliver(n *Notification) {
 
 // keep holds a notification for a listener to come. The lock is held.
 func (h *hintHub) keep(id string, n *Notification) {
-	now := time.Now()
-	if now.Sub(time.Unix(0, h.wrote.Load())) > keepUnclaimed {
-		return
-	}
 	u := h.unclaimed[id]
 	if u == nil {
-		u = &hints{since: now}
+		now, keep := time.Now(), keepBriefly
+		if now.Sub(time.Unix(0, h.wrote.Load())) < keepUnclaimed {
+			keep = keepUnclaimed
+		}
+		u = &hints{until: now.Add(keep)}
 		h.unclaimed[id] = u
 		h.order = append(h.order, id)
 	}
@@ -105,19 +106,25 @@ func (h *hintHub) claim(id string) []*Notification {
 	return u.list
 }
 
-// arm sets the timer for the oldest event. The lock is held.
+// arm has the hub swept while something is unclaimed. The lock is held.
 func (h *hintHub) arm() {
-	if h.expiry != nil || len(h.order) == 0 {
+	if h.sweep != nil || len(h.order) == 0 {
 		return
 	}
-	h.expiry = time.AfterFunc(time.Until(h.unclaimed[h.order[0]].since.Add(keepUnclaimed)), func() {
+	h.sweep = time.AfterFunc(keepBriefly, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.expiry = nil
+		h.sweep = nil
 		now := time.Now()
-		for len(h.order) > 0 && now.Sub(h.unclaimed[h.order[0]].since) >= keepUnclaimed {
-			h.claim(h.order[0])
-		}
+		h.order = slices.DeleteFunc(h.order, func(id string) bool {
+			u := h.unclaimed[id]
+			if now.Before(u.until) {
+				return false
+			}
+			delete(h.unclaimed, id)
+			h.elements -= u.elements
+			return true
+		})
 		h.arm()
 	})
 }
@@ -126,12 +133,11 @@ func (h *hintHub) arm() {
 func (h *hintHub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for len(h.order) > 0 {
-		h.claim(h.order[0])
-	}
-	if h.expiry != nil {
-		h.expiry.Stop()
-		h.expiry = nil
+	clear(h.unclaimed)
+	h.order, h.elements = nil, 0
+	if h.sweep != nil {
+		h.sweep.Stop()
+		h.sweep = nil
 	}
 }
 

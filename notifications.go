@@ -333,7 +333,8 @@ func payload[T any](raw json.RawMessage) (*T, error) {
 }
 
 // MarshalJSON writes a notification as the service does: with Raw as its
-// payload, or, if there is none, with the one that is set.
+// payload, or, if there is none, with the one that is set. Whoever changes a
+// payload sets Raw to nil.
 func (n Notification) MarshalJSON() ([]byte, error) {
 	b := notificationBody{n.Raw, n.ID, n.Type, n.UID}
 	if len(b.Notification) == 0 {

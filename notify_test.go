@@ -155,7 +155,7 @@ func TestBadNetworkForNotifications(t *testing.T) {
 		"later":      {Delay: time.Minute},
 		"duplicated": {Duplicate: 1},
 		"reordered":  {Reorder: 0.7, ReorderWindow: 50 * time.Second},
-		"all of it":  {Loss: 0.3, Duplicate: 0.3, Reorder: 0.5, ReorderWindow: time.Minute, Delay: 5 * time.Second},
+		"all of it":  {Loss: 0.3, Duplicate: 0.3, Forge: 0.3, Reorder: 0.5, ReorderWindow: time.Minute, Delay: 5 * time.Second},
 	} {
 		for seed := range uint64(6) {
 			t.Run(fmt.Sprint(name, " ", seed), func(t *testing.T) {

@@ -53,6 +53,7 @@ type Operation struct {
 	busy   chan struct{} // one token: the right to change parts
 
 	journaling sync.Mutex // keeps changes and their journal entries in one order; taken before mu
+	unreadable time.Time  // since then reading back has failed; zero when it did not
 	journaled  bool       // the journal has the whole operation, without a gap; guarded by journaling
 	continues  bool       // the journal has all but what Resume revised; guarded by journaling
 	revived    []*part    // revised by Resume
@@ -118,12 +119,15 @@ func PlanOnly() OperationOption { return func(o *operationOptions) { o.planOnly 
 // each that was refused.
 func WithBisection() OperationOption { return func(o *operationOptions) { o.bisect = true } }
 
-// WithResend sends again, once, what reading back did not find after a request
+// WithResend sends again, up to three times, what reading back did not find after a request
 // whose fate is unknown, or whose event stayed PENDING beyond the stall time.
 // Apple advises the latter. If the first request is still carried out later, the
 // pairs are the same, but each such request is an event more. Revoke and the
 // deferred Disassociate of subscriptions are never sent again.
 func WithResend() OperationOption { return func(o *operationOptions) { o.resend = true } }
+
+// maxResends bounds WithResend, for each pair.
+const maxResends = 3
 
 // WithProgress calls f after each step, never from two goroutines at once. It
 // must return quickly.
@@ -173,7 +177,8 @@ type part struct {
 	floor    time.Time // never before this one
 	asking   bool      // a look is under way
 	failing  time.Time // since then the looks have failed; zero when the last did not
-	resent   bool      // its pairs come from a part of unknown fate
+	resent   int       // how often its pairs were sent before, with unknown fate
+	doubt    error     // of a part that sends again: why it is not known what became of the pairs before
 	checked  bool      // read back already
 	splits   int       // how often it was split to get here
 	trials   *int      // requests left for bisection, shared by its pieces
@@ -245,12 +250,21 @@ func (c *Client) newOperation(k kind, opts []OperationOption) *Operation {
 // unsend returns a part that was certainly not accepted to the plan. The
 // caller holds op.mu.
 func (op *Operation) unsend(p *part, why error) {
-	p.state, p.verdict = partPlanned, verdict{OutcomeFailed, &notSentError{why}}
+	p.state, p.verdict = partPlanned, p.unsent(&notSentError{why})
+}
+
+// unsent is the verdict of a part that is not sent: nothing happened to its
+// pairs, unless an earlier request had them.
+func (p *part) unsent(why error) verdict {
+	if p.doubt != nil {
+		return verdict{OutcomeUnconfirmed, p.doubt}
+	}
+	return verdict{OutcomeFailed, why}
 }
 
 // addPart adds a planned part. The caller holds op.mu, or is alone.
 func (op *Operation) addPart(p *part) {
-	p.id, p.state, p.verdict = len(op.parts), partPlanned, verdict{OutcomeFailed, ErrNotSent}
+	p.id, p.state, p.verdict = len(op.parts), partPlanned, p.unsent(ErrNotSent)
 	op.parts = append(op.parts, p)
 	op.progress.Requests++
 	op.progress.Pairs += p.Len()
@@ -258,6 +272,9 @@ func (op *Operation) addPart(p *part) {
 
 // ID identifies the operation, also after it was resumed.
 func (op *Operation) ID() string { return op.id }
+
+// Kind is what the operation does, as the path of its endpoint: "assets/associate".
+func (op *Operation) Kind() string { return string(op.tables.kind) }
 
 // Plan sums up what there is to send, and was sent.
 func (op *Operation) Plan() Plan {
@@ -326,6 +343,11 @@ func (op *Operation) begin(ctx context.Context) error {
 	op.mu.Lock()
 	op.halt = nil
 	op.mu.Unlock()
+	if op.client.Config.cached.Load() == nil {
+		// An operation that was resumed needs no limits to go on, but the pace
+		// and the URLs. Whether they can be read is not what its caller asks.
+		_, _ = op.client.Config.limits(ctx)
+	}
 	if err := op.journalStart(ctx); err != nil {
 		op.end()
 		return err
@@ -375,7 +397,7 @@ func (op *Operation) explainUnsent() {
 	why := &notSentError{op.halt} // one for all: reports tell reasons apart by it
 	for _, p := range op.parts {
 		if p.state == partPlanned {
-			p.verdict = verdict{OutcomeFailed, why}
+			p.verdict = p.unsent(why)
 		}
 	}
 }
@@ -575,8 +597,11 @@ func (op *Operation) replace(p *part, pieces []batch.Part) {
 	p.state = partSuperseded
 	op.progress.Requests--
 	op.progress.Pairs -= p.Len()
+	if p.eventID != "" {
+		op.progress.Accepted--
+	}
 	for _, b := range pieces {
-		op.addPart(&part{Part: b, splits: p.splits + 1, trials: p.trials, resent: p.resent})
+		op.addPart(&part{Part: b, splits: p.splits + 1, trials: p.trials, doubt: p.doubt, resent: p.resent})
 	}
 }
 
@@ -585,7 +610,7 @@ func (op *Operation) replace(p *part, pieces []batch.Part) {
 // What was sent twice can fail because the first time succeeded after all:
 // such failures stay open until they are read back.
 func (op *Operation) finish(p *part, v verdict, odd map[int]verdict) {
-	if p.resent && !p.checked {
+	if p.doubt != nil && !p.checked {
 		v = v.doubted()
 		for i := range odd {
 			odd[i] = odd[i].doubted()
@@ -696,7 +721,7 @@ func (op *Operation) outcome(err error) (*Report, error) {
 	if err == nil && r.Succeeded == r.Total {
 		return r, nil
 	}
-	return r, &OperationError{Report: r, cause: err}
+	return r, &OperationError{Report: r, Cause: err}
 }
 
 func (op *Operation) step(ctx context.Context, hints *listener) (time.Time, error) {
@@ -722,7 +747,7 @@ func (op *Operation) step(ctx context.Context, hints *listener) (time.Time, erro
 		switch {
 		case p.state == partPlanned && op.halt == nil: // sent again
 			due = time.Now()
-		case p.state != partSubmitted && p.state != partUnknown:
+		case p.state != partSubmitted && p.state != partUnknown && !p.open():
 			continue
 		}
 		if next.IsZero() || due.Before(next) {
@@ -806,16 +831,7 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 	if p.seen.complete() {
 		return op.finishSeen(ctx, p)
 	}
-	since := p.at
-	if err == nil {
-		p.failing = time.Time{}
-	} else {
-		if p.failing.IsZero() {
-			p.failing = time.Now()
-		}
-		since = p.failing // it may have finished long ago
-	}
-	if time.Since(since) >= op.client.opts.stallTime {
+	if time.Since(op.pendingSince(p, err)) >= op.client.opts.stallTime {
 		err := fmt.Errorf("event %s: %w", p.eventID, errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
 	}
@@ -823,6 +839,22 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		p.asking = false
 		p.floor, p.nextLook = op.client.nextLook(err)
 	})
+}
+
+// pendingSince is since when a part's event has not finished, as far as the
+// looks tell: one that fails does not count from the start, for the event may
+// have finished long ago.
+func (op *Operation) pendingSince(p *part, err error) time.Time {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	switch {
+	case err == nil:
+		p.failing = time.Time{}
+		return p.at
+	case p.failing.IsZero():
+		p.failing = time.Now()
+	}
+	return p.failing
 }
 
 // noted takes in a notification of a part's event. When notifications have
@@ -885,11 +917,11 @@ func (op *Operation) Undo(ctx context.Context, opts ...OperationOption) (*Operat
 func (op *Operation) derive(ctx context.Context, k kind, want OutcomeStatus, opts []OperationOption) (*Operation, error) {
 	r := op.Report()
 	return op.client.start(ctx, k, func(t *tables) error {
-		t.adopt(&op.tables)
-		t.deferred = t.deferred && k == op.tables.kind
+		t.renewing = op.tables.renewing
+		t.deferred = op.tables.deferred && k == op.tables.kind
 		r.each(func(p *part, i int, v verdict) bool {
 			if v.outcome == want {
-				t.pairs = append(t.pairs, p.key(i))
+				t.take(&op.tables, p.key(i))
 			}
 			return true
 		})

@@ -252,6 +252,7 @@ func TestPartialFailure(t *testing.T) {
 		srv.Unit().Purchase("1000", "STDQ", 2)
 		again, err := op.Retry(t.Context())
 		require.NoError(t, err)
+		require.Equal(t, 2, again.Plan().Targets)
 		report, err = again.Wait(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 2, report.Total)
@@ -452,6 +453,60 @@ func TestResentIntoSuccess(t *testing.T) {
 	})
 }
 
+// What is to be sent again, and cannot be, is as unconfirmed as it was: the
+// first request may still be carried out.
+func TestResendThatIsNotSent(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.Unit().HoldEvents(true)
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: stock(srv, 1, 5), SerialNumbers: names("C02", 3),
+		}, appsandbooks.WithResend())
+		require.NoError(t, err)
+		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9646})
+		_, err = op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrTooManyRequests)
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		resumed, err := c.Resume(saved, appsandbooks.WithResend())
+		require.NoError(t, err)
+		srv.Unit().HoldEvents(false)
+		time.Sleep(time.Second) // virtual
+		require.Len(t, srv.Unit().Assignments(), 3)
+		for _, op := range []*appsandbooks.Operation{op, resumed} {
+			report := op.Report()
+			require.Equal(t, 3, report.Unconfirmed)
+			agree(t, srv, report)
+			require.Equal(t, 1, op.Progress().Requests)
+			require.Equal(t, 0, op.Progress().Accepted)
+			for o := range report.Outcomes() {
+				require.ErrorIs(t, o.Err, appsandbooks.ErrStalled)
+				require.NotErrorIs(t, o.Err, appsandbooks.ErrNotSent)
+			}
+		}
+		_, err = op.Retry(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrInvalid) // nothing has failed
+	})
+}
+
+// A part that was sent again is read back when its own event leaves pairs open.
+func TestResendWithLooseNames(t *testing.T) {
+	options := []appsandbookstest.Option{appsandbookstest.WithLooseErrorInfo()}
+	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetBefore, Times: 1})
+		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "1", Total: 3})
+		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "2", Total: 1})
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: []appsandbooks.AssetID{{AdamID: "1"}, {AdamID: "2"}}, SerialNumbers: names("C02", 4),
+		}, appsandbooks.WithResend())
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
+		require.Equal(t, 4, report.Succeeded)
+		require.Zero(t, report.Unconfirmed)
+		agree(t, srv, report)
+	})
+}
+
 // A connection that was never made proves that nothing was started.
 func TestUnsentWritesAreRetried(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -543,6 +598,18 @@ func TestEmptyChanges(t *testing.T) {
 		},
 		"no adam id": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{}}, SerialNumbers: []string{"C"}})
+		},
+		"not UTF-8": func() (*appsandbooks.Operation, error) { // JSON would turn it into another name
+			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: asset, ClientUserIDs: []string{"a\xff"}})
+		},
+		"serial not UTF-8": func() (*appsandbooks.Operation, error) {
+			return c.Assets.Revoke(ctx, appsandbooks.Targets{SerialNumbers: []string{"a\xff"}})
+		},
+		"pair not UTF-8": func() (*appsandbooks.Operation, error) {
+			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.Assignment{{AdamID: "1", SerialNumber: "\xff"}}})
+		},
+		"Adam ID not UTF-8": func() (*appsandbooks.Operation, error) {
+			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "\xff"}}, SerialNumbers: []string{"C"}})
 		},
 		"both": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.Assignment{{AdamID: "1", ClientUserID: "u", SerialNumber: "C"}}})
@@ -787,6 +854,26 @@ func TestSparsePairs(t *testing.T) {
 	})
 }
 
+// Not all that a revocation leaves is wrong: books stay. Verify says that it
+// does not know, and why.
+func TestVerifyRevokeOfABook(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "9999", ProductType: appsandbookstest.ProductBook, Total: 100})
+		change := appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "9999"}}, ClientUserIDs: users(srv, 1)}
+		op, err := c.Assets.Associate(t.Context(), change)
+		require.NoError(t, err)
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+		op, err = c.Assets.Revoke(t.Context(), appsandbooks.Targets{ClientUserIDs: change.ClientUserIDs})
+		require.NoError(t, err)
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+		report, err := op.Verify(t.Context())
+		require.Equal(t, 1, report.Unconfirmed)
+		require.ErrorIs(t, err, appsandbooks.ErrNotVerified)
+	})
+}
+
 // With notifications an operation ends as soon as it is true.
 func TestNotificationsWake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -854,5 +941,54 @@ func TestPlanOnly(t *testing.T) {
 		require.Zero(t, countPath(srv, "assets/associate"))
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
+	})
+}
+
+// An operation that is resumed by a new client keeps to the pace, too.
+func TestResumedOperationKeepsThePace(t *testing.T) {
+	limits := appsandbookstest.DefaultLimits()
+	limits.MaxSerialNumbers, limits.MaxRequestPerSecond = 1, 2
+	virtual(t, []appsandbookstest.Option{appsandbookstest.WithLimits(limits)}, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: stock(srv, 1, 100), SerialNumbers: names("C02", 20),
+		}, appsandbooks.PlanOnly())
+		require.NoError(t, err)
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		time.Sleep(time.Minute) // virtual
+		other := newClient(t, srv)
+		defer other.Close()
+		op, err = other.Resume(saved)
+		require.NoError(t, err)
+		require.Equal(t, "assets/associate", op.Kind())
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// Reading back that fails for a while is done again; it does not end the wait.
+func TestReadingBackWaitsForBetterTimes(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetAfter, Times: 1})
+		srv.AddFault(appsandbookstest.Fault{Path: "assignments", Kind: appsandbookstest.FaultCutBody, Times: 12})
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: stock(srv, 1, 3), SerialNumbers: names("C02", 3),
+		})
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		agree(t, srv, report)
+
+		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetAfter, Times: 1})
+		srv.AddFault(appsandbookstest.Fault{Path: "assignments", Status: 502, Body: "<html>"})
+		op, err = c.Assets.Disassociate(t.Context(), appsandbooks.AssetChange{
+			Assets: []appsandbooks.AssetID{{AdamID: "1000"}}, SerialNumbers: names("C02", 3),
+		})
+		require.NoError(t, err)
+		began := time.Now()
+		report, err = op.Wait(t.Context())
+		require.Equal(t, 502, isError(t, err).StatusCode)
+		require.Equal(t, 3, report.Unconfirmed)
+		require.Less(t, time.Since(began), 15*time.Minute) // not for ever
 	})
 }

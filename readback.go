@@ -17,19 +17,34 @@ func (op *Operation) settle(ctx context.Context) error {
 	var due []*part
 	op.mu.Lock()
 	for _, p := range op.parts {
-		switch p.state {
-		case partUnknown:
-			if !p.nextLook.After(now) {
-				due = append(due, p)
-			}
-		case partFinished:
-			if !p.checked && p.has(OutcomeUnconfirmed) {
-				due = append(due, p)
-			}
+		if (p.state == partUnknown || p.open()) && !p.nextLook.After(now) {
+			due = append(due, p)
 		}
 	}
 	op.mu.Unlock()
-	return op.readBack(ctx, due, func(v verdict) bool { return v.outcome == OutcomeUnconfirmed })
+	err := op.readBack(ctx, due, func(v verdict) bool { return v.outcome == OutcomeUnconfirmed })
+	switch {
+	case err == nil:
+		op.unreadable = time.Time{}
+		return nil
+	case ctx.Err() != nil || !op.client.passing(err):
+		return err
+	case op.unreadable.IsZero():
+		op.unreadable = now
+	case now.Sub(op.unreadable) >= op.client.opts.stallTime:
+		return err
+	}
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	for _, p := range due {
+		p.nextLook = time.Now().Add(op.client.opts.pollInterval)
+	}
+	return nil
+}
+
+// open tells whether a finished event left pairs to be read back.
+func (p *part) open() bool {
+	return p.state == partFinished && !p.checked && p.has(OutcomeUnconfirmed)
 }
 
 func (p *part) has(s OutcomeStatus) bool {
@@ -117,6 +132,9 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 			// It may still be carried out, or is not ours to tell: books stay
 			// with the user of a revocation, deferred seats until the period ends.
 			missing = append(missing, key)
+			if v.err == nil { // its event said that it was done
+				v.err = ErrNotVerified
+			}
 			verdicts[i] = verdict{OutcomeUnconfirmed, v.err}
 		default:
 			if refuted[v.err] == nil {
@@ -126,7 +144,7 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 		}
 	}
 	resendable := op.tables.kind != revokeAssets && !op.tables.deferred
-	if unknown && op.opts.resend && !p.resent && resendable && len(missing) > 0 {
+	if unknown && op.opts.resend && p.resent < maxResends && resendable && len(missing) > 0 {
 		return op.resend(ctx, p, missing, found)
 	}
 	return op.update(ctx, p, func() {
@@ -157,12 +175,14 @@ func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch
 	l := op.tables.kind.limits(limits)
 	again, there := batch.Pairs(missing, l), batch.Pairs(found, l)
 	return op.update(ctx, p, func() {
+		p.doubt = p.err
 		op.replace(p, append(again, there...))
-		for i, q := range op.parts[len(op.parts)-len(again)-len(there):] {
-			q.resent = true
-			if i >= len(again) {
-				op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
-			}
+		pieces := op.parts[len(op.parts)-len(again)-len(there):]
+		for _, q := range pieces[:len(again)] {
+			q.resent = p.resent + 1
+		}
+		for _, q := range pieces[len(again):] {
+			op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
 		}
 	})
 }

@@ -78,8 +78,9 @@ func (s *ConfigService) Register(ctx context.Context, r Registration) (*ClientCo
 	})
 	if err != nil {
 		var e *Error
-		if r.Handler != nil && !known && errors.As(err, &e) && e.Number != 0 {
-			r.Handler.RemoveSecret(secret) // after a refusal, all is as it was
+		refused := errors.As(err, &e) && e.Number != 0 || errors.Is(err, ErrTakenOver)
+		if r.Handler != nil && !known && refused {
+			r.Handler.RemoveSecret(secret) // all is as it was
 		}
 		if advice := s.advice(&r, before, err); advice != "" {
 			err = fmt.Errorf("%s: %w", advice, err)

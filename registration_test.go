@@ -352,6 +352,7 @@ func TestTakeoverInAnOperation(t *testing.T) {
 		for o := range report.Outcomes() {
 			if o.Status == appsandbooks.OutcomeFailed {
 				require.ErrorIs(t, o.Err, appsandbooks.ErrNotSent)
+				require.ErrorIs(t, o.Err, appsandbooks.ErrTakenOver)
 			}
 		}
 

@@ -270,6 +270,25 @@ func TestCancelKeepsTheCause(t *testing.T) {
 	})
 }
 
+// The grace of a cancelled write is for its answer, not for a wait that no
+// attempt can follow.
+func TestGraceIsNotWaitedOut(t *testing.T) {
+	options := []appsandbookstest.Option{appsandbookstest.WithLatency(2 * time.Second)}
+	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		_, err := c.Config.Service(t.Context())
+		require.NoError(t, err)
+		srv.AddFault(appsandbookstest.Fault{Method: "POST", Number: 9729, Header: http.Header{"Retry-After": {"60"}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		time.AfterFunc(time.Second, cancel)
+		began := time.Now()
+		_, err = c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: stock(srv, 1, 1), SerialNumbers: []string{"C02"}})
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable)
+		require.Equal(t, 2*time.Second, time.Since(began))
+	})
+}
+
 func TestSlowAnswerTimesOutPerAttempt(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour, Times: 1})

@@ -176,17 +176,17 @@ func (r *Report) reasons(most int) (errs []error) {
 // like work.
 type OperationError struct {
 	Report *Report
-	cause  error // why the wait ended early
+	Cause  error // why it stopped before its end; nil if it came to it
 }
 
 func (e *OperationError) Error() string {
 	text := e.Report.String()
-	if e.cause != nil {
-		text += "; stopped: " + e.cause.Error()
+	if e.Cause != nil {
+		text += "; stopped: " + e.Cause.Error()
 	}
 	const most = 3
 	for _, err := range e.Report.reasons(most) {
-		if e.cause == nil || !errors.Is(e.cause, err) {
+		if e.Cause == nil || !errors.Is(e.Cause, err) {
 			text += "; " + err.Error()
 		}
 	}
@@ -196,8 +196,8 @@ func (e *OperationError) Error() string {
 // Unwrap gives the reasons, up to 64 of them.
 func (e *OperationError) Unwrap() []error {
 	errs := e.Report.reasons(64)
-	if e.cause != nil {
-		errs = append([]error{e.cause}, errs...)
+	if e.Cause != nil {
+		errs = append([]error{e.Cause}, errs...)
 	}
 	return errs
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/appsandbooks/appsandbooks/internal/batch"
@@ -51,7 +52,8 @@ type savedPart struct {
 	NextLook time.Time     `json:"nextLook,omitzero"`
 	Floor    time.Time     `json:"floor,omitzero"`
 	Asking   bool          `json:"asking,omitzero"`
-	Resent   bool          `json:"resent,omitzero"`
+	Resent   int           `json:"resent,omitzero"`
+	Doubt    *savedError   `json:"doubt,omitzero"`
 	Checked  bool          `json:"checked,omitzero"`
 	Splits   int           `json:"splits,omitzero"`
 	Outcome  OutcomeStatus `json:"outcome"`
@@ -180,7 +182,7 @@ func (op *Operation) saved() savedOperation {
 func (p *part) saved(withContent bool) savedPart {
 	s := savedPart{
 		ID: p.id, State: p.state, EventID: p.eventID, At: p.at.UTC(), NextLook: p.nextLook.UTC(), Floor: p.floor.UTC(),
-		Asking: p.asking, Resent: p.resent, Checked: p.checked, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
+		Asking: p.asking, Resent: p.resent, Doubt: saveError(p.doubt), Checked: p.checked, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
 	}
 	if withContent {
 		s.Assets, s.Users, s.Devices = toRuns(p.Assets), toRuns(p.Users), toRuns(p.Devices)
@@ -276,7 +278,11 @@ func (op *Operation) write(ctx context.Context, v any) error {
 func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
 	var op *Operation
 	var cut error // a line that could not be read, so far the last one
-	for line := range bytes.Lines(saved) {
+	lines := bytes.Lines(saved)
+	if json.Valid(saved) { // the operation alone, perhaps formatted on its way
+		lines = slices.Values([][]byte{saved})
+	}
+	for line := range lines {
 		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}
@@ -290,6 +296,9 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 		var err error
 		switch {
 		case entry.operation != nil: // the first line, or again after a Resume
+			if op != nil && op.id != entry.operation.ID {
+				return nil, invalidf("saved operation: it holds two operations")
+			}
 			cut = nil
 			op, err = c.restoreOperation(entry.operation, opts)
 		case op == nil:
@@ -309,6 +318,9 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 	}
 	if op == nil {
 		return nil, invalidf("saved operation: nothing in it can be read")
+	}
+	if err := op.disjoint(); err != nil {
+		return nil, err
 	}
 	op.revive()
 	// Behind a cut line, or another saved form, the whole operation is needed.
@@ -339,10 +351,10 @@ func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*O
 	t := &op.tables
 	t.assets, t.users, t.devices, t.requests = s.Assets, s.Users, s.Devices, s.Requests
 	t.renewing, t.deferred = s.Renewing, s.Deferred
+	t.buildIndexes()
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	t.buildIndexes()
 	for _, p := range s.Parts {
 		if err := op.restore(p); err != nil {
 			return nil, err
@@ -353,15 +365,59 @@ func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*O
 
 // check refuses tables that no change can have made.
 func (t *tables) check() error {
-	withAssets := t.kind == associateAssets || t.kind == disassociateAssets ||
-		t.kind == associateSubscriptions || t.kind == disassociateSubscriptions
+	subscriptions := t.kind == associateSubscriptions || t.kind == disassociateSubscriptions
+	withAssets := t.kind == associateAssets || t.kind == disassociateAssets || subscriptions
+	withDevices := !subscriptions && (withAssets || t.kind == revokeAssets)
 	withRequests := t.kind == createUsers || t.kind == updateUsers
 	switch {
 	case !withAssets && !withRequests && t.kind != revokeAssets && t.kind != retireUsers:
 		return invalidf("saved operation: unknown kind %q", t.kind)
 	case withAssets != (len(t.assets) > 0), withRequests != (len(t.requests) > 0),
-		withRequests && len(t.requests) != len(t.users), len(t.users)+len(t.devices) == 0:
+		withRequests && len(t.requests) != len(t.users), len(t.users)+len(t.devices) == 0, len(t.devices) > 0 && !withDevices:
 		return invalidf("saved operation: its tables do not fit a change of kind %q", t.kind)
+	case len(t.assetIndex) < len(t.assets), len(t.userIndex) < len(t.users), len(t.deviceIndex) < len(t.devices),
+		slices.Contains(t.users, ""), slices.Contains(t.devices, ""):
+		return invalidf("saved operation: a name is empty, or there twice")
+	}
+	for _, a := range t.assets {
+		id, err := strconv.ParseInt(a.AdamID, 10, 64)
+		if a.AdamID == "" || a.PricingParam == "" || subscriptions && (err != nil || formatAdamID(id) != a.AdamID) {
+			return invalidf("saved operation: asset %q", a.AdamID)
+		}
+	}
+	for i, r := range t.requests {
+		if r.ClientUserID != t.users[i] {
+			return invalidf("saved operation: user %d", i)
+		}
+	}
+	return nil
+}
+
+// disjoint refuses parts that share a pair: it would have two outcomes.
+func (op *Operation) disjoint() error {
+	t := &op.tables
+	parts := make([][]*part, max(1, len(t.assets))) // by asset
+	for _, p := range op.parts {
+		if p.state == partSuperseded {
+			continue
+		}
+		for _, a := range p.Assets {
+			parts[a] = append(parts[a], p)
+		}
+	}
+	seen := make([]int, len(t.users)+len(t.devices)) // the last asset of each target, counted from 1
+	for i, parts := range parts {
+		for _, p := range parts {
+			for n, targets := range [][]int32{p.Users, p.Devices} {
+				for _, target := range targets {
+					at := int(target) + n*len(t.users)
+					if seen[at] == i+1 {
+						return invalidf("saved operation: a pair is there twice")
+					}
+					seen[at] = i + 1
+				}
+			}
+		}
 	}
 	return nil
 }
@@ -399,10 +455,17 @@ func (op *Operation) restore(s savedPart) error {
 		return invalidf("saved operation: part %d has no event", s.ID)
 	}
 	p.state, p.eventID, p.at, p.nextLook, p.floor = s.State, s.EventID, s.At, s.NextLook, s.Floor
-	p.asking, p.resent, p.checked, p.splits = s.Asking, s.Resent, s.Checked, s.Splits
+	p.asking, p.resent, p.doubt, p.checked, p.splits = s.Asking, s.Resent, s.Doubt.restore(), s.Checked, s.Splits
 	var err error
 	if p.verdict, err = restoreVerdict(s.Outcome, s.Err); err != nil {
 		return err
+	}
+	open := verdict{outcome: OutcomeUnconfirmed}
+	if p.state == partPlanned {
+		open = p.unsent(nil)
+	}
+	if p.state != partFinished && p.state != partSuperseded && (p.outcome != open.outcome || len(s.Odd) > 0) {
+		return invalidf("saved operation: part %d is %s, and not at its end", s.ID, p.outcome)
 	}
 	p.odd = nil
 	for _, o := range s.Odd {
@@ -427,7 +490,9 @@ func (op *Operation) restore(s savedPart) error {
 func restoreVerdict(s OutcomeStatus, e *savedError) (verdict, error) {
 	switch s {
 	case OutcomeSucceeded, OutcomeFailed, OutcomeUnconfirmed:
-		return verdict{s, e.restore()}, nil
+		if (s == OutcomeSucceeded) == (e == nil) {
+			return verdict{s, e.restore()}, nil
+		}
 	}
 	return verdict{}, invalidf("saved operation: outcome %q", s)
 }

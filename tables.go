@@ -3,6 +3,7 @@ package appsandbooks
 import (
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
@@ -42,8 +43,8 @@ func intern[T comparable](table *[]T, idx *index[T], v T) int32 {
 }
 
 func (t *tables) asset(id AssetID) (int32, error) {
-	if id.AdamID == "" {
-		return 0, invalidf("an asset without an Adam ID")
+	if err := checkName("Adam ID", id.AdamID); err != nil {
+		return 0, err
 	}
 	if id.PricingParam == "" {
 		id.PricingParam = STDQ
@@ -52,17 +53,28 @@ func (t *tables) asset(id AssetID) (int32, error) {
 }
 
 func (t *tables) user(id string) (int32, error) {
-	if id == "" {
-		return 0, invalidf("an empty clientUserId")
+	if err := checkName("clientUserId", id); err != nil {
+		return 0, err
 	}
 	return intern(&t.users, &t.userIndex, id), nil
 }
 
 func (t *tables) device(serial string) (int32, error) {
-	if serial == "" {
-		return 0, invalidf("an empty serialNumber")
+	if err := checkName("serialNumber", serial); err != nil {
+		return 0, err
 	}
 	return intern(&t.devices, &t.deviceIndex, serial), nil
+}
+
+// checkName refuses an empty name, and one that JSON would turn into another.
+func checkName(what, name string) error {
+	switch {
+	case name == "":
+		return invalidf("an empty %s", what)
+	case !utf8.ValidString(name):
+		return invalidf("a %s that is not UTF-8", what)
+	}
+	return nil
 }
 
 func (t *tables) addTargets(users, devices []string) error {
@@ -113,10 +125,16 @@ func (t *tables) addAssetChange(c AssetChange) error {
 			return invalidf("a pair needs a clientUserId or a serialNumber, and not both")
 		}
 		if p.ClientUserID != "" {
-			u, _ := t.user(p.ClientUserID)
+			u, err := t.user(p.ClientUserID)
+			if err != nil {
+				return err
+			}
 			t.pairs = append(t.pairs, batch.UserPair(a, u))
 		} else {
-			d, _ := t.device(p.SerialNumber)
+			d, err := t.device(p.SerialNumber)
+			if err != nil {
+				return err
+			}
 			t.pairs = append(t.pairs, batch.DevicePair(a, d))
 		}
 	}
@@ -190,14 +208,23 @@ func (t *tables) addUserRequests(users []UserRequest) error {
 	return nil
 }
 
-// adopt takes over another operation's tables, for some of its pairs.
-func (t *tables) adopt(o *tables) {
-	k := t.kind
-	*t = *o
-	t.kind, t.pairs = k, nil
-	if k == retireUsers {
-		t.requests = nil
+// take adds a pair of another operation.
+func (t *tables) take(o *tables, p batch.Pair) {
+	var asset int32
+	if len(o.assets) > 0 {
+		asset = intern(&t.assets, &t.assetIndex, o.assets[p.Asset()])
 	}
+	u, ok := p.User()
+	if !ok {
+		device := intern(&t.devices, &t.deviceIndex, o.devices[p.Device()])
+		t.pairs = append(t.pairs, batch.DevicePair(asset, device))
+		return
+	}
+	user := intern(&t.users, &t.userIndex, o.users[u])
+	if len(o.requests) > 0 && t.kind != retireUsers && int(user) == len(t.requests) {
+		t.requests = append(t.requests, o.requests[u])
+	}
+	t.pairs = append(t.pairs, batch.UserPair(asset, user))
 }
 
 // cut makes requests of the pairs, or of the whole product.

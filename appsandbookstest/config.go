@@ -172,5 +172,5 @@ func (u *Unit) test(ctx context.Context, address, secret string) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(u.srv.ctx, cancel)() // a closed server waits for nobody
-	return u.srv.post(ctx, u, address, secret, n, 1)
+	return u.srv.post(ctx, u, address, secret, n, 1, false)
 }

@@ -184,7 +184,11 @@ func (s *sender) run() {
 	for !s.closed && len(s.queue) > 0 && !s.queue[0].at.After(time.Now()) {
 		m := s.queue[0]
 		s.queue = s.queue[1:]
+		forge := m.attempt == 0 && s.chance("forge", s.unit.srv.opts.notifications.Forge)
 		s.mu.Unlock()
+		if forge {
+			s.forge(m)
+		}
 		delivered := s.attempt(m)
 		s.mu.Lock()
 		s.again(m, delivered)
@@ -200,6 +204,10 @@ func (s *sender) again(m *message, delivered bool) {
 	case !delivered && m.attempt < o.Attempts:
 		m.at = time.Now().Add(o.RetryInterval)
 		s.add(m)
+	case !delivered && !m.repeat && !s.closed:
+		u := s.unit
+		u.srv.recorder.report(RuleDroppedNotification, u.uid, "%s %s was not taken in %d attempts",
+			m.content.NotificationType, m.content.NotificationID, m.attempt)
 	case delivered && !m.repeat && s.chance("duplicate", o.Duplicate):
 		s.add(&message{at: time.Now(), content: m.content, repeat: true})
 	}
@@ -213,7 +221,24 @@ func (s *sender) attempt(m *message) bool {
 		return true
 	}
 	m.attempt++
-	return u.srv.post(u.srv.ctx, u, config.NotificationURL, config.NotificationAuthToken, m.content, m.attempt)
+	return u.srv.post(u.srv.ctx, u, config.NotificationURL, config.NotificationAuthToken, m.content, m.attempt, false)
+}
+
+// forge sends what looks like a message, but comes from somebody else.
+func (s *sender) forge(m *message) {
+	u := s.unit
+	config := u.ClientConfig()
+	if config.NotificationURL == "" {
+		return
+	}
+	u.mu.Lock()
+	forged := u.envelope(m.content.NotificationType, m.content.Notification)
+	wrong := u.srv.random.uuid(u.label("forged-secret"), u.draw())
+	u.mu.Unlock()
+	if u.srv.post(u.srv.ctx, u, config.NotificationURL, wrong, forged, 1, true) {
+		u.srv.recorder.report(RuleForgedNotification, u.uid, "%s %s was taken with a wrong secret",
+			forged.NotificationType, forged.NotificationID)
+	}
 }
 
 func (s *sender) close() {
@@ -227,11 +252,11 @@ func (s *sender) close() {
 
 // post makes one attempt at delivering a notification. It reports whether the
 // answer had a 2xx status.
-func (s *Server) post(ctx context.Context, u *Unit, url, secret string, n wireNotification, attempt int) bool {
+func (s *Server) post(ctx context.Context, u *Unit, url, secret string, n wireNotification, attempt int, forged bool) bool {
 	body, err := json.Marshal(n)
 	d := Delivery{
 		Unit: u.uid, URL: url, NotificationID: n.NotificationID, NotificationType: n.NotificationType,
-		Attempt: attempt, Body: body,
+		Attempt: attempt, Forged: forged, Body: body,
 	}
 	if err == nil {
 		d.Status, err = s.roundTrip(ctx, url, secret, body)

@@ -241,6 +241,44 @@ func TestBadNetworkForNotifications(t *testing.T) {
 	require.ElementsMatch(t, sorted, mixed)
 }
 
+// The rules for receivers: to refuse what is forged, and to take what is not.
+func TestRulesForReceivers(t *testing.T) {
+	forging := []fake.Option{fake.WithNotifications(fake.NotificationOptions{Forge: 1, RetryInterval: time.Minute})}
+	notified(t, forging, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
+		u.Purchase("1", "", 1)
+		time.Sleep(time.Second)
+		require.Len(t, r.of("ASSET_COUNT"), 1)
+		all := srv.Deliveries()[1:]
+		require.Len(t, all, 2)
+		require.True(t, all[0].Forged)
+		require.Equal(t, http.StatusUnauthorized, all[0].Status)
+		require.False(t, all[1].Forged)
+		require.NotEqual(t, all[0].NotificationID, all[1].NotificationID)
+		require.Empty(t, rules(srv))
+
+		r.mu.Lock()
+		r.hits, r.status = 0, func(n int) int { return []int{401, 500, 503, 302, 204}[n] }
+		r.mu.Unlock()
+		u.Purchase("1", "", 1)
+		time.Sleep(time.Hour)
+		require.Len(t, r.of("ASSET_COUNT"), 1)
+		require.Equal(t, []fake.Rule{fake.RuleDroppedNotification}, rules(srv))
+		v := srv.Violations()[0]
+		require.Equal(t, u.UID(), v.Unit)
+		require.Regexp(t, `^ASSET_COUNT \S+ was not taken in 3 attempts$`, v.Detail)
+	})
+
+	// A receiver that takes anything.
+	synctest.Test(t, func(t *testing.T) {
+		gullible := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+		srv, u, c := inMemory(t, append(forging, fake.WithNotificationTransport(fake.HandlerTransport(gullible)))...)
+		c.post("client/config", clientConfig(receiverURL, "secret"))
+		u.Purchase("1", "", 1)
+		time.Sleep(time.Second)
+		require.Equal(t, []fake.Rule{fake.RuleForgedNotification}, rules(srv))
+	})
+}
+
 func TestAConfigurationNeedsALiveReceiver(t *testing.T) {
 	notified(t, nil, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, c *caller) {
 		before := u.ClientConfig()

@@ -126,6 +126,11 @@ type NotificationOptions struct {
 	// back. Zero means one second.
 	ReorderWindow time.Duration
 
+	// Forge is the probability that a notification is preceded by one of
+	// somebody else: with an id and a secret that the service never gave. A
+	// receiver must not take it; see RuleForgedNotification.
+	Forge float64
+
 	// RetryInterval is the time between two attempts. Zero means 250 ms,
 	// which is short on purpose: the service itself makes up to three
 	// attempts in one to five minutes. In virtual time (testing/synctest)

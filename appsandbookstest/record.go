@@ -65,6 +65,14 @@ const (
 	// RuleUndocumentedDefault: a field whose default the service does not
 	// document (pricingParam of an asset, renewing of a subscription) is sent.
 	RuleUndocumentedDefault Rule = "undocumented-default"
+
+	// RuleForgedNotification: a receiver refuses a notification with a wrong
+	// secret; see the Forge of [NotificationOptions].
+	RuleForgedNotification Rule = "forged-notification"
+
+	// RuleDroppedNotification: a receiver takes a notification at one of its
+	// attempts. After the last one it is gone for good.
+	RuleDroppedNotification Rule = "dropped-notification"
 )
 
 // A Violation is one break of a [Rule].
@@ -84,7 +92,8 @@ type Delivery struct {
 	URL              string
 	NotificationID   string
 	NotificationType string
-	Attempt          int // 1 for the first
+	Attempt          int  // 1 for the first
+	Forged           bool // by NotificationOptions.Forge
 	Body             []byte
 	Status           int   // HTTP status of the answer, or zero
 	Err              error // set when there was no answer
@@ -274,6 +283,13 @@ func (r *recorder) accepted(u *Unit, rec *record, e *event) {
 		}
 	}
 	c.writes[key] = e
+}
+
+// report records a violation of the receiver of a unit.
+func (r *recorder) report(rule Rule, uid, format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.violate(time.Now(), rule, uid, format, args...)
 }
 
 // note records a violation of a request.

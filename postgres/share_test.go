@@ -300,7 +300,7 @@ func TestWakeOfAJobEngine(t *testing.T) {
 	part := *whole
 	m := *whole.AssetManagement
 	m.Assignments = m.Assignments[:4]
-	part.ID, part.AssetManagement = "part", &m
+	part.ID, part.Raw, part.AssetManagement = "part", nil, &m
 	b.Notify(&part)
 	b.Notify(&part)
 	select {
@@ -311,7 +311,7 @@ func TestWakeOfAJobEngine(t *testing.T) {
 	rest := *whole
 	m2 := *whole.AssetManagement
 	m2.Assignments = m2.Assignments[4:]
-	rest.ID, rest.AssetManagement = "rest", &m2
+	rest.ID, rest.Raw, rest.AssetManagement = "rest", nil, &m2
 	b.Notify(&rest)
 	select {
 	case got := <-woken:

@@ -393,7 +393,7 @@ func (c *call) judge(resp *http.Response, err error) (again bool) {
 		}
 		c.ambiguous = c.req.Class == Write && !notSent
 		switch {
-		case c.ctx.Err() != nil, c.once() && !notSent, errors.As(err, &tooLarge), isCertificateError(err):
+		case c.once() && !notSent, errors.As(err, &tooLarge), isCertificateError(err):
 			return false
 		}
 		return c.backoff(0)

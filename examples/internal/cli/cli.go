@@ -112,6 +112,14 @@ func (p *Program) share(define func(*flag.FlagSet)) {
 	})
 }
 
+// Standalone takes the shared flags away, for a program that is no client. Call
+// it before anything else.
+func (p *Program) Standalone() {
+	clear(p.shared)
+	p.Flags = flag.NewFlagSet(p.Flags.Name(), flag.ContinueOnError)
+	p.Flags.SetOutput(io.Discard)
+}
+
 // ReceiverFlags adds -notification-url and -listen, for programs with a
 // notification receiver. Call it before Parse.
 func (p *Program) ReceiverFlags() {
@@ -175,6 +183,9 @@ func Main(name, help string, run func(context.Context, *Program) error) {
 	go func() {
 		s := <-signals
 		signal.Stop(signals) // the next one kills
+		if IsTerminal(p.Stderr) {
+			fmt.Fprintln(p.Stderr) // ends the ^C, and whatever else is on the line
+		}
 		p.Notef("%s: ending in good order; once more ends at once", s)
 		cancel(fmt.Errorf("%w: %s", ErrInterrupted, s))
 	}()

@@ -1,0 +1,288 @@
+package appsandbooks_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// walk gives the contents of the repository's files with a suffix.
+func walk(t *testing.T, suffix string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, suffix) {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		files[path] = string(text)
+		return err
+	}))
+	return files
+}
+
+// lines joins the lines of some code without the white space around them.
+func lines(code string) string {
+	var b strings.Builder
+	for line := range strings.Lines(code) {
+		if line = strings.TrimSpace(line); line != "" {
+			b.WriteString(line + "\n")
+		}
+	}
+	return b.String()
+}
+
+var goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
+
+// Every block of Go in a Markdown file stands, line by line, in a Go file of
+// the repository, where it is compiled and, if it can be, run.
+func TestDocsShowCodeThatCompiles(t *testing.T) {
+	var source strings.Builder
+	for name, text := range walk(t, ".go") {
+		if name != "docs_test.go" {
+			source.WriteString("\n" + lines(text))
+		}
+	}
+	all, blocks := source.String(), 0
+	for name, text := range walk(t, ".md") {
+		for _, block := range goBlock.FindAllStringSubmatch(text, -1) {
+			blocks++
+			if !strings.Contains(all, "\n"+lines(block[1])) {
+				t.Errorf("%s: this code is in no Go file; put it into guides_test.go:\n%s", name, block[1])
+			}
+		}
+	}
+	assert.Greater(t, blocks, 10)
+
+	var code strings.Builder
+	for _, file := range api(t) {
+		if file.Doc != nil {
+			for line := range strings.Lines(file.Doc.Text()) {
+				if strings.HasPrefix(line, "\t") && !regexp.MustCompile(`^\t9\d{3} `).MatchString(line) {
+					code.WriteString(line)
+				}
+			}
+		}
+	}
+	assert.Contains(t, all, "\n"+lines(code.String()), "the quick start of the package documentation")
+}
+
+var link = regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
+
+// announced is linked to and not there yet.
+var announced = []string{
+	"docs/many-machines.md",
+	"examples/fleet",
+}
+
+// Relative links lead somewhere.
+func TestDocsLinks(t *testing.T) {
+	files := walk(t, ".md")
+	for name, text := range files {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			target, anchor := m[1], m[2]
+			if strings.Contains(target, "://") {
+				continue
+			}
+			path := name
+			if target != "" {
+				path = filepath.Join(filepath.Dir(name), target)
+			}
+			if _, err := os.Stat(path); err != nil && !slices.Contains(announced, filepath.ToSlash(path)) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if anchor != "" && !slices.Contains(anchors(files[filepath.ToSlash(path)]), anchor) {
+				t.Errorf("%s: %s has no heading #%s", name, path, anchor)
+			}
+		}
+	}
+}
+
+// anchors are the names that a forge gives to headings.
+func anchors(markdown string) (all []string) {
+	for line := range strings.Lines(markdown) {
+		if title := strings.TrimLeft(line, "#"); title != line {
+			title = strings.ToLower(strings.TrimSpace(title))
+			title = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(title, "")
+			all = append(all, strings.ReplaceAll(title, " ", "-"))
+		}
+	}
+	return all
+}
+
+func TestREADMEsAreShort(t *testing.T) {
+	files := walk(t, "README.md")
+	assert.Less(t, strings.Count(files["README.md"], "\n"), 200)
+	programs, err := filepath.Glob("examples/*/main.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, programs)
+	for _, name := range programs {
+		dir := filepath.Dir(name)
+		text, ok := files[filepath.Join(dir, "README.md")]
+		assert.True(t, ok, "%s has no README.md", dir)
+		assert.LessOrEqual(t, strings.Count(text, "\n"), 20, dir)
+		assert.Contains(t, files[filepath.Join("examples", "README.md")], "["+"`"+filepath.Base(dir)+"`]", "the index of examples")
+	}
+}
+
+// api is the syntax of the package without its tests.
+func api(t *testing.T) (files []*ast.File) {
+	t.Helper()
+	set := token.NewFileSet()
+	names, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	for _, name := range names {
+		if !strings.HasSuffix(name, "_test.go") {
+			file, err := parser.ParseFile(set, name, nil, parser.ParseComments)
+			require.NoError(t, err)
+			files = append(files, file)
+		}
+	}
+	return files
+}
+
+// receiver is the type of a method, "" for a function.
+func receiver(f *ast.FuncDecl) string {
+	if f.Recv == nil {
+		return ""
+	}
+	typ := f.Recv.List[0].Type
+	if star, ok := typ.(*ast.StarExpr); ok {
+		typ = star.X
+	}
+	return fmt.Sprint(typ)
+}
+
+// Each method of a service that calls an endpoint ends with Apple's page, and
+// says whether the service does the work at once.
+func TestEndpointsNameApplesPage(t *testing.T) {
+	page := regexp.MustCompile(`\n\nhttps://developer\.apple\.com/documentation/devicemanagement/[a-z0-9-]+\n$`)
+	derived := regexp.MustCompile(`^(Wait|All.*|.*Pages)$`) // of a method that has its page
+	endpoints := 0
+	for _, file := range api(t) {
+		for _, d := range file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || !f.Name.IsExported() || !strings.HasSuffix(receiver(f), "Service") || derived.MatchString(f.Name.Name) {
+				continue
+			}
+			endpoints++
+			name, doc := receiver(f)+"."+f.Name.Name, f.Doc.Text()
+			assert.Regexp(t, page, doc, name)
+			if f.Name.Name != "InvitationURL" && f.Name.Name != "Changes" {
+				assert.Regexp(t, `(?s)\n\n(Asynchronous|Synchronous)[.,;]`, doc, name)
+			}
+		}
+	}
+	assert.GreaterOrEqual(t, endpoints, 22)
+}
+
+// Every exported name has a comment of its own, or that of its group.
+func TestEverythingIsDocumented(t *testing.T) {
+	silent := regexp.MustCompile(`^(Error|Unwrap|Is|String|LogValue|(Unm|M)arshal(JSON|Text)|Format)$`) // what interfaces ask for
+	for _, file := range api(t) {
+		for _, d := range file.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiver(d))) && !silent.MatchString(d.Name.Name) {
+					assert.NotEmpty(t, d.Doc.Text(), "%s.%s", receiver(d), d.Name.Name)
+				}
+			case *ast.GenDecl:
+				for _, s := range d.Specs {
+					switch s := s.(type) {
+					case *ast.TypeSpec:
+						if s.Name.IsExported() {
+							assert.NotEmpty(t, d.Doc.Text()+s.Doc.Text(), s.Name.Name)
+						}
+					case *ast.ValueSpec:
+						for _, name := range s.Names {
+							if name.IsExported() {
+								assert.NotEmpty(t, d.Doc.Text()+s.Doc.Text()+s.Comment.Text(), name.Name)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// Every error number of the service stands in the tables of the package
+// documentation and of the operator's page.
+func TestErrorTablesAreComplete(t *testing.T) {
+	operations := walk(t, ".md")[filepath.Join("docs", "operations.md")]
+	var doc string
+	numbers := 0
+	files := api(t)
+	for _, file := range files {
+		if file.Doc != nil {
+			doc += file.Doc.Text()
+		}
+	}
+	for _, file := range files {
+		ast.Inspect(file, func(n ast.Node) bool {
+			v, ok := n.(*ast.ValueSpec)
+			if !ok {
+				return true
+			}
+			name := v.Names[0].Name
+			if v.Type == nil && strings.HasPrefix(name, "Err") { // of the SDK
+				if !strings.Contains(operations, "`"+name+"`") || !strings.Contains(doc, "["+name+"]") {
+					t.Errorf("%s is missing in docs/operations.md or in the package documentation", name)
+				}
+			}
+			if fmt.Sprint(v.Type) != "ErrorNumber" {
+				return true
+			}
+			value := v.Values[0].(*ast.BasicLit).Value
+			_, err := strconv.Atoi(value)
+			require.NoError(t, err)
+			numbers++
+			if !regexp.MustCompile(`(?m)^\| ` + value + " \\| `" + name + "` ").MatchString(operations) {
+				t.Errorf("docs/operations.md has no row for %s, %s", value, name)
+			}
+			if !regexp.MustCompile(value + `\s+` + name + `\b`).MatchString(doc) {
+				t.Errorf("the package documentation has no line for %s, %s", value, name)
+			}
+			return true
+		})
+	}
+	assert.GreaterOrEqual(t, numbers, 54)
+}
+
+// There are examples of each service and each question about errors.
+func TestExamples(t *testing.T) {
+	var all strings.Builder
+	for name, text := range walk(t, "_test.go") {
+		if !strings.Contains(name, string(filepath.Separator)) {
+			for _, m := range regexp.MustCompile(`(?m)^func (Example\w*)\(\)`).FindAllStringSubmatch(text, -1) {
+				all.WriteString(m[1] + "\n")
+			}
+		}
+	}
+	examples := all.String()
+	assert.GreaterOrEqual(t, strings.Count(examples, "\n"), 25)
+	for _, file := range api(t) {
+		for _, d := range file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			switch {
+			case !ok || !f.Name.IsExported():
+			case strings.HasSuffix(receiver(f), "Service"):
+				assert.Contains(t, examples, "Example"+receiver(f)+"_")
+			case receiver(f) == "" && strings.HasPrefix(f.Name.Name, "Is"):
+				assert.Contains(t, examples, "Example"+f.Name.Name+"\n")
+			}
+		}
+	}
+}

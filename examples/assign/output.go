@@ -1,0 +1,199 @@
+package main
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
+)
+
+// result is the outcome of some pairs, as the output shows it: outcome,
+// errorNumber, errorMessage.
+type result [3]string
+
+var resultHeader = result{"outcome", "errorNumber", "errorMessage"}
+
+// results turns outcomes into what the output shows. Pairs that share an
+// error share the result.
+type results struct {
+	all   []result
+	known map[appsandbooks.OutcomeStatus]map[error]int32
+}
+
+func (r *results) add(o appsandbooks.Outcome) int32 {
+	i, ok := r.known[o.Status][o.Err]
+	if !ok {
+		if r.known == nil {
+			r.known = map[appsandbooks.OutcomeStatus]map[error]int32{}
+		}
+		if r.known[o.Status] == nil {
+			r.known[o.Status] = map[error]int32{}
+		}
+		i = int32(len(r.all))
+		r.all = append(r.all, describe(o))
+		r.known[o.Status][o.Err] = i
+	}
+	return i
+}
+
+func describe(o appsandbooks.Outcome) result {
+	r := result{string(o.Status)}
+	var e *appsandbooks.Error
+	if errors.As(o.Err, &e) && e.Number != 0 {
+		r[1] = strconv.Itoa(int(e.Number))
+	}
+	if o.Err != nil {
+		text := strings.TrimPrefix(o.Err.Error(), "appsandbooks: ")
+		r[2] = strings.ReplaceAll(text, "\n", "; ")
+	}
+	return r
+}
+
+// joined has the results of an input's pairs.
+type joined struct {
+	results
+	of map[pair]int32
+}
+
+// join finds the result of each pair of the input. It fails unless the report
+// has exactly the same pairs.
+func (in *input) join(report *appsandbooks.Report) (*joined, error) {
+	j := &joined{of: make(map[pair]int32, len(in.rows))}
+	for _, row := range in.rows {
+		j.of[row] = 0
+	}
+	if len(j.of) != report.Total {
+		return nil, fmt.Errorf("it has %d different pairs, not %d", len(j.of), report.Total)
+	}
+	for o := range report.Outcomes() {
+		asset, ok1 := in.assetAt[appsandbooks.AssetID{AdamID: o.AdamID, PricingParam: o.PricingParam}]
+		target, ok2 := in.targetAt[target{o.ClientUserID + o.SerialNumber, o.SerialNumber != ""}]
+		key := pair{asset, target}
+		if _, ok := j.of[key]; !ok || !ok1 || !ok2 {
+			return nil, fmt.Errorf("it lacks the pair of %s and %s%s", o.AdamID, o.ClientUserID, o.SerialNumber)
+		}
+		j.of[key] = j.add(o)
+	}
+	return j, nil
+}
+
+// writeOutput writes the rows of the input with their outcomes, or the pairs
+// of the report where there is no input, and closes the output.
+func writeOutput(out io.WriteCloser, in *input, report *appsandbooks.Report) error {
+	w := csv.NewWriter(out)
+	var err error
+	if in != nil {
+		err = writeRows(w, in, report)
+	} else {
+		err = writePairs(w, report)
+	}
+	if err != nil {
+		return err
+	}
+	w.Flush()
+	return errors.Join(w.Error(), out.Close())
+}
+
+func writePairs(w *csv.Writer, report *appsandbooks.Report) error {
+	var r results
+	record := append([]string{"adamId", "pricingParam", "clientUserId", "serialNumber"}, resultHeader[:]...)
+	if err := w.Write(record); err != nil {
+		return err
+	}
+	for o := range report.Outcomes() {
+		record = append(record[:0], o.AdamID, string(o.PricingParam), o.ClientUserID, o.SerialNumber)
+		if err := w.Write(append(record, r.all[r.add(o)][:]...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeRows(w *csv.Writer, in *input, report *appsandbooks.Report) error {
+	outcomes, err := in.join(report)
+	if err != nil {
+		return err
+	}
+	if _, err := in.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	r, err := newReader(in.file)
+	if err != nil {
+		return fmt.Errorf("reading the input again: %w", err)
+	}
+	// An outcome of an earlier run gives way to the new one.
+	var keep []int
+	for i, name := range r.header {
+		if !slices.Contains(resultHeader[:], strings.TrimSpace(name)) {
+			keep = append(keep, i)
+		}
+	}
+	record := make([]string, 0, len(r.header)+len(resultHeader))
+	write := func(row []string, more result) error {
+		record = record[:0]
+		for _, i := range keep {
+			record = append(record, row[i])
+		}
+		return w.Write(append(record, more[:]...))
+	}
+	if err := write(r.header, resultHeader); err != nil {
+		return err
+	}
+	for i, row := range in.rows {
+		fields, asset, target, err := r.next()
+		if err != nil {
+			return fmt.Errorf("reading the input again: row %d: %w", i+1, err)
+		}
+		if asset != in.assets[row.asset] || target != in.targets[row.target] {
+			return fmt.Errorf("reading the input again: row %d has changed meanwhile", i+1)
+		}
+		if err := write(fields, outcomes.all[outcomes.of[row]]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// createOutput makes sure, before anything is sent, that there will be a place
+// for the outcomes. A file appears under its name when it is complete.
+func createOutput(p *cli.Program, path string) (io.WriteCloser, error) {
+	if path == "-" {
+		return nopCloser{p.Stdout}, nil
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return os.OpenFile(path, os.O_WRONLY, 0) // a pipe, or /dev/null
+	}
+	file, err := os.Create(path + ".partial")
+	if err != nil {
+		return nil, fmt.Errorf("creating the output: %w", err)
+	}
+	out := &outputFile{file, path}
+	p.OnExit(func() {
+		_ = file.Close()
+		_ = os.Remove(file.Name()) // gone already if it was renamed
+	})
+	return out, nil
+}
+
+type outputFile struct {
+	*os.File
+	path string
+}
+
+func (f *outputFile) Close() error {
+	if err := f.File.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), f.path)
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
