@@ -72,6 +72,7 @@ type result struct {
 	pairs, succeeded, failed, unconfirmed   int
 	requests, faults, looks, notifications  int
 	delivered, kills                        int
+	commits, wal                            int64         // commits only while the database lived
 	closest                                 time.Duration // of two looks at an event
 	wrong, tooSoon, tooFast, twice, missing []string
 	stuck, details                          []string
@@ -99,10 +100,11 @@ func (r *result) String() string {
 	return fmt.Sprintf(`%d operations of %d pairs in %s: %d succeeded, %d failed, %d unconfirmed
 %d requests, of which %d were broken; %d looks at events, the closest two of one event %s apart
 %d notifications delivered, %d handled; %d kills
+%d commits (since the database was started last), %d MB of write-ahead log
 violations of other rules: %v`,
 		r.operations, r.pairs, r.took.Round(time.Second), r.succeeded, r.failed, r.unconfirmed,
 		r.requests, r.faults, r.looks, r.closest.Round(time.Millisecond),
-		r.delivered, r.notifications, r.kills, r.others)
+		r.delivered, r.notifications, r.kills, r.commits, r.wal>>20, r.others)
 }
 
 func prove(ctx context.Context, c proof) (r *result, err error) {
@@ -222,6 +224,12 @@ func prove(ctx context.Context, c proof) (r *result, err error) {
 		return nil, err
 	}
 	began := time.Now()
+	var lsn string
+	var commits int64
+	if err := pool.QueryRow(ctx, `SELECT pg_current_wal_lsn()::text, xact_commit FROM pg_stat_database WHERE datname = current_database()`).
+		Scan(&lsn, &commits); err != nil {
+		return nil, err
+	}
 	faults(srv)
 
 	// Each unit: one large change and four small ones, with devices that fail.
@@ -313,6 +321,9 @@ func prove(ctx context.Context, c proof) (r *result, err error) {
 		return nil, err
 	}
 	r.took, r.kills = took, fleet.kills
+	_ = pool.QueryRow(ctx, `SELECT xact_commit, pg_current_wal_lsn() - $1::pg_lsn FROM pg_stat_database WHERE datname = current_database()`,
+		lsn).Scan(&r.commits, &r.wal)
+	r.commits -= commits
 	say("%s", r)
 	for _, d := range r.details[:min(10, len(r.details))] {
 		say("  %s", d)
