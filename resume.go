@@ -522,6 +522,15 @@ func (op *Operation) revive() {
 			p.asking = false
 			op.revived = append(op.revived, p)
 		}
+		// A clock that was wrong, or has been set back, must not put off a look
+		// for longer than any reason for it lasts.
+		latest := now.Add(op.client.opts.pollInterval + op.client.opts.maxPause)
+		if p.nextLook.After(latest) {
+			p.nextLook = latest
+		}
+		if p.floor.After(latest) {
+			p.floor = latest
+		}
 		op.count(p, 1)
 	}
 }
