@@ -117,7 +117,7 @@ func TestContinueBehindIndentedJSON(t *testing.T) {
 		indented, err := json.MarshalIndent(op, "", "  ")
 		require.NoError(t, err)
 		journal := bytes.NewBuffer(append(indented, '\n'))
-		op, err = c.Resume(journal.Bytes(), appsandbooks.ContinueJournal(func(_ context.Context, entry []byte) error {
+		op, err = c.Resume(journal.Bytes(), appsandbooks.WithContinuedJournal(func(_ context.Context, entry []byte) error {
 			journal.Write(entry)
 			return nil
 		}))
