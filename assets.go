@@ -26,8 +26,8 @@ type ProductType string
 
 // Product types.
 const (
-	App  ProductType = "App"
-	Book ProductType = "Book"
+	ProductApp  ProductType = "App"
+	ProductBook ProductType = "Book"
 )
 
 // AssetID is the identity of an asset.

@@ -395,6 +395,7 @@ type request struct {
 	turn   transport.Turn
 	public bool          // needs no token
 	grace  time.Duration // for an attempt under way when the context ends
+	secret string        // in the body; kept out of errors and logs
 	claim  bool          // takes the organizational unit over
 }
 
@@ -426,6 +427,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		Turn:   r.turn,
 		Auth:   !(r.public && c.opts.tokenless),
 		Grace:  r.grace,
+		Secret: r.secret,
 	})
 	if failure != nil {
 		return c.failure(r, failure)
@@ -501,14 +503,16 @@ func (c *Client) url(r request) (*url.URL, error) {
 
 // inspect judges a complete answer. Only one that holds an error number is
 // looked at more closely.
-func inspect(status int, body []byte, token string) transport.Verdict {
+func inspect(status int, body []byte, secrets []string) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 	if mentionsError(status, body) {
 		var b errorBody
 		_ = json.Unmarshal(body, &b) // a field of an unexpected type must not hide the number
 		if b.Number != 0 {
 			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
-			_ = redactError(e, token) // the body may have spelled it with escapes
+			for _, secret := range secrets { // the body may have spelled it with escapes
+				e.Message = strings.ReplaceAll(e.Message, secret, redacted)
+			}
 			_, known := meanings[b.Number]
 			retryable := has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable)
 			return transport.Verdict{Err: e, Apple: true, Retryable: retryable || !known && serverTrouble}

@@ -411,10 +411,10 @@ func (s *ConfigService) setClient(ctx context.Context, u ClientConfigUpdate, cla
 	config := new(ClientConfig)
 	err := s.client.do(ctx, request{
 		method: http.MethodPost, path: "client/config", key: "clientConfig",
-		in: in, class: transport.Repeatable, claim: claim,
+		in: in, class: transport.Repeatable, secret: secret, claim: claim,
 	}, config)
 	if err != nil {
-		return nil, redactError(err, secret)
+		return nil, err
 	}
 	return config, nil
 }

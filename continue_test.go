@@ -14,7 +14,7 @@ import (
 
 // An operation that a job engine carries: each step in another process, which
 // knows nothing but the journal.
-func TestContinueJournal(t *testing.T) {
+func TestWithContinuedJournal(t *testing.T) {
 	for _, crash := range []string{"", `"sending"`, `"submitted"`, `"asking"`} {
 		t.Run("crash after "+crash, func(t *testing.T) {
 			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -40,7 +40,7 @@ func TestContinueJournal(t *testing.T) {
 					require.Less(t, steps, 50)
 					ctx, cancel := context.WithCancel(t.Context())
 					stop = cancel
-					op, err = c.Resume(bytes.Join(journal, nil), appsandbooks.ContinueJournal(write))
+					op, err = c.Resume(bytes.Join(journal, nil), appsandbooks.WithContinuedJournal(write))
 					require.NoError(t, err)
 					next, err := op.Step(ctx)
 					cancel()
@@ -72,7 +72,7 @@ func TestContinueJournal(t *testing.T) {
 }
 
 // What was not kept whole is begun again.
-func TestContinueJournalNeedsAWholeOne(t *testing.T) {
+func TestWithContinuedJournalNeedsAWholeOne(t *testing.T) {
 	for _, end := range []string{"", "\n[{"} {
 		virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 			op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
@@ -82,7 +82,7 @@ func TestContinueJournalNeedsAWholeOne(t *testing.T) {
 			saved, err := op.MarshalJSON()
 			require.NoError(t, err)
 			var first []byte
-			op, err = c.Resume(append(saved, end...), appsandbooks.ContinueJournal(func(_ context.Context, entry []byte) error {
+			op, err = c.Resume(append(saved, end...), appsandbooks.WithContinuedJournal(func(_ context.Context, entry []byte) error {
 				if first == nil {
 					first = bytes.Clone(entry)
 				}

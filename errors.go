@@ -415,16 +415,6 @@ func invalidf(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
 }
 
-// redactError takes a secret out of what the service echoed.
-func redactError(err error, secret string) error {
-	var e *Error
-	if secret != "" && errors.As(err, &e) {
-		e.Message = strings.ReplaceAll(e.Message, secret, redacted)
-		e.Excerpt = strings.ReplaceAll(e.Excerpt, secret, redacted)
-	}
-	return err
-}
-
 // notSentError is ErrNotSent with the reason.
 type notSentError struct{ why error }
 

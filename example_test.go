@@ -258,7 +258,7 @@ func ExampleAssetsService_All() {
 	defer srv.Close()
 	defer client.Close()
 
-	filter := appsandbooks.AssetFilter{ProductType: appsandbooks.App, MinAvailableCount: appsandbooks.Ptr(1)}
+	filter := appsandbooks.AssetFilter{ProductType: appsandbooks.ProductApp, MinAvailableCount: appsandbooks.Ptr(1)}
 	for asset, err := range client.Assets.All(context.Background(), filter) {
 		if err != nil {
 			log.Fatal(err)

@@ -138,11 +138,11 @@ func WithProgress(f func(Progress)) OperationOption {
 // WithJournal makes the operation survive a crash: see [Journal].
 func WithJournal(j Journal) OperationOption { return func(o *operationOptions) { o.journal = j } }
 
-// ContinueJournal is WithJournal for an operation that [Client.Resume] takes up
+// WithContinuedJournal is WithJournal for an operation that [Client.Resume] takes up
 // from that very journal: it goes on behind the entries that are there, instead
 // of beginning again with the whole operation. It is for journals whose entries
 // are kept whole or not at all, such as rows of a table.
-func ContinueJournal(j Journal) OperationOption {
+func WithContinuedJournal(j Journal) OperationOption {
 	return func(o *operationOptions) { o.journal, o.onward = j, true }
 }
 

@@ -148,8 +148,9 @@ func pages[T any, P interface {
 			if next != nil && *next > index {
 				c.Config.keepFresh() // for the rate
 				w.ask(*next)
-				for i := *next + 1; i < info.TotalPages && i <= index+lookAhead; i++ {
-					w.ask(i)
+				// Comparing before adding: what the service sends may be huge.
+				for i := *next; i < index+lookAhead && i < info.TotalPages-1; i++ {
+					w.ask(i + 1)
 				}
 			}
 			if !yield(page, nil) || next == nil {

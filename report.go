@@ -133,6 +133,9 @@ func (r *Report) outcome(p *part, i int, v verdict) Outcome {
 
 // String sums the report up in a line.
 func (r *Report) String() string {
+	if r.tables == nil {
+		return "a report of no operation"
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d of %d succeeded", r.tables.kind, r.Succeeded, r.Total)
 	if r.Failed > 0 {

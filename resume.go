@@ -274,7 +274,7 @@ func (op *Operation) write(ctx context.Context, v any) error {
 //
 // Wait then sends what was not sent, waits for what was, and reads back what
 // is of unknown fate, as if the operation had never been interrupted. A journal
-// may go on in the same file; see also [ContinueJournal].
+// may go on in the same file; see also [WithContinuedJournal].
 func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
 	var op *Operation
 	var cut error // a line that could not be read, so far the last one
@@ -521,6 +521,15 @@ func (op *Operation) revive() {
 			p.floor, p.nextLook = op.client.nextLook(nil) // the answer may have been PENDING
 			p.asking = false
 			op.revived = append(op.revived, p)
+		}
+		// A clock that was wrong, or has been set back, must not put off a look
+		// for longer than any reason for it lasts.
+		latest := now.Add(op.client.opts.pollInterval + op.client.opts.maxPause)
+		if p.nextLook.After(latest) {
+			p.nextLook = latest
+		}
+		if p.floor.After(latest) {
+			p.floor = latest
 		}
 		op.count(p, 1)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -116,7 +117,7 @@ func TestContinueBehindIndentedJSON(t *testing.T) {
 		indented, err := json.MarshalIndent(op, "", "  ")
 		require.NoError(t, err)
 		journal := bytes.NewBuffer(append(indented, '\n'))
-		op, err = c.Resume(journal.Bytes(), appsandbooks.ContinueJournal(func(_ context.Context, entry []byte) error {
+		op, err = c.Resume(journal.Bytes(), appsandbooks.WithContinuedJournal(func(_ context.Context, entry []byte) error {
 			journal.Write(entry)
 			return nil
 		}))
@@ -200,5 +201,25 @@ func FuzzResume(f *testing.F) {
 		again, err := c.Resume(saved)
 		require.NoError(t, err, "%s", saved)
 		require.Equal(t, report.String(), again.Report().String())
+	})
+}
+
+// An operation that was saved while the clock was wrong does not wait for a
+// time that is years away.
+func TestResumeAfterAClockThatWasWrong(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3)})
+		require.NoError(t, err)
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		for _, later := range []string{"2031-02-03T04:05:06Z", "9999-12-31T23:59:59Z"} {
+			wrong := regexp.MustCompile(`"nextLook":"[^"]*"`).ReplaceAll(saved, []byte(`"nextLook":"`+later+`","floor":"`+later+`"`))
+			op, err = c.Resume(wrong)
+			require.NoError(t, err)
+			began := time.Now()
+			_, err = op.Wait(t.Context())
+			require.NoError(t, err)
+			require.LessOrEqual(t, time.Since(began), 6*time.Minute)
+		}
 	})
 }

@@ -116,7 +116,7 @@ func TestFilters(t *testing.T) {
 		"assets?adamId=1&deviceAssignable=true&maxAssignedCount=0&maxAvailableCount=0&minAssignedCount=0&minAvailableCount=0&pageIndex=1&pricingParam=PLUS&productType=Book&revocable=false&unlimited=false": {page, func(ctx context.Context, c *appsandbooks.Client) error {
 			zero := appsandbooks.Ptr(0)
 			_, err := c.Assets.List(ctx, appsandbooks.AssetFilter{
-				PageIndex: 1, AdamID: "1", ProductType: appsandbooks.Book, PricingParam: appsandbooks.PLUS,
+				PageIndex: 1, AdamID: "1", ProductType: appsandbooks.ProductBook, PricingParam: appsandbooks.PLUS,
 				Revocable: appsandbooks.Ptr(false), DeviceAssignable: appsandbooks.Ptr(true), Unlimited: appsandbooks.Ptr(false),
 				MinAvailableCount: zero, MaxAvailableCount: zero, MinAssignedCount: zero, MaxAssignedCount: zero,
 			})

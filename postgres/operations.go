@@ -63,8 +63,9 @@ func (s *Store) load(ctx context.Context, db interface {
 // Claim is the right to carry an operation. It is renewed in the background
 // until it is released.
 type Claim struct {
-	ID   string
-	Unit string // the uId given to Put
+	ID      string
+	Unit    string // the uId given to Put
+	Problem string // the error of the last step, or empty
 
 	store  *Store
 	fence  int64
@@ -93,7 +94,8 @@ func (s *Store) claim(ctx context.Context, id string) (*Claim, error) {
 	err := s.pool.QueryRow(ctx, s.sql(`
 		UPDATE {schema}.operations SET fence = fence + 1, leased_until = clock_timestamp() + $2::interval
 		WHERE id = $1 AND finished_at IS NULL AND (leased_until IS NULL OR leased_until < clock_timestamp())
-		RETURNING fence, unit, clock_timestamp()`), id, seconds(s.opts.lease)).Scan(&c.fence, &c.Unit, &now)
+		RETURNING fence, unit, coalesce(problem, ''), clock_timestamp()`), id, seconds(s.opts.lease)).
+		Scan(&c.fence, &c.Unit, &c.Problem, &now)
 	after := time.Now()
 	if errors.Is(err, pgx.ErrNoRows) {
 		var finished bool
@@ -175,7 +177,7 @@ func (c *Claim) Resume(client *appsandbooks.Client, opts ...appsandbooks.Operati
 	if err != nil {
 		return nil, fmt.Errorf("postgres: operation %s: %w", c.ID, err)
 	}
-	op, err := client.Resume(c.saved, append(opts, appsandbooks.ContinueJournal(c.write))...)
+	op, err := client.Resume(c.saved, append(opts, appsandbooks.WithContinuedJournal(c.write))...)
 	if err != nil {
 		return nil, err
 	}

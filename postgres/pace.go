@@ -242,6 +242,9 @@ func (p *pace) exchange() {
 	p.told, p.pausing, p.force = 0, false, false
 	// Twice the need, so that a growing one costs few exchanges.
 	ask := 2 * need
+	// What we do not report as busy may be somebody else's from the moment that
+	// the database reads this, whether or not we ever see its answer.
+	p.allowed = min(p.allowed, busy)
 	p.mu.Unlock()
 
 	var rate any
@@ -323,7 +326,7 @@ func (p *pace) Pause(d time.Duration) {
 		WITH paused AS (
 			INSERT INTO {schema}.paces AS p (unit, rate, paused_until) VALUES ($1, 15, clock_timestamp() + $2::interval)
 			ON CONFLICT (unit) DO UPDATE SET paused_until = greatest(p.paused_until, excluded.paused_until))
-		SELECT pg_notify($3, 'p ' || $4)`), p.unit, seconds(d), p.store.channel, p.id)
+		SELECT pg_notify($3, 'p ' || $4)`), p.unit, seconds(d), p.store.channel, fmt.Sprintf("%s %d", p.id, d.Milliseconds()))
 	if err != nil {
 		p.mu.Lock()
 		p.pausing = true
@@ -345,19 +348,34 @@ func (p *pace) SetRate(perSecond int) {
 	p.signal()
 }
 
-// resyncPace makes the pace of a unit be looked up now, if it is in use.
-func (s *Store) resyncPace(id string) {
+// paused closes the gate of a unit, if its pace is in use here: another process
+// was told to.
+func (s *Store) paused(id string, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	until := time.Now().Add(d)
 	for _, p := range s.paces {
-		if id == "" || p.id == id {
-			p.mu.Lock()
-			p.force = p.running
-			p.mu.Unlock()
-			p.signal()
+		if p.id != id {
+			continue
 		}
+		p.mu.Lock()
+		if until.After(p.closed) {
+			p.closed = until
+		}
+		p.mu.Unlock()
+		p.signal()
 	}
 }
 
-// resyncPaces is for when pauses may have been missed.
-func (s *Store) resyncPaces() { s.resyncPace("") }
+// resyncPaces is for when pauses may have been missed: those in use are looked
+// up now.
+func (s *Store) resyncPaces() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.paces {
+		p.mu.Lock()
+		p.force = p.running
+		p.mu.Unlock()
+		p.signal()
+	}
+}

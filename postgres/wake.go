@@ -272,6 +272,7 @@ func (l *listening) session(ctx context.Context) error {
 		// A connection that died without a word is found out by asking.
 		quiet, cancel := context.WithTimeout(ctx, 15*time.Second)
 		n, err := conn.WaitForNotification(quiet)
+		silent := quiet.Err() != nil
 		cancel()
 		switch {
 		case err == nil:
@@ -279,7 +280,7 @@ func (l *listening) session(ctx context.Context) error {
 			l.upTo = time.Now()
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case quiet.Err() != nil:
+		case silent:
 			ask, cancel := context.WithTimeout(ctx, 5*time.Second)
 			_, err := conn.Exec(ask, "SELECT 1")
 			cancel()
@@ -298,7 +299,10 @@ func (l *listening) heard(ctx context.Context, payload string) {
 	kind, rest, _ := strings.Cut(payload, " ")
 	switch kind {
 	case "p":
-		l.resyncPace(rest)
+		id, text, _ := strings.Cut(rest, " ")
+		if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
+			l.paused(id, time.Duration(ms)*time.Millisecond)
+		}
 	case "h":
 		var ids []int64
 		l.mu.Lock()

@@ -40,7 +40,7 @@ func worker(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	c := &carrier{pool: pool, store: store, lease: s.lease, timeout: s.timeout, clients: &clients{
+	c := &carrier{pool: pool, store: store, lease: s.lease, timeout: s.timeout, settling: 2 * s.poll, clients: &clients{
 		vendor: v, store: store,
 		opts: []appsandbooks.Option{appsandbooks.WithPolling(s.firstLook, s.poll)},
 	}}
@@ -118,6 +118,7 @@ type carrier struct {
 	store          *postgres.Store
 	clients        *clients
 	lease, timeout time.Duration
+	settling       time.Duration
 }
 
 // Timeout bounds a step; what it did not get to is done by the next one.
@@ -146,6 +147,9 @@ func (c *carrier) Work(ctx context.Context, job *river.Job[carryArgs]) error {
 	if err == nil {
 		next, err = op.Step(claim.Context())
 	}
+	if err == nil && next.IsZero() && op.Report().Unconfirmed > 0 {
+		next, err = c.settle(claim, op)
+	}
 	finished := err == nil && next.IsZero()
 
 	// Also when we are being stopped.
@@ -167,12 +171,30 @@ func (c *carrier) Work(ctx context.Context, job *river.Job[carryArgs]) error {
 		return errors.Join(err, released)
 	case appsandbooks.IsAuth(err):
 		return river.JobSnooze(time.Hour) // somebody has to renew the token
+	case errors.Is(err, errSettling):
+		return river.JobSnooze(max(0, time.Until(next)))
 	case err != nil:
 		return err
 	case finished:
 		return nil
 	}
 	return river.JobSnooze(max(0, time.Until(next)))
+}
+
+var errSettling = errors.New("some pairs are unconfirmed; the data is read back once more")
+
+// settle decides about pairs of which nobody knows: requests that were sent, and
+// sent again, without an answer. If they are carried out at all, then soon; so what
+// the data does not show after a while has failed.
+func (c *carrier) settle(claim *postgres.Claim, op *appsandbooks.Operation) (next time.Time, err error) {
+	if claim.Problem != errSettling.Error() {
+		return time.Now().Add(c.settling), errSettling
+	}
+	report, err := op.Verify(claim.Context())
+	if report.Unconfirmed == 0 {
+		err = nil // pairs that failed are no error of the step
+	}
+	return time.Time{}, err
 }
 
 // retries is how long a step that failed waits: the reason is mostly the

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,9 @@ type Request struct {
 	// Grace is how long an attempt under way may go on after the context ends,
 	// so that an answer on its way is not lost. No attempt begins in it.
 	Grace time.Duration
+	// Secret is what the body holds and no error or log may: see Transport's
+	// handling of the token.
+	Secret string
 }
 
 // Turn puts the first attempts of requests that run at the same time in order.
@@ -95,7 +99,7 @@ type Config struct {
 	HTTPClient  *http.Client // copied, never written to
 	UserAgent   string
 	Token       func(ctx context.Context) (string, error)
-	Inspect     func(status int, body []byte, token string) Verdict // the token, to keep it out of errors
+	Inspect     func(status int, body []byte, secrets []string) Verdict // the secrets, to keep them out of errors
 	Limiter     Limiter
 	MaxAttempts int
 	MinBackoff  time.Duration
@@ -377,13 +381,13 @@ func (c *call) read(resp *http.Response) error {
 	_, err := c.buf.ReadFrom(http.MaxBytesReader(nil, resp.Body, limit))
 	_ = resp.Body.Close()
 	resp.Body = http.NoBody
-	c.redact()
+	c.redact(err != nil)
 	return err
 }
 
 func (c *call) judge(resp *http.Response, err error) (again bool) {
 	if err != nil {
-		c.last = scrub(err)
+		c.last = c.scrub(err)
 		var tooLarge *http.MaxBytesError
 		notSent := resp == nil && c.connecting.Load() && !c.wrote.Load()
 		if resp != nil && resp.StatusCode/100 != 2 {
@@ -405,7 +409,7 @@ func (c *call) judge(resp *http.Response, err error) (again bool) {
 func (c *call) once() bool { return c.req.Class == Write || c.req.Class == Poll }
 
 func (c *call) judgeAnswer(resp *http.Response) (again bool) {
-	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.token)
+	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.secrets())
 	c.last = v.Err
 	if v.Err == nil {
 		c.done = true
@@ -429,17 +433,38 @@ func (c *call) judgeAnswer(resp *http.Response) (again bool) {
 	return c.backoff(c.retryAfter)
 }
 
-// redact takes the token out of an answer that echoes it, before anything of
-// the answer can reach an error or a log. The search costs a small part of
-// what decoding does.
-func (c *call) redact() {
-	if c.token == "" {
-		return
+// secrets are what this call must keep to itself.
+func (c *call) secrets() []string {
+	all := make([]string, 0, 2)
+	for _, s := range []string{c.token, c.req.Secret} {
+		if s != "" {
+			all = append(all, s)
+		}
 	}
-	if body := c.buf.Bytes(); bytes.Contains(body, []byte(c.token)) {
-		body = bytes.ReplaceAll(body, []byte(c.token), []byte("[REDACTED]"))
-		c.buf.Reset()
-		c.buf.Write(body)
+	return all
+}
+
+const redacted = "[REDACTED]"
+
+// redact takes the secrets out of an answer that echoes them, before anything
+// of the answer can reach an error or a log, and also the beginning of one if
+// the answer was cut there. The search costs a small part of what decoding does.
+func (c *call) redact(cut bool) {
+	for _, secret := range c.secrets() {
+		body := c.buf.Bytes()
+		if bytes.Contains(body, []byte(secret)) {
+			body = bytes.ReplaceAll(body, []byte(secret), []byte(redacted))
+			c.buf.Reset()
+			c.buf.Write(body)
+		}
+		const tell = 4 // so few characters of a secret give nothing away
+		for n := min(len(secret)-1, c.buf.Len()); cut && n >= tell; n-- {
+			if bytes.HasSuffix(c.buf.Bytes(), []byte(secret[:n])) {
+				c.buf.Truncate(c.buf.Len() - n)
+				c.buf.WriteString(redacted)
+				break
+			}
+		}
 	}
 }
 
@@ -480,7 +505,7 @@ func (c *call) failure(err error) *Failure {
 	case ctx.Err() != nil:
 		f.Err = join(contextError(ctx), c.last)
 	case err != nil && !c.judged:
-		f.Err = join(scrub(err), c.last)
+		f.Err = join(c.scrub(err), c.last)
 	}
 	var paused interface{ RetryAfter() time.Duration }
 	if errors.As(f.Err, &paused) {
@@ -542,6 +567,22 @@ func join(err, before error) error {
 func scrub(err error) error {
 	for u := (*url.Error)(nil); errors.As(err, &u); {
 		err = u.Err
+	}
+	return err
+}
+
+// scrub also drops what a transport of the caller's own says, if it says a secret.
+func (c *call) scrub(err error) error {
+	err = scrub(err)
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	for _, secret := range c.secrets() {
+		text = strings.ReplaceAll(text, secret, redacted)
+	}
+	if text != err.Error() {
+		return errors.New(text)
 	}
 	return err
 }
