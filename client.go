@@ -444,7 +444,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		return c.failure(r, &transport.Failure{
 			Err:       fmt.Errorf("unreadable answer: %w", err),
 			Status:    answer.Status,
-			Excerpt:   slices.Clone(answer.Body[:min(len(answer.Body), 512)]),
+			Excerpt:   excerpt(answer.Body, r.secret),
 			Attempts:  answer.Attempts,
 			Ambiguous: r.class == transport.Write,
 		})
@@ -460,6 +460,14 @@ func (r request) decode(body []byte, out any) error {
 		return nil
 	}
 	return json.Unmarshal(body, out)
+}
+
+// excerpt is the beginning of an answer, without the secret that it may repeat.
+func excerpt(body []byte, secret string) []byte {
+	if secret != "" {
+		body = bytes.ReplaceAll(body, []byte(secret), []byte(redacted))
+	}
+	return slices.Clone(body[:min(len(body), 512)])
 }
 
 // failure completes the error of a call.
