@@ -26,7 +26,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
@@ -160,5 +159,3 @@ func apple(ctx context.Context, s settings, addr string, units int, out io.Write
 	<-ctx.Done()
 	return nil
 }
-
-var _ = appsandbooks.Version
