@@ -440,11 +440,15 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		if len(answer.Body) == 0 {
 			err = errors.New("empty answer")
 		}
+		excerpt := answer.Body
+		if r.secret != "" {
+			excerpt = bytes.ReplaceAll(excerpt, []byte(r.secret), []byte(redacted))
+		}
 		// The service said yes and we cannot read to what.
 		return c.failure(r, &transport.Failure{
 			Err:       fmt.Errorf("unreadable answer: %w", err),
 			Status:    answer.Status,
-			Excerpt:   slices.Clone(answer.Body[:min(len(answer.Body), 512)]),
+			Excerpt:   slices.Clone(excerpt[:min(len(excerpt), 512)]),
 			Attempts:  answer.Attempts,
 			Ambiguous: r.class == transport.Write,
 		})

@@ -381,7 +381,11 @@ func (c *call) read(resp *http.Response) error {
 	_, err := c.buf.ReadFrom(http.MaxBytesReader(nil, resp.Body, limit))
 	_ = resp.Body.Close()
 	resp.Body = http.NoBody
-	c.redact(err != nil)
+	if err != nil || resp.StatusCode/100 != 2 {
+		c.redact(err != nil, c.secrets()...)
+	} else if c.token != "" {
+		c.redact(false, c.token) // the request's own secret may be part of the success
+	}
 	return err
 }
 
@@ -410,6 +414,9 @@ func (c *call) once() bool { return c.req.Class == Write || c.req.Class == Poll 
 
 func (c *call) judgeAnswer(resp *http.Response) (again bool) {
 	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.secrets())
+	if v.Err != nil && c.redact(false, c.secrets()...) { // an error in an answer with status 200
+		v = c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.secrets())
+	}
 	c.last = v.Err
 	if v.Err == nil {
 		c.done = true
@@ -446,13 +453,15 @@ func (c *call) secrets() []string {
 
 const redacted = "[REDACTED]"
 
-// redact takes the secrets out of an answer that echoes them, before anything
-// of the answer can reach an error or a log, and also the beginning of one if
-// the answer was cut there. The search costs a small part of what decoding does.
-func (c *call) redact(cut bool) {
-	for _, secret := range c.secrets() {
+// redact takes secrets out of an answer that echoes them, before anything of
+// the answer can reach an error or a log, and also the beginning of one if the
+// answer was cut there. It tells whether it found any. The search costs a small
+// part of what decoding does.
+func (c *call) redact(cut bool, secrets ...string) (found bool) {
+	for _, secret := range secrets {
 		body := c.buf.Bytes()
 		if bytes.Contains(body, []byte(secret)) {
+			found = true
 			body = bytes.ReplaceAll(body, []byte(secret), []byte(redacted))
 			c.buf.Reset()
 			c.buf.Write(body)
@@ -462,10 +471,12 @@ func (c *call) redact(cut bool) {
 			if bytes.HasSuffix(c.buf.Bytes(), []byte(secret[:n])) {
 				c.buf.Truncate(c.buf.Len() - n)
 				c.buf.WriteString(redacted)
+				found = true
 				break
 			}
 		}
 	}
+	return found
 }
 
 // backoff sets the wait before the next attempt, or says that there is none.
