@@ -440,15 +440,11 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		if len(answer.Body) == 0 {
 			err = errors.New("empty answer")
 		}
-		excerpt := answer.Body
-		if r.secret != "" {
-			excerpt = bytes.ReplaceAll(excerpt, []byte(r.secret), []byte(redacted))
-		}
 		// The service said yes and we cannot read to what.
 		return c.failure(r, &transport.Failure{
 			Err:       fmt.Errorf("unreadable answer: %w", err),
 			Status:    answer.Status,
-			Excerpt:   slices.Clone(excerpt[:min(len(excerpt), 512)]),
+			Excerpt:   excerpt(answer.Body, r.secret),
 			Attempts:  answer.Attempts,
 			Ambiguous: r.class == transport.Write,
 		})
@@ -464,6 +460,14 @@ func (r request) decode(body []byte, out any) error {
 		return nil
 	}
 	return json.Unmarshal(body, out)
+}
+
+// excerpt is the beginning of an answer, without the secret that it may repeat.
+func excerpt(body []byte, secret string) []byte {
+	if secret != "" {
+		body = bytes.ReplaceAll(body, []byte(secret), []byte(redacted))
+	}
+	return slices.Clone(body[:min(len(body), 512)])
 }
 
 // failure completes the error of a call.

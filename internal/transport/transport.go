@@ -381,17 +381,14 @@ func (c *call) read(resp *http.Response) error {
 	_, err := c.buf.ReadFrom(http.MaxBytesReader(nil, resp.Body, limit))
 	_ = resp.Body.Close()
 	resp.Body = http.NoBody
-	if err != nil || resp.StatusCode/100 != 2 {
-		c.redact(err != nil, c.secrets()...)
-	} else if c.token != "" {
-		c.redact(false, c.token) // the request's own secret may be part of the success
-	}
+	c.redact(c.token, err != nil)
 	return err
 }
 
 func (c *call) judge(resp *http.Response, err error) (again bool) {
 	if err != nil {
 		c.last = c.scrub(err)
+		c.redact(c.req.Secret, true)
 		var tooLarge *http.MaxBytesError
 		notSent := resp == nil && c.connecting.Load() && !c.wrote.Load()
 		if resp != nil && resp.StatusCode/100 != 2 {
@@ -414,10 +411,10 @@ func (c *call) once() bool { return c.req.Class == Write || c.req.Class == Poll 
 
 func (c *call) judgeAnswer(resp *http.Response) (again bool) {
 	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.secrets())
-	if v.Err != nil && c.redact(false, c.secrets()...) { // an error in an answer with status 200
-		v = c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.secrets())
-	}
 	c.last = v.Err
+	if v.Err != nil {
+		c.redact(c.req.Secret, false) // a success may repeat it to who sent it
+	}
 	if v.Err == nil {
 		c.done = true
 		c.t.budget.success()
@@ -453,30 +450,27 @@ func (c *call) secrets() []string {
 
 const redacted = "[REDACTED]"
 
-// redact takes secrets out of an answer that echoes them, before anything of
-// the answer can reach an error or a log, and also the beginning of one if the
-// answer was cut there. It tells whether it found any. The search costs a small
-// part of what decoding does.
-func (c *call) redact(cut bool, secrets ...string) (found bool) {
-	for _, secret := range secrets {
-		body := c.buf.Bytes()
-		if bytes.Contains(body, []byte(secret)) {
-			found = true
-			body = bytes.ReplaceAll(body, []byte(secret), []byte(redacted))
-			c.buf.Reset()
-			c.buf.Write(body)
-		}
-		const tell = 4 // so few characters of a secret give nothing away
-		for n := min(len(secret)-1, c.buf.Len()); cut && n >= tell; n-- {
-			if bytes.HasSuffix(c.buf.Bytes(), []byte(secret[:n])) {
-				c.buf.Truncate(c.buf.Len() - n)
-				c.buf.WriteString(redacted)
-				found = true
-				break
-			}
+// redact takes a secret out of an answer that echoes it, before anything of
+// the answer can reach an error or a log, and also its beginning if the answer
+// was cut there. The search costs a small part of what decoding does.
+func (c *call) redact(secret string, cut bool) {
+	if secret == "" || c.buf == nil {
+		return
+	}
+	body := c.buf.Bytes()
+	if bytes.Contains(body, []byte(secret)) {
+		body = bytes.ReplaceAll(body, []byte(secret), []byte(redacted))
+		c.buf.Reset()
+		c.buf.Write(body)
+	}
+	const tell = 4 // so few characters of a secret give nothing away
+	for n := min(len(secret)-1, c.buf.Len()); cut && n >= tell; n-- {
+		if bytes.HasSuffix(c.buf.Bytes(), []byte(secret[:n])) {
+			c.buf.Truncate(c.buf.Len() - n)
+			c.buf.WriteString(redacted)
+			return
 		}
 	}
-	return found
 }
 
 // backoff sets the wait before the next attempt, or says that there is none.
