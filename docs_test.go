@@ -81,12 +81,6 @@ func TestDocsShowCodeThatCompiles(t *testing.T) {
 
 var link = regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
 
-// announced is linked to and not there yet.
-var announced = []string{
-	"docs/many-machines.md",
-	"examples/fleet",
-}
-
 // Relative links lead somewhere.
 func TestDocsLinks(t *testing.T) {
 	files := walk(t, ".md")
@@ -100,7 +94,7 @@ func TestDocsLinks(t *testing.T) {
 			if target != "" {
 				path = filepath.Join(filepath.Dir(name), target)
 			}
-			if _, err := os.Stat(path); err != nil && !slices.Contains(announced, filepath.ToSlash(path)) {
+			if _, err := os.Stat(path); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 			if anchor != "" && !slices.Contains(anchors(files[filepath.ToSlash(path)]), anchor) {

@@ -349,7 +349,8 @@ func (s *Store) await(ctx context.Context, tx pgx.Tx, operation string, r *appsa
 			}
 		}
 	}
-	events := slices.Sorted(maps.Keys(open))
+	events := slices.AppendSeq([]string{}, maps.Keys(open)) // not nil, which would be NULL
+	slices.Sort(events)
 	pairs := make([]int, len(events))
 	for i, e := range events {
 		pairs[i] = open[e]

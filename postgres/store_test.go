@@ -192,6 +192,9 @@ func TestCarry(t *testing.T) {
 	require.False(t, done.Finished.IsZero())
 	require.True(t, done.Due.IsZero())
 	require.Len(t, srv.Unit().Assignments(), 2500)
+	var awaited int
+	require.NoError(t, pool.QueryRow(t.Context(), fmt.Sprintf(`SELECT count(*) FROM "Test %d".awaited`, schemas.Load())).Scan(&awaited))
+	require.Zero(t, awaited)
 	_, err := s.Claim(t.Context(), id)
 	require.ErrorIs(t, err, postgres.ErrFinished)
 	_, err = s.Claim(t.Context(), "nothing")
