@@ -128,9 +128,11 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 		case done(key):
 			found = append(found, key)
 			verdicts[i] = verdict{outcome: OutcomeSucceeded}
-		case unknown || op.tables.kind == revokeAssets || op.tables.deferred:
-			// It may still be carried out, or is not ours to tell: books stay
-			// with the user of a revocation, deferred seats until the period ends.
+		case unknown || op.tables.kind == revokeAssets || op.tables.deferred || p.doubt != nil && p.eventID == "":
+			// It may still be carried out, also by an earlier request when the
+			// one that repeated it was refused; or it is not ours to tell: books
+			// stay with the user of a revocation, deferred seats until the period
+			// ends. (Events finish in the order of their requests.)
 			missing = append(missing, key)
 			if v.err == nil { // its event said that it was done
 				v.err = ErrNotVerified

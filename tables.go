@@ -116,6 +116,7 @@ func (t *tables) addAssetChange(c AssetChange) error {
 		return nil
 	}
 	t.productToPairs(len(c.Pairs))
+	t.makeRoom(c.Pairs)
 	for _, p := range c.Pairs {
 		a, err := t.asset(AssetID{p.AdamID, p.PricingParam})
 		if err != nil {
@@ -174,6 +175,31 @@ func (t *tables) addSubscriptionChange(c SubscriptionChange) error {
 		t.pairs = append(t.pairs, batch.UserPair(a, u))
 	}
 	return nil
+}
+
+// makeRoom sizes the indexes for a long list in which nearly every pair has a
+// target of its own, by a sample of it: growing them is most of the work then.
+func (t *tables) makeRoom(pairs []Assignment) {
+	const sample = 1000
+	if len(pairs) < 10*sample || len(t.users)+len(t.devices) > 0 {
+		return
+	}
+	users, devices := map[string]bool{}, map[string]bool{}
+	for i := range sample {
+		p := &pairs[i*(len(pairs)/sample)]
+		if p.ClientUserID != "" {
+			users[p.ClientUserID] = true
+		} else {
+			devices[p.SerialNumber] = true
+		}
+	}
+	if len(users)+len(devices) < sample*9/10 {
+		return
+	}
+	t.userIndex = make(index[string], len(users)*(len(pairs)/sample))
+	t.users = make([]string, 0, len(users)*(len(pairs)/sample))
+	t.deviceIndex = make(index[string], len(devices)*(len(pairs)/sample))
+	t.devices = make([]string, 0, len(devices)*(len(pairs)/sample))
 }
 
 // productToPairs spells out the product that the tables stand for so far, to

@@ -446,10 +446,17 @@ func TestSecret(t *testing.T) {
 	require.NotContains(t, b.String(), canary)
 	require.NotContains(t, b.String(), fmt.Sprintf("%x", canary))
 
-	// It is sent, and what the service echoes of it does not reach an error.
-	c, r := recordedClient(t, `{"errorNumber":9711,"errorMessage":"`+canary+` is too long"}`)
-	_, err := c.Config.SetClient(t.Context(), update)
+	// It is sent, and comes back in the answer; but what the service echoes of
+	// it elsewhere does not reach an error.
+	c, r := recordedClient(t, `{"notificationAuthToken":"`+canary+`"}`,
+		`{"errorNumber":9711,"errorMessage":"`+canary+` is too long"}`, `{} `+canary)
+	config, err := c.Config.SetClient(t.Context(), update)
+	require.NoError(t, err)
+	require.Equal(t, canary, config.NotificationAuthToken.Reveal())
+	_, err = c.Config.SetClient(t.Context(), update)
 	require.ErrorIs(t, err, appsandbooks.ErrNotificationConfigTooLong)
 	require.NotContains(t, err.Error(), canary)
 	require.Contains(t, r.bodies[0], canary)
+	_, err = c.Config.SetClient(t.Context(), update)
+	require.NotContains(t, isError(t, err).Excerpt, canary)
 }

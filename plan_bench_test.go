@@ -1,0 +1,42 @@
+package appsandbooks_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+// Planning a million pairs: names to indices, and indices to requests.
+func BenchmarkPlan(b *testing.B) {
+	const n = 1_000_000
+	r := rand.New(rand.NewPCG(1, 2))
+	shapes := map[string]func(i int) (asset, device int){
+		"departments":  func(i int) (int, int) { return (i/5%8)*5 + i%5, i / 5 },
+		"one app each": func(i int) (int, int) { return r.IntN(40), i },
+		"random":       func(int) (int, int) { return r.IntN(40), r.IntN(n / 10) },
+	}
+	srv := appsandbookstest.NewServer()
+	defer srv.Close()
+	c := newClient(b, srv)
+	defer c.Close()
+	for name, shape := range shapes {
+		pairs := make([]appsandbooks.Assignment, n)
+		for i := range pairs {
+			asset, device := shape(i)
+			pairs[i] = appsandbooks.Assignment{AdamID: fmt.Sprint(1000 + asset), SerialNumber: fmt.Sprintf("C02%07d", device)}
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				op, err := c.Assets.Associate(b.Context(), appsandbooks.AssetChange{Pairs: pairs}, appsandbooks.PlanOnly())
+				require.NoError(b, err)
+				b.ReportMetric(float64(op.Plan().Requests), "requests")
+			}
+		})
+	}
+}
