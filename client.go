@@ -479,7 +479,7 @@ func (c *Client) failure(r request, f *transport.Failure) error {
 	var inner *Error // made by inspect
 	if errors.As(f.Err, &inner) {
 		e.Number, e.Message, e.Info = inner.Number, inner.Message, inner.Info
-		if inner == f.Err {
+		if inner == f.Err { //nolint:errorlint // the question is whether it is wrapped
 			e.err = nil // no need to wrap what e says itself
 		}
 	}

@@ -674,7 +674,7 @@ func TestFaultMatrixCancelled(t *testing.T) {
 			require.NoError(t, err)
 			require.Greater(t, total, 3)
 			for step := range total {
-				run(step, &at)
+				_, _ = run(step, &at)
 			}
 		})
 	}

@@ -28,7 +28,8 @@ func answering(t *testing.T, status int, body []byte, opts ...appsandbooks.Optio
 		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, nil
 	})
 	c, err := appsandbooks.NewClient(stoken, append([]appsandbooks.Option{
-		appsandbooks.WithHTTPClient(&http.Client{Transport: rt}), appsandbooks.WithRetry(1, 0, 0)}, opts...)...)
+		appsandbooks.WithHTTPClient(&http.Client{Transport: rt}), appsandbooks.WithRetry(1, 0, 0),
+	}, opts...)...)
 	require.NoError(t, err)
 	return c, requests
 }
@@ -134,7 +135,7 @@ func FuzzPages(f *testing.F) {
 			for _, walk := range walks {
 				requests.Store(0)
 				if err := walk(t.Context()); err != nil && !errors.Is(err, appsandbooks.ErrNoProgress) {
-					isError(t, err)
+					_ = isError(t, err)
 				}
 				require.LessOrEqual(t, int(requests.Load()), 12) // with those read ahead
 			}

@@ -247,7 +247,7 @@ func (h *NotificationHandler) Serve(ctx context.Context, l net.Listener) error {
 		_ = srv.Close()
 		err = fmt.Errorf("receiving notifications: not all are answered: %w", err)
 	}
-	<-served
+	<-served //nolint:errcheck // it is http.ErrServerClosed
 	return err
 }
 

@@ -880,7 +880,7 @@ func TestHandlerOverHTTP2(t *testing.T) {
 	srv.StartTLS()
 	defer srv.Close()
 	slow, writer := io.Pipe()
-	defer writer.Close()
+	defer func() { _ = writer.Close() }()
 	go func() { _, _ = io.WriteString(writer, counted("slow", "1")[:60]) }()
 	for i, body := range []io.Reader{strings.NewReader(counted("fast", "1")), slow} {
 		r, err := http.NewRequest(http.MethodPost, srv.URL, body)

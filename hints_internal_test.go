@@ -41,7 +41,7 @@ func TestHubForgets(t *testing.T) {
 		h.deliver(hint("others", 1))
 		time.Sleep(keepBriefly - 1)
 		require.Contains(t, kept(), "others")
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		require.Empty(t, kept())
 

@@ -120,7 +120,7 @@ var publishedNotifications = map[string]struct {
 		appsandbooks.NotificationSubscriptionCount,
 		`{"adamId":67890,"counts":{"available":{"expiring":0,"renewing":9},"total":{"expiring":2,"renewing":10}},"parentAdamId":1000}`,
 		func(t *testing.T, n *appsandbooks.Notification) {
-			assert.EqualValues(t, 10, n.SubscriptionCount.Counts.Total.Renewing)
+			assert.Equal(t, 10, n.SubscriptionCount.Counts.Total.Renewing)
 			assert.EqualValues(t, 1000, *n.SubscriptionCount.ParentAdamID)
 		},
 	},

@@ -33,7 +33,8 @@ func virtual(t *testing.T, options []appsandbookstest.Option, f func(t *testing.
 func newClient(t testing.TB, srv *appsandbookstest.Server, opts ...appsandbooks.Option) *appsandbooks.Client {
 	t.Helper()
 	c, err := appsandbooks.NewClient(srv.Unit().Token(), append([]appsandbooks.Option{
-		appsandbooks.WithHTTPClient(srv.Client())}, opts...)...)
+		appsandbooks.WithHTTPClient(srv.Client()),
+	}, opts...)...)
 	require.NoError(t, err)
 	return c
 }
@@ -98,7 +99,7 @@ func agree(t testing.TB, srv *appsandbookstest.Server, r *appsandbooks.Report) {
 			require.Error(t, o.Err)
 		}
 	}
-	require.Equal(t, r.Total, len(seen))
+	require.Len(t, seen, r.Total)
 	require.Equal(t, r.Succeeded, totals[appsandbooks.OutcomeSucceeded])
 	require.Equal(t, r.Failed, totals[appsandbooks.OutcomeFailed])
 	require.Equal(t, r.Unconfirmed, totals[appsandbooks.OutcomeUnconfirmed])

@@ -292,7 +292,7 @@ type answer[P any] struct {
 
 func newAhead[K comparable, P any](ctx context.Context, read reader[K, P]) *ahead[K, P] {
 	a := &ahead[K, P]{read: read, asked: map[K]chan answer[P]{}}
-	a.ctx, a.cancel = context.WithCancel(ctx)
+	a.ctx, a.cancel = context.WithCancel(ctx) //nolint:gosec // stop calls it
 	return a
 }
 

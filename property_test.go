@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,10 +105,17 @@ func unluckyAssociation(t *testing.T, seed uint64) {
 	}
 
 	for _, fault := range []appsandbookstest.Fault{
-		{Kind: appsandbookstest.FaultResetBefore}, {Kind: appsandbookstest.FaultResetAfter}, {Kind: appsandbookstest.FaultDial},
-		{Kind: appsandbookstest.FaultEOF}, {Kind: appsandbookstest.FaultCutBody}, {Kind: appsandbookstest.FaultTruncatedGzip},
-		{Status: 502, Body: "<html>Bad Gateway</html>"}, {Status: 502, Body: "<html>Bad Gateway</html>", Process: true},
-		{Number: 9646}, {Number: 9603}, {Number: 9729, Header: http.Header{"Retry-After": {"20"}}},
+		{Kind: appsandbookstest.FaultResetBefore},
+		{Kind: appsandbookstest.FaultResetAfter},
+		{Kind: appsandbookstest.FaultDial},
+		{Kind: appsandbookstest.FaultEOF},
+		{Kind: appsandbookstest.FaultCutBody},
+		{Kind: appsandbookstest.FaultTruncatedGzip},
+		{Status: 502, Body: "<html>Bad Gateway</html>"},
+		{Status: 502, Body: "<html>Bad Gateway</html>", Process: true},
+		{Number: 9646},
+		{Number: 9603},
+		{Number: 9729, Header: http.Header{"Retry-After": {"20"}}},
 		{Status: 200, Number: 9603},
 	} {
 		if chance(0.3) {
@@ -162,7 +170,7 @@ func unluckyAssociation(t *testing.T, seed uint64) {
 			srv.ClearFaults()
 		}
 		c := newClient(t, srv, appsandbooks.WithLimiter(limiter))
-		all := append(opts[:len(opts):len(opts)], appsandbooks.WithJournal(write))
+		all := append(slices.Clip(opts), appsandbooks.WithJournal(write))
 		var op *appsandbooks.Operation
 		var err error
 		if journal.Len() == 0 || !bytes.Contains(journal.Bytes(), []byte(`"parts"`)) {

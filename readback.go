@@ -160,7 +160,7 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 func condense(all map[int]verdict) (verdict, map[int]verdict) {
 	first := all[0]
 	for i, v := range all {
-		if v.outcome == first.outcome && v.err == first.err {
+		if v.outcome == first.outcome && v.err == first.err { //nolint:errorlint // one error is shared by its pairs
 			delete(all, i)
 		}
 	}

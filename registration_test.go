@@ -2,7 +2,6 @@ package appsandbooks_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -417,5 +416,5 @@ func TestOwnerIsChecked(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Config.SetClient(context.Background(), appsandbooks.ClientConfigUpdate{MDMInfo: &appsandbooks.MDMInfo{ID: "x", Name: "y", Metadata: "z"}})
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid, "a claim for somebody else")
-	require.True(t, errors.Is(&appsandbooks.TakeoverError{}, appsandbooks.ErrTakenOver))
+	require.ErrorIs(t, &appsandbooks.TakeoverError{}, appsandbooks.ErrTakenOver)
 }

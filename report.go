@@ -183,17 +183,18 @@ type OperationError struct {
 }
 
 func (e *OperationError) Error() string {
-	text := e.Report.String()
+	var text strings.Builder
+	text.WriteString(e.Report.String())
 	if e.Cause != nil {
-		text += "; stopped: " + e.Cause.Error()
+		text.WriteString("; stopped: " + e.Cause.Error())
 	}
 	const most = 3
 	for _, err := range e.Report.reasons(most) {
 		if e.Cause == nil || !errors.Is(e.Cause, err) {
-			text += "; " + err.Error()
+			text.WriteString("; " + err.Error())
 		}
 	}
-	return text
+	return text.String()
 }
 
 // Unwrap gives the reasons, up to 64 of them.

@@ -194,7 +194,7 @@ func (p *part) saved(withContent bool) savedPart {
 	}
 	groups := map[group][]int{}
 	for i, v := range p.odd {
-		g := group{v.outcome, v.err}
+		g := group(v)
 		groups[g] = append(groups[g], i)
 	}
 	for g, pairs := range groups {

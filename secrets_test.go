@@ -91,7 +91,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		client, err := appsandbooks.NewClient(canaryToken, opts...)
 		require.NoError(t, err)
 		defer client.Close()
-		byValue := *client //nolint:govet // who copies a client must not print its token either
+		byValue := *client // nobody should, but who does must not print its token either
 		type (
 			embedsToken   struct{ appsandbooks.Token }
 			embedsSecret  struct{ appsandbooks.Secret }
@@ -252,7 +252,7 @@ func TestTLSVersion(t *testing.T) {
 	for version, fine := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
 		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{}`)) }))
 		srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-		srv.TLS = &tls.Config{MinVersion: version, MaxVersion: version} //nolint:gosec // old versions are what is tried
+		srv.TLS = &tls.Config{MinVersion: version, MaxVersion: version}
 		srv.StartTLS()
 		c, err := appsandbooks.NewClient(canaryToken, appsandbooks.WithBaseURL(srv.URL), appsandbooks.WithRetry(1, 0, 0))
 		require.NoError(t, err)

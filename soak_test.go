@@ -124,7 +124,7 @@ func soak(t *testing.T, tcp bool, long time.Duration) {
 		unit.AddSubscription(appsandbookstest.Subscription{AdamID: soakSeat, ParentAdamID: 1, Total: appsandbookstest.Seats{Renewing: 1000}})
 		for w := range soakWorkers {
 			s := &soaker{
-				t: t, c: c, unit: unit, rand: rand.New(rand.NewPCG(uint64(i), uint64(w))), //nolint:gosec // a schedule, no secret
+				t: t, c: c, unit: unit, rand: rand.New(rand.NewPCG(uint64(i), uint64(w))),
 				users: names(fmt.Sprintf("w%d-user-", w), soakTargets), devices: names(fmt.Sprintf("W%dD", w), soakTargets),
 				accounts: names(fmt.Sprintf("w%d-account-", w), soakTargets), ledger: map[string]fate{},
 			}
@@ -136,11 +136,19 @@ func soak(t *testing.T, tcp bool, long time.Duration) {
 	}
 
 	faults := []appsandbookstest.Fault{
-		{Kind: appsandbookstest.FaultDial}, {Kind: appsandbookstest.FaultResetBefore}, {Kind: appsandbookstest.FaultResetAfter},
-		{Kind: appsandbookstest.FaultEOF}, {Kind: appsandbookstest.FaultCutBody}, {Kind: appsandbookstest.FaultTruncatedGzip},
-		{Kind: appsandbookstest.FaultSlowBody, Delay: 20 * time.Millisecond}, {Kind: appsandbookstest.FaultHugeBody, Size: 1 << 20},
-		{Status: 502, Body: "<html>Bad Gateway</html>"}, {Status: 502, Body: "<html>Bad Gateway</html>", Process: true},
-		{Number: 9646}, {Number: 9603}, {Status: 200, Number: 9603},
+		{Kind: appsandbookstest.FaultDial},
+		{Kind: appsandbookstest.FaultResetBefore},
+		{Kind: appsandbookstest.FaultResetAfter},
+		{Kind: appsandbookstest.FaultEOF},
+		{Kind: appsandbookstest.FaultCutBody},
+		{Kind: appsandbookstest.FaultTruncatedGzip},
+		{Kind: appsandbookstest.FaultSlowBody, Delay: 20 * time.Millisecond},
+		{Kind: appsandbookstest.FaultHugeBody, Size: 1 << 20},
+		{Status: 502, Body: "<html>Bad Gateway</html>"},
+		{Status: 502, Body: "<html>Bad Gateway</html>", Process: true},
+		{Number: 9646},
+		{Number: 9603},
+		{Status: 200, Number: 9603},
 	}
 	for _, f := range faults {
 		f.Probability = 0.1 / float64(len(faults))

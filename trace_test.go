@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -132,7 +131,7 @@ func TestLogOfAttempts(t *testing.T) {
 		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "person"})
 		require.NoError(t, err)
 	})
-	require.Regexp(t, regexp.MustCompile(`^time=\S+ level=WARN msg="appsandbooks: request" method=GET path=users attempt=1 status=503 took=200ms error="[^"]+" again=true wait=7s
+	require.Regexp(t, `^time=\S+ level=WARN msg="appsandbooks: request" method=GET path=users attempt=1 status=503 took=200ms error="[^"]+" again=true wait=7s
 time=\S+ level=DEBUG msg="appsandbooks: request" method=GET path=users attempt=2 status=200 took=200ms
-$`), out.String())
+$`, out.String())
 }

@@ -432,8 +432,12 @@ func TestSecret(t *testing.T) {
 	require.Equal(t, canary, config.NotificationAuthToken.Reveal())
 	update := appsandbooks.ClientConfigUpdate{NotificationAuthToken: appsandbooks.NewSecret(canary)}
 	var b strings.Builder
-	for _, v := range []any{config, *config, update, &update, config.NotificationAuthToken, struct{ c *appsandbooks.ClientConfig }{config},
-		struct{ c appsandbooks.ClientConfig }{*config}, []any{update}} {
+	for _, v := range []any{
+		config, *config, update, &update, config.NotificationAuthToken,
+		struct{ c *appsandbooks.ClientConfig }{config},
+		struct{ c appsandbooks.ClientConfig }{*config},
+		[]any{update},
+	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			fmt.Fprintf(&b, verb, v)
 		}

@@ -231,8 +231,10 @@ func getAssignments(c *call) (any, *apiError) {
 		name  string
 		value *string
 	}{
-		{"adamId", &f.adamID}, {"pricingParam", &f.pricingParam},
-		{"clientUserId", &f.clientUserID}, {"serialNumber", &f.serialNumber},
+		{"adamId", &f.adamID},
+		{"pricingParam", &f.pricingParam},
+		{"clientUserId", &f.clientUserID},
+		{"serialNumber", &f.serialNumber},
 	} {
 		f.has[i], *p.value = c.has(p.name), c.query.Get(p.name)
 	}

@@ -72,8 +72,11 @@ func TestNotificationsAreSplit(t *testing.T) {
 			parts = append(parts, part{list[0]["adamId"].(string), payload["result"].(string), len(list)})
 		}
 		require.Equal(t, []part{
-			{"1", "SUCCESS", 100}, {"1", "SUCCESS", 50},
-			{"2", "SUCCESS", 100}, {"2", "SUCCESS", 30}, {"2", "FAILURE", 20},
+			{"1", "SUCCESS", 100},
+			{"1", "SUCCESS", 50},
+			{"2", "SUCCESS", 100},
+			{"2", "SUCCESS", 30},
+			{"2", "FAILURE", 20},
 		}, parts)
 		require.Len(t, seen, 300)
 

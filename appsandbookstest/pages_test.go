@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -168,12 +169,7 @@ func TestOddPages(t *testing.T) {
 	odd := map[string][]int{"assignments": {0, 2, 3, 6}, "subscriptions": {1, 2, 4}}
 	_, u, c := inMemory(t, fake.WithPageSize(2), fake.WithCursorPageSize(2),
 		fake.WithEmptyPages(func(path string, index int) bool {
-			for _, i := range odd[path] {
-				if i == index {
-					return true
-				}
-			}
-			return false
+			return slices.Contains(odd[path], index)
 		}))
 	u.AddAssignments(devices("1", ids("S", 5)...)...)
 	got, pages := walk(t, c, "assignments", "assignments", "serialNumber")
@@ -296,7 +292,7 @@ func TestScale(t *testing.T) {
 
 	empty := c.get("assignments?adamId=none")["versionId"].(string)
 	for _, query := range []string{"", "adamId=7&", "sinceVersionId=" + empty + "&", "excludeInactiveUsers=true&"} {
-		for index := 0; index < 10; index++ {
+		for range 10 {
 			c.get(fmt.Sprintf("assignments?%spageIndex=0", query))
 		}
 	}

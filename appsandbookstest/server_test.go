@@ -197,7 +197,7 @@ func TestDependencies(t *testing.T) {
 	if err != nil {
 		t.Skip("no go command: ", err)
 	}
-	for _, pkg := range strings.Fields(string(out)) {
+	for pkg := range strings.FieldsSeq(string(out)) {
 		require.NotContains(t, []string{"testing", "flag", "net/http/httptest"}, pkg)
 		if name, ok := strings.CutPrefix(pkg, "!"); ok {
 			require.Equal(t, "github.com/appsandbooks/appsandbooks/appsandbookstest", name)

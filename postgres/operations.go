@@ -51,7 +51,8 @@ func (s *Store) Load(ctx context.Context, id string) (saved []byte, err error) {
 
 func (s *Store) load(ctx context.Context, db interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}, id string) ([]byte, error) {
+}, id string,
+) ([]byte, error) {
 	rows, err := db.Query(ctx, s.sql(`SELECT line FROM {schema}.journal WHERE operation = $1 ORDER BY entry`), id)
 	if err != nil {
 		return nil, err

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		default:
-			defer database.Stop()
+			defer func() { _ = database.Stop() }()
 		}
 		return m.Run()
 	}()

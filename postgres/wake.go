@@ -205,7 +205,7 @@ func (s *Store) writeHints(ctx context.Context, batch []hint) (ready []string, e
 		SELECT DISTINCT operation FROM {schema}.awaited a WHERE event = ANY ($1) AND NOT EXISTS (
 			SELECT FROM {schema}.awaited o WHERE o.operation = a.operation AND o.named < o.pairs)`), events)
 	results := s.pool.SendBatch(ctx, &b)
-	defer results.Close()
+	defer func() { _ = results.Close() }()
 	for range 2 {
 		if _, err := results.Exec(); err != nil {
 			return nil, err
@@ -314,7 +314,7 @@ func (l *listening) heard(ctx context.Context, payload string) {
 		}
 		l.mu.Unlock()
 		if len(ids) > 0 {
-			l.read(ctx, `SELECT id, body FROM {schema}.hints WHERE id = ANY ($1) ORDER BY id`, ids)
+			_ = l.read(ctx, `SELECT id, body FROM {schema}.hints WHERE id = ANY ($1) ORDER BY id`, ids)
 		}
 	}
 }

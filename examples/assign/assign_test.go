@@ -544,7 +544,7 @@ func TestTruthUnderFaults(t *testing.T) {
 			require.Len(t, rows, 2*5*requests)
 			succeeded, failed, unconfirmed := w.requireTruth(rows)
 			t.Logf("%d succeeded, %d failed, %d unconfirmed", succeeded, failed, unconfirmed)
-			assert.Equal(t, 2*licences, len(w.unit.Assignments()))
+			assert.Len(t, w.unit.Assignments(), 2*licences)
 			if r.Code == cli.Failed {
 				assert.Zero(t, unconfirmed)
 				return

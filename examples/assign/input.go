@@ -91,11 +91,11 @@ func (in *input) read() error {
 		_, asset, target, err := r.next()
 		var bad *rowError
 		switch {
-		case err == io.EOF && len(wrong) > 0:
+		case errors.Is(err, io.EOF) && len(wrong) > 0:
 			return cli.Usagef("input: %w", errors.Join(wrong...))
-		case err == io.EOF && len(in.rows) == 0:
+		case errors.Is(err, io.EOF) && len(in.rows) == 0:
 			return cli.Usagef("input: no rows")
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case errors.As(err, &bad):
 			if wrong = append(wrong, err); len(wrong) == most {

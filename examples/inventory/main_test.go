@@ -179,8 +179,14 @@ func TestFailures(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"-assignments", "-users"}, {"-format", "csv"}, {"-users", "-short", "3"}, {"-subscriptions", "-since", "x"},
-		{"-users", "-format", "xml"}, {"-users", "-out", ""}, {"-nonsense"}, {"argument"},
+		{"-assignments", "-users"},
+		{"-format", "csv"},
+		{"-users", "-short", "3"},
+		{"-subscriptions", "-since", "x"},
+		{"-users", "-format", "xml"},
+		{"-users", "-out", ""},
+		{"-nonsense"},
+		{"argument"},
 	} {
 		out, errs, code := inventory(t, nil, args...)
 		assert.Equal(t, 2, code, args)

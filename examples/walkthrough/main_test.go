@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +59,7 @@ func service(t *testing.T) *appsandbookstest.Server {
 func TestAlone(t *testing.T) {
 	stdout, stderr, code := walkthrough(t, nil)
 	require.Zero(t, code, stdout+stderr)
-	require.Regexp(t, regexp.MustCompile(`(?m)^all 18 steps hold`), stdout)
+	require.Regexp(t, `(?m)^all 18 steps hold`, stdout)
 	require.NotContains(t, stdout, "skipped")
 }
 

@@ -24,7 +24,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNotInstalled: the server's programs are not on this machine.
+// ErrNotInstalled says that the server's programs are not on this machine.
 var ErrNotInstalled = errors.New("no PostgreSQL server programs: neither in POSTGRES_BIN, nor in PATH, nor in /usr/lib/postgresql")
 
 // Server is a running PostgreSQL.
