@@ -111,7 +111,7 @@ func run(ctx context.Context, p *cli.Program) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	seed, err := o.library()
+	seed, err := o.contents()
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ type seed struct {
 	Faults []appsandbookstest.Fault
 }
 
-// library is the content of an organizational unit.
+// contents is the content of an organizational unit.
 type library struct {
 	Name          string
 	Assets        []appsandbookstest.Asset
@@ -34,8 +34,8 @@ type library struct {
 	Subscriptions []appsandbookstest.Subscription
 }
 
-// library reads the seed file, or makes as much as the flags ask for.
-func (o options) library() (*seed, error) {
+// contents reads the seed file, or makes as much as the flags ask for.
+func (o options) contents() (*seed, error) {
 	s := &seed{Limits: appsandbookstest.DefaultLimits()}
 	if o.seedFile != "" {
 		return s, s.read(o.seedFile)
