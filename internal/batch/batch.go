@@ -109,21 +109,17 @@ func Pairs(pairs []Pair, l Limits) []Part {
 	rows := rowGroups(pairs)
 	byRows := bestPrefix(rows, l)
 
-	best := cut(columnGroups(pairs, nil), l)
+	best := cut(columnGroups(pairs, new(targets)), l)
 	if byRows > 0 {
-		taken := make(map[uint32]bool)
-		groups := make([]Part, 0, byRows)
-		for _, g := range rows[:byRows] {
-			groups = append(groups, g)
-			for _, u := range g.Users {
-				taken[uint32(u)] = true
+		groups := slices.Clone(rows[:byRows])
+		if byRows < len(rows) {
+			var taken targets
+			for _, g := range groups {
+				taken.add(g)
 			}
-			for _, d := range g.Devices {
-				taken[uint32(d)|deviceBit] = true
-			}
+			groups = append(groups, columnGroups(pairs, &taken)...)
 		}
-		mixed := cut(append(groups, columnGroups(pairs, taken)...), l)
-		if len(mixed) <= len(best) {
+		if mixed := cut(groups, l); len(mixed) <= len(best) {
 			best = mixed
 		}
 	}
@@ -153,12 +149,37 @@ func rowGroups(pairs []Pair) []Part {
 	return groups
 }
 
+// targets is a set of users and devices.
+type targets struct{ users, devices []bool }
+
+func (t *targets) add(p Part) {
+	for _, set := range []struct {
+		in    *[]bool
+		items []int32
+	}{{&t.users, p.Users}, {&t.devices, p.Devices}} {
+		for _, i := range set.items {
+			if missing := int(i) + 1 - len(*set.in); missing > 0 {
+				*set.in = append(*set.in, make([]bool, missing)...)
+			}
+			(*set.in)[i] = true
+		}
+	}
+}
+
+func (t *targets) has(p Pair) bool {
+	set, i := t.devices, p.Device()
+	if user, ok := p.User(); ok {
+		set, i = t.users, user
+	}
+	return int(i) < len(set) && set[i]
+}
+
 // columnGroups puts assets of equal target sets together, for the pairs whose
 // target is not taken.
-func columnGroups(pairs []Pair, taken map[uint32]bool) []Part {
+func columnGroups(pairs []Pair, taken *targets) []Part {
 	flipped := make([]Pair, 0, len(pairs))
 	for _, p := range pairs {
-		if !taken[p.target()] {
+		if !taken.has(p) {
 			flipped = append(flipped, p<<32|p>>32)
 		}
 	}
