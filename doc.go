@@ -208,3 +208,5 @@
 // [page for operators]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/operations.md
 // [testing]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/testing.md
 package appsandbooks
+
+//go:generate sh -c "go run ./internal/apilist . ./appsandbookstest ./postgres > api.txt"
