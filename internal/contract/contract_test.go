@@ -1,0 +1,297 @@
+package contract_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"iter"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+var (
+	tokenFile  = flag.String("token-file", "", "`file` with a content token: run against Apple's service, too")
+	serviceURL = flag.String("url", appsandbooks.DefaultBaseURL, "base `URL` of the service that the token is for")
+	recordTo   = flag.String("record", "", "`file` to keep the service's answers in, redacted")
+	write      = flag.Bool("write", false, "with a token: create, update and retire a user")
+)
+
+func TestStandIn(t *testing.T) {
+	for _, medium := range []string{"memory", "TCP"} {
+		t.Run(medium, func(t *testing.T) {
+			srv := standIn(t)
+			opts := []appsandbooks.Option{appsandbooks.WithHTTPClient(srv.Client())}
+			if medium == "TCP" {
+				require.NoError(t, srv.Listen(""))
+				opts = []appsandbooks.Option{appsandbooks.WithBaseURL(srv.URL())}
+			}
+			reads(t, srv.Unit().Token(), opts...)
+			writes(t, srv.Unit().Token(), append(opts, appsandbooks.WithPolling(100*time.Millisecond, time.Second))...)
+		})
+	}
+}
+
+func TestService(t *testing.T) {
+	if *tokenFile == "" {
+		t.Skip("not run against Apple's service: give -token-file (it only reads), and -record to keep the answers")
+	}
+	content, err := os.ReadFile(*tokenFile)
+	require.NoError(t, err)
+	opts := []appsandbooks.Option{appsandbooks.WithBaseURL(*serviceURL)}
+	if *recordTo != "" {
+		opts = append(opts, appsandbooks.WithHTTPClient(recording(t, *recordTo, http.DefaultTransport)))
+	}
+	reads(t, string(content), opts...)
+	switch {
+	case !*write:
+		t.Log("nothing was changed: give -write to have a user created, updated and retired")
+	case *recordTo != "":
+		t.Log("nothing was changed: -write and -record exclude each other")
+	default:
+		writes(t, string(content), opts...)
+	}
+}
+
+func TestRecorded(t *testing.T) {
+	reads(t, "any", appsandbooks.WithHTTPClient(replaying(t, "testdata/service.yaml")))
+}
+
+// standIn has more than a page of everything.
+func standIn(t *testing.T) *appsandbookstest.Server {
+	srv := appsandbookstest.NewServer(appsandbookstest.WithPageSize(4), appsandbookstest.WithCursorPageSize(2))
+	t.Cleanup(srv.Close)
+	u := srv.Unit()
+	u.AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})
+	u.AddAsset(appsandbookstest.Asset{AdamID: "409203825", PricingParam: "PLUS", Total: 9})
+	u.AddAsset(appsandbookstest.Asset{AdamID: "435160039", ProductType: "Book", Unlimited: true})
+	for _, name := range []string{"canary-ann", "canary-ben", "canary-cleo", "canary-dan", "canary-eve"} {
+		u.AddUser(appsandbookstest.User{ClientUserID: name, Email: name + "@example.com", Status: appsandbookstest.UserAssociated})
+		u.AddAssignments(
+			appsandbookstest.Assignment{AdamID: "361309726", ClientUserID: name},
+			appsandbookstest.Assignment{AdamID: "361309726", SerialNumber: strings.ToUpper(name)},
+		)
+	}
+	u.AddSubscription(appsandbookstest.Subscription{AdamID: 67890, ParentAdamID: 361309726, Total: appsandbookstest.Seats{Renewing: 5, Expiring: 1}})
+	u.AddSubscriptionAssignments(appsandbookstest.SubscriptionAssignment{AdamID: 67890, ClientUserID: "canary-ann", Renewing: true})
+	return srv
+}
+
+func newClient(t *testing.T, token string, opts ...appsandbooks.Option) *appsandbooks.Client {
+	c, err := appsandbooks.NewClient(token, append([]appsandbooks.Option{appsandbooks.WithUserAgent("contract")}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c
+}
+
+// atMost bounds how much of a large library is read.
+const atMost = 3 // pages
+
+func some[T any](t *testing.T, pages iter.Seq2[T, error]) (read []T) {
+	for page, err := range pages {
+		require.NoError(t, err)
+		if read = append(read, page); len(read) == atMost {
+			break
+		}
+	}
+	require.NotEmpty(t, read, "a list has a page, if an empty one")
+	return read
+}
+
+// place checks what the SDK's walk relies on.
+func place(t *testing.T, index int, info appsandbooks.PageInfo) {
+	require.Equal(t, index, info.CurrentPageIndex)
+	require.Greater(t, info.TotalPages, index)
+	require.NotEmpty(t, info.UID)
+	require.NotEmpty(t, info.VersionID)
+	if index+1 < info.TotalPages {
+		require.NotNil(t, info.NextPageIndex)
+		require.Greater(t, *info.NextPageIndex, index)
+	} else {
+		require.Nil(t, info.NextPageIndex)
+	}
+}
+
+// reads change nothing. Names of their own begin with "contract-".
+func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
+	c := newClient(t, token, opts...)
+	ctx := t.Context()
+
+	t.Run("service configuration", func(t *testing.T) {
+		config, err := c.Config.Service(ctx)
+		require.NoError(t, err)
+		for name, limit := range map[string]int{
+			"assets": config.Limits.MaxAssets, "users": config.Limits.MaxClientUserIDs, "devices": config.Limits.MaxSerialNumbers,
+			"users to create": config.Limits.MaxUsers, "rate": config.Limits.MaxRequestPerSecond,
+		} {
+			require.Positive(t, limit, name)
+		}
+		for _, key := range []string{"getAssets", "getUsers", "getAssignments", "associateAssets", "disassociateAssets", "eventStatus", "invitationEmail"} {
+			require.NotEmpty(t, config.URLs[key], key)
+		}
+		require.NotEmpty(t, config.NotificationTypes)
+	})
+	t.Run("client configuration", func(t *testing.T) {
+		config, err := c.Config.Client(ctx)
+		require.NoError(t, err)
+		require.NotEmpty(t, config.UID)
+	})
+	t.Run("users", func(t *testing.T) {
+		pages := some(t, c.Users.Pages(ctx, appsandbooks.UserFilter{}))
+		for i, page := range pages {
+			place(t, i, page.PageInfo)
+			require.Len(t, page.Users, page.Size)
+			for _, u := range page.Users {
+				require.NotEmpty(t, u.ClientUserID)
+				require.NotEmpty(t, u.Status)
+			}
+		}
+		if len(pages[0].Users) > 0 {
+			id := pages[0].Users[0].ClientUserID
+			for u, err := range c.Users.All(ctx, appsandbooks.UserFilter{ClientUserID: id}) {
+				require.NoError(t, err)
+				require.Equal(t, id, u.ClientUserID)
+			}
+		}
+		_, err := c.Users.List(ctx, appsandbooks.UserFilter{SinceVersionID: pages[0].VersionID})
+		require.NoError(t, err)
+	})
+	t.Run("assets", func(t *testing.T) {
+		pages := some(t, c.Assets.Pages(ctx, appsandbooks.AssetFilter{}))
+		for i, page := range pages {
+			place(t, i, page.PageInfo)
+			for _, a := range page.Assets {
+				require.NotEmpty(t, a.AdamID)
+				require.NotEmpty(t, a.PricingParam)
+				require.Equal(t, a.TotalCount, a.AssignedCount+a.AvailableCount+a.RetiredCount, "%s", a.AdamID)
+			}
+		}
+		if len(pages[0].Assets) > 0 {
+			want := pages[0].Assets[0]
+			for a, err := range c.Assets.All(ctx, appsandbooks.AssetFilter{AdamID: want.AdamID, PricingParam: want.PricingParam}) {
+				require.NoError(t, err)
+				require.Equal(t, want.AdamID, a.AdamID)
+				require.Equal(t, want.PricingParam, a.PricingParam)
+			}
+		}
+	})
+	t.Run("assignments", func(t *testing.T) {
+		pages := some(t, c.Assignments.Pages(ctx, appsandbooks.AssignmentFilter{IncludeUserState: true}))
+		for i, page := range pages {
+			place(t, i, page.PageInfo)
+			require.Len(t, page.Assignments, page.Size)
+			for _, a := range page.Assignments {
+				require.NotEmpty(t, a.AdamID)
+				require.NotEqual(t, a.ClientUserID == "", a.SerialNumber == "", "to a user or to a device")
+			}
+		}
+		if len(pages[0].Assignments) > 0 {
+			want := pages[0].Assignments[0]
+			filter := appsandbooks.AssignmentFilter{AdamID: want.AdamID, ClientUserID: want.ClientUserID, SerialNumber: want.SerialNumber}
+			found := 0
+			for a, err := range c.Assignments.All(ctx, filter) {
+				require.NoError(t, err)
+				require.Equal(t, [3]string{want.AdamID, want.ClientUserID, want.SerialNumber}, [3]string{a.AdamID, a.ClientUserID, a.SerialNumber})
+				found++
+			}
+			require.Positive(t, found)
+		}
+		_, err := c.Assignments.List(ctx, appsandbooks.AssignmentFilter{SinceVersionID: pages[0].VersionID})
+		require.NoError(t, err)
+	})
+	t.Run("subscriptions", func(t *testing.T) {
+		page, err := c.Subscriptions.List(ctx, appsandbooks.SubscriptionFilter{})
+		if appsandbooks.IsForbidden(err) || appsandbooks.IsNotFound(err) {
+			t.Skip("the unit has no subscriptions:", err)
+		}
+		require.NoError(t, err)
+		for _, s := range page.Subscriptions {
+			require.NotZero(t, s.AdamID)
+			require.NotEmpty(t, s.Status)
+		}
+		if len(page.Subscriptions) == 0 {
+			return
+		}
+		seats, err := c.Subscriptions.ListAssignments(ctx, appsandbooks.SubscriptionAssignmentFilter{AdamIDs: []int64{page.Subscriptions[0].AdamID}})
+		require.NoError(t, err)
+		for _, s := range seats.Assignments {
+			require.Equal(t, page.Subscriptions[0].AdamID, s.AdamID)
+			require.NotEmpty(t, s.ClientUserID)
+		}
+		_, err = c.Subscriptions.ListAdmins(ctx, appsandbooks.SubscriptionAdminFilter{})
+		require.NoError(t, err)
+	})
+	t.Run("refusals", func(t *testing.T) {
+		_, err := c.Status.Get(ctx, "contract-no-such-event")
+		require.ErrorIs(t, err, appsandbooks.ErrEventNotFound)
+		_, err = c.Users.List(ctx, appsandbooks.UserFilter{PageIndex: 1_000_000})
+		require.ErrorIs(t, err, appsandbooks.ErrInvalidPageIndex)
+		_, err = c.Users.List(ctx, appsandbooks.UserFilter{SinceVersionID: "contract-no-such-version"})
+		require.ErrorIs(t, err, appsandbooks.ErrInvalidVersionID)
+		var e *appsandbooks.Error
+		require.ErrorAs(t, c.Do(ctx, http.MethodGet, "contract-no-such-path", nil, nil, nil), &e)
+		require.GreaterOrEqual(t, e.StatusCode, 400)
+
+		stranger := newClient(t, "contract-no-such-token", opts...)
+		_, err = stranger.Config.Client(ctx)
+		require.True(t, appsandbooks.IsAuth(err), "%v", err)
+	})
+}
+
+// writes need a unit in which a user more does no harm. It is retired again.
+func writes(t *testing.T, token string, opts ...appsandbooks.Option) {
+	c := newClient(t, token, opts...)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	id := "contract-" + rand.Text()
+	find := func() *appsandbooks.User {
+		for u, err := range c.Users.All(ctx, appsandbooks.UserFilter{ClientUserID: id}) {
+			require.NoError(t, err)
+			return &u
+		}
+		return nil
+	}
+	finish := func(op *appsandbooks.Operation, err error) {
+		t.Helper()
+		require.NoError(t, err)
+		report, err := op.Wait(ctx)
+		require.NoError(t, err)
+		require.Equal(t, 1, report.Succeeded)
+	}
+	t.Run("a user", func(t *testing.T) {
+		require.Nil(t, find())
+		finish(c.Users.Create(ctx, []appsandbooks.UserRequest{{ClientUserID: id, Email: "contract@example.com"}}))
+		require.NotNil(t, find())
+		finish(c.Users.Update(ctx, []appsandbooks.UserRequest{{ClientUserID: id, Email: "contract2@example.com"}}))
+		require.Equal(t, "contract2@example.com", find().Email)
+
+		op, err := c.Users.Create(ctx, []appsandbooks.UserRequest{{ClientUserID: id}})
+		if err == nil {
+			_, err = op.Wait(ctx)
+		}
+		require.ErrorIs(t, err, appsandbooks.ErrUserAlreadyExists)
+
+		finish(c.Users.Retire(ctx, []string{id}))
+		if u := find(); u != nil {
+			require.Equal(t, appsandbooks.UserRetired, u.Status)
+		}
+	})
+	t.Run("a refused association", func(t *testing.T) {
+		op, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{
+			Assets: []appsandbooks.AssetID{{AdamID: "1"}}, ClientUserIDs: []string{id},
+		})
+		if err == nil {
+			_, err = op.Wait(ctx)
+		}
+		var e *appsandbooks.Error
+		require.True(t, errors.As(err, &e) && e.Number != 0, "%v", err)
+	})
+}

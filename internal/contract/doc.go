@@ -1,0 +1,18 @@
+// Package contract holds the tests that say what the SDK relies on: one set,
+// run against the stand-in in memory and over TCP, against recorded answers,
+// and, when told so, against Apple's service.
+//
+// With a content token they read and change nothing (give -write for that):
+//
+//	go test ./internal/contract -v -token-file my.vpptoken
+//
+// The answers can be kept, without names, ids and secrets, in the place of the
+// ones that the stand-in gave:
+//
+//	go test ./internal/contract -v -token-file my.vpptoken -record testdata/service.yaml
+//
+// Look at the file before you share it. The tests against recorded answers read
+// it from then on.
+//
+// It is a module of its own, so that the recorder is nobody else's dependency.
+package contract
