@@ -509,21 +509,21 @@ func (c *Client) url(r request) (*url.URL, error) {
 	return u, nil
 }
 
-// inspect judges a complete answer. Only one that holds an error number is
-// looked at more closely.
+// inspect judges a complete answer. Only one that speaks of an error is looked
+// at more closely.
 func inspect(status int, body []byte, secrets []string) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 	if mentionsError(status, body) {
 		var b errorBody
 		_ = json.Unmarshal(body, &b) // a field of an unexpected type must not hide the number
-		if b.Number != 0 {
+		if b.Number != 0 || status/100 == 2 && b.Message != "" {
 			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
 			for _, secret := range secrets { // the body may have spelled it with escapes
 				e.Message = strings.ReplaceAll(e.Message, secret, redacted)
 			}
 			_, known := meanings[b.Number]
 			retryable := has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable)
-			return transport.Verdict{Err: e, Apple: true, Retryable: retryable || !known && serverTrouble}
+			return transport.Verdict{Err: e, Apple: b.Number > 0, Retryable: retryable || !known && serverTrouble}
 		}
 	}
 	if status/100 == 2 {
@@ -532,12 +532,12 @@ func inspect(status int, body []byte, secrets []string) transport.Verdict {
 	return transport.Verdict{Err: &Error{StatusCode: status}, Retryable: serverTrouble}
 }
 
-// mentionsError looks for an error number. In an answer that passes for a
-// success it stands before or behind the one part that can be long, so the
-// middle needs no look.
+// mentionsError looks for an error number or message. In an answer that passes
+// for a success they stand before or behind the one part that can be long, so
+// the middle needs no look.
 func mentionsError(status int, body []byte) bool {
 	const edge = 4 << 10
-	key := []byte(`"errorNumber"`)
+	key := []byte(`"error`)
 	if status/100 != 2 || len(body) <= 2*edge {
 		return bytes.Contains(body, key)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -334,17 +335,25 @@ func (n ErrorNumber) Error() string {
 	if m, ok := meanings[n]; ok {
 		return m + " (" + strconv.Itoa(int(n)) + ")"
 	}
+	if n == errUnreadable {
+		return "an error whose number cannot be read"
+	}
 	return "error " + strconv.Itoa(int(n))
 }
 
-// UnmarshalJSON accepts the number in quotes, too: an error must not get lost
-// over its spelling.
+// errUnreadable takes the place of an errorNumber that is none.
+const errUnreadable = -1
+
+// UnmarshalJSON reads the number in any spelling, such as in quotes or with a
+// fraction of zero, and anything else as -1: an error must not get lost over its
+// spelling.
 func (n *ErrorNumber) UnmarshalJSON(data []byte) error {
-	v, err := strconv.ParseInt(strings.Trim(string(data), `"`), 10, 32)
-	if err != nil && string(data) != "null" {
-		return fmt.Errorf("errorNumber %s is not a number", shorten(clean(string(data)), 20))
+	*n = errUnreadable
+	if string(data) == "null" {
+		*n = 0
+	} else if v, err := strconv.ParseFloat(strings.Trim(string(data), `" `), 64); err == nil && v == math.Trunc(v) && math.Abs(v) <= math.MaxInt32 {
+		*n = ErrorNumber(v)
 	}
-	*n = ErrorNumber(v)
 	return nil
 }
 

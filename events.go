@@ -207,5 +207,5 @@ func (c *Client) passing(err error) bool {
 	if errors.As(err, &e) && e.RetryAfter > c.opts.maxPause {
 		return false
 	}
-	return IsRetryable(err) || e != nil && e.Number == 0 && (e.StatusCode == 0 || e.StatusCode/100 == 2)
+	return IsRetryable(err) || e != nil && e.Number <= 0 && (e.StatusCode == 0 || e.StatusCode/100 == 2)
 }

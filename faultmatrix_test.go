@@ -342,6 +342,8 @@ var matrixFaults = []matrixFault{
 	{name: "HTML 200", effect: useless, fault: ok("<html>Sign in to this network</html>")},
 	{name: "empty 200", effect: useless, fault: ok(" ")},
 	{name: "cut JSON 200", effect: useless, fault: ok(`{"eventId":"e","eventStatus":"COMPL`)},
+	{name: "200 with an unreadable error number", effect: useless, fault: ok(`{"errorNumber":"E-9602","errorMessage":"no","uId":"u"}`)},
+	{name: "200 with an error message only", effect: useless, fault: ok(`{"errorMessage":"no","users":[],"eventId":"e","uId":"u"}`)},
 	{name: "429 without a body", effect: passes, fault: appsandbookstest.Fault{Status: 429, Body: " "}},
 	{name: "429/9646", effect: passes, fault: appsandbookstest.Fault{Number: 9646}},
 	{name: "500/9603", effect: passes, fault: appsandbookstest.Fault{Number: 9603}},

@@ -426,8 +426,9 @@ func (c *call) judgeAnswer(resp *http.Response) (again bool) {
 			c.t.cfg.Limiter.Pause(c.retryAfter)
 		}
 	}
-	if !v.Apple && c.once() && resp.StatusCode >= 500 {
-		// A gateway's page says nothing about what happened behind it.
+	if !v.Apple && c.once() && (resp.StatusCode >= 500 || resp.StatusCode/100 == 2) {
+		// A gateway's page says nothing about what happened behind it, nor does
+		// a success that speaks of an error which cannot be read.
 		c.ambiguous = c.req.Class == Write
 		return false
 	}
