@@ -182,6 +182,9 @@ func soak(t *testing.T, tcp bool, long time.Duration) {
 		switch v.Rule {
 		case appsandbookstest.RulePollInterval: // 50 ms instead of 30 s
 		case appsandbookstest.RuleRepeatedWrite: // the rounds repeat themselves
+		case appsandbookstest.RuleParallelPages:
+			// Over TCP the service hears a moment late that a read was given up.
+			assert.True(t, tcp, "rule of conduct: %v", v)
 		default:
 			assert.Fail(t, "rule of conduct", "%v", v)
 		}
