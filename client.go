@@ -11,7 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 
 // DefaultBaseURL is Apple's service.
 const DefaultBaseURL = "https://vpp.itunes.apple.com/mdm/v2"
+
+const defaultTimeout = 60 * time.Second
 
 // Version is the SDK's version, sent in the User-Agent.
 const Version = "0.1.0"
@@ -35,14 +38,14 @@ type Client struct {
 	Subscriptions *SubscriptionsService
 	Users         *UsersService
 
-	base      *url.URL
-	http      *http.Client
-	transport *transport.Transport
-	limiter   Limiter
-	opts      options
-	hints     *hintHub
-	life      context.Context // ends with Close
-	end       context.CancelFunc
+	base    *url.URL
+	send    func(context.Context, *transport.Request) *transport.Failure
+	idle    func() // closes the idle connections of the client's own transport
+	limiter Limiter
+	opts    options
+	hints   *hintHub
+	life    context.Context // ends with Close
+	end     context.CancelFunc
 }
 
 type service struct{ client *Client }
@@ -98,8 +101,9 @@ func WithBaseURL(base string) Option {
 }
 
 // WithHTTPClient sets the HTTP client, which is copied. Redirects are never
-// followed and cookies never kept, whatever it says. Its Timeout, if any,
-// bounds each attempt, the reading of the body included.
+// followed and cookies never kept, whatever it says; that its transport follows
+// none either is up to the caller. Its Timeout, if any, bounds each attempt, the
+// reading of the body included, unless [WithTimeout] says otherwise.
 func WithHTTPClient(c *http.Client) Option {
 	return func(o *options) error {
 		if c == nil {
@@ -241,7 +245,6 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		minBackoff:   500 * time.Millisecond,
 		maxBackoff:   30 * time.Second,
 		maxPause:     5 * time.Minute,
-		timeout:      60 * time.Second,
 		firstLook:    5 * time.Second,
 		pollInterval: 30 * time.Second,
 		stallTime:    10 * time.Minute,
@@ -277,18 +280,24 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 	if o.limiter == nil {
 		o.limiter = NewLimiter()
 	}
+	idle := func() {}
 	if o.http == nil {
-		o.http = &http.Client{Transport: defaultTransport()}
+		own := defaultTransport()
+		o.http, idle = &http.Client{Transport: own}, own.CloseIdleConnections
 	}
 	hc := *o.http
-	if hc.Timeout == 0 {
+	if o.timeout != 0 {
 		hc.Timeout = o.timeout
+	} else if hc.Timeout == 0 {
+		hc.Timeout = defaultTimeout
 	}
 
-	c := &Client{base: base, http: &hc, limiter: o.limiter, opts: o, hints: newHintHub()}
+	c := &Client{base: base, idle: idle, limiter: o.limiter, hints: newHintHub()}
 	c.hints.expected.Store(o.notified)
 	c.life, c.end = context.WithCancel(context.Background())
-	c.transport = transport.New(transport.Config{
+	// A function and not the transport: what dumps values, however deep, would
+	// find the token in the buffers of its connections.
+	c.send = transport.New(transport.Config{
 		HTTPClient:  &hc,
 		UserAgent:   o.userAgent,
 		Token:       o.token,
@@ -302,7 +311,9 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		MaxError:    1 << 20,
 		Logger:      o.logger,
 		Trace:       o.tracer(),
-	})
+	}).Do
+	o.http = nil
+	c.opts = o
 	s := service{c}
 	c.Assets = (*AssetsService)(&s)
 	c.Assignments = (*AssignmentsService)(&s)
@@ -320,9 +331,7 @@ func (c *Client) Close() {
 	c.end()
 	c.Config.join()
 	c.hints.close()
-	if t, ok := c.http.Transport.(*ownTransport); ok {
-		t.CloseIdleConnections()
-	}
+	c.idle()
 }
 
 // Format implements [fmt.Formatter]: a client prints as its base URL.
@@ -334,13 +343,11 @@ func (c *Client) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "appsandbooks.Client(%s)", c.base)
 }
 
-type ownTransport struct{ *http.Transport }
-
 // defaultTransport has a time limit for each phase and room for the parallel
 // page reads. It honours the proxy settings of the environment, as net/http's own.
-func defaultTransport() http.RoundTripper {
+func defaultTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
-	return &ownTransport{&http.Transport{
+	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
@@ -348,9 +355,11 @@ func defaultTransport() http.RoundTripper {
 		TLSHandshakeTimeout:    10 * time.Second,
 		MaxIdleConnsPerHost:    10,
 		IdleConnTimeout:        90 * time.Second,
-		ResponseHeaderTimeout:  60 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
-	}}
+		// A connection that died without a word would swallow attempt after
+		// attempt, for HTTP/2 goes on using it.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+	}
 }
 
 func parseBaseURL(s string) (*url.URL, error) {
@@ -417,7 +426,11 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	if r.class == transport.Write {
 		c.hints.writing()
 	}
-	answer, failure := c.transport.Do(ctx, &transport.Request{
+	var decode func([]byte) error
+	if out != nil {
+		decode = func(answer []byte) error { return r.decode(answer, out) }
+	}
+	failure := c.send(ctx, &transport.Request{
 		Method: r.method,
 		URL:    u,
 		Name:   r.path,
@@ -426,28 +439,13 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		Page:   r.page,
 		Turn:   r.turn,
 		Auth:   !(r.public && c.opts.tokenless),
+		Decode: decode,
 		Grace:  r.grace,
 		Secret: r.secret,
+		IDs:    func() []string { return r.ids(body) },
 	})
 	if failure != nil {
 		return c.failure(r, failure)
-	}
-	defer answer.Release()
-	if out == nil {
-		return nil
-	}
-	if err := r.decode(answer.Body, out); err != nil {
-		if len(answer.Body) == 0 {
-			err = errors.New("empty answer")
-		}
-		// The service said yes and we cannot read to what.
-		return c.failure(r, &transport.Failure{
-			Err:       fmt.Errorf("unreadable answer: %w", err),
-			Status:    answer.Status,
-			Excerpt:   excerpt(answer.Body, r.secret),
-			Attempts:  answer.Attempts,
-			Ambiguous: r.class == transport.Write,
-		})
 	}
 	if m, ok := out.(interface{ meta() *Meta }); ok {
 		c.opts.guard.see(era, m.meta())
@@ -455,19 +453,30 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	return nil
 }
 
+// ids are the users and devices that a request names.
+func (r request) ids(body []byte) (ids []string) {
+	ids = append(ids, r.query["clientUserId"]...)
+	ids = append(ids, r.query["serialNumber"]...)
+	var in struct {
+		ClientUserIDs []string      `json:"clientUserIds"`
+		SerialNumbers []string      `json:"serialNumbers"`
+		Users         []UserRequest `json:"users"`
+	}
+	_ = json.Unmarshal(body, &in) // the caller's own, of Do, can have any form
+	for _, u := range in.Users {
+		ids = append(ids, u.ClientUserID, u.Email, u.ManagedAppleID)
+	}
+	return append(append(ids, in.ClientUserIDs...), in.SerialNumbers...)
+}
+
 func (r request) decode(body []byte, out any) error {
 	if p, ok := out.(plainPage); ok && r.page && p.decodePlain(body) {
 		return nil
 	}
-	return json.Unmarshal(body, out)
-}
-
-// excerpt is the beginning of an answer, without the secret that it may repeat.
-func excerpt(body []byte, secret string) []byte {
-	if secret != "" {
-		body = bytes.ReplaceAll(body, []byte(secret), []byte(redacted))
+	if len(body) == 0 {
+		return errors.New("it is empty")
 	}
-	return slices.Clone(body[:min(len(body), 512)])
+	return json.Unmarshal(body, out)
 }
 
 // failure completes the error of a call.
@@ -483,8 +492,9 @@ func (c *Client) failure(r request, f *transport.Failure) error {
 			e.err = nil // no need to wrap what e says itself
 		}
 	}
-	if e.Number == 0 {
-		e.Excerpt = clean(strings.ToValidUTF8(string(f.Excerpt), "?"))
+	// The JSON of a success holds other people's names, and settings.
+	if json := strings.IndexAny(f.Excerpt, "{[") == 0; e.Number == 0 && !(json && f.Status/100 == 2) {
+		e.Excerpt = clean(strings.ToValidUTF8(f.Excerpt, "?"))
 	}
 	e.Method, e.Path = r.method, r.path
 	e.Attempts, e.RetryAfter, e.Ambiguous = f.Attempts, f.RetryAfter, f.Ambiguous
@@ -511,25 +521,49 @@ func (c *Client) url(r request) (*url.URL, error) {
 
 // inspect judges a complete answer. Only one that speaks of an error is looked
 // at more closely.
-func inspect(status int, body []byte, secrets []string) transport.Verdict {
+func inspect(status int, body []byte, clean func(string) string) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 	if mentionsError(status, body) {
-		var b errorBody
-		_ = json.Unmarshal(body, &b) // a field of an unexpected type must not hide the number
+		var b struct {
+			errorBody
+			EventID json.RawMessage `json:"eventId"`
+		}
+		err := json.Unmarshal(body, &b) // a field of an unexpected type must not hide the number
+		if syntax := (*json.SyntaxError)(nil); status/100 != 2 && errors.As(err, &syntax) {
+			b.Number = looseNumber(body)
+		}
 		if b.Number != 0 || status/100 == 2 && b.Message != "" {
-			e := &Error{StatusCode: status, Number: b.Number, Message: b.Message, Info: b.Info}
-			for _, secret := range secrets { // the body may have spelled it with escapes
-				e.Message = strings.ReplaceAll(e.Message, secret, redacted)
-			}
+			e := &Error{StatusCode: status, Number: b.Number, Message: clean(shorten(b.Message, maxMessage)), Info: b.Info}
 			_, known := meanings[b.Number]
-			retryable := has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable)
-			return transport.Verdict{Err: e, Apple: b.Number > 0, Retryable: retryable || !known && serverTrouble}
+			return transport.Verdict{
+				Err:       e,
+				Apple:     b.Number > 0 && b.EventID == nil, // an event would mean that something was started
+				Retryable: has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable) || !known && serverTrouble,
+			}
 		}
 	}
 	if status/100 == 2 {
 		return transport.Verdict{}
 	}
 	return transport.Verdict{Err: &Error{StatusCode: status}, Retryable: serverTrouble}
+}
+
+// maxMessage bounds what is kept of Apple's errorMessage.
+const maxMessage = 1 << 10
+
+var numberInside = regexp.MustCompile(`"errorNumber"\s*:\s*"?(\d{1,9})\b`)
+
+// looseNumber finds the error number in a body that is no JSON, such as one that was cut.
+func looseNumber(body []byte) ErrorNumber {
+	m := numberInside.FindSubmatch(body)
+	if m == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		return 0
+	}
+	return ErrorNumber(n)
 }
 
 // mentionsError looks for an error number or message. In an answer that passes

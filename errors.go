@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"slices"
@@ -32,7 +33,7 @@ type Error struct {
 	Attempts   int           // requests sent, this one included
 	RetryAfter time.Duration // the pause the service asked for last; 0 when it asked for none
 	Ambiguous  bool          // a write that may have been carried out: see ErrAmbiguous
-	Excerpt    string        // the first 512 bytes of an answer that is no Apple error
+	Excerpt    string        // the first 512 bytes of an answer that is no Apple error, unless it is the JSON of a success
 
 	err error
 }
@@ -40,6 +41,9 @@ type Error struct {
 // Error says what happened, for a person. It never holds the token, the query
 // or a header.
 func (e *Error) Error() string {
+	if e == nil {
+		return "no error"
+	}
 	var b strings.Builder
 	if e.Method != "" {
 		fmt.Fprintf(&b, "%s %s: ", e.Method, e.Path)
@@ -48,12 +52,12 @@ func (e *Error) Error() string {
 	case e.Number != 0:
 		b.WriteString(e.Number.Error())
 		if e.Message != "" {
-			fmt.Fprintf(&b, ": %s", clean(e.Message))
+			fmt.Fprintf(&b, ": %s", clean(shorten(e.Message, maxMessage)))
 		}
 	case e.err != nil:
 		b.WriteString(e.err.Error())
 	case e.Message != "":
-		b.WriteString(clean(e.Message))
+		b.WriteString(clean(shorten(e.Message, maxMessage)))
 	case e.StatusCode != 0:
 		fmt.Fprintf(&b, "unexpected answer %d %s", e.StatusCode, http.StatusText(e.StatusCode))
 	default:
@@ -65,7 +69,7 @@ func (e *Error) Error() string {
 	if e.Info != nil && !e.Info.empty() {
 		fmt.Fprintf(&b, " [%s]", e.Info)
 	}
-	if e.Excerpt != "" {
+	if e.Excerpt != "" && e.StatusCode/100 != 2 {
 		fmt.Fprintf(&b, ": %s", shorten(e.Excerpt, 120))
 	}
 	if e.RetryAfter > 0 {
@@ -80,8 +84,14 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// LogValue implements [slog.LogValuer]: as text, for the JSON names people.
+func (e *Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
+
 // Is matches Apple's number and the sentinels [ErrAmbiguous] and [ErrRedirect].
 func (e *Error) Is(target error) bool {
+	if e == nil {
+		return false
+	}
 	switch target {
 	case ErrAmbiguous:
 		return e.Ambiguous
@@ -94,7 +104,12 @@ func (e *Error) Is(target error) bool {
 
 // Unwrap is the cause when there was no usable answer: a network error, the
 // context's error, a decoding error.
-func (e *Error) Unwrap() error { return e.err }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.err
+}
 
 // errorBody is Apple's ErrorResponse.
 type errorBody struct {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +48,7 @@ type EventStatus struct {
 	State        EventState `json:"eventStatus"`
 	Type         EventType  `json:"eventType"`
 	Failures     []*Error   `json:"failures,omitzero"` // one for each reason, naming who failed
-	NumCompleted int        `json:"numCompleted"`      // tasks that succeeded so far
+	NumCompleted int        `json:"numCompleted"`      // tasks that succeeded so far; -1 when the service did not say
 	NumRequested int        `json:"numRequested"`      // tasks of the event
 	Meta
 }
@@ -75,7 +76,7 @@ func (e *EventError) Error() string {
 	var b strings.Builder
 	b.WriteString("event ")
 	if e.EventID != "" {
-		b.WriteString(e.EventID + " ")
+		b.WriteString(shorten(clean(e.EventID), 100) + " ")
 	}
 	fmt.Fprintf(&b, "ended %s, %d of %d done", e.Status.State, e.Status.NumCompleted, e.Status.NumRequested)
 	for i, f := range e.Status.Failures {
@@ -90,9 +91,11 @@ func (e *EventError) Error() string {
 
 // Unwrap gives the failures.
 func (e *EventError) Unwrap() []error {
-	errs := make([]error, len(e.Status.Failures))
-	for i, f := range e.Status.Failures {
-		errs[i] = f
+	errs := make([]error, 0, len(e.Status.Failures))
+	for _, f := range e.Status.Failures {
+		if f != nil {
+			errs = append(errs, f)
+		}
 	}
 	return errs
 }
@@ -114,7 +117,7 @@ func (s *StatusService) get(ctx context.Context, eventID string, class transport
 	if eventID == "" {
 		return nil, invalidf("no event id")
 	}
-	status := new(EventStatus)
+	status := &EventStatus{NumCompleted: -1}
 	err := s.client.do(ctx, request{
 		method: http.MethodGet, path: "status", key: "eventStatus",
 		query: url.Values{"eventId": {eventID}}, class: class,
@@ -122,6 +125,7 @@ func (s *StatusService) get(ctx context.Context, eventID string, class transport
 	if err != nil {
 		return nil, err
 	}
+	status.Failures = slices.DeleteFunc(status.Failures, func(f *Error) bool { return f == nil })
 	return status, nil
 }
 

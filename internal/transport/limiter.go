@@ -16,10 +16,11 @@ import (
 // whatever the network does to the spacing of departures.
 type Pace struct {
 	turn  chan struct{} // holds one token: the right to wait at the head of the queue
-	pages chan struct{} // page reads in flight; of the unit, so of all that share the limiter
+	pages chan struct{} // a token for each page read that may begin; of the unit, so of all that share the limiter
 	wake  chan struct{} // something changed that the head should look at
 
 	mu       sync.Mutex
+	paused   chan struct{} // closed, and replaced, by Pause: those in a queue look again
 	rate     int
 	inFlight int
 	answered []time.Time // within the last second, oldest first
@@ -34,11 +35,20 @@ const PageReads = 5
 // NewPace makes a limiter of perSecond requests a second.
 func NewPace(perSecond int) *Pace {
 	p := &Pace{
-		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		pages: make(chan struct{}, PageReads), rate: max(1, perSecond),
+		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), paused: make(chan struct{}),
+		pages: newPlaces(), rate: max(1, perSecond),
 	}
 	p.turn <- struct{}{}
 	return p
+}
+
+// newPlaces are the places of the page reads: one is taken by receiving.
+func newPlaces() chan struct{} {
+	places := make(chan struct{}, PageReads)
+	for range PageReads {
+		places <- struct{}{}
+	}
+	return places
 }
 
 // PausedError says that the gate stays closed longer than the caller waits.
@@ -53,13 +63,8 @@ func (e *PausedError) RetryAfter() time.Duration { return e.For }
 
 // Acquire waits for the gate and for a slot, first come, first served.
 func (p *Pace) Acquire(ctx context.Context, maxPause time.Duration) (release func(), err error) {
-	if err := p.tooLong(ctx, maxPause); err != nil {
-		return nil, err // no need to queue for that
-	}
-	select {
-	case <-p.turn:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := p.queue(ctx, maxPause, p.turn); err != nil {
+		return nil, err
 	}
 	defer func() { p.turn <- struct{}{} }()
 	for {
@@ -78,6 +83,26 @@ func (p *Pace) Acquire(ctx context.Context, maxPause time.Duration) (release fun
 		case <-ctx.Done():
 			timer.Stop()
 			return nil, ctx.Err()
+		}
+	}
+}
+
+// queue waits for a place, but not behind a pause that is too long: those who
+// wait ahead may be more patient.
+func (p *Pace) queue(ctx context.Context, maxPause time.Duration, places <-chan struct{}) error {
+	for {
+		p.mu.Lock()
+		paused := p.paused
+		p.mu.Unlock()
+		if err := p.tooLong(ctx, maxPause); err != nil {
+			return err
+		}
+		select {
+		case <-places:
+			return nil
+		case <-paused:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
@@ -134,13 +159,17 @@ func (p *Pace) release() {
 	p.signal()
 }
 
-// Pause closes the gate for d; it never opens it sooner than asked before.
+// Pause closes the gate for d; it never opens it sooner than asked before. A day
+// is the longest: then a request finds out whether the one who asked for more
+// was in his right mind.
 func (p *Pace) Pause(d time.Duration) {
-	const longest = 24 * 365 * time.Hour // beyond any wait, and no overflow
+	const longest = 24 * time.Hour
 	until := time.Now().Add(min(d, longest))
 	p.mu.Lock()
 	if until.After(p.closed) {
 		p.closed = until
+		close(p.paused)
+		p.paused = make(chan struct{})
 	}
 	p.mu.Unlock()
 	p.signal()

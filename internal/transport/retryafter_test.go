@@ -36,7 +36,7 @@ func TestParseRetryAfter(t *testing.T) {
 		require.Equal(t, want, transport.ParseRetryAfter([]string{value}, now), value)
 	}
 	require.Zero(t, transport.ParseRetryAfter(nil, now))
-	require.Equal(t, time.Second, transport.ParseRetryAfter([]string{"1", "100"}, now), "the first of several")
+	require.Equal(t, 100*time.Second, transport.ParseRetryAfter([]string{"soon", "1", "100", "7"}, now), "the longest of several")
 }
 
 // A pause is never negative, and never shorter than the number of seconds that

@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,12 +49,16 @@ type Request struct {
 	Page   bool // a page read, of which only a few may be in flight
 	Turn   Turn
 	Auth   bool
+	// Decode reads the body of a success, which is invalid afterwards.
+	Decode func(body []byte) error
 	// Grace is how long an attempt under way may go on after the context ends,
 	// so that an answer on its way is not lost. No attempt begins in it.
 	Grace time.Duration
-	// Secret is what the body holds and no error or log may: see Transport's
-	// handling of the token.
+	// Secret is what the body holds and no error or log may, like the token.
 	Secret string
+	// IDs gives the ids of users and devices in the request, which no error or
+	// log may hold either. It is asked only after a failure.
+	IDs func() []string
 }
 
 // Turn puts the first attempts of requests that run at the same time in order.
@@ -99,7 +102,7 @@ type Config struct {
 	HTTPClient  *http.Client // copied, never written to
 	UserAgent   string
 	Token       func(ctx context.Context) (string, error)
-	Inspect     func(status int, body []byte, secrets []string) Verdict // the secrets, to keep them out of errors
+	Inspect     func(status int, body []byte, clean func(string) string) Verdict // clean is for texts that reach errors
 	Limiter     Limiter
 	MaxAttempts int
 	MinBackoff  time.Duration
@@ -125,23 +128,35 @@ func New(cfg Config) *Transport {
 	// A redirect could carry the credential elsewhere, or replay a body.
 	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	hc.Jar = nil
-	// The retry loop closes the idle connections of its client on each
-	// failure; hiding the method keeps a shared pool warm.
-	rt := hc.Transport
-	if rt == nil {
-		rt = http.DefaultTransport
+	if hc.Transport == nil {
+		hc.Transport = http.DefaultTransport
 	}
-	hc.Transport = struct{ http.RoundTripper }{rt}
+	hc.Transport = bare{hc.Transport}
 	t := &Transport{
 		cfg:    cfg,
 		client: &hc,
-		pages:  make(chan struct{}, PageReads),
+		pages:  newPlaces(),
 		budget: newBudget(),
 	}
 	if p, ok := cfg.Limiter.(*Pace); ok {
 		t.pages = p.pages
 	}
 	return t
+}
+
+// bare hides what else a RoundTripper can do. The retry loop closes the idle
+// connections of its client on each failure; a shared pool is to stay warm.
+type bare struct{ next http.RoundTripper }
+
+// RoundTrip also drops the target of a redirect: net/http would fail on one that
+// it cannot parse, although nobody follows it.
+func (b bare) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.next.RoundTrip(r)
+	if resp != nil && resp.StatusCode/100 == 3 && resp.Header.Get("Location") != "" {
+		resp.Header = resp.Header.Clone()
+		resp.Header.Del("Location")
+	}
+	return resp, err
 }
 
 // loop is the retry loop of one call. The library's hooks see too little to
@@ -165,34 +180,19 @@ func (c *call) loop() *retryablehttp.Client {
 	}
 }
 
-// Answer is a success. Release returns its buffer; Body is invalid after that.
-type Answer struct {
-	Status   int
-	Body     []byte
-	Attempts int
-	buf      *bytes.Buffer
-}
-
-// Release gives the body's memory back.
-func (a *Answer) Release() {
-	if a.buf != nil {
-		putBuffer(a.buf)
-		a.buf, a.Body = nil, nil
-	}
-}
-
 // Failure is the end of a request without success.
 type Failure struct {
 	Err        error         // Inspect's error, or the cause when there was no usable answer
 	Status     int           // of the last answer; 0 when there was none
-	Excerpt    []byte        // the first bytes of the last answer's body
+	Excerpt    string        // the first bytes of the last answer's body
 	Attempts   int           // requests that were started
 	Ambiguous  bool          // a write may have been carried out
 	RetryAfter time.Duration // what the service last asked for; 0 when it did not
 }
 
-// Do sends r until it has an answer that settles it.
-func (t *Transport) Do(ctx context.Context, r *Request) (*Answer, *Failure) {
+// Do sends r until it has an answer that settles it. A success is nil: its answer
+// has been decoded.
+func (t *Transport) Do(ctx context.Context, r *Request) *Failure {
 	c := &call{t: t, req: r, ctx: ctx}
 	if r.Grace > 0 {
 		var cancel context.CancelFunc
@@ -211,7 +211,7 @@ func (t *Transport) Do(ctx context.Context, r *Request) (*Answer, *Failure) {
 	}
 	req, err := retryablehttp.NewRequestWithContext(ctx, r.Method, r.URL.String(), body)
 	if err != nil {
-		return nil, &Failure{Err: scrub(err)}
+		return &Failure{Err: scrub(err)}
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", t.cfg.UserAgent)
@@ -219,7 +219,7 @@ func (t *Transport) Do(ctx context.Context, r *Request) (*Answer, *Failure) {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if err := c.prepare(req.Request); err != nil {
-		return nil, c.failure(err)
+		return c.failure(err)
 	}
 
 	resp, err := c.loop().Do(req)
@@ -227,11 +227,9 @@ func (t *Transport) Do(ctx context.Context, r *Request) (*Answer, *Failure) {
 		_ = resp.Body.Close()
 	}
 	if c.done {
-		a := &Answer{Status: c.status, Body: c.buf.Bytes(), Attempts: c.attempts, buf: c.buf}
-		c.buf = nil
-		return a, nil
+		return nil
 	}
-	return nil, c.failure(err)
+	return c.failure(err)
 }
 
 // call is the state of one Do. Everything but the atomic flags is touched by
@@ -243,7 +241,7 @@ type call struct {
 	attempts int
 	queued   time.Duration // before the current attempt
 	started  time.Time     // of the current attempt
-	token    string        // of the current attempt
+	tokens   []string      // of the attempts: the last is the current one's
 
 	// Set by the HTTP transport of the current attempt, on its goroutines.
 	connecting, wrote atomic.Bool
@@ -272,7 +270,9 @@ func (c *call) prepare(req *http.Request) error {
 		if err != nil {
 			return err
 		}
-		c.token = token
+		if token != c.token() {
+			c.tokens = append(c.tokens, token)
+		}
 		h := req.Header.Clone()
 		h.Set("Authorization", "Bearer "+token)
 		req.Header = h
@@ -282,6 +282,13 @@ func (c *call) prepare(req *http.Request) error {
 	err := c.acquire()
 	c.queued = time.Since(ready)
 	return err
+}
+
+func (c *call) token() string {
+	if len(c.tokens) == 0 {
+		return ""
+	}
+	return c.tokens[len(c.tokens)-1]
 }
 
 func (c *call) acquire() error {
@@ -297,16 +304,14 @@ func (c *call) acquire() error {
 		}
 	}
 	if c.req.Page {
-		select {
-		case c.t.pages <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := c.takePage(ctx); err != nil {
+			return err
 		}
 	}
 	free, err := c.t.cfg.Limiter.Acquire(ctx, c.t.cfg.MaxPause)
 	if err != nil {
 		if c.req.Page {
-			<-c.t.pages
+			c.t.pages <- struct{}{}
 		}
 		return err
 	}
@@ -316,17 +321,35 @@ func (c *call) acquire() error {
 	c.freeSlot = func() {
 		free()
 		if c.req.Page {
-			<-c.t.pages
+			c.t.pages <- struct{}{}
 		}
 	}
 	return nil
 }
 
-func (c *call) release() {
+// takePage waits for one of the places of page reads.
+func (c *call) takePage(ctx context.Context) error {
+	if p, ok := c.t.cfg.Limiter.(*Pace); ok {
+		return p.queue(ctx, c.t.cfg.MaxPause, p.pages)
+	}
+	select {
+	case <-c.t.pages:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// free gives back the slots of the attempt under way.
+func (c *call) free() {
 	if c.freeSlot != nil {
 		c.freeSlot()
 		c.freeSlot = nil
 	}
+}
+
+func (c *call) release() {
+	c.free()
 	if c.buf != nil {
 		putBuffer(c.buf)
 		c.buf = nil
@@ -349,16 +372,21 @@ func (c *call) check(resp *http.Response, err error) (again bool) {
 	if c.buf != nil {
 		c.buf.Reset() // an excerpt must not show an earlier attempt
 	}
-	if resp != nil {
+	switch {
+	case resp == nil:
+	case resp.StatusCode < http.StatusOK:
+		// The body of 101 is the bare connection: it never ends, and no context
+		// ends the reading of it.
+		_ = resp.Body.Close()
+		err = fmt.Errorf("the service wants to switch protocols (status %d)", resp.StatusCode)
+		resp = nil
+	default:
 		c.status = resp.StatusCode
 		err = c.read(resp)
 	}
 	c.underWay.Store(false)
 	again = c.judge(resp, err)
-	if c.freeSlot != nil { // not before a pause that the answer asked for holds for the next in line
-		c.freeSlot()
-		c.freeSlot = nil
-	}
+	c.free() // not before a pause that the answer asked for holds for the next in line
 	took := time.Since(c.started)
 	c.log(again, took)
 	c.trace(again, took)
@@ -381,7 +409,9 @@ func (c *call) read(resp *http.Response) error {
 	_, err := c.buf.ReadFrom(http.MaxBytesReader(nil, resp.Body, limit))
 	_ = resp.Body.Close()
 	resp.Body = http.NoBody
-	c.redact(c.token, err != nil)
+	if token := c.token(); len(token) >= 16 || err != nil { // shorter ones are words of somebody's tests
+		c.redact(token, err != nil)
+	}
 	return err
 }
 
@@ -410,25 +440,33 @@ func (c *call) judge(resp *http.Response, err error) (again bool) {
 func (c *call) once() bool { return c.req.Class == Write || c.req.Class == Poll }
 
 func (c *call) judgeAnswer(resp *http.Response) (again bool) {
-	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.secrets())
-	c.last = v.Err
-	if v.Err != nil {
-		c.redact(c.req.Secret, false) // a success may repeat it to who sent it
+	v := c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.clean)
+	if v.Err != nil && c.redact(c.req.Secret, false) { // a success may repeat it to who sent it
+		v = c.t.cfg.Inspect(resp.StatusCode, c.buf.Bytes(), c.clean)
 	}
+	if v.Err == nil && c.req.Decode != nil {
+		c.free() // nobody has to wait for the decoding
+		if err := c.req.Decode(c.buf.Bytes()); err != nil {
+			// The service said yes and we cannot read to what.
+			v.Err = fmt.Errorf("unreadable answer: %w", err)
+		}
+	}
+	c.last = v.Err
 	if v.Err == nil {
 		c.done = true
 		c.t.budget.success()
 		return false
 	}
-	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
-		c.retryAfter = ParseRetryAfter(resp.Header.Values("Retry-After"), time.Now())
+	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests || v.Retryable {
+		c.retryAfter = ParseRetryAfter(resp.Header.Values("Retry-After"), serverTime(resp))
 		if c.retryAfter > 0 {
 			c.t.cfg.Limiter.Pause(c.retryAfter)
 		}
 	}
-	if !v.Apple && c.once() && (resp.StatusCode >= 500 || resp.StatusCode/100 == 2) {
+	if !v.Apple && c.once() && (resp.StatusCode >= 500 || resp.StatusCode/100 == 2 || resp.StatusCode == http.StatusSeeOther) {
 		// A gateway's page says nothing about what happened behind it, nor does
-		// a success that speaks of an error which cannot be read.
+		// a success that speaks of an error which cannot be read. To be sent on
+		// to see something else is how a write often ends.
 		c.ambiguous = c.req.Class == Write
 		return false
 	}
@@ -436,42 +474,6 @@ func (c *call) judgeAnswer(resp *http.Response) (again bool) {
 		return false
 	}
 	return c.backoff(c.retryAfter)
-}
-
-// secrets are what this call must keep to itself.
-func (c *call) secrets() []string {
-	all := make([]string, 0, 2)
-	for _, s := range []string{c.token, c.req.Secret} {
-		if s != "" {
-			all = append(all, s)
-		}
-	}
-	return all
-}
-
-const redacted = "[REDACTED]"
-
-// redact takes a secret out of an answer that echoes it, before anything of
-// the answer can reach an error or a log, and also its beginning if the answer
-// was cut there. The search costs a small part of what decoding does.
-func (c *call) redact(secret string, cut bool) {
-	if secret == "" || c.buf == nil {
-		return
-	}
-	body := c.buf.Bytes()
-	if bytes.Contains(body, []byte(secret)) {
-		body = bytes.ReplaceAll(body, []byte(secret), []byte(redacted))
-		c.buf.Reset()
-		c.buf.Write(body)
-	}
-	const tell = 4 // so few characters of a secret give nothing away
-	for n := min(len(secret)-1, c.buf.Len()); cut && n >= tell; n-- {
-		if bytes.HasSuffix(c.buf.Bytes(), []byte(secret[:n])) {
-			c.buf.Truncate(c.buf.Len() - n)
-			c.buf.WriteString(redacted)
-			return
-		}
-	}
 }
 
 // backoff sets the wait before the next attempt, or says that there is none.
@@ -484,11 +486,15 @@ func (c *call) backoff(retryAfter time.Duration) bool {
 	}
 	c.wait = retryAfter
 	if c.wait == 0 {
-		ceiling := c.t.cfg.MaxBackoff
-		if shift := c.attempts - 1; shift < 30 && c.t.cfg.MinBackoff<<shift < ceiling {
-			ceiling = c.t.cfg.MinBackoff << shift
+		ceiling := c.t.cfg.MinBackoff
+		for range c.attempts - 1 {
+			if ceiling > c.t.cfg.MaxBackoff/2 {
+				ceiling = c.t.cfg.MaxBackoff
+				break
+			}
+			ceiling *= 2
 		}
-		c.wait = time.Duration(rand.Int64N(int64(ceiling) + 1)) // full jitter
+		c.wait = time.Duration(rand.Float64() * float64(ceiling)) // full jitter
 	}
 	if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) < c.wait {
 		return false // the caller's time would be over before the attempt
@@ -519,7 +525,7 @@ func (c *call) failure(err error) *Failure {
 	}
 	if c.buf != nil {
 		const excerpt = 512
-		f.Excerpt = bytes.Clone(c.buf.Bytes()[:min(c.buf.Len(), excerpt)])
+		f.Excerpt = c.clean(string(c.buf.Bytes()[:min(c.buf.Len(), excerpt)]))
 	}
 	return f
 }
@@ -566,31 +572,6 @@ func join(err, before error) error {
 		return err
 	}
 	return fmt.Errorf("%w (before that: %w)", err, before)
-}
-
-// scrub drops the URL that net/http puts into its errors, a second one of a
-// transport that is a client itself included: its query names users and devices.
-func scrub(err error) error {
-	for u := (*url.Error)(nil); errors.As(err, &u); {
-		err = u.Err
-	}
-	return err
-}
-
-// scrub also drops what a transport of the caller's own says, if it says a secret.
-func (c *call) scrub(err error) error {
-	err = scrub(err)
-	if err == nil {
-		return nil
-	}
-	text := err.Error()
-	for _, secret := range c.secrets() {
-		text = strings.ReplaceAll(text, secret, redacted)
-	}
-	if text != err.Error() {
-		return errors.New(text)
-	}
-	return err
 }
 
 // isCertificateError tells failures that a repetition cannot mend. The
