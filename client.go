@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/appsandbooks/appsandbooks/internal/transport"
@@ -44,8 +45,9 @@ type Client struct {
 	limiter Limiter
 	opts    options
 	hints   *hintHub
-	life    context.Context // ends with Close
-	end     context.CancelFunc
+	unit    *atomic.Pointer[string] // the UID that an answer showed last
+	life    context.Context         // ends with Close
+	end     context.CancelCauseFunc
 }
 
 type service struct{ client *Client }
@@ -90,6 +92,9 @@ type options struct {
 	notified     bool
 	guard        *guard
 }
+
+// forever is longer than anybody waits, and can be added to a time.
+const forever = 10 * 365 * 24 * time.Hour
 
 // Option changes a default of [NewClient], and fails on a value that makes no sense.
 type Option func(*options) error
@@ -170,7 +175,7 @@ func WithRetry(maxAttempts int, minWait, maxWait time.Duration) Option {
 		if maxAttempts < 1 || minWait < 0 || maxWait < minWait {
 			return fmt.Errorf("WithRetry: %d attempts, %s to %s", maxAttempts, minWait, maxWait)
 		}
-		o.maxAttempts, o.minBackoff, o.maxBackoff = maxAttempts, minWait, maxWait
+		o.maxAttempts, o.minBackoff, o.maxBackoff = maxAttempts, min(minWait, forever), min(maxWait, forever)
 		return nil
 	}
 }
@@ -182,7 +187,7 @@ func WithMaxPause(d time.Duration) Option {
 		if d < 0 {
 			return fmt.Errorf("WithMaxPause: %s", d)
 		}
-		o.maxPause = d
+		o.maxPause = min(d, forever)
 		return nil
 	}
 }
@@ -193,7 +198,7 @@ func WithTimeout(d time.Duration) Option {
 		if d <= 0 {
 			return fmt.Errorf("WithTimeout: %s", d)
 		}
-		o.timeout = d
+		o.timeout = min(d, forever)
 		return nil
 	}
 }
@@ -206,7 +211,7 @@ func WithPolling(firstLook, interval time.Duration) Option {
 		if firstLook < 0 || interval <= 0 {
 			return fmt.Errorf("WithPolling: %s, %s", firstLook, interval)
 		}
-		o.firstLook, o.pollInterval = firstLook, interval
+		o.firstLook, o.pollInterval = min(firstLook, forever), min(interval, forever)
 		return nil
 	}
 }
@@ -219,7 +224,7 @@ func WithStallTime(d time.Duration) Option {
 		if d <= 0 {
 			return fmt.Errorf("WithStallTime: %s", d)
 		}
-		o.stallTime = d
+		o.stallTime = min(d, forever)
 		return nil
 	}
 }
@@ -250,6 +255,9 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		stallTime:    10 * time.Minute,
 	}
 	for _, opt := range opts {
+		if opt == nil {
+			return nil, invalidf("a nil Option")
+		}
 		if err := opt(&o); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
@@ -292,9 +300,9 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		hc.Timeout = defaultTimeout
 	}
 
-	c := &Client{base: base, idle: idle, limiter: o.limiter, hints: newHintHub()}
+	c := &Client{base: base, idle: idle, limiter: o.limiter, hints: newHintHub(), unit: new(atomic.Pointer[string])}
 	c.hints.expected.Store(o.notified)
-	c.life, c.end = context.WithCancel(context.Background())
+	c.life, c.end = context.WithCancelCause(context.Background())
 	// A function and not the transport: what dumps values, however deep, would
 	// find the token in the buffers of its connections.
 	c.send = transport.New(transport.Config{
@@ -326,9 +334,12 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 
 // Close ends what runs in the background and closes the idle connections of
 // the client's own transport; one given by [WithHTTPClient] is left alone. The
-// client is of no use afterwards.
+// client is of no use afterwards: calls end with [ErrClosed].
 func (c *Client) Close() {
-	c.end()
+	if c.end == nil {
+		return // a zero Client
+	}
+	c.end(ErrClosed)
 	c.Config.join()
 	c.hints.close()
 	c.idle()
@@ -368,7 +379,6 @@ func parseBaseURL(s string) (*url.URL, error) {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("%w: the base URL must be scheme, host and path only", ErrInvalid)
 	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
-		u.Path = strings.TrimRight(u.Path, "/")
 		return u, nil
 	}
 	return nil, fmt.Errorf("%w: the base URL must be https (http is for loopback hosts only)", ErrInvalid)
@@ -409,6 +419,9 @@ type request struct {
 }
 
 func (c *Client) do(ctx context.Context, r request, out any) error {
+	if c.life.Err() != nil {
+		return fmt.Errorf("%s %s: %w", r.method, r.path, ErrClosed)
+	}
 	u, err := c.url(r)
 	if err != nil {
 		return err
@@ -449,6 +462,9 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	}
 	if m, ok := out.(interface{ meta() *Meta }); ok {
 		c.opts.guard.see(era, m.meta())
+		if uid := m.meta().UID; uid != "" {
+			c.unit.Store(&uid)
+		}
 	}
 	return nil
 }
@@ -470,11 +486,16 @@ func (r request) ids(body []byte) (ids []string) {
 }
 
 func (r request) decode(body []byte, out any) error {
-	if p, ok := out.(plainPage); ok && r.page && p.decodePlain(body) {
-		return nil
-	}
 	if len(body) == 0 {
 		return errors.New("it is empty")
+	}
+	// Empty objects take little in a body, and much in memory.
+	const most = 1 << 20
+	if bytes.Count(body, []byte("{")) > most {
+		return fmt.Errorf("it has more than %d objects", most)
+	}
+	if p, ok := out.(plainPage); ok && r.page && p.decodePlain(body) {
+		return nil
 	}
 	return json.Unmarshal(body, out)
 }
@@ -496,7 +517,7 @@ func (c *Client) failure(r request, f *transport.Failure) error {
 	if json := strings.IndexAny(f.Excerpt, "{[") == 0; e.Number == 0 && !(json && f.Status/100 == 2) {
 		e.Excerpt = clean(strings.ToValidUTF8(f.Excerpt, "?"))
 	}
-	e.Method, e.Path = r.method, r.path
+	e.Method, e.Path = clean(r.method), r.path
 	e.Attempts, e.RetryAfter, e.Ambiguous = f.Attempts, f.RetryAfter, f.Ambiguous
 	return e
 }
@@ -511,9 +532,7 @@ func (c *Client) url(r request) (*url.URL, error) {
 				return nil, fmt.Errorf("%w: the path %q is not plain", ErrInvalid, r.path)
 			}
 		}
-		b := *c.base
-		b.Path += "/" + path
-		u = &b
+		u = c.base.JoinPath(path)
 	}
 	u.RawQuery = r.query.Encode()
 	return u, nil

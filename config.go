@@ -7,9 +7,9 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -48,6 +48,35 @@ type ServiceConfig struct {
 	NotificationTypes []NotificationType `json:"notificationTypes,omitzero"`
 	URLs              map[string]string  `json:"urls,omitzero"` // by Apple's key, such as "invitationEmail"
 	Meta
+}
+
+// UnmarshalJSON reads each part by itself: one of an unexpected type counts as
+// not sent, and keeps nobody from using the others.
+func (c *ServiceConfig) UnmarshalJSON(data []byte) error {
+	var in struct {
+		ErrorCodes        json.RawMessage `json:"errorCodes"`
+		Limits            json.RawMessage `json:"limits"`
+		NotificationTypes json.RawMessage `json:"notificationTypes"`
+		URLs              json.RawMessage `json:"urls"`
+	}
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	*c = ServiceConfig{}
+	read(in.ErrorCodes, &c.ErrorCodes)
+	read(in.Limits, &c.Limits)
+	read(in.NotificationTypes, &c.NotificationTypes)
+	read(in.URLs, &c.URLs)
+	read(data, &c.Meta)
+	return nil
+}
+
+// read decodes a part of an answer, or leaves it at its zero value.
+func read[T any](data []byte, part *T) {
+	var v T
+	if json.Unmarshal(data, &v) == nil {
+		*part = v
+	}
 }
 
 // ErrorCode is an entry of the service's own list of errors.
@@ -329,6 +358,9 @@ func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Re
 		defer context.AfterFunc(s.client.life, cancel)()
 		config := new(ServiceConfig)
 		err := s.client.do(ctx, request{method: http.MethodGet, path: "service/config", public: true}, config)
+		if err != nil && s.client.life.Err() != nil {
+			return nil, fmt.Errorf("reading the service configuration: %w", ErrClosed)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -365,9 +397,9 @@ func (s *ConfigService) discovered(key string) *url.URL {
 	return u
 }
 
-func isApple(host string) bool {
-	return host == "apple.com" || strings.HasSuffix(host, ".apple.com")
-}
+var appleHost = regexp.MustCompile(`^([a-z0-9-]+\.)*apple\.com$`)
+
+func isApple(host string) bool { return appleHost.MatchString(host) }
 
 // Client reads the client configuration. It is also the cheapest way to learn
 // whether the token works.
@@ -402,6 +434,9 @@ func (s *ConfigService) setClient(ctx context.Context, u ClientConfigUpdate, cla
 		return nil, err
 	}
 	secret := u.NotificationAuthToken.Reveal()
+	if secret == redacted {
+		return nil, invalidf("the NotificationAuthToken is %s: JSON and text of a Secret do not hold it", redacted)
+	}
 	in := struct {
 		MDMInfo               *MDMInfo           `json:"mdmInfo,omitzero"`
 		NotificationURL       string             `json:"notificationUrl,omitzero"`

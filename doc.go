@@ -119,7 +119,7 @@
 // [ErrNotSent] (nothing happened), [ErrNotVerified] (it is not there),
 // [ErrTakenOver] (another service manages the unit), [ErrRegistrationDiffers],
 // [ErrRestarted] and [ErrDataChanged] (the data changed while it was read),
-// [ErrNoProgress], [ErrRedirect], [ErrInvalid] and [ErrNoToken].
+// [ErrNoProgress], [ErrRedirect], [ErrOtherUnit], [ErrInvalid], [ErrNoToken] and [ErrClosed].
 //
 // # What is tried again
 //
@@ -135,12 +135,15 @@
 //   - A question for an event's status is not repeated when its answer was lost:
 //     it may have been PENDING. The waiters ask again when it is time.
 //   - Retry-After, in seconds or as a date, on 429 and any 5xx, holds back all
-//     requests of the client, and of those that share its [Limiter]. A pause longer
-//     than [WithMaxPause] ends the call, with Error.RetryAfter set.
+//     requests of the client, and of those that share its [Limiter], for a day at
+//     most. A pause longer than [WithMaxPause] ends the call, with
+//     Error.RetryAfter set.
 //   - A wait that the context's deadline leaves no room for is not begun.
 //   - Redirects, certificate errors and refusals (4xx) are final.
-//   - Retries spend a budget of 100 that successes refill slowly, so that an
-//     outage is not made worse.
+//   - Retries spend a budget of 100 that successes and time refill slowly, so
+//     that an outage is not made worse.
+//   - Beneath all that, net/http repeats a read at once when a connection that it
+//     kept turns out to be closed before any of the answer came.
 //
 // # Pace
 //

@@ -1,6 +1,7 @@
 package appsandbooks
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
 // Error is every answer of the service that is not a success, and every
@@ -210,6 +213,11 @@ var (
 	// ErrStalled marks an event that stayed PENDING for longer than the stall
 	// time (see [WithStallTime]). It may still finish.
 	ErrStalled = errors.New("appsandbooks: the event is still PENDING")
+	// ErrClosed marks a call of a client that was closed, before or meanwhile.
+	ErrClosed = errors.New("appsandbooks: the client is closed")
+	// ErrOtherUnit stops an operation whose client, or whose client's token, is
+	// now that of another organizational unit.
+	ErrOtherUnit = errors.New("appsandbooks: the operation belongs to another organizational unit")
 	// ErrPending marks a pair whose event has not finished yet.
 	ErrPending = errors.New("appsandbooks: not finished yet")
 	// ErrNotSent marks a pair whose request was not sent, or certainly not
@@ -384,12 +392,20 @@ func IsForbidden(err error) bool {
 	return has(err, http.StatusForbidden, ErrForbiddenFacilitator, ErrLegacyToken)
 }
 
-// IsRetryable tells whether the same call may succeed later. The SDK has
-// already tried again where that was safe.
+// IsRetryable tells whether the same call may succeed later: the service said so,
+// it could not be reached, its answer was cut, or it asked for a pause. The SDK
+// has already tried again where that was safe. A write of unknown fate
+// ([ErrAmbiguous]) is not: settle it first.
 func IsRetryable(err error) bool {
 	return !errors.Is(err, ErrAmbiguous) && (has(err, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable) ||
 		has(err, http.StatusTooManyRequests) || has(err, http.StatusInternalServerError) || has(err, http.StatusBadGateway) ||
-		has(err, http.StatusServiceUnavailable) || has(err, http.StatusGatewayTimeout))
+		has(err, http.StatusServiceUnavailable) || has(err, http.StatusGatewayTimeout) || anyError(err, (*Error).unreached))
+}
+
+// unreached tells an error of the way to the service and back.
+func (e *Error) unreached() bool {
+	return e.Number == 0 && e.StatusCode == 0 && e.err != nil && !transport.IsCertificateError(e.err) &&
+		!errors.Is(e.err, context.Canceled) && !errors.Is(e.err, context.DeadlineExceeded) && !errors.Is(e.err, ErrInvalid)
 }
 
 // IsLimit tells whether the request was larger than the service allows now.
@@ -411,11 +427,24 @@ func IsNotFound(err error) bool {
 
 // has looks for an *Error with the HTTP status (if not 0) or one of the numbers.
 func has(err error, status int, numbers ...ErrorNumber) bool {
-	var e *Error
-	if errors.As(err, &e) && status != 0 && e.StatusCode == status {
+	if status != 0 && anyError(err, func(e *Error) bool { return e.StatusCode == status }) {
 		return true
 	}
 	return slices.ContainsFunc(numbers, func(n ErrorNumber) bool { return errors.Is(err, n) })
+}
+
+// anyError tells whether one of the errors that err wraps is an *Error of some kind.
+func anyError(err error, is func(*Error) bool) bool {
+	if e, ok := err.(*Error); ok && e != nil && is(e) { //nolint:errorlint // this is the walk
+		return true
+	}
+	switch w := err.(type) { //nolint:errorlint // this is the walk
+	case interface{ Unwrap() error }:
+		return anyError(w.Unwrap(), is)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(w.Unwrap(), func(err error) bool { return anyError(err, is) })
+	}
+	return false
 }
 
 // clean makes text of the other side safe for one log line.

@@ -73,6 +73,9 @@ type EventError struct {
 }
 
 func (e *EventError) Error() string {
+	if e.Status == nil {
+		return "an event that failed"
+	}
 	var b strings.Builder
 	b.WriteString("event ")
 	if e.EventID != "" {
@@ -91,6 +94,9 @@ func (e *EventError) Error() string {
 
 // Unwrap gives the failures.
 func (e *EventError) Unwrap() []error {
+	if e.Status == nil {
+		return nil
+	}
 	errs := make([]error, 0, len(e.Status.Failures))
 	for _, f := range e.Status.Failures {
 		if f != nil {

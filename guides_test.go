@@ -251,7 +251,7 @@ func TestFleet(t *testing.T) {
 	require.Len(t, f.units, 2)
 	_, err := f.receiver("")
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
-	_, err = f.receiver("the secret of all units")
+	_, err = f.receiver("the-secret-of-all-units")
 	require.NoError(t, err)
 	for _, c := range f.units {
 		c.Close()

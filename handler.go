@@ -178,10 +178,14 @@ func NewNotificationHandler(hooks NotificationHooks, secrets ...string) (*Notifi
 	return h, nil
 }
 
-// AddSecret accepts one more secret. An empty one is [ErrInvalid].
+// AddSecret accepts one more secret. An empty one, or one that no bearer token
+// can be (see [Registration]), is [ErrInvalid].
 func (h *NotificationHandler) AddSecret(secret string) error {
 	if secret == "" {
 		return invalidf("the secret of a notification handler is empty")
+	}
+	if !bearerForm.MatchString(secret) || secret == redacted {
+		return invalidf("the secret of a notification handler must consist of letters, digits and -._~+/ only")
 	}
 	h.change.Lock()
 	defer h.change.Unlock()
@@ -253,6 +257,10 @@ func (h *NotificationHandler) Serve(ctx context.Context, l net.Listener) error {
 
 // ServeHTTP implements [http.Handler].
 func (h *NotificationHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.places == nil { // not made by NewNotificationHandler
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
 	h.seen.requests.Add(1)
 	in := inbound{NotificationHandler: h, r: r, w: w, control: http.NewResponseController(w)}
 	// In force before anything is read, also for what the server reads after us.

@@ -209,9 +209,10 @@ func (t *namedTasks) name(r *EventResult, parts ...string) {
 }
 
 // status is the final status of the event, if as many tasks are named as the
-// last answer said there are; nil otherwise.
+// last answer said there are; nil otherwise. What is counted of a revocation is
+// not documented.
 func (t *namedTasks) status(last *EventStatus) *EventStatus {
-	if last == nil || last.NumRequested == 0 || len(t.seen) != last.NumRequested {
+	if last == nil || last.Type == EventRevoke || t.kind == EventRevoke || last.NumRequested == 0 || len(t.seen) != last.NumRequested {
 		return nil
 	}
 	s := &EventStatus{

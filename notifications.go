@@ -382,6 +382,8 @@ func (n *Notification) payload() any {
 // EventID is the event that the notification is about; empty when it is about none.
 func (n *Notification) EventID() string {
 	switch {
+	case n == nil:
+		return ""
 	case n.AssetManagement != nil:
 		return n.AssetManagement.EventID
 	case n.UserManagement != nil:

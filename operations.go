@@ -5,7 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,6 +55,7 @@ type Operation struct {
 	opts   operationOptions
 	busy   chan struct{} // one token: the right to change parts
 
+	resumed    bool       // and not yet known to be this client's unit's; guarded by busy
 	journaling sync.Mutex // keeps changes and their journal entries in one order; taken before mu
 	unreadable time.Time  // since then reading back has failed; zero when it did not
 	journaled  bool       // the journal has the whole operation, without a gap; guarded by journaling
@@ -59,6 +63,7 @@ type Operation struct {
 	revived    []*part    // revised by Resume
 
 	mu       sync.Mutex
+	unit     string          // UID of the organizational unit; "" until an answer showed it
 	told     []*Notification // by Notify, and not looked at yet
 	parts    []*part         // never removed; index = id
 	halt     error           // why sending stopped
@@ -84,6 +89,14 @@ var urlKeys = map[kind]string{
 	associateAssets: "associateAssets", disassociateAssets: "disassociateAssets", revokeAssets: "revokeAssets",
 	createUsers: "createUsers", updateUsers: "updateUsers", retireUsers: "retireUsers",
 }
+
+// event is the type of the kind's events.
+func (k kind) event() EventType {
+	_, verb, _ := strings.Cut(string(k), "/")
+	return EventType(strings.ToUpper(verb))
+}
+
+var eventTypes = []EventType{EventAssociate, EventDisassociate, EventRevoke, EventCreate, EventUpdate, EventRetire}
 
 func (k kind) limits(l Limits) batch.Limits {
 	switch k {
@@ -180,7 +193,7 @@ type part struct {
 	resent   int       // how often its pairs were sent before, with unknown fate
 	doubt    error     // of a part that sends again: why it is not known what became of the pairs before
 	checked  bool      // read back already
-	splits   int       // how often it was split to get here
+	splits   int       // how often it was split by limits to get here
 	trials   *int      // requests left for bisection, shared by its pieces
 	verdict
 	odd  map[int]verdict // of pairs that differ from the part's verdict; replaced, never changed
@@ -240,8 +253,13 @@ func (c *Client) start(ctx context.Context, k kind, fill func(*tables) error, op
 
 func (c *Client) newOperation(k kind, opts []OperationOption) *Operation {
 	op := &Operation{client: c, id: rand.Text(), tables: tables{kind: k}, busy: make(chan struct{}, 1)}
+	if uid := c.unit.Load(); uid != nil {
+		op.unit = *uid
+	}
 	for _, o := range opts {
-		o(&op.opts)
+		if o != nil {
+			o(&op.opts)
+		}
 	}
 	op.busy <- struct{}{}
 	return op
@@ -268,6 +286,20 @@ func (op *Operation) addPart(p *part) {
 	op.parts = append(op.parts, p)
 	op.progress.Requests++
 	op.progress.Pairs += p.Len()
+}
+
+// Format implements [fmt.Formatter]: an operation prints as what it does and how
+// far it is, without the ids of anybody.
+func (op *Operation) Format(f fmt.State, _ rune) { fmt.Fprint(f, op.summary()) }
+
+// LogValue implements [slog.LogValuer], like Format.
+func (op *Operation) LogValue() slog.Value { return slog.StringValue(op.summary()) }
+
+func (op *Operation) summary() string {
+	if op == nil || op.client == nil {
+		return "appsandbooks.Operation(<nil>)"
+	}
+	return fmt.Sprintf("appsandbooks.Operation(%s %s)", op.id, op.Report())
 }
 
 // ID identifies the operation, also after it was resumed.
@@ -348,9 +380,47 @@ func (op *Operation) begin(ctx context.Context) error {
 		// and the URLs. Whether they can be read is not what its caller asks.
 		_, _ = op.client.Config.limits(ctx)
 	}
-	if err := op.journalStart(ctx); err != nil {
+	err := op.sameUnit(ctx)
+	if err == nil {
+		err = op.journalStart(ctx)
+	}
+	if err != nil {
 		op.end()
-		return err
+	}
+	return err
+}
+
+// sameUnit makes sure that an operation that was resumed is carried out in its
+// own organizational unit: elsewhere its changes would be somebody else's, and
+// what reading back shows, too.
+func (op *Operation) sameUnit(ctx context.Context) error {
+	if !op.resumed || op.unit == "" {
+		return nil
+	}
+	if op.client.unit.Load() == nil {
+		if _, err := op.client.Config.Client(ctx); err != nil {
+			return fmt.Errorf("whose operation it is: %w", err)
+		}
+	}
+	if uid := op.client.unit.Load(); uid != nil {
+		if err := op.ofUnit(*uid); err != nil {
+			return err
+		}
+	}
+	op.resumed = false
+	return nil
+}
+
+// ofUnit compares an answer's UID with the operation's, which is that of the
+// first answer that has one.
+func (op *Operation) ofUnit(uid string) error {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	if op.unit == "" {
+		op.unit = uid
+	}
+	if uid != "" && uid != op.unit {
+		return fmt.Errorf("%s: %w", op.tables.kind, ErrOtherUnit)
 	}
 	return nil
 }
@@ -416,10 +486,13 @@ func (op *Operation) refused() error {
 	defer op.mu.Unlock()
 	var reasons []error
 	for _, p := range op.parts {
+		if p.eventID != "" || p.doubt != nil {
+			return nil
+		}
 		switch p.state {
 		case partPlanned, partSuperseded:
 		case partFinished:
-			if p.eventID != "" || p.err == nil {
+			if p.err == nil || p.has(OutcomeUnconfirmed) {
 				return nil
 			}
 			if len(reasons) < 8 {
@@ -484,15 +557,15 @@ func (op *Operation) send(ctx context.Context, p *part) {
 		method: "POST", path: string(op.tables.kind), key: urlKeys[op.tables.kind],
 		in: op.tables.body(p.Part), class: transport.Write, grace: 5 * time.Second,
 	}, &answer)
-	if err == nil && answer.EventID == "" {
-		err = &Error{
-			Method: "POST", Path: string(op.tables.kind), StatusCode: 200, Attempts: 1, Ambiguous: true,
-			Message: "the answer names no event",
-		}
+	if err == nil {
+		err = op.checkEvent(answer.EventID)
 	}
 	if err != nil {
 		op.sendFailed(ctx, p, err)
 		return
+	}
+	if err := op.ofUnit(answer.UID); err != nil {
+		op.stop(err)
 	}
 	err = op.update(ctx, p, func() {
 		p.state, p.eventID, p.at = partSubmitted, answer.EventID, time.Now()
@@ -503,6 +576,24 @@ func (op *Operation) send(ctx context.Context, p *part) {
 	if err != nil {
 		op.stop(err)
 	}
+}
+
+// checkEvent refuses what cannot be the event of a new request: what became of
+// the request is not known then.
+func (op *Operation) checkEvent(id string) error {
+	const longest = 512 // it becomes a part of URLs
+	var why string
+	switch {
+	case id == "":
+		why = "the answer names no event"
+	case len(id) > longest:
+		why = "the answer names an event by a text that is no id"
+	case slices.Contains(op.EventIDs(), id):
+		why = "the answer names the event of an earlier request"
+	default:
+		return nil
+	}
+	return &Error{Method: "POST", Path: string(op.tables.kind), StatusCode: 200, Attempts: 1, Ambiguous: true, Message: why}
 }
 
 // sendFailed decides what a request that was not accepted means for its pairs.
@@ -517,7 +608,7 @@ func (op *Operation) sendFailed(ctx context.Context, p *part, err error) {
 			p.state, p.at, p.verdict = partUnknown, time.Now(), verdict{OutcomeUnconfirmed, err}
 			p.nextLook = p.at.Add(op.client.opts.pollInterval)
 		}
-	case apple && IsLimit(err) && p.splits < 4:
+	case apple && IsLimit(err) && p.splits < maxSplits && p.Len() > 1:
 		after = op.splitByLimits(ctx, p, err)
 	case !apple && (!isError || e.StatusCode/100 != 4), IsAuth(err), IsForbidden(err), IsRetryable(err):
 		// Not accepted for a reason that holds for the other parts as well.
@@ -535,7 +626,12 @@ func (op *Operation) sendFailed(ctx context.Context, p *part, err error) {
 	}
 }
 
-// splitByLimits cuts a part again, by limits read now.
+// maxSplits bounds splitting by limits, for each pair: enough to halve the
+// largest request down to one item.
+const maxSplits = 16
+
+// splitByLimits cuts a part again, by limits read now. If by these the service
+// should have taken it, they are behind the times, and what is too large is halved.
 func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) func() {
 	fresh, err := op.client.Config.refresh(ctx)
 	if err != nil {
@@ -545,16 +641,33 @@ func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) fu
 	limits := op.tables.kind.limits(fresh.config.Limits.orDefaults())
 	pieces := batch.Split(p.Part, limits)
 	if len(pieces) == 1 {
-		// By its own account the service should have taken it.
+		half := func(n int) int { return max(1, (n+1)/2) }
+		limits = batch.Limits{Assets: max(1, len(p.Assets)), Users: max(1, len(p.Users)), Devices: max(1, len(p.Devices))}
+		switch {
+		case errors.Is(cause, ErrTooManyAssets), errors.Is(cause, ErrTooManySubscriptions) && len(p.Assets) >= len(p.Users):
+			limits.Assets = half(len(p.Assets))
+		case errors.Is(cause, ErrTooManySerialNumbers):
+			limits.Devices = half(len(p.Devices))
+		default:
+			limits.Users = half(len(p.Users))
+		}
+		pieces = batch.Split(p.Part, limits)
+	}
+	if len(pieces) == 1 {
 		return func() { op.finish(p, verdict{OutcomeFailed, cause}, nil) }
 	}
-	return func() { op.replace(p, pieces) }
+	return func() {
+		op.replace(p, pieces)
+		for _, piece := range op.parts[len(op.parts)-len(pieces):] {
+			piece.splits++
+		}
+	}
 }
 
 // splitByNames fails the pairs that a refusal names, and sends the rest again.
 func (op *Operation) splitByNames(p *part, e *Error) func() {
 	bad, rest := op.tables.named(p.Part, e)
-	if bad.Len() == 0 || p.splits > 32 {
+	if bad.Len() == 0 {
 		return func() { op.finish(p, verdict{OutcomeFailed, e}, nil) }
 	}
 	return func() {
@@ -565,11 +678,11 @@ func (op *Operation) splitByNames(p *part, e *Error) func() {
 
 // bisect cuts a part in two, so that the bad items end up in ever smaller ones.
 func (op *Operation) bisect(p *part, cause error) func() {
+	op.mu.Lock()
 	if p.trials == nil {
 		p.trials = new(int)
 		*p.trials = 64
 	}
-	op.mu.Lock()
 	enough := *p.trials >= 2
 	if enough {
 		*p.trials -= 2
@@ -601,7 +714,7 @@ func (op *Operation) replace(p *part, pieces []batch.Part) {
 		op.progress.Accepted--
 	}
 	for _, b := range pieces {
-		op.addPart(&part{Part: b, splits: p.splits + 1, trials: p.trials, doubt: p.doubt, resent: p.resent})
+		op.addPart(&part{Part: b, splits: p.splits, trials: p.trials, doubt: p.doubt, resent: p.resent})
 	}
 }
 
@@ -670,12 +783,16 @@ func (op *Operation) update(ctx context.Context, p *part, change func()) error {
 // wraps the context's; Wait can be called again.
 //
 // An event is first asked for early (see [WithPolling]), then at the interval,
-// or when notifications ([Client.Notify]) have named all of its pairs.
+// or when notifications ([Client.Notify]) have named all of its pairs. One that
+// an earlier Wait gave up as [ErrStalled] gets another look.
 func (op *Operation) Wait(ctx context.Context) (*Report, error) {
 	if err := op.begin(ctx); err != nil {
 		return op.outcome(err)
 	}
 	defer op.end()
+	if err := op.reopen(ctx); err != nil {
+		return op.outcome(err)
+	}
 	hints := op.client.hints.listen()
 	defer hints.close()
 	for {
@@ -687,6 +804,28 @@ func (op *Operation) Wait(ctx context.Context) (*Report, error) {
 			return op.outcome(contextError(ctx))
 		}
 	}
+}
+
+// reopen takes up the events that were given up.
+func (op *Operation) reopen(ctx context.Context) error {
+	for _, p := range op.inState(partFinished) {
+		stalled := p.outcome == OutcomeUnconfirmed && errors.Is(p.err, ErrStalled)
+		for _, v := range p.odd {
+			stalled = stalled || v.outcome == OutcomeUnconfirmed && errors.Is(v.err, ErrStalled)
+		}
+		if p.eventID == "" || !stalled {
+			continue
+		}
+		err := op.update(ctx, p, func() {
+			op.count(p, -1)
+			p.state, p.verdict, p.odd, p.checked = partSubmitted, verdict{OutcomeUnconfirmed, ErrPending}, nil, false
+			p.nextLook = p.floor
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Notify tells the operation of a notification that came before it was resumed,
@@ -792,10 +931,15 @@ func (op *Operation) look(ctx context.Context, hints *listener) error {
 		if len(due) == 0 {
 			return nil
 		}
-		var group errgroup.Group
+		group, looking := errgroup.WithContext(ctx)
 		group.SetLimit(parallelWrites)
 		for _, p := range due {
-			group.Go(func() error { return op.lookAt(ctx, p) })
+			group.Go(func() error {
+				if looking.Err() != nil {
+					return nil // what ended one look would end the others
+				}
+				return op.lookAt(ctx, p)
+			})
 		}
 		if err := group.Wait(); err != nil {
 			return err
@@ -832,8 +976,11 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		return op.finishSeen(ctx, p)
 	}
 	if time.Since(op.pendingSince(p, err)) >= op.client.opts.stallTime {
-		err := fmt.Errorf("event %s: %w", p.eventID, errors.Join(ErrStalled, err))
-		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
+		stalled := fmt.Errorf("event %s: %w", p.eventID, errors.Join(ErrStalled, err))
+		return op.update(ctx, p, func() {
+			p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, stalled}
+			p.floor, _ = op.client.nextLook(err)
+		})
 	}
 	return op.update(ctx, p, func() {
 		p.asking = false

@@ -86,7 +86,7 @@ func (g *guard) admit(r request) (era int, err error) {
 
 // see compares an answer with what is ours.
 func (g *guard) see(era int, m *Meta) {
-	if g == nil || m.MDMInfo == nil || m.MDMInfo.ID == g.ours.ID {
+	if g == nil || m.MDMInfo == nil || m.MDMInfo.ID == "" || m.MDMInfo.ID == g.ours.ID {
 		return
 	}
 	taken := &TakeoverError{UID: m.UID, By: *m.MDMInfo}
@@ -130,7 +130,8 @@ func (g *guard) check(m *MDMInfo) error {
 // still stand: call [ConfigService.Register] next.
 //
 // Synchronous. Retried like a read: the same claim twice is the same. A
-// [*TakeoverError] means that the answer already shows another service.
+// [*TakeoverError] means that the answer already shows another service, and
+// [ErrRegistrationDiffers] that it shows none: writes stay stopped then.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
 func (s *ConfigService) TakeOver(ctx context.Context) (*ClientConfig, error) {
@@ -142,7 +143,10 @@ func (s *ConfigService) TakeOver(ctx context.Context) (*ClientConfig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("taking over: %w", err)
 	}
-	if m := config.MDMInfo; m != nil && m.ID != g.ours.ID {
+	switch m := config.MDMInfo; {
+	case m == nil || m.ID == "":
+		return config, fmt.Errorf("taking over: %w: no mdmInfo", ErrRegistrationDiffers)
+	case m.ID != g.ours.ID:
 		return config, fmt.Errorf("taking over: %w", &TakeoverError{UID: config.UID, By: *m})
 	}
 	g.claimed()

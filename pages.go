@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"hash/maphash"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -43,6 +45,11 @@ type PageInfo struct {
 
 func (p *PageInfo) pageInfo() *PageInfo { return p }
 
+// torn tells that what a walk up to this page did not show may be there all the same.
+func (p *PageInfo) torn() bool {
+	return p.Changed || p.NextPageIndex == nil && p.TotalPages > p.CurrentPageIndex+1
+}
+
 // CursorInfo is the place of a page in a list that is read strictly in order.
 type CursorInfo struct {
 	NextCursor string `json:"nextCursor,omitzero"` // empty on the last page
@@ -55,6 +62,18 @@ type CursorInfo struct {
 }
 
 func (p *CursorInfo) cursorInfo() *CursorInfo { return p }
+
+func (p *CursorInfo) torn() bool { return p.Changed }
+
+// blank is the error of an answer that has nothing of what was asked for. A list
+// is not over, or empty, because somebody between us and the service answered
+// with an object of his own.
+func blank(answer any) error {
+	if reflect.ValueOf(answer).Elem().IsZero() {
+		return &Error{StatusCode: http.StatusOK, Attempts: 1, Message: "the answer holds nothing of what was asked for"}
+	}
+	return nil
+}
 
 // getPage reads one page of a page-indexed list.
 func (c *Client) getPage(ctx context.Context, path, key string, q url.Values, turn transport.Turn, page any) error {
@@ -85,6 +104,13 @@ func decodePlain[T any](body []byte, name string, page any, all *[]T, field func
 	return true
 }
 
+// maxOdd is how often a walk accepts what a list that changes can look like for
+// a moment, and a list without end for ever.
+const maxOdd = 100
+
+// maxEmpty is how many empty pages in a row a walk by cursor follows.
+const maxEmpty = 1000
+
 // lookAhead is how many pages beyond the caller's a walk asks for. As many as
 // are in flight may wait, decoded, so that neither a late answer nor the
 // decoding keeps the next request from leaving.
@@ -112,20 +138,27 @@ func pages[T any, P interface {
 			changed bool
 			last    = first - 1 // the page given last
 			refused = -1        // a page that was announced, and then was not there
+			gone    int         // how often there was such a page
+			beyond  int         // pages behind the end that they themselves tell, one after another
 		)
 		for index := first; ; {
 			page, err := w.take(index)
-			if index > first && index != refused && errors.Is(err, ErrInvalidPageIndex) {
+			if index > first && index != refused && gone < maxOdd && errors.Is(err, ErrInvalidPageIndex) {
 				// The end moved to before this page after the last one was
 				// read: that one, read again, tells where it is now.
 				if restarts > 0 {
 					return fmt.Errorf("page %d is gone", index)
 				}
 				changed, refused = true, index
+				gone++
 				index = min(last, index-1)
 				continue
 			}
 			if err != nil {
+				yield(nil, err)
+				return nil
+			}
+			if err := blank(page); err != nil {
 				yield(nil, err)
 				return nil
 			}
@@ -145,6 +178,14 @@ func pages[T any, P interface {
 			info.FirstVersionID, info.Changed = version, changed
 
 			next := info.NextPageIndex
+			w.forget(func(i int) bool { return i < index })
+			if beyond++; next == nil || info.TotalPages == 0 || *next < info.TotalPages {
+				beyond = 0
+			}
+			if beyond == maxOdd {
+				yield(nil, fmt.Errorf("%w: page %d of %d is followed by page %d", ErrNoProgress, index, info.TotalPages, *next))
+				return nil
+			}
 			if next != nil && *next > index {
 				c.Config.keepFresh() // for the rate
 				w.ask(*next)
@@ -167,7 +208,10 @@ func pages[T any, P interface {
 
 // cursorPages walks a list by cursor. The next page is read while the caller
 // has this one.
-func cursorPages[P interface{ cursorInfo() *CursorInfo }](
+func cursorPages[P interface {
+	cursorInfo() *CursorInfo
+	empty() bool
+}](
 	ctx context.Context, c *Client, first string, restarts int, read func(ctx context.Context, cursor string) (P, error),
 ) iter.Seq2[P, error] {
 	return restarting(restarts, func(yield func(P, error) bool) error {
@@ -179,6 +223,7 @@ func cursorPages[P interface{ cursorInfo() *CursorInfo }](
 			changed bool
 			seed    = maphash.MakeSeed()
 			seen    = map[uint64]bool{} // of the cursors: they can be long
+			empty   int                 // pages without a record, one after another
 		)
 		for cursor := first; ; {
 			seen[maphash.String(seed, cursor)] = true
@@ -187,6 +232,10 @@ func cursorPages[P interface{ cursorInfo() *CursorInfo }](
 				return err
 			}
 			if err != nil {
+				yield(none, err)
+				return nil
+			}
+			if err := blank(page); err != nil {
 				yield(none, err)
 				return nil
 			}
@@ -200,6 +249,13 @@ func cursorPages[P interface{ cursorInfo() *CursorInfo }](
 			}
 			info.Changed = changed
 
+			if empty++; !page.empty() {
+				empty = 0
+			}
+			if empty == maxEmpty {
+				yield(none, fmt.Errorf("%w: %d empty pages in a row", ErrNoProgress, empty))
+				return nil
+			}
 			next := info.NextCursor
 			again := next != "" && seen[maphash.String(seed, next)]
 			if next != "" && !again {
@@ -319,6 +375,11 @@ func (a *ahead[K, P]) take(key K) (P, error) {
 	return got.page, got.err
 }
 
+// forget drops pages that nobody will take any more.
+func (a *ahead[K, P]) forget(useless func(K) bool) {
+	maps.DeleteFunc(a.asked, func(key K, _ chan answer[P]) bool { return useless(key) })
+}
+
 // stop ends what is under way, and waits until it is over.
 func (a *ahead[K, P]) stop() {
 	a.cancel()
@@ -349,6 +410,9 @@ func items[P, T any](pages iter.Seq2[P, error], of func(P) []T) iter.Seq2[T, err
 // walk begins again because the data changed (Restarts of the filter), so does
 // the collection.
 func Collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
+	if seq == nil {
+		return nil, invalidf("Collect of nothing")
+	}
 	var all []T
 	for item, err := range seq {
 		switch {

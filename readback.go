@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"time"
 
@@ -27,7 +28,7 @@ func (op *Operation) settle(ctx context.Context) error {
 	case err == nil:
 		op.unreadable = time.Time{}
 		return nil
-	case ctx.Err() != nil || !op.client.passing(err):
+	case ctx.Err() != nil || !op.client.passing(err) && !errors.Is(err, ErrDataChanged) && !errors.Is(err, ErrNoProgress):
 		return err
 	case op.unreadable.IsZero():
 		op.unreadable = now
@@ -75,7 +76,9 @@ func (op *Operation) Verify(ctx context.Context) (*Report, error) {
 	for _, s := range []partState{partUnknown, partFinished} {
 		all = append(all, op.inState(s)...)
 	}
-	return op.outcome(op.readBack(ctx, all, func(v verdict) bool { return v.outcome != OutcomeFailed }))
+	return op.outcome(op.readBack(ctx, all, func(v verdict) bool {
+		return v.outcome != OutcomeFailed || errors.Is(v.err, ErrNotVerified)
+	}))
 }
 
 // readBack looks up the pairs of some parts whose verdict is of interest, and
@@ -116,6 +119,7 @@ func (k kind) removes() bool {
 // revise applies what reading back found to one part.
 func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict) bool, done func(batch.Pair) bool) error {
 	unknown := p.state == partUnknown
+	early := unknown && p.nextLook.After(time.Now()) // Verify does not wait
 	verdicts := make(map[int]verdict, p.Len())
 	refuted := map[error]error{} // one for each reason, to be shared
 	var missing, found []batch.Pair
@@ -128,7 +132,9 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 		case done(key):
 			found = append(found, key)
 			verdicts[i] = verdict{outcome: OutcomeSucceeded}
-		case unknown || op.tables.kind == revokeAssets || op.tables.deferred || p.doubt != nil && p.eventID == "":
+		case v.outcome == OutcomeFailed: // not verified before, nor now
+			verdicts[i] = v
+		case unknown || mayStillCome(v.err) || op.tables.kind == revokeAssets || op.tables.deferred || p.doubt != nil && p.eventID == "":
 			// It may still be carried out, also by an earlier request when the
 			// one that repeated it was refused; or it is not ours to tell: books
 			// stay with the user of a revocation, deferred seats until the period
@@ -145,6 +151,9 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 			verdicts[i] = verdict{OutcomeFailed, refuted[v.err]}
 		}
 	}
+	if early && len(missing) > 0 {
+		return nil // it may be on its way
+	}
 	resendable := op.tables.kind != revokeAssets && !op.tables.deferred
 	if unknown && op.opts.resend && p.resent < maxResends && resendable && len(missing) > 0 {
 		return op.resend(ctx, p, missing, found)
@@ -154,6 +163,11 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 		v, rest := condense(verdicts)
 		op.finish(p, v, rest)
 	})
+}
+
+// mayStillCome tells reasons for which a request may still be carried out.
+func mayStillCome(err error) bool {
+	return errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrStalled) || errors.Is(err, ErrEventNotFound)
 }
 
 // condense makes the verdict of the first pair the part's own.
@@ -192,16 +206,40 @@ func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch
 // manyWalks is when reading everything once beats a filtered walk for each item.
 const manyWalks = 200
 
-// find marks the wanted pairs that the data shows.
+// find marks the wanted pairs that the data shows. That one stays unmarked means
+// that it is not there: what was not found in a list that changed while it was
+// read is looked for again, and then one by one if there are not too many.
 func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
-	t, c := &op.tables, op.client
-	mark := func(k batch.Pair) {
-		if _, ok := want[k]; ok {
-			want[k] = true
+	const tries = 4
+	for try := 1; ; try++ {
+		left := make([]batch.Pair, 0, len(want))
+		for k, found := range want {
+			if !found {
+				left = append(left, k)
+			}
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		mark := func(k batch.Pair) {
+			if _, ok := want[k]; ok {
+				want[k] = true
+			}
+		}
+		err := op.walk(ctx, left, try > 1 && len(left) <= manyWalks, mark)
+		if try == tries || !errors.Is(err, ErrDataChanged) {
+			return err
 		}
 	}
+}
+
+// walk reads the lists that show some pairs: with narrow, one list for each pair,
+// else as few as possible. Its error is ErrDataChanged when all was read, but
+// not in one state.
+func (op *Operation) walk(ctx context.Context, pairs []batch.Pair, narrow bool, mark func(batch.Pair)) error {
+	t, c := &op.tables, op.client
 	assets, users, devices := map[int32]bool{}, map[int32]bool{}, map[int32]bool{}
-	for k := range want {
+	for _, k := range pairs {
 		assets[k.Asset()] = true
 		if u, ok := k.User(); ok {
 			users[u] = true
@@ -210,6 +248,12 @@ func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
 		}
 	}
 	targets := len(users) + len(devices)
+	torn := false
+	final := func(err error) bool { // a list that changed is no reason to stop: the next may show more
+		changed := errors.Is(err, ErrDataChanged)
+		torn = torn || changed
+		return err != nil && !changed
+	}
 
 	switch t.kind {
 	case createUsers, updateUsers, retireUsers:
@@ -221,30 +265,35 @@ func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
 			}
 		}
 		for _, f := range filters {
-			for user, err := range c.Users.All(ctx, f) {
-				if err != nil {
-					return err
-				}
+			err := each(op, c.Users.Pages(ctx, f), func(p *UserPage) []User { return p.Users }, func(user User) {
 				u, ok := t.userIndex[user.ClientUserID]
-				if !ok || user.Status == UserRetired || user.Status == UserDeleted {
-					continue
+				gone := user.Status == UserRetired || user.Status == UserDeleted
+				if ok && !gone && (t.kind == retireUsers || shows(user, t.requests[u])) {
+					mark(batch.UserPair(0, u))
 				}
-				if t.kind == updateUsers && !shows(user, t.requests[u]) {
-					continue
-				}
-				mark(batch.UserPair(0, u))
+			})
+			if final(err) {
+				return err
 			}
 		}
 
 	case associateSubscriptions, disassociateSubscriptions:
 		var filters []SubscriptionAssignmentFilter
+		id := func(a int32) []int64 {
+			id, _ := strconv.ParseInt(t.assets[a].AdamID, 10, 64)
+			return []int64{id}
+		}
 		switch {
+		case narrow:
+			for _, k := range pairs {
+				u, _ := k.User()
+				filters = append(filters, SubscriptionAssignmentFilter{AdamIDs: id(k.Asset()), ClientUserIDs: []string{t.users[u]}})
+			}
 		case min(len(assets), targets) > manyWalks:
 			filters = append(filters, SubscriptionAssignmentFilter{})
 		case len(assets) <= targets:
 			for a := range assets {
-				id, _ := strconv.ParseInt(t.assets[a].AdamID, 10, 64)
-				filters = append(filters, SubscriptionAssignmentFilter{AdamIDs: []int64{id}})
+				filters = append(filters, SubscriptionAssignmentFilter{AdamIDs: id(a)})
 			}
 		default:
 			for u := range users {
@@ -252,15 +301,16 @@ func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
 			}
 		}
 		for _, f := range filters {
-			for s, err := range c.Subscriptions.AllAssignments(ctx, f) {
-				if err != nil {
-					return err
-				}
+			pages := c.Subscriptions.AssignmentPages(ctx, f)
+			err := each(op, pages, func(p *SubscriptionAssignmentPage) []SubscriptionAssignment { return p.Assignments }, func(s SubscriptionAssignment) {
 				a, ok := t.assetIndex[AssetID{formatAdamID(s.AdamID), STDQ}]
 				u, known := t.userIndex[s.ClientUserID]
 				if ok && known && (t.kind != associateSubscriptions || s.Renewing == t.renewing) {
 					mark(batch.UserPair(a, u))
 				}
+			})
+			if final(err) {
+				return err
 			}
 		}
 
@@ -268,6 +318,16 @@ func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
 		var filters []AssignmentFilter
 		revoke := t.kind == revokeAssets
 		switch {
+		case narrow && !revoke:
+			for _, k := range pairs {
+				f := AssignmentFilter{AdamID: t.assets[k.Asset()].AdamID, PricingParam: t.assets[k.Asset()].PricingParam}
+				if u, ok := k.User(); ok {
+					f.ClientUserID = t.users[u]
+				} else {
+					f.SerialNumber = t.devices[k.Device()]
+				}
+				filters = append(filters, f)
+			}
 		case revoke && targets > manyWalks || !revoke && min(len(assets), targets) > manyWalks:
 			filters = append(filters, AssignmentFilter{})
 		case !revoke && len(assets) <= targets:
@@ -283,10 +343,9 @@ func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
 			}
 		}
 		for _, f := range filters {
-			for s, err := range c.Assignments.All(ctx, f) {
-				if err != nil {
-					return err
-				}
+			// A book stays with a retired user, whose id another may have now.
+			f.IncludeUserState = t.kind == associateAssets && len(users) > 0
+			err := each(op, c.Assignments.Pages(ctx, f), func(p *AssignmentPage) []Assignment { return p.Assignments }, func(s Assignment) {
 				var a int32
 				if !revoke {
 					pricing := s.PricingParam
@@ -295,18 +354,50 @@ func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
 					}
 					i, ok := t.assetIndex[AssetID{s.AdamID, pricing}]
 					if !ok {
-						continue
+						return
 					}
 					a = i
 				}
-				if u, ok := t.userIndex[s.ClientUserID]; ok && s.ClientUserID != "" {
+				gone := f.IncludeUserState && (s.UserStatus == UserRetired || s.UserStatus == UserDeleted)
+				if u, ok := t.userIndex[s.ClientUserID]; ok && s.ClientUserID != "" && !gone {
 					mark(batch.UserPair(a, u))
 				}
 				if d, ok := t.deviceIndex[s.SerialNumber]; ok && s.SerialNumber != "" {
 					mark(batch.DevicePair(a, d))
 				}
+			})
+			if final(err) {
+				return err
 			}
 		}
+	}
+	if torn {
+		return ErrDataChanged
+	}
+	return nil
+}
+
+// each calls f for the records of a list. Its error is ErrDataChanged when the
+// pages show different states of the data, or fewer of them came than there are.
+func each[P interface {
+	meta() *Meta
+	torn() bool
+}, T any](op *Operation, pages iter.Seq2[P, error], of func(P) []T, f func(T)) error {
+	torn := false
+	for page, err := range pages {
+		if err != nil {
+			return err
+		}
+		if err := op.ofUnit(page.meta().UID); err != nil {
+			return err
+		}
+		for _, record := range of(page) {
+			f(record)
+		}
+		torn = torn || page.torn()
+	}
+	if torn {
+		return ErrDataChanged
 	}
 	return nil
 }

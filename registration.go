@@ -185,7 +185,7 @@ func (r *Registration) compare(c *ClientConfig) []string {
 	}
 	for _, t := range c.SubscribedNotificationTypes {
 		if !slices.Contains(types, t) {
-			differs = append(differs, "also "+string(t))
+			differs = append(differs, "also "+shorten(clean(string(t)), 40))
 		}
 	}
 	return differs
@@ -202,6 +202,9 @@ func (r *Registration) compare(c *ClientConfig) []string {
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
 func (s *ConfigService) Unregister(ctx context.Context) (*ClientConfig, error) {
 	config, err := s.Client(ctx)
+	if err == nil {
+		err = blank(config) // it would unset the MDMInfo
+	}
 	if err == nil {
 		config, err = s.SetClient(ctx, ClientConfigUpdate{
 			MDMInfo: config.MDMInfo, NotificationTypes: []NotificationType{},

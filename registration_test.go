@@ -242,9 +242,15 @@ func TestRegisterComparesTheAnswer(t *testing.T) {
 	_, err := c.Config.Register(t.Context(), appsandbooks.Registration{URL: receiverURL, Secret: appsandbooks.NewSecret(hookSecret), MDMInfo: &ours})
 	require.ErrorContains(t, err, "mdmInfo")
 
-	c, _ = recordedClient(t, `{}`, `{"subscribedNotificationTypes":["ASSET_COUNT"]}`)
+	c, _ = recordedClient(t, `{"uId":"u"}`, `{"subscribedNotificationTypes":["ASSET_COUNT"]}`)
 	_, err = c.Config.Unregister(t.Context())
 	require.ErrorIs(t, err, appsandbooks.ErrRegistrationDiffers)
+
+	// What is no configuration at all does not say that there is no MDMInfo.
+	c, r := recordedClient(t, `{}`)
+	_, err = c.Config.Unregister(t.Context())
+	isError(t, err)
+	require.Len(t, r.requests, 1)
 }
 
 var theirs = appsandbookstest.MDMInfo{ID: "another-service", Name: "Another MDM", Metadata: "x"}

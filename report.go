@@ -182,14 +182,23 @@ type OperationError struct {
 	Cause  error // why it stopped before its end; nil if it came to it
 }
 
+// report is that of the operation, also of an error that somebody made by hand.
+func (e *OperationError) report() *Report {
+	if e.Report == nil {
+		return new(Report)
+	}
+	return e.Report
+}
+
 func (e *OperationError) Error() string {
 	var text strings.Builder
-	text.WriteString(e.Report.String())
+	report := e.report()
+	text.WriteString(report.String())
 	if e.Cause != nil {
 		text.WriteString("; stopped: " + e.Cause.Error())
 	}
 	const most = 3
-	for _, err := range e.Report.reasons(most) {
+	for _, err := range report.reasons(most) {
 		if e.Cause == nil || !errors.Is(e.Cause, err) {
 			text.WriteString("; " + err.Error())
 		}
@@ -199,7 +208,7 @@ func (e *OperationError) Error() string {
 
 // Unwrap gives the reasons, up to 64 of them.
 func (e *OperationError) Unwrap() []error {
-	errs := e.Report.reasons(64)
+	errs := e.report().reasons(64)
 	if e.Cause != nil {
 		errs = append([]error{e.Cause}, errs...)
 	}

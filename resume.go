@@ -31,6 +31,7 @@ type savedOperation struct {
 	Version  int           `json:"version"`
 	ID       string        `json:"id"`
 	Kind     kind          `json:"kind"`
+	Unit     string        `json:"uId,omitzero"`
 	Assets   []AssetID     `json:"assets,omitzero"`
 	Users    []string      `json:"users,omitzero"`
 	Devices  []string      `json:"devices,omitzero"`
@@ -105,12 +106,13 @@ type savedError struct {
 	Number   ErrorNumber `json:"number,omitzero"`
 	Message  string      `json:"message,omitzero"`
 	Attempts int         `json:"attempts,omitzero"`
+	Also     []*Error    `json:"also,omitzero"` // further errors of the service, as it sent them
 }
 
 // marks are the SDK's sentinels that an outcome can have.
 var marks = map[string]error{
 	"ambiguous": ErrAmbiguous, "stalled": ErrStalled, "pending": ErrPending,
-	"notSent": ErrNotSent, "notVerified": ErrNotVerified,
+	"notSent": ErrNotSent, "notVerified": ErrNotVerified, "takenOver": ErrTakenOver,
 }
 
 func saveError(err error) *savedError {
@@ -124,10 +126,17 @@ func saveError(err error) *savedError {
 		}
 	}
 	slices.Sort(s.Marks)
-	var e *Error
-	if errors.As(err, &e) {
-		s.Status, s.Number, s.Message, s.Attempts = e.StatusCode, e.Number, e.Message, e.Attempts
-	}
+	first := true
+	anyError(err, func(e *Error) bool {
+		switch {
+		case first:
+			s.Status, s.Number, s.Message, s.Attempts = e.StatusCode, e.Number, e.Message, e.Attempts
+			first = false
+		case e.Number != 0:
+			s.Also = append(s.Also, &Error{Number: e.Number, Message: e.Message})
+		}
+		return len(s.Also) == 8
+	})
 	return s
 }
 
@@ -153,6 +162,11 @@ func (s *savedError) restore() error {
 	if s.Status != 0 || s.Number != 0 {
 		r.errs = append(r.errs, &Error{StatusCode: s.Status, Number: s.Number, Message: s.Message, Attempts: s.Attempts})
 	}
+	for _, e := range s.Also {
+		if e != nil {
+			r.errs = append(r.errs, e)
+		}
+	}
 	return r
 }
 
@@ -169,7 +183,7 @@ func (op *Operation) MarshalJSON() ([]byte, error) {
 func (op *Operation) saved() savedOperation {
 	t := &op.tables
 	s := savedOperation{
-		Version: savedVersion, ID: op.id, Kind: t.kind,
+		Version: savedVersion, ID: op.id, Kind: t.kind, Unit: op.unit,
 		Assets: t.assets, Users: t.users, Devices: t.devices, Requests: t.requests,
 		Renewing: t.renewing, Deferred: t.deferred,
 	}
@@ -270,7 +284,8 @@ func (op *Operation) write(ctx context.Context, v any) error {
 
 // Resume takes up an operation that was saved with MarshalJSON, or that a
 // [Journal] kept. A last line that was cut off by a crash is ignored. It makes no
-// request. The client must be the same organizational unit's.
+// request. The client must be the same organizational unit's: with another's,
+// what is to be sent or read ends with [ErrOtherUnit].
 //
 // Wait then sends what was not sent, waits for what was, and reads back what
 // is of unknown fate, as if the operation had never been interrupted. A journal
@@ -348,7 +363,7 @@ func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*O
 		return nil, invalidf("saved operation: version %d is not known to this SDK", s.Version)
 	}
 	op := c.newOperation(s.Kind, opts)
-	op.id = s.ID
+	op.id, op.unit, op.resumed = s.ID, s.Unit, true
 	t := &op.tables
 	t.assets, t.users, t.devices, t.requests = s.Assets, s.Users, s.Devices, s.Requests
 	t.renewing, t.deferred = s.Renewing, s.Deferred
@@ -480,6 +495,9 @@ func (op *Operation) restore(s savedPart) error {
 		}
 		if p.odd == nil {
 			p.odd = map[int]verdict{}
+		}
+		if len(p.odd)+len(pairs) > p.Len() {
+			return invalidf("saved operation: part %d has two outcomes for a pair", s.ID)
 		}
 		for _, i := range pairs {
 			p.odd[int(i)] = v

@@ -71,6 +71,8 @@ type SubscriptionPage struct {
 	CursorInfo
 }
 
+func (p *SubscriptionPage) empty() bool { return len(p.Subscriptions) == 0 }
+
 // List reads one page of subscriptions.
 //
 // Synchronous. Retried like any read. A cursor that the service no longer
@@ -127,6 +129,8 @@ type SubscriptionAssignmentPage struct {
 	Assignments []SubscriptionAssignment `json:"assignments,omitzero"`
 	CursorInfo
 }
+
+func (p *SubscriptionAssignmentPage) empty() bool { return len(p.Assignments) == 0 }
 
 // ListAssignments reads one page of subscription assignments.
 //
@@ -243,6 +247,8 @@ type SubscriptionAdminPage struct {
 	CursorInfo
 }
 
+func (p *SubscriptionAdminPage) empty() bool { return len(p.Admins) == 0 }
+
 // ListAdmins reads one page of administrators.
 //
 // Synchronous. Retried like any read.
@@ -297,8 +303,25 @@ func (s *SubscriptionsService) changeAdmins(ctx context.Context, path string, ad
 	if len(adamIDs) == 0 || len(clientUserIDs) == 0 {
 		return nil, invalidf("name at least one subscription and one user")
 	}
-	in := subscriptionRequest{AdamIDs: adamIDs, ClientUserIDs: clientUserIDs}
+	for i, id := range clientUserIDs {
+		if err := checkName("clientUserId", id); err != nil {
+			return nil, at("clientUserIDs", i, err)
+		}
+	}
+	in := subscriptionRequest{AdamIDs: unique(adamIDs), ClientUserIDs: unique(clientUserIDs)}
 	return post(ctx, s.client, path, in, transport.Write, new(AdminsResult))
+}
+
+// unique leaves out repetitions.
+func unique[T comparable](all []T) (once []T) {
+	seen := make(map[T]bool, len(all))
+	for _, v := range all {
+		if !seen[v] {
+			seen[v] = true
+			once = append(once, v)
+		}
+	}
+	return once
 }
 
 // SubscriptionSupport is whether subscriptions are enabled for the
@@ -308,6 +331,13 @@ type SubscriptionSupport struct {
 	Meta
 	// MDMInfo is explicitly null in these answers until somebody sets it.
 	MDMInfo *MDMInfo `json:"mdmInfo"`
+}
+
+// meta shows also the MDMInfo, which stands beside it here.
+func (s *SubscriptionSupport) meta() *Meta {
+	m := s.Meta
+	m.MDMInfo = s.MDMInfo
+	return &m
 }
 
 // Enable says that this service manages subscriptions for the organizational

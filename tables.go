@@ -1,8 +1,11 @@
 package appsandbooks
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/appsandbooks/appsandbooks/internal/batch"
@@ -43,13 +46,23 @@ func intern[T comparable](table *[]T, idx *index[T], v T) int32 {
 }
 
 func (t *tables) asset(id AssetID) (int32, error) {
-	if err := checkName("Adam ID", id.AdamID); err != nil {
-		return 0, err
+	if !isAdamID(id.AdamID) {
+		return 0, invalidf("an Adam ID that is no number: %q", shorten(id.AdamID, 20))
 	}
 	if id.PricingParam == "" {
 		id.PricingParam = STDQ
 	}
+	if err := checkName("pricingParam", string(id.PricingParam)); err != nil {
+		return 0, err
+	}
 	return intern(&t.assets, &t.assetIndex, id), nil
+}
+
+// isAdamID tells a positive decimal number: another spelling would not be found
+// again in what the service says.
+func isAdamID(id string) bool {
+	n, err := strconv.ParseInt(id, 10, 64)
+	return err == nil && n > 0 && formatAdamID(n) == id
 }
 
 func (t *tables) user(id string) (int32, error) {
@@ -63,10 +76,16 @@ func (t *tables) device(serial string) (int32, error) {
 	if err := checkName("serialNumber", serial); err != nil {
 		return 0, err
 	}
+	// No serial number has any, but lists of them do; and the service is known to
+	// take serial numbers that do not exist.
+	if strings.ContainsFunc(serial, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' }) {
+		return 0, invalidf("a serialNumber with white space in it")
+	}
 	return intern(&t.devices, &t.deviceIndex, serial), nil
 }
 
-// checkName refuses an empty name, and one that JSON would turn into another.
+// checkName refuses an empty name, and one that JSON would turn into another. The
+// name itself is personal data and stays out of the error.
 func checkName(what, name string) error {
 	switch {
 	case name == "":
@@ -77,15 +96,23 @@ func checkName(what, name string) error {
 	return nil
 }
 
+// at says which of many could not be taken.
+func at(what string, i int, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%w (%s[%d])", err, what, i)
+	}
+	return err
+}
+
 func (t *tables) addTargets(users, devices []string) error {
-	for _, id := range users {
+	for i, id := range users {
 		if _, err := t.user(id); err != nil {
-			return err
+			return at("ClientUserIDs", i, err)
 		}
 	}
-	for _, serial := range devices {
+	for i, serial := range devices {
 		if _, err := t.device(serial); err != nil {
-			return err
+			return at("SerialNumbers", i, err)
 		}
 	}
 	if len(t.users)+len(t.devices) == 0 {
@@ -95,9 +122,9 @@ func (t *tables) addTargets(users, devices []string) error {
 }
 
 func (t *tables) addAssetChange(c AssetChange) error {
-	for _, id := range c.Assets {
+	for i, id := range c.Assets {
 		if _, err := t.asset(id); err != nil {
-			return err
+			return at("Assets", i, err)
 		}
 	}
 	targets := len(c.ClientUserIDs) + len(c.SerialNumbers)
@@ -117,24 +144,24 @@ func (t *tables) addAssetChange(c AssetChange) error {
 	}
 	t.productToPairs(len(c.Pairs))
 	t.makeRoom(c.Pairs)
-	for _, p := range c.Pairs {
+	for i, p := range c.Pairs {
 		a, err := t.asset(AssetID{p.AdamID, p.PricingParam})
 		if err != nil {
-			return err
+			return at("Pairs", i, err)
 		}
 		if (p.ClientUserID == "") == (p.SerialNumber == "") {
-			return invalidf("a pair needs a clientUserId or a serialNumber, and not both")
+			return at("Pairs", i, invalidf("a pair needs a clientUserId or a serialNumber, and not both"))
 		}
 		if p.ClientUserID != "" {
 			u, err := t.user(p.ClientUserID)
 			if err != nil {
-				return err
+				return at("Pairs", i, err)
 			}
 			t.pairs = append(t.pairs, batch.UserPair(a, u))
 		} else {
 			d, err := t.device(p.SerialNumber)
 			if err != nil {
-				return err
+				return at("Pairs", i, err)
 			}
 			t.pairs = append(t.pairs, batch.DevicePair(a, d))
 		}
@@ -143,9 +170,9 @@ func (t *tables) addAssetChange(c AssetChange) error {
 }
 
 func (t *tables) addSubscriptionChange(c SubscriptionChange) error {
-	for _, id := range c.AdamIDs {
+	for i, id := range c.AdamIDs {
 		if _, err := t.asset(AssetID{AdamID: formatAdamID(id)}); err != nil {
-			return err
+			return at("AdamIDs", i, err)
 		}
 	}
 	if (len(c.AdamIDs) > 0 || len(c.Pairs) == 0) && len(c.ClientUserIDs) == 0 {
@@ -163,14 +190,14 @@ func (t *tables) addSubscriptionChange(c SubscriptionChange) error {
 		return nil
 	}
 	t.productToPairs(len(c.Pairs))
-	for _, p := range c.Pairs {
+	for i, p := range c.Pairs {
 		a, err := t.asset(AssetID{AdamID: formatAdamID(p.AdamID)})
 		if err != nil {
-			return err
+			return at("Pairs", i, err)
 		}
 		u, err := t.user(p.ClientUserID)
 		if err != nil {
-			return err
+			return at("Pairs", i, err)
 		}
 		t.pairs = append(t.pairs, batch.UserPair(a, u))
 	}
@@ -220,15 +247,17 @@ func (t *tables) addUserRequests(users []UserRequest) error {
 	if len(users) == 0 {
 		return invalidf("an empty change: no users")
 	}
-	for _, r := range users {
+	for n, r := range users {
 		i, err := t.user(r.ClientUserID)
 		switch {
 		case err != nil:
-			return err
+			return at("users", n, err)
+		case !utf8.ValidString(r.Email + r.ManagedAppleID):
+			return at("users", n, invalidf("an address that is not UTF-8"))
 		case int(i) == len(t.requests):
 			t.requests = append(t.requests, r)
 		case t.requests[i] != r:
-			return invalidf("two different requests for one clientUserId")
+			return at("users", n, invalidf("two different requests for one clientUserId"))
 		}
 	}
 	return nil
@@ -456,10 +485,13 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 		places(p, bad, func(i int) { suspects[i] = verdict{OutcomeFailed, f} })
 	}
 	open := func(err error) verdict { return verdict{OutcomeUnconfirmed, err} }
+	if other := s.Type; other != t.kind.event() && slices.Contains(eventTypes, other) { // the status of something else
+		return open(event), opened(suspects)
+	}
 	if t.kind == revokeAssets {
 		// The unit of the counts is not documented: only names can be used.
 		switch {
-		case len(s.Failures) == 0 && s.State == EventComplete:
+		case len(s.Failures) == 0 && s.State == EventComplete && s.NumCompleted >= s.NumRequested:
 			return verdict{outcome: OutcomeSucceeded}, nil
 		case unnamed > 0 || len(suspects) == 0:
 			return open(event), suspects

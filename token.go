@@ -75,6 +75,9 @@ func ParseToken(content string) (Token, error) {
 
 // cleanToken removes white space and checks that the rest can stand in a header.
 func cleanToken(content string) (string, error) {
+	if strings.HasPrefix(strings.TrimSpace(content), "Bearer ") {
+		return "", fmt.Errorf("%w: the content token begins with Bearer; pass the content of the .vpptoken file alone", ErrInvalid)
+	}
 	text := strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || r == '\ufeff' {
 			return -1

@@ -108,7 +108,9 @@ func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, faul
 		ContentLength: how.length,
 		Request:       r,
 	}
-	resp.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	if resp.Header.Get("Date") == "" { // a fault may have another clock
+		resp.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	}
 	if how.length >= 0 {
 		resp.Header.Set("Content-Length", fmt.Sprint(how.length))
 	}

@@ -428,7 +428,7 @@ func (c *call) judge(resp *http.Response, err error) (again bool) {
 		}
 		c.ambiguous = c.req.Class == Write && !notSent
 		switch {
-		case c.once() && !notSent, errors.As(err, &tooLarge), isCertificateError(err):
+		case c.once() && !notSent, errors.As(err, &tooLarge), IsCertificateError(err):
 			return false
 		}
 		return c.backoff(0)
@@ -574,9 +574,9 @@ func join(err, before error) error {
 	return fmt.Errorf("%w (before that: %w)", err, before)
 }
 
-// isCertificateError tells failures that a repetition cannot mend. The
+// IsCertificateError tells failures that a repetition cannot mend. The
 // library looks one level deep only, and misses them behind a wrapped transport.
-func isCertificateError(err error) bool {
+func IsCertificateError(err error) bool {
 	var (
 		verification *tls.CertificateVerificationError
 		authority    x509.UnknownAuthorityError
