@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"flag"
+	"io/fs"
 	"iter"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,11 +21,14 @@ import (
 )
 
 var (
-	tokenFile  = flag.String("token-file", "", "`file` with a content token: run against Apple's service, too")
+	tokenFile  = flag.String("token-file", "", "`file` with a content token, also relative to the root of the repository: run against Apple's service, too")
 	serviceURL = flag.String("url", appsandbooks.DefaultBaseURL, "base `URL` of the service that the token is for")
-	recordTo   = flag.String("record", "", "`file` to keep the service's answers in, redacted")
+	record     = flag.Bool("record", false, "with a token: keep the service's answers, redacted, in place of those in "+fixture)
 	write      = flag.Bool("write", false, "with a token: create, update and retire a user")
 )
+
+// fixture holds recorded answers.
+const fixture = "testdata/service.yaml"
 
 func TestStandIn(t *testing.T) {
 	for _, medium := range []string{"memory", "TCP"} {
@@ -45,16 +50,21 @@ func TestService(t *testing.T) {
 		t.Skip("not run against Apple's service: give -token-file (it only reads), and -record to keep the answers")
 	}
 	content, err := os.ReadFile(*tokenFile)
+	if errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(*tokenFile) {
+		content, err = os.ReadFile(filepath.Join("..", "..", *tokenFile)) // from where go test was called
+	}
 	require.NoError(t, err)
 	opts := []appsandbooks.Option{appsandbooks.WithBaseURL(*serviceURL)}
-	if *recordTo != "" {
-		opts = append(opts, appsandbooks.WithHTTPClient(recording(t, *recordTo, http.DefaultTransport)))
+	if *record {
+		keep(t, string(content), *serviceURL, http.DefaultTransport, fixture)
+		t.Log("recorded, without names, ids and secrets, in internal/contract/" + fixture)
+	} else {
+		reads(t, string(content), opts...)
 	}
-	reads(t, string(content), opts...)
 	switch {
 	case !*write:
 		t.Log("nothing was changed: give -write to have a user created, updated and retired")
-	case *recordTo != "":
+	case *record:
 		t.Log("nothing was changed: -write and -record exclude each other")
 	default:
 		writes(t, string(content), opts...)
@@ -62,7 +72,7 @@ func TestService(t *testing.T) {
 }
 
 func TestRecorded(t *testing.T) {
-	reads(t, "any", appsandbooks.WithHTTPClient(replaying(t, "testdata/service.yaml")))
+	reads(t, "any", appsandbooks.WithHTTPClient(replaying(t, fixture)))
 }
 
 // standIn has more than a page of everything.
@@ -109,7 +119,9 @@ func some[T any](t *testing.T, pages iter.Seq2[T, error]) (read []T) {
 // place checks what the SDK's walk relies on.
 func place(t *testing.T, index int, info appsandbooks.PageInfo) {
 	require.Equal(t, index, info.CurrentPageIndex)
-	require.Greater(t, info.TotalPages, index)
+	if info.Size > 0 { // how many pages an empty list has is not documented
+		require.Greater(t, info.TotalPages, index)
+	}
 	require.NotEmpty(t, info.UID)
 	require.NotEmpty(t, info.VersionID)
 	if index+1 < info.TotalPages {
@@ -130,7 +142,7 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		require.NoError(t, err)
 		for name, limit := range map[string]int{
 			"assets": config.Limits.MaxAssets, "users": config.Limits.MaxClientUserIDs, "devices": config.Limits.MaxSerialNumbers,
-			"users to create": config.Limits.MaxUsers, "rate": config.Limits.MaxRequestPerSecond,
+			"users to create": config.Limits.MaxUsers,
 		} {
 			require.Positive(t, limit, name)
 		}
@@ -171,7 +183,9 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 			for _, a := range page.Assets {
 				require.NotEmpty(t, a.AdamID)
 				require.NotEmpty(t, a.PricingParam)
-				require.Equal(t, a.TotalCount, a.AssignedCount+a.AvailableCount+a.RetiredCount, "%s", a.AdamID)
+				if a.TotalCount != a.AssignedCount+a.AvailableCount+a.RetiredCount { // nobody says that it must be
+					t.Logf("the counts of %s do not add up: %d, %d, %d, %d", a.AdamID, a.TotalCount, a.AssignedCount, a.AvailableCount, a.RetiredCount)
+				}
 			}
 		}
 		if len(pages[0].Assets) > 0 {
@@ -209,13 +223,13 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 	})
 	t.Run("subscriptions", func(t *testing.T) {
 		page, err := c.Subscriptions.List(ctx, appsandbooks.SubscriptionFilter{})
-		if appsandbooks.IsForbidden(err) || appsandbooks.IsNotFound(err) {
+		var e *appsandbooks.Error
+		if errors.As(err, &e) && e.Number != 0 { // by which number is not documented
 			t.Skip("the unit has no subscriptions:", err)
 		}
 		require.NoError(t, err)
 		for _, s := range page.Subscriptions {
 			require.NotZero(t, s.AdamID)
-			require.NotEmpty(t, s.Status)
 		}
 		if len(page.Subscriptions) == 0 {
 			return
@@ -229,22 +243,47 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		_, err = c.Subscriptions.ListAdmins(ctx, appsandbooks.SubscriptionAdminFilter{})
 		require.NoError(t, err)
 	})
-	t.Run("refusals", func(t *testing.T) {
-		_, err := c.Status.Get(ctx, "contract-no-such-event")
-		require.ErrorIs(t, err, appsandbooks.ErrEventNotFound)
-		_, err = c.Users.List(ctx, appsandbooks.UserFilter{PageIndex: 1_000_000})
-		require.ErrorIs(t, err, appsandbooks.ErrInvalidPageIndex)
-		_, err = c.Users.List(ctx, appsandbooks.UserFilter{SinceVersionID: "contract-no-such-version"})
-		require.ErrorIs(t, err, appsandbooks.ErrInvalidVersionID)
-		var e *appsandbooks.Error
-		require.ErrorAs(t, c.Do(ctx, http.MethodGet, "contract-no-such-path", nil, nil, nil), &e)
-		require.GreaterOrEqual(t, e.StatusCode, 400)
-
-		stranger := newClient(t, "contract-no-such-token", opts...)
-		_, err = stranger.Config.Client(ctx)
-		require.True(t, appsandbooks.IsAuth(err), "%v", err)
-	})
+	for name, refusal := range map[string]struct {
+		call func() error
+		is   func(error) bool
+	}{
+		"an event": {func() error { _, err := c.Status.Get(ctx, noEvent); return err }, is(appsandbooks.ErrEventNotFound)},
+		"a page": {func() error {
+			_, err := c.Users.List(ctx, appsandbooks.UserFilter{PageIndex: 1_000_000})
+			return err
+		}, is(appsandbooks.ErrInvalidPageIndex)},
+		"a version": {func() error {
+			_, err := c.Users.List(ctx, appsandbooks.UserFilter{SinceVersionID: noVersion})
+			return err
+		}, is(appsandbooks.ErrInvalidVersionID)},
+		"a path": {func() error { return c.Do(ctx, http.MethodGet, noPath, nil, nil, nil) }, func(err error) bool {
+			var e *appsandbooks.Error
+			return errors.As(err, &e)
+		}},
+		"a token": {func() error {
+			_, err := newClient(t, noToken, opts...).Config.Client(ctx)
+			return err
+		}, func(err error) bool {
+			return appsandbooks.IsAuth(err) || errors.Is(err, appsandbooks.ErrInvalidArgument)
+		}},
+	} {
+		t.Run("there is no such "+name[strings.Index(name, " ")+1:], func(t *testing.T) {
+			err := refusal.call()
+			require.Error(t, err)
+			require.True(t, refusal.is(err), "%v", err)
+		})
+	}
 }
+
+// What the tests ask for, and does not exist.
+const (
+	noEvent   = "contract-no-such-event"
+	noVersion = "contract-no-such-version"
+	noPath    = "contract-no-such-path"
+	noToken   = "contract-no-such-token"
+)
+
+func is(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
 
 // writes need a unit in which a user more does no harm. It is retired again.
 func writes(t *testing.T, token string, opts ...appsandbooks.Option) {
@@ -266,6 +305,12 @@ func writes(t *testing.T, token string, opts ...appsandbooks.Option) {
 		require.NoError(t, err)
 		require.Equal(t, 1, report.Succeeded)
 	}
+	retired := false
+	t.Cleanup(func() {
+		if !retired {
+			_, _ = c.Users.Retire(context.WithoutCancel(ctx), []string{id})
+		}
+	})
 	t.Run("a user", func(t *testing.T) {
 		require.Nil(t, find())
 		finish(c.Users.Create(ctx, []appsandbooks.UserRequest{{ClientUserID: id, Email: "contract@example.com"}}))
@@ -280,6 +325,7 @@ func writes(t *testing.T, token string, opts ...appsandbooks.Option) {
 		require.ErrorIs(t, err, appsandbooks.ErrUserAlreadyExists)
 
 		finish(c.Users.Retire(ctx, []string{id}))
+		retired = true
 		if u := find(); u != nil {
 			require.Equal(t, appsandbooks.UserRetired, u.Status)
 		}

@@ -4,10 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"mime"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,12 +25,27 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
+// keep runs the tests that read against a service, and keeps its answers, redacted,
+// in a file. They replace what is there only if the tests pass, with them too.
+func keep(t *testing.T, token, base string, rt http.RoundTripper, file string) {
+	recorded := filepath.Join(t.TempDir(), "service.yaml")
+	t.Run("record", func(t *testing.T) {
+		reads(t, token, appsandbooks.WithBaseURL(base), appsandbooks.WithHTTPClient(recording(t, recorded, base, rt)))
+	})
+	require.False(t, t.Failed(), "nothing is kept")
+	t.Run("replay", func(t *testing.T) {
+		reads(t, "any", appsandbooks.WithHTTPClient(replaying(t, recorded)))
+	})
+	require.False(t, t.Failed(), "nothing is kept")
+	content, err := os.ReadFile(recorded)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, content, 0o600))
+}
+
 // recording is a client whose answers are kept in a file, redacted.
-func recording(t *testing.T, file string, rt http.RoundTripper) *http.Client {
-	name, ok := strings.CutSuffix(file, ".yaml")
-	require.True(t, ok, "recordings are .yaml files")
-	r := &redactor{names: map[string]string{}}
-	rec, err := recorder.New(name,
+func recording(t *testing.T, file, base string, rt http.RoundTripper) *http.Client {
+	r := &redactor{base: base, names: map[string]string{}}
+	rec, err := recorder.New(strings.TrimSuffix(file, ".yaml"),
 		recorder.WithMode(recorder.ModeRecordOnly),
 		recorder.WithRealTransport(rt),
 		recorder.WithHook(r.interaction, recorder.BeforeSaveHook))
@@ -47,33 +68,82 @@ func replaying(t *testing.T, file string) *http.Client {
 	return &http.Client{Transport: rec}
 }
 
-// redactor replaces every text of an answer by a number, always the same for
-// the same text, except under keys that are known to be harmless. What it does
-// not know it does not let through.
+// redactor lets through only what it knows to be harmless: keys of the API, and
+// below some of them values of a certain form. Any other text becomes a number,
+// always the same for the same text, and any other number a zero.
 type redactor struct {
+	base  string // URL of the service
 	mu    sync.Mutex
 	names map[string]string
 }
 
+var (
+	word   = regexp.MustCompile(`^[A-Za-z_]{1,40}$`)
+	digits = regexp.MustCompile(`^[0-9]{1,20}$`)
+	date   = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
+)
+
 // harmless are the keys whose texts tell nothing about an organization but
-// which apps and books it owns.
-var harmless = map[string]bool{
-	"adamId": true, "pricingParam": true, "productType": true, "supportedPlatforms": true,
-	"status": true, "userStatus": true, "eventStatus": true, "eventType": true,
-	"tokenExpirationDate": true, "periodEndDate": true, "countryISO2ACode": true, "defaultPlatform": true,
-	"notificationTypes": true, "subscribedNotificationTypes": true,
+// which apps and books it owns, and the form that they have.
+var harmless = map[string]*regexp.Regexp{
+	"adamId": digits, "parentAdamId": digits, "pricingParam": word, "productType": word, "supportedPlatforms": word,
+	"status": word, "userStatus": word, "eventStatus": word, "eventType": word,
+	"periodEndDate": date, "countryISO2ACode": word, "defaultPlatform": word,
+	"notificationTypes": word, "subscribedNotificationTypes": word,
 }
 
-// public are the paths whose answer is the same for everybody.
-var public = map[string]bool{"service/config": true}
+// numbers are the keys whose numbers tell no more than that.
+var numbers = regexp.MustCompile(`^(errorNumber|adamId|parentAdamId|size|[a-zA-Z]+Count|[a-zA-Z]+PageIndex|totalPages|num[A-Z][a-z]+|max[A-Z][a-zA-Z]+)$`)
+
+// keys are those of the API. What else is used as one may be a name.
+var keys = sync.OnceValue(func() map[string]bool {
+	known := map[string]bool{"limits": true, "urls": true}
+	for _, t := range []reflect.Type{
+		reflect.TypeFor[appsandbooks.ServiceConfig](), reflect.TypeFor[appsandbooks.ClientConfig](),
+		reflect.TypeFor[appsandbooks.UserPage](), reflect.TypeFor[appsandbooks.AssetPage](), reflect.TypeFor[appsandbooks.AssignmentPage](),
+		reflect.TypeFor[appsandbooks.SubscriptionPage](), reflect.TypeFor[appsandbooks.SubscriptionAssignmentPage](), reflect.TypeFor[appsandbooks.SubscriptionAdminPage](),
+		reflect.TypeFor[appsandbooks.EventStatus](),
+	} {
+		addKeys(known, t)
+	}
+	for _, key := range []string{"errorNumber", "errorMessage", "errorInfo", "clientUserIds", "serialNumbers"} {
+		known[key] = true
+	}
+	return known
+})
+
+func addKeys(known map[string]bool, t reflect.Type) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || t.PkgPath() != reflect.TypeFor[appsandbooks.Meta]().PkgPath() {
+		return
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name != "" && name != "-" {
+			known[name] = true
+		}
+		if f.IsExported() {
+			addKeys(known, f.Type)
+		}
+	}
+}
 
 // ours are parameters whose values the tests choose, out of harmless ones.
-var ours = map[string]bool{
-	"adamId": true, "pageIndex": true, "pricingParam": true, "includeUserState": true,
+var ours = map[string]*regexp.Regexp{
+	"adamId": digits, "pageIndex": digits, "pricingParam": word, "includeUserState": word,
 }
 
+// theirs are parameters whose values come from an answer, and are redacted as there.
+var theirs = map[string]bool{"clientUserId": true, "serialNumber": true, "sinceVersionId": true, "eventId": true, "cursor": true}
+
+// asked are values that the tests make up.
+var asked = map[string]bool{noEvent: true, noVersion: true}
+
 func (r *redactor) name(text string) string {
-	if text == "" || strings.HasPrefix(text, "contract-") {
+	if text == "" || asked[text] {
 		return text
 	}
 	r.mu.Lock()
@@ -89,46 +159,71 @@ func (r *redactor) interaction(i *cassette.Interaction) error {
 	if err != nil {
 		return err
 	}
-	q := u.Query()
-	for key, values := range q {
-		for n := range values {
-			if !ours[key] {
-				values[n] = r.name(values[n])
+	base, err := url.Parse(r.base)
+	if err != nil {
+		return err
+	}
+	q := url.Values{}
+	for key, values := range u.Query() {
+		for _, v := range values {
+			switch {
+			case ours[key] != nil && ours[key].MatchString(v):
+				q.Add(key, v)
+			case theirs[key]:
+				q.Add(key, r.name(v))
+			default:
+				return fmt.Errorf("a parameter that the redactor does not know: %q", key)
 			}
 		}
 	}
-	u.RawQuery = q.Encode()
-	i.Request = cassette.Request{Method: i.Request.Method, URL: u.String(), Host: u.Host}
+	path := strings.TrimPrefix(u.Path, base.Path+"/")
+	endpoint, err := url.Parse(appsandbooks.DefaultBaseURL + "/" + path)
+	if err != nil || strings.Trim(path, "abcdefghijklmnopqrstuvwxyz/-") != "" {
+		return fmt.Errorf("a path that the redactor does not know: %q", path)
+	}
+	endpoint.RawQuery = q.Encode()
+	i.Request = cassette.Request{Method: i.Request.Method, URL: endpoint.String(), Host: endpoint.Host}
 
-	body := i.Response.Body
-	if !public[strings.TrimPrefix(u.Path, "/mdm/v2/")] {
-		body = r.body(body)
-	}
 	kept := http.Header{}
-	for _, key := range []string{"Content-Type", "Retry-After"} {
-		if v := i.Response.Headers.Values(key); v != nil {
-			kept[key] = v
-		}
+	if kind, _, err := mime.ParseMediaType(i.Response.Headers.Get("Content-Type")); err == nil && slices.Contains([]string{"application/json", "text/html", "text/plain"}, kind) {
+		kept.Set("Content-Type", kind)
 	}
+	if v := i.Response.Headers.Get("Retry-After"); digits.MatchString(v) {
+		kept.Set("Retry-After", v)
+	}
+	body := r.body(i.Response.Body, path == "service/config")
 	i.Response = cassette.Response{
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Status: i.Response.Status, Code: i.Response.Code,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Status: fmt.Sprintf("%d %s", i.Response.Code, http.StatusText(i.Response.Code)), Code: i.Response.Code,
 		Headers: kept, Body: body, ContentLength: int64(len(body)),
 	}
 	return nil
 }
 
-// body redacts JSON, and keeps nothing of anything else.
-func (r *redactor) body(text string) string {
+// body redacts JSON, and keeps nothing of anything else. What the service tells
+// everybody about itself is kept as it is.
+func (r *redactor) body(text string, public bool) string {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	var v any
 	if err := decoder.Decode(&v); err != nil {
 		return "redacted"
 	}
+	all, _ := v.(map[string]any)
+	told := map[string]any{}
+	for _, key := range []string{"errorCodes", "limits", "notificationTypes", "urls"} {
+		if part, ok := all[key]; public && ok {
+			told[key] = part
+			delete(all, key)
+		}
+	}
+	v = r.value("", v)
+	for key, part := range told {
+		v.(map[string]any)[key] = part
+	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetIndent("", " ")
-	if err := encoder.Encode(r.value("", v)); err != nil {
+	if err := encoder.Encode(v); err != nil {
 		return "redacted"
 	}
 	return out.String()
@@ -137,15 +232,28 @@ func (r *redactor) body(text string) string {
 func (r *redactor) value(key string, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
+		redacted := map[string]any{}
 		for k, inner := range v {
-			v[k] = r.value(k, inner)
+			if keys()[k] {
+				redacted[k] = r.value(k, inner)
+			} else {
+				redacted[r.name(k)] = r.value("", inner)
+			}
 		}
+		return redacted
 	case []any:
 		for i, inner := range v {
 			v[i] = r.value(key, inner)
 		}
+	case json.Number:
+		if !numbers.MatchString(key) {
+			return 0
+		}
 	case string:
-		if !harmless[key] {
+		switch form := harmless[key]; {
+		case key == "tokenExpirationDate": // it tells to the second when the token was made
+			return "2031-01-01T00:00:00+0000"
+		case form == nil || !form.MatchString(v):
 			return r.name(v)
 		}
 	}
@@ -162,22 +270,54 @@ func TestRecording(t *testing.T) {
 		MDMInfo: &appsandbooks.MDMInfo{ID: "canary-id", Name: "canary-name", Metadata: "canary-metadata"},
 	})
 	require.NoError(t, err)
-	t.Run("record", func(t *testing.T) {
-		reads(t, token, appsandbooks.WithHTTPClient(recording(t, file, srv.Transport())))
-	})
+	keep(t, token, appsandbooks.DefaultBaseURL, srv.Transport(), file)
 	content, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for _, secret := range []string{token, token[:20], srv.Unit().UID(), srv.Unit().Name(), "canary", "example.com"} {
 		require.False(t, bytes.Contains(bytes.ToLower(content), []byte(strings.ToLower(secret))), secret)
 	}
 	require.Contains(t, string(content), "361309726")
-	t.Run("replay", func(t *testing.T) {
-		reads(t, "any", appsandbooks.WithHTTPClient(replaying(t, file)))
-	})
 
-	r := &redactor{names: map[string]string{}}
-	for _, text := range []string{"<html>canary</html>", `"canary"`, `["canary"]`, `{"new":{"deep":["canary"]}}`, `{"errorMessage":"canary"}`} {
-		require.NotContains(t, r.body(text), "canary")
+	r := &redactor{base: appsandbooks.DefaultBaseURL, names: map[string]string{}}
+	for _, text := range []string{
+		"<html>canary</html>", `"canary"`, `["canary"]`, `{"new":{"deep":["canary"]}}`, `{"errorMessage":"canary"}`, `{"canary":1}`, `{"canary":{"status":"canary-x"}}`,
+		`{"status":"canary and more","adamId":"canary","productType":["canary-x"],"uId":123456789,"phone":123456789,"periodEndDate":"canary"}`,
+		`{"users":[{"clientUserId":"contract-canary"}]}`, `{"limits":{"canary-x":"y"},"uId":"canary"}`,
+	} {
+		require.NotRegexp(t, "canary|123456789", r.body(text, false))
 	}
-	require.JSONEq(t, `{"n":9007199254740993,"b":true,"x":null,"status":"Associated"}`, r.body(`{"n":9007199254740993,"b":true,"x":null,"status":"Associated"}`))
+	require.NotContains(t, r.body(`{"limits":{"maxAssets":25},"uId":"canary","mdmInfo":{"id":"canary"}}`, true), "canary")
+	require.JSONEq(t, `{"size":9007199254740993,"renewing":true,"users":null,"assignments":[{"userStatus":"Associated","adamId":"1"}]}`,
+		r.body(`{"size":9007199254740993,"renewing":true,"users":null,"assignments":[{"userStatus":"Associated","adamId":"1"}]}`, false))
+
+	i := &cassette.Interaction{
+		Request: cassette.Request{Method: "GET", URL: "https://user:canary@canary.example.com/mdm/v2/users?clientUserId=canary&pageIndex=1#canary", Headers: http.Header{"Authorization": {"canary"}}},
+		Response: cassette.Response{Code: 401, Status: "401 canary", Body: "canary", Headers: http.Header{
+			"Content-Type": {"text/html; x=canary"}, "Retry-After": {"canary"}, "Set-Cookie": {"canary"}, "X": {"canary"},
+		}},
+	}
+	require.NoError(t, r.interaction(i))
+	require.NotContains(t, fmt.Sprintf("%+v", i), "canary")
+	require.Equal(t, "https://vpp.itunes.apple.com/mdm/v2/users?clientUserId=redacted-1&pageIndex=1", strings.ReplaceAll(i.Request.URL, r.name("canary"), "redacted-1"))
+}
+
+// What goes wrong while answers are recorded takes none of those that are there.
+func TestRecordingThatFails(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "service.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("what was there"), 0o600))
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, `{"errorNumber":9625}`, http.StatusUnauthorized)
+	}))
+	defer refusing.Close()
+	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestService$", "-token-file", file, "-url", refusing.URL, "-record")
+	command.Dir = t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(command.Dir, "testdata"), 0o700))
+	kept := filepath.Join(command.Dir, fixture)
+	require.NoError(t, os.WriteFile(kept, []byte("what was there"), 0o600))
+	out, err := command.CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "nothing is kept")
+	content, err := os.ReadFile(kept)
+	require.NoError(t, err)
+	require.Equal(t, "what was there", string(content))
 }
