@@ -39,7 +39,7 @@ func keep(t *testing.T, token, base string, rt http.RoundTripper, file string) {
 	require.False(t, t.Failed(), "nothing is kept")
 	content, err := os.ReadFile(recorded)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(file, content, 0o600))
+	require.NoError(t, os.WriteFile(file, content, 0o644))
 }
 
 // recording is a client whose answers are kept in a file, redacted.
