@@ -97,7 +97,7 @@ func TestDocsLinks(t *testing.T) {
 			if _, err := os.Stat(path); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			if anchor != "" && !slices.Contains(anchors(files[filepath.ToSlash(path)]), anchor) {
+			if anchor != "" && !slices.Contains(anchors(files[path]), anchor) {
 				t.Errorf("%s: %s has no heading #%s", name, path, anchor)
 			}
 		}

@@ -1,3 +1,5 @@
+//go:build unix
+
 // Command fleet carries changes of many organizational units on many machines:
 // operations in PostgreSQL, carried by workers of River, woken by notifications
 // that any of the machines receives.

@@ -1,9 +1,11 @@
+//go:build unix
+
 /*
 Package postgrestest runs a PostgreSQL server of one's own for tests: in a
 temporary directory, on a port of the loopback interface, with durability as in
 production, so that it can be killed. It needs the server's programs (Debian:
 apt-get install postgresql) and no privileges; as root it runs them as another
-user, because PostgreSQL refuses to be root.
+user, because PostgreSQL refuses to be root. Unix only.
 */
 package postgrestest
 
