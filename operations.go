@@ -976,7 +976,7 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		return op.finishSeen(ctx, p)
 	}
 	if time.Since(op.pendingSince(p, err)) >= op.client.opts.stallTime {
-		stalled := fmt.Errorf("event %s: %w", p.eventID, errors.Join(ErrStalled, err))
+		stalled := fmt.Errorf("event %s: %w", printed(p.eventID), errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() {
 			p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, stalled}
 			p.floor, _ = op.client.nextLook(err)
@@ -1047,7 +1047,8 @@ func (op *Operation) Retry(ctx context.Context, opts ...OperationOption) (*Opera
 // Undo begins a new operation that is the inverse of what succeeded here, as
 // far as there is one: associate and disassociate are each other's, and retiring
 // is that of creating. Mind that it also takes back what was there before: an
-// association of something associated already is a success.
+// association of something associated already is a success, and so is the
+// creation of a user of unknown fate whom reading back shows.
 func (op *Operation) Undo(ctx context.Context, opts ...OperationOption) (*Operation, error) {
 	inverse, ok := map[kind]kind{
 		associateAssets:        disassociateAssets,

@@ -45,9 +45,11 @@ type PageInfo struct {
 
 func (p *PageInfo) pageInfo() *PageInfo { return p }
 
-// torn tells that what a walk up to this page did not show may be there all the same.
+// torn tells that what a walk up to this page did not show may be there all the
+// same: the data changed, the page is not the last by its own account, or it has
+// so little of a page that it may be something else.
 func (p *PageInfo) torn() bool {
-	return p.Changed || p.NextPageIndex == nil && p.TotalPages > p.CurrentPageIndex+1
+	return p.Changed || p.NextPageIndex == nil && p.TotalPages > p.CurrentPageIndex+1 || p.VersionID == "" && p.TotalPages == 0
 }
 
 // CursorInfo is the place of a page in a list that is read strictly in order.

@@ -456,8 +456,9 @@ func (op *Operation) restore(s savedPart) error {
 		if e := errors.Join(err[:]...); e != nil {
 			return e
 		}
-		if b.Len() == 0 {
-			return invalidf("saved operation: part %d is empty", s.ID)
+		const most = 1 << 24 // pairs; no service takes as many at once, and damage must not cost the memory
+		if n := b.Len(); n == 0 || n > most {
+			return invalidf("saved operation: part %d has %d pairs", s.ID, n)
 		}
 		p.Part = b
 	}

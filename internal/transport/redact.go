@@ -56,30 +56,43 @@ func (c *call) clean(text string) string {
 	return text
 }
 
-// withoutRuns replaces whatever of a text stands in the secret too: the whole
-// secret, or a run of it that is long enough to be of use. Between two escaped
-// characters a token has such runs.
+// withoutRuns replaces whatever of a text stands in the secret too, in capitals
+// or not: the whole secret, or a run of it that is long enough to be of use.
+// Between two escaped characters a token has such runs.
 func withoutRuns(text, secret string) string {
 	const enough = 12
 	text = strings.ReplaceAll(text, secret, Redacted)
 	if len(secret) < enough {
 		return text
 	}
+	folded, secret := asciiLower(text), asciiLower(secret)
 	var b strings.Builder
-	for len(text) >= enough {
-		n := enough
-		if !strings.Contains(secret, text[:n]) {
-			b.WriteByte(text[0])
-			text = text[1:]
+	at := 0
+	for at+enough <= len(text) {
+		end := at + enough
+		if !strings.Contains(secret, folded[at:end]) {
+			b.WriteByte(text[at])
+			at++
 			continue
 		}
-		for n < len(text) && strings.Contains(secret, text[:n+1]) {
-			n++
+		for end < len(text) && strings.Contains(secret, folded[at:end+1]) {
+			end++
 		}
 		b.WriteString(Redacted)
-		text = text[n:]
+		at = end
 	}
-	return b.String() + text
+	return b.String() + text[at:]
+}
+
+// asciiLower is strings.ToLower, byte by byte.
+func asciiLower(s string) string {
+	lower := []byte(s)
+	for i, c := range lower {
+		if 'A' <= c && c <= 'Z' {
+			lower[i] = c + 'a' - 'A'
+		}
+	}
+	return string(lower)
 }
 
 // redact takes a secret out of an answer that echoes it, before anything of
