@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,6 +63,7 @@ type Operation struct {
 
 	mu       sync.Mutex
 	unit     string          // UID of the organizational unit; "" until an answer showed it
+	events   map[string]bool // that answers have named
 	told     []*Notification // by Notify, and not looked at yet
 	parts    []*part         // never removed; index = id
 	halt     error           // why sending stopped
@@ -252,7 +252,7 @@ func (c *Client) start(ctx context.Context, k kind, fill func(*tables) error, op
 }
 
 func (c *Client) newOperation(k kind, opts []OperationOption) *Operation {
-	op := &Operation{client: c, id: rand.Text(), tables: tables{kind: k}, busy: make(chan struct{}, 1)}
+	op := &Operation{client: c, id: rand.Text(), tables: tables{kind: k}, busy: make(chan struct{}, 1), events: map[string]bool{}}
 	if uid := c.unit.Load(); uid != nil {
 		op.unit = *uid
 	}
@@ -582,15 +582,18 @@ func (op *Operation) send(ctx context.Context, p *part) {
 // the request is not known then.
 func (op *Operation) checkEvent(id string) error {
 	const longest = 512 // it becomes a part of URLs
+	op.mu.Lock()
+	defer op.mu.Unlock()
 	var why string
 	switch {
 	case id == "":
 		why = "the answer names no event"
 	case len(id) > longest:
 		why = "the answer names an event by a text that is no id"
-	case slices.Contains(op.EventIDs(), id):
+	case op.events[id]:
 		why = "the answer names the event of an earlier request"
 	default:
+		op.events[id] = true
 		return nil
 	}
 	return &Error{Method: "POST", Path: string(op.tables.kind), StatusCode: 200, Attempts: 1, Ambiguous: true, Message: why}

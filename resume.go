@@ -285,7 +285,8 @@ func (op *Operation) write(ctx context.Context, v any) error {
 // Resume takes up an operation that was saved with MarshalJSON, or that a
 // [Journal] kept. A last line that was cut off by a crash is ignored. It makes no
 // request. The client must be the same organizational unit's: with another's,
-// what is to be sent or read ends with [ErrOtherUnit].
+// what is to be sent or read ends with [ErrOtherUnit]. (A client that has had no
+// answer yet reads its configuration first, to know whose it is.)
 //
 // Wait then sends what was not sent, waits for what was, and reads back what
 // is of unknown fate, as if the operation had never been interrupted. A journal
@@ -528,6 +529,7 @@ func (op *Operation) revive() {
 		op.progress.Pairs += p.Len()
 		if p.eventID != "" {
 			op.progress.Accepted++
+			op.events[p.eventID] = true
 		}
 		if p.state == partSending {
 			// It was about to be sent when the record ends.
