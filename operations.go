@@ -939,7 +939,7 @@ func (op *Operation) look(ctx context.Context, hints *listener) error {
 		for _, p := range due {
 			group.Go(func() error {
 				if looking.Err() != nil {
-					return nil // what ended one look would end the others
+					return nil //nolint:nilerr // what ended one look would end the others, and is told by it
 				}
 				return op.lookAt(ctx, p)
 			})

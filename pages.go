@@ -67,14 +67,23 @@ func (p *CursorInfo) cursorInfo() *CursorInfo { return p }
 
 func (p *CursorInfo) torn() bool { return p.Changed }
 
-// blank is the error of an answer that has nothing of what was asked for. A list
-// is not over, or empty, because somebody between us and the service answered
-// with an object of his own.
+// blank is the error of an answer that has nothing of what was asked for: an
+// object of somebody between us and the service.
 func blank(answer any) error {
 	if reflect.ValueOf(answer).Elem().IsZero() {
 		return &Error{StatusCode: http.StatusOK, Attempts: 1, Message: "the answer holds nothing of what was asked for"}
 	}
 	return nil
+}
+
+// blankPage is blank for a page, whatever its meta says about the unit: a list is
+// not over, or empty, because of it.
+func blankPage(page any, meta *Meta) error {
+	kept := *meta
+	*meta = Meta{}
+	err := blank(page)
+	*meta = kept
+	return err
 }
 
 // getPage reads one page of a page-indexed list.
@@ -160,7 +169,7 @@ func pages[T any, P interface {
 				yield(nil, err)
 				return nil
 			}
-			if err := blank(page); err != nil {
+			if err := blankPage(page, &page.pageInfo().Meta); err != nil {
 				yield(nil, err)
 				return nil
 			}
@@ -237,7 +246,7 @@ func cursorPages[P interface {
 				yield(none, err)
 				return nil
 			}
-			if err := blank(page); err != nil {
+			if err := blankPage(page, &page.cursorInfo().Meta); err != nil {
 				yield(none, err)
 				return nil
 			}

@@ -235,7 +235,7 @@ func TestTokenGoesToTheConfiguredHostOnly(t *testing.T) {
 	authorized := map[string]string{}
 	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
 		authorized[r.URL.Scheme+"://"+r.URL.Host] = r.Header.Get("Authorization")
-		body := `{"uId":"u","urls":{"getUsers":"https://thief.example.com/users","getAssets":"http://vpp.itunes.apple.com/mdm/v2/assets"}}`
+		body := `{"versionId":"v","urls":{"getUsers":"https://thief.example.com/users","getAssets":"http://vpp.itunes.apple.com/mdm/v2/assets"}}`
 		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
 	})
 	c, err := appsandbooks.NewClient(canaryToken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}))
