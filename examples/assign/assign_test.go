@@ -302,6 +302,7 @@ func TestUsage(t *testing.T) {
 		"empty":            {"", "first line must name the columns"},
 		"no rows":          {header, "no rows"},
 		"no header":        {"1000,STDQ,,SN1\n", "no column adamId"},
+		"content token":    {w.unit.Token(), "no column adamId"},
 		"semicolons":       {"adamId;serialNumber\n1000;SN1\n", "separated by commas"},
 		"no target column": {"adamId,device\n1000,SN1\n", "neither a column"},
 		"column twice":     {"adamId,serialNumber,SerialNumber\n1000,SN1,SN2\n", "serialNumber is there twice"},
@@ -320,6 +321,8 @@ func TestUsage(t *testing.T) {
 			r := w.run("-action", "associate", "-in", file, "-out", "out.csv")
 			assert.Equal(t, cli.Usage, r.Code)
 			assert.Contains(t, r.Stderr, test.message)
+			assert.NotContains(t, r.Stderr, w.unit.Token()[:20])
+			assert.NotContains(t, r.Stderr, "SN1", "who has what")
 			assert.NoFileExists(t, w.path("out.csv"))
 		})
 	}
@@ -421,7 +424,7 @@ func TestInterruptAndResume(t *testing.T) {
 		w.write("other.csv", strings.Replace(product(2, 5*requests), "SN00000", "SN99999", 1))
 		r = w.run("-resume", "my.state", "-in", "other.csv", "-out", "out.csv")
 		assert.Equal(t, cli.Usage, r.Code)
-		assert.Contains(t, r.Stderr, "it lacks the pair of 1000 and SN00000")
+		assert.Contains(t, r.Stderr, "it lacks 1 of the 400 pairs")
 	})
 	t.Run("wrong action", func(t *testing.T) {
 		r := w.run("-resume", "my.state", "-action", "disassociate", "-out", "out.csv")

@@ -164,7 +164,8 @@ type reader struct {
 	device  int
 }
 
-// newReader reads the header.
+// newReader reads the header. What it finds instead it does not repeat: ids, or
+// a content token.
 func newReader(r io.Reader) (*reader, error) {
 	text := bufio.NewReaderSize(r, 1<<16)
 	if bom, _ := text.Peek(3); string(bom) == "\ufeff" {
@@ -191,9 +192,9 @@ func newReader(r io.Reader) (*reader, error) {
 	}
 	switch {
 	case in.asset < 0:
-		return nil, fmt.Errorf("line 1: no column adamId among %q; the columns must be separated by commas", header)
+		return nil, errors.New("line 1: no column adamId; the columns must be separated by commas")
 	case in.user < 0 && in.device < 0:
-		return nil, fmt.Errorf("line 1: neither a column clientUserId nor a column serialNumber among %q", header)
+		return nil, errors.New("line 1: neither a column clientUserId nor a column serialNumber")
 	}
 	return in, nil
 }

@@ -72,14 +72,19 @@ func (in *input) join(report *appsandbooks.Report) (*joined, error) {
 	if len(j.of) != report.Total {
 		return nil, fmt.Errorf("it has %d different pairs, not %d", len(j.of), report.Total)
 	}
+	lacks := 0
 	for o := range report.Outcomes() {
 		asset, ok1 := in.assetAt[appsandbooks.AssetID{AdamID: o.AdamID, PricingParam: o.PricingParam}]
 		target, ok2 := in.targetAt[target{o.ClientUserID + o.SerialNumber, o.SerialNumber != ""}]
 		key := pair{asset, target}
 		if _, ok := j.of[key]; !ok || !ok1 || !ok2 {
-			return nil, fmt.Errorf("it lacks the pair of %s and %s%s", o.AdamID, o.ClientUserID, o.SerialNumber)
+			lacks++
+			continue
 		}
 		j.of[key] = j.add(o)
+	}
+	if lacks > 0 {
+		return nil, fmt.Errorf("it lacks %d of the %d pairs", lacks, report.Total)
 	}
 	return j, nil
 }

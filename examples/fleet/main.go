@@ -15,6 +15,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -24,10 +25,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
@@ -46,13 +49,21 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return errUsage
 	}
+	if slices.ContainsFunc(args, holdsToken) {
+		return errors.New("a content token stands on the command line, where anyone can see it in the process list: it belongs into the file that -vendor names")
+	}
 	var s settings
 	flags := flag.NewFlagSet("fleet "+args[0], flag.ContinueOnError)
-	flags.StringVar(&s.db, "db", os.Getenv("DATABASE_URL"), "URL of the PostgreSQL database")
+	flags.StringVar(&s.db, "db", "", "URL of the PostgreSQL database; without it that in DATABASE_URL") // not as the default, which -h prints
+	parse := func() error {
+		err := flags.Parse(args[1:])
+		s.db = cmp.Or(s.db, os.Getenv("DATABASE_URL"))
+		return err
+	}
 	flags.StringVar(&s.vendor, "vendor", "vendor.json", "what the vendor keeps elsewhere: where Apple is, tokens, the notification secret")
 	switch args[0] {
 	case "migrate":
-		if err := flags.Parse(args[1:]); err != nil {
+		if err := parse(); err != nil {
 			return err
 		}
 		return migrate(ctx, s)
@@ -64,7 +75,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		flags.DurationVar(&s.poll, "poll", 30*time.Second, "and how long after PENDING again; Apple asks for 30s")
 		flags.DurationVar(&s.lease, "lease", 45*time.Second, "how long the claims of a dead process stand")
 		flags.DurationVar(&s.timeout, "timeout", 5*time.Minute, "for a step of an operation")
-		if err := flags.Parse(args[1:]); err != nil {
+		if err := parse(); err != nil {
 			return err
 		}
 		return worker(ctx, s)
@@ -76,7 +87,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		flags.StringVar(&assets, "assets", "", "Adam IDs, with commas between")
 		flags.StringVar(&devices, "devices", "", "serial numbers with commas between, or @FILE with one on each line")
 		flags.BoolVar(&o.remove, "remove", false, "take the assets back instead of assigning them")
-		if err := flags.Parse(args[1:]); err != nil {
+		if err := parse(); err != nil {
 			return err
 		}
 		if file, ok := strings.CutPrefix(devices, "@"); ok {
@@ -96,7 +107,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case "status":
 		uid := flags.String("unit", "", "only of this organizational unit")
 		open := flags.Bool("open", false, "only what is not finished")
-		if err := flags.Parse(args[1:]); err != nil {
+		if err := parse(); err != nil {
 			return err
 		}
 		return status(ctx, s, *uid, *open, out)
@@ -104,7 +115,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case "apple":
 		addr := flags.String("addr", "127.0.0.1:8081", "where it listens")
 		units := flags.Int("units", 10, "organizational units, with assets 1 to 5")
-		if err := flags.Parse(args[1:]); err != nil {
+		if err := parse(); err != nil {
 			return err
 		}
 		return apple(ctx, s, *addr, *units, out)
@@ -112,7 +123,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case "demo":
 		c := defaultProof()
 		c.flags(flags)
-		if err := flags.Parse(args[1:]); err != nil {
+		if err := parse(); err != nil {
 			return err
 		}
 		c.db, c.out = s.db, out
@@ -120,6 +131,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	return errUsage
+}
+
+// holdsToken tells whether an argument is a content token, or a flag with one.
+func holdsToken(arg string) bool {
+	name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	return slices.ContainsFunc([]string{strings.TrimLeft(arg, "-"), name, value}, func(s string) bool {
+		_, err := appsandbooks.ParseToken(s)
+		return err == nil
+	})
 }
 
 func words(s string) []string {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -77,7 +78,7 @@ type result struct {
 	commits, wal                            int64         // commits only while the database lived
 	closest                                 time.Duration // of two looks at an event
 	wrong, tooSoon, tooFast, twice, missing []string
-	stuck, details                          []string
+	stuck, told, details                    []string
 	others                                  map[appsandbookstest.Rule]int
 }
 
@@ -90,6 +91,7 @@ func (r *result) check() error {
 		"notifications were handled twice":                    r.twice,
 		"notifications were acknowledged and are not handled": r.missing,
 		"jobs or operations are stuck":                        r.stuck,
+		"secrets were printed":                                r.told,
 	} {
 		if len(list) > 0 {
 			errs = append(errs, fmt.Errorf("%d %s: %s", len(list), what, strings.Join(list[:min(3, len(list))], "; ")))
@@ -232,7 +234,7 @@ func prove(ctx context.Context, c proof) (r *result, err error) {
 		Scan(&lsn, &commits); err != nil {
 		return nil, err
 	}
-	faults(srv)
+	faults(srv, units)
 
 	// Each unit: one large change and four small ones, with devices that fail.
 	say("%d pairs are ordered", c.pairs)
@@ -322,6 +324,9 @@ func prove(ctx context.Context, c proof) (r *result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.told, err = fleet.told(v); err != nil {
+		return nil, err
+	}
 	r.took, r.kills = took, fleet.kills
 	_ = pool.QueryRow(ctx, `SELECT xact_commit, pg_current_wal_lsn() - $1::pg_lsn FROM pg_stat_database WHERE datname = current_database()`,
 		lsn).Scan(&r.commits, &r.wal)
@@ -343,16 +348,24 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // faults is what happens to a request here and there.
-func faults(srv *appsandbookstest.Server) {
+func faults(srv *appsandbookstest.Server, units []*appsandbookstest.Unit) {
+	for _, u := range units { // somebody between repeats what it was sent
+		sent := "you sent Authorization: Bearer " + u.Token()
+		for _, f := range []appsandbookstest.Fault{
+			{Path: "assets/associate", Status: 500, Body: `{"errorNumber":9603,"errorMessage":"` + sent + `"}`, Probability: 0.01},
+			{Path: "assets/associate", Status: 502, Body: "<html>" + sent, Probability: 0.01},
+			{Path: "status", Status: 503, Body: "<html>" + sent, Probability: 0.02},
+		} {
+			f.Unit = u
+			srv.AddFault(f)
+		}
+	}
 	for _, f := range []appsandbookstest.Fault{
 		{Path: "assets/associate", Kind: appsandbookstest.FaultResetAfter, Probability: 0.01},
 		{Path: "assets/associate", Kind: appsandbookstest.FaultResetBefore, Probability: 0.01},
 		{Path: "assets/associate", Kind: appsandbookstest.FaultCutBody, Probability: 0.01},
 		{Path: "assets/associate", Number: 9646, Probability: 0.01},
-		{Path: "assets/associate", Number: 9603, Probability: 0.01},
 		{Path: "assets/associate", Number: 9603, Header: http.Header{"Retry-After": {"1"}}, Probability: 0.005},
-		{Path: "assets/associate", Status: 502, Body: "<html>Bad Gateway</html>", Probability: 0.01},
-		{Path: "status", Status: 503, Body: "<html>Service Unavailable</html>", Probability: 0.02},
 		// Not FaultResetAfter: over HTTP/1.1 net/http itself repeats a GET whose
 		// connection breaks before the first byte of the answer.
 		{Path: "status", Kind: appsandbookstest.FaultEOF, Probability: 0.02},
@@ -524,9 +537,9 @@ func (m *machines) start(x *machine) error {
 		return err
 	}
 	defer out.Close()
-	cmd := exec.Command(self, "worker", "-db", m.settings.db, "-vendor", m.vendor, "-listen", x.addr,
+	cmd := exec.Command(self, "worker", "-vendor", m.vendor, "-listen", x.addr,
 		"-first-look", "1s", "-poll", m.poll().String(), "-lease", "12s", "-timeout", "15s")
-	cmd.Env = append(os.Environ(), "FLEET_MAIN=1")
+	cmd.Env = append(os.Environ(), "FLEET_MAIN=1", "DATABASE_URL="+m.settings.db)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		return err
@@ -620,6 +633,28 @@ func (m *machines) stop() {
 			<-x.done
 		}
 	}
+}
+
+// told looks for secrets in what the workers printed. Half a token is too much.
+func (m *machines) told(v *vendor) (found []string, err error) {
+	for _, x := range m.all {
+		text, err := os.ReadFile(filepath.Join(m.logs, x.name+".log"))
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.Contains(text, []byte("msg=ready")) {
+			return nil, fmt.Errorf("%s printed nothing", x.name)
+		}
+		for uid, token := range v.Tokens {
+			if bytes.Contains(text, []byte(token[:len(token)/2])) {
+				found = append(found, fmt.Sprintf("the token of unit %s, of %s", uid, x.name))
+			}
+		}
+		if bytes.Contains(text, []byte(v.Secret)) {
+			found = append(found, "the notification secret, of "+x.name)
+		}
+	}
+	return found, nil
 }
 
 // balance is a load balancer that sends each request to any of the machines,

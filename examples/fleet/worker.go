@@ -44,7 +44,7 @@ func worker(ctx context.Context, s settings) error {
 	}
 	c := &carrier{pool: pool, store: store, lease: s.lease, timeout: s.timeout, settling: 2 * s.poll, clients: &clients{
 		vendor: v, store: store,
-		opts: []appsandbooks.Option{appsandbooks.WithPolling(s.firstLook, s.poll)},
+		opts: []appsandbooks.Option{appsandbooks.WithPolling(s.firstLook, s.poll), appsandbooks.WithLogger(log)},
 	}}
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, c); err != nil {

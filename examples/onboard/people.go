@@ -77,8 +77,8 @@ func parsePeople(in io.Reader) (*list, error) {
 		keep = append(keep, i)
 		l.header = append(l.header, name)
 		key := strings.ToLower(name)
-		if _, twice := column[key]; twice {
-			return nil, fmt.Errorf("two columns are named %q", name)
+		if first, twice := column[key]; twice {
+			return nil, fmt.Errorf("two columns have the same name: %d and %d", first+1, i+1)
 		}
 		column[key] = i
 	}

@@ -25,11 +25,15 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
+
+	"github.com/appsandbooks/appsandbooks"
 )
 
 // Exit codes of all examples.
@@ -157,9 +161,42 @@ func (p *Program) Given(name string) (given bool) {
 // Verbose tells whether -v was given.
 func (p *Program) Verbose() bool { return p.verbose }
 
-// Notef writes a line to standard error, with the program's name before it.
+// Notef writes a line to standard error, with the program's name before it, and
+// without content tokens that stand on the command line.
 func (p *Program) Notef(format string, args ...any) {
-	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Flags.Name(), fmt.Sprintf(format, args...))
+	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Flags.Name(), p.withoutTokens(fmt.Sprintf(format, args...)))
+}
+
+// withoutTokens takes the content tokens on the command line, which is no place
+// for them, out of a text.
+func (p *Program) withoutTokens(text string) string {
+	for _, token := range tokens(p.args) {
+		quoted := strconv.Quote(token)
+		text = strings.NewReplacer(token, redacted, quoted[1:len(quoted)-1], redacted).Replace(text)
+		// Messages about paths and flags may have a part of it.
+		for _, part := range strings.FieldsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("/=", r) }) {
+			if len(part) > 8 {
+				text = strings.ReplaceAll(text, part, redacted)
+			}
+		}
+	}
+	return text
+}
+
+const redacted = "[REDACTED]"
+
+// tokens are the content tokens among arguments: TOKEN, -TOKEN, -flag=TOKEN.
+func tokens(args []string) (found []string) {
+	for _, arg := range args {
+		name, value, _ := strings.Cut(arg, "=")
+		for _, s := range []string{arg, name, value} {
+			s = strings.TrimLeft(s, "-")
+			if _, err := appsandbooks.ParseToken(s); err == nil {
+				found = append(found, s)
+			}
+		}
+	}
+	return found
 }
 
 // OnExit calls f when the program ends; the last one first.
@@ -209,12 +246,15 @@ func (p *Program) finish(err error) int {
 		return OK
 	case errors.As(err, &exit):
 		return int(exit)
-	case errors.As(err, &usage):
-		p.Notef("%v", err)
+	}
+	p.Notef("%v", err)
+	if len(tokens(p.args)) > 0 {
+		p.Notef("a content token stands on the command line, where anyone can see it in the process list: put it into a file, or into %s", tokenVariable)
+	}
+	if errors.As(err, &usage) {
 		p.Notef("-h tells more")
 		return Usage
 	}
-	p.Notef("%v", err)
 	return Trouble
 }
 

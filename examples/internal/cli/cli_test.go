@@ -2,9 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,5 +120,58 @@ func TestClient(t *testing.T) {
 			assert.Regexp(t, test.stderr, stderr.String())
 			assert.NotContains(t, stderr.String(), token)
 		})
+	}
+}
+
+// A content token in a wrong place of the command line is not repeated.
+func TestTokenOnTheCommandLine(t *testing.T) {
+	token := base64.StdEncoding.EncodeToString([]byte(`{"token":"canary???of the command line???canary","orgName":"Org"}`))
+	require.Contains(t, token, "/", "it looks like a path")
+	require.True(t, strings.HasSuffix(token, "="), "it looks like a flag with a value")
+	for name, test := range map[string]struct {
+		args []string // with @ for the token
+		says string
+		code int
+	}{
+		"file of the token": {[]string{"-token-file", "@"}, "open [REDACTED]: ", Trouble},
+		"argument":          {[]string{"@"}, `unexpected argument "[REDACTED]"`, Usage},
+		"variable":          {[]string{tokenVariable + "=@"}, `unexpected argument "APPSANDBOOKS_STOKEN=[REDACTED]"`, Usage},
+		"duration":          {[]string{"-poll", "@"}, `invalid value "[REDACTED]" for flag -poll`, Usage},
+		"boolean":           {[]string{"-v=@"}, `invalid boolean value "[REDACTED]" for -v`, Usage},
+		"flag":              {[]string{"-@"}, "not defined: -[REDACTED]", Usage},
+		"flag with a value": {[]string{"--@=1"}, "not defined: -[REDACTED]", Usage},
+		"URL":               {[]string{"-url", "@"}, "", Usage},
+		"input":             {[]string{"-in", "@"}, "open [REDACTED]: ", Trouble},
+		"place for output":  {[]string{"-out=@"}, "open [REDACTED]", Trouble},
+	} {
+		for form, token := range map[string]string{"as it is": token, "in lines": token[:40] + "\r\n" + token[40:] + "\n"} {
+			t.Run(name+" "+form, func(t *testing.T) {
+				var args []string
+				for _, arg := range test.args {
+					args = append(args, strings.Replace(arg, "@", token, 1))
+				}
+				p, stdout, stderr := testProgram(t, map[string]string{tokenVariable: "x"}, args...)
+				in, out := p.Flags.String("in", "", ""), p.Flags.String("out", "", "")
+				err := p.Parse()
+				switch {
+				case err != nil:
+				case *in != "":
+					_, err = os.Open(*in)
+				case *out != "":
+					_, err = os.CreateTemp(filepath.Dir(*out), "x-*")
+				default:
+					_, err = p.Client(nil)
+				}
+				require.Error(t, err)
+				assert.Equal(t, test.code, p.finish(err))
+				assert.Contains(t, stderr.String(), test.says)
+				assert.Contains(t, stderr.String(), "prog: a content token stands on the command line")
+				assert.Empty(t, stdout)
+				const piece = 12
+				for i := range len(token) - piece {
+					require.NotContains(t, stderr.String(), token[i:i+piece])
+				}
+			})
+		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package clitest builds an example and runs it as a process, for its tests.
+// Package clitest builds examples and runs them as processes, for their tests.
 //
 //	func TestMain(m *testing.M) { clitest.Main(m) }
 //
@@ -27,23 +27,21 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-var binary string
+var binaries, own string // the directory of programs, and the name of the first
 
-// Main builds the main package of the working directory, and runs the tests.
-func Main(m *testing.M) {
+// Main builds main packages, or that of the working directory if none is named,
+// and runs the tests.
+func Main(m *testing.M, packages ...string) {
 	dir, err := os.MkdirTemp("", "clitest-*")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	binary = filepath.Join(dir, "program")
-	if runtime.GOOS == "windows" {
-		binary += ".exe"
+	if len(packages) == 0 {
+		packages = []string{"."}
 	}
-	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	code := 1
-	if err := build.Run(); err != nil {
+	if err := build(dir, packages); err != nil {
 		fmt.Fprintln(os.Stderr, "go build:", err)
 	} else {
 		code = m.Run()
@@ -52,9 +50,31 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
+func build(dir string, packages []string) error {
+	first, err := filepath.Abs(packages[0])
+	if err != nil {
+		return err
+	}
+	binaries, own = dir, filepath.Base(first)
+	cmd := exec.Command("go", append([]string{"build", "-o", dir + string(filepath.Separator)}, packages...)...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	return cmd.Run()
+}
+
+// binary is where a program was built.
+func binary(program string) string {
+	if runtime.GOOS == "windows" {
+		program += ".exe"
+	}
+	return filepath.Join(binaries, program)
+}
+
 // Command is how to run the program.
 type Command struct {
-	Args  []string
+	Program string // of several, which one; empty for the first
+	Args    []string
+	Env     []string // more variables, as name=value
+
 	Unit  *appsandbookstest.Unit // whose token the program gets; nil for none
 	URL   string                 // of the service; empty for none
 	Stdin string
@@ -89,7 +109,7 @@ func Run(t testing.TB, c Command) Result {
 func Start(t testing.TB, c Command) *Process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(c.Timeout, 2*time.Minute))
-	p := &Process{t: t, ctx: ctx, cmd: exec.CommandContext(ctx, binary, c.Args...)}
+	p := &Process{t: t, ctx: ctx, cmd: exec.CommandContext(ctx, binary(cmp.Or(c.Program, own)), c.Args...)}
 	t.Cleanup(cancel)
 	if p.cmd.Dir = c.Dir; p.cmd.Dir == "" {
 		p.cmd.Dir = t.TempDir()
@@ -105,6 +125,7 @@ func Start(t testing.TB, c Command) *Process {
 	if c.URL != "" {
 		p.cmd.Env = append(p.cmd.Env, "APPSANDBOOKS_BASE_URL="+c.URL)
 	}
+	p.cmd.Env = append(p.cmd.Env, c.Env...)
 	p.cmd.Stdin = strings.NewReader(c.Stdin)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	if err := p.cmd.Start(); err != nil {
@@ -127,15 +148,28 @@ func (p *Process) Signal(s os.Signal) {
 // Line waits for the n-th line, counted from 0, of standard output.
 func (p *Process) Line(n int) string {
 	p.t.Helper()
+	text := p.await(&p.stdout, fmt.Sprint("line ", n), func(text string) bool { return strings.Count(text, "\n") > n })
+	return strings.Split(text, "\n")[n]
+}
+
+// Says waits for a text in standard error.
+func (p *Process) Says(text string) {
+	p.t.Helper()
+	p.await(&p.stderr, text, func(all string) bool { return strings.Contains(all, text) })
+}
+
+// await waits until enough is written.
+func (p *Process) await(b *buffer, what string, enough func(string) bool) string {
+	p.t.Helper()
 	for {
-		text, more := p.stdout.read()
-		if lines := strings.SplitAfter(text, "\n"); len(lines) > n+1 {
-			return strings.TrimSuffix(lines[n], "\n")
+		text, more := b.read()
+		if enough(text) {
+			return text
 		}
 		select {
 		case <-more:
 		case <-p.ctx.Done():
-			p.t.Fatalf("no line %d in standard output: %q; standard error: %s", n, text, p.stderr.String())
+			p.t.Fatalf("no %s; standard output: %s; standard error: %s", what, p.stdout.String(), p.stderr.String())
 		}
 	}
 }
