@@ -45,16 +45,15 @@ func (c *call) clean(text string) string {
 	if c.req.IDs == nil {
 		return text
 	}
-	plain := html.UnescapeString(text)
 	for _, id := range c.req.IDs() {
 		if len(id) < 3 { // it would be found in many a word, and tells nobody anything
 			continue
 		}
-		if strings.Contains(plain, id) && !strings.Contains(text, id) {
-			text = plain // escaped in a way of its own
-		}
 		for _, spelling := range []string{id, url.QueryEscape(id), url.PathEscape(id), html.EscapeString(id)} {
 			text = strings.ReplaceAll(text, spelling, Redacted)
+		}
+		if plain := html.UnescapeString(text); strings.Contains(plain, id) { // escaped in a way of its own
+			text = strings.ReplaceAll(plain, id, Redacted)
 		}
 	}
 	return text
