@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"net/http/httptest"
@@ -217,8 +218,8 @@ func (r *redactor) body(text string, public bool) string {
 		}
 	}
 	v = r.value("", v)
-	for key, part := range told {
-		v.(map[string]any)[key] = part
+	if redacted, ok := v.(map[string]any); ok {
+		maps.Copy(redacted, told)
 	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
