@@ -14,7 +14,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/appsandbooks/appsandbooks/internal/transport"
@@ -45,8 +44,7 @@ type Client struct {
 	limiter Limiter
 	opts    options
 	hints   *hintHub
-	unit    *atomic.Pointer[string] // the UID that an answer showed last
-	life    context.Context         // ends with Close
+	life    context.Context // ends with Close
 	end     context.CancelCauseFunc
 }
 
@@ -300,7 +298,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		hc.Timeout = defaultTimeout
 	}
 
-	c := &Client{base: base, idle: idle, limiter: o.limiter, hints: newHintHub(), unit: new(atomic.Pointer[string])}
+	c := &Client{base: base, idle: idle, limiter: o.limiter, hints: newHintHub()}
 	c.hints.expected.Store(o.notified)
 	c.life, c.end = context.WithCancelCause(context.Background())
 	// A function and not the transport: what dumps values, however deep, would
@@ -462,9 +460,6 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	}
 	if m, ok := out.(interface{ meta() *Meta }); ok {
 		c.opts.guard.see(era, m.meta())
-		if uid := m.meta().UID; uid != "" {
-			c.unit.Store(&uid)
-		}
 	}
 	return nil
 }
@@ -514,11 +509,12 @@ func (c *Client) failure(r request, f *transport.Failure) error {
 		}
 	}
 	// The JSON of a success holds other people's names, and settings.
-	if json := strings.IndexAny(f.Excerpt, "{[") == 0; e.Number == 0 && !(json && f.Status/100 == 2) {
+	if json := strings.IndexAny(strings.TrimSpace(f.Excerpt), "{[") == 0; e.Number == 0 && !(json && f.Status/100 == 2) {
 		e.Excerpt = clean(strings.ToValidUTF8(f.Excerpt, "?"))
 	}
 	e.Method, e.Path = clean(r.method), r.path
 	e.Attempts, e.RetryAfter, e.Ambiguous = f.Attempts, f.RetryAfter, f.Ambiguous
+	e.cut, e.ended = f.Cut, f.Ended
 	return e
 }
 
@@ -545,18 +541,18 @@ func inspect(status int, body []byte, clean func(string) string) transport.Verdi
 	if mentionsError(status, body) {
 		var b struct {
 			errorBody
-			EventID json.RawMessage `json:"eventId"`
+			EventID string `json:"eventId"`
 		}
 		err := json.Unmarshal(body, &b) // a field of an unexpected type must not hide the number
 		if syntax := (*json.SyntaxError)(nil); status/100 != 2 && errors.As(err, &syntax) {
 			b.Number = looseNumber(body)
 		}
 		if b.Number != 0 || status/100 == 2 && b.Message != "" {
-			e := &Error{StatusCode: status, Number: b.Number, Message: clean(shorten(b.Message, maxMessage)), Info: b.Info}
+			e := &Error{StatusCode: status, Number: b.Number, Message: shorten(clean(shorten(b.Message, 8*maxMessage)), maxMessage), Info: b.Info}
 			_, known := meanings[b.Number]
 			return transport.Verdict{
 				Err:       e,
-				Apple:     b.Number > 0 && b.EventID == nil, // an event would mean that something was started
+				Apple:     b.Number > 0 && b.EventID == "", // an event would mean that something was started
 				Retryable: has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable) || !known && serverTrouble,
 			}
 		}

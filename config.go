@@ -434,8 +434,11 @@ func (s *ConfigService) setClient(ctx context.Context, u ClientConfigUpdate, cla
 		return nil, err
 	}
 	secret := u.NotificationAuthToken.Reveal()
-	if secret == redacted {
+	switch {
+	case secret == redacted:
 		return nil, invalidf("the NotificationAuthToken is %s: JSON and text of a Secret do not hold it", redacted)
+	case secret != "" && !bearerForm.MatchString(secret):
+		return nil, invalidf("the NotificationAuthToken is no bearer token: it must consist of letters, digits and -._~+/, with = at the end")
 	}
 	in := struct {
 		MDMInfo               *MDMInfo           `json:"mdmInfo,omitzero"`

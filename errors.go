@@ -1,7 +1,6 @@
 package appsandbooks
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +37,8 @@ type Error struct {
 	Ambiguous  bool          // a write that may have been carried out: see ErrAmbiguous
 	Excerpt    string        // the first 512 bytes of an answer that is no Apple error, unless it is the JSON of a success
 
-	err error
+	err        error
+	cut, ended bool // of the answer not all came; the caller's context has ended
 }
 
 // Error says what happened, for a person. It never holds the token, the query
@@ -404,8 +404,8 @@ func IsRetryable(err error) bool {
 
 // unreached tells an error of the way to the service and back.
 func (e *Error) unreached() bool {
-	return e.Number == 0 && e.StatusCode == 0 && e.err != nil && !transport.IsCertificateError(e.err) &&
-		!errors.Is(e.err, context.Canceled) && !errors.Is(e.err, context.DeadlineExceeded) && !errors.Is(e.err, ErrInvalid)
+	return e.Number == 0 && e.err != nil && (e.StatusCode == 0 || e.cut) && !e.ended &&
+		!transport.IsCertificateError(e.err) && !errors.Is(e.err, ErrInvalid)
 }
 
 // IsLimit tells whether the request was larger than the service allows now.

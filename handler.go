@@ -185,7 +185,7 @@ func (h *NotificationHandler) AddSecret(secret string) error {
 		return invalidf("the secret of a notification handler is empty")
 	}
 	if !bearerForm.MatchString(secret) || secret == redacted {
-		return invalidf("the secret of a notification handler must consist of letters, digits and -._~+/ only")
+		return invalidf("the secret of a notification handler must consist of letters, digits and -._~+/, with = at the end")
 	}
 	h.change.Lock()
 	defer h.change.Unlock()

@@ -54,7 +54,6 @@ type Operation struct {
 	opts   operationOptions
 	busy   chan struct{} // one token: the right to change parts
 
-	resumed    bool       // and not yet known to be this client's unit's; guarded by busy
 	journaling sync.Mutex // keeps changes and their journal entries in one order; taken before mu
 	unreadable time.Time  // since then reading back has failed; zero when it did not
 	journaled  bool       // the journal has the whole operation, without a gap; guarded by journaling
@@ -63,6 +62,8 @@ type Operation struct {
 
 	mu       sync.Mutex
 	unit     string          // UID of the organizational unit; "" until an answer showed it
+	strange  bool            // resumed, or met another unit: asks whose the client is before it sends
+	ceiling  *batch.Limits   // smaller than the service says its limits are; nil when it was not wrong
 	events   map[string]bool // that answers have named
 	told     []*Notification // by Notify, and not looked at yet
 	parts    []*part         // never removed; index = id
@@ -253,9 +254,6 @@ func (c *Client) start(ctx context.Context, k kind, fill func(*tables) error, op
 
 func (c *Client) newOperation(k kind, opts []OperationOption) *Operation {
 	op := &Operation{client: c, id: rand.Text(), tables: tables{kind: k}, busy: make(chan struct{}, 1), events: map[string]bool{}}
-	if uid := c.unit.Load(); uid != nil {
-		op.unit = *uid
-	}
 	for _, o := range opts {
 		if o != nil {
 			o(&op.opts)
@@ -380,34 +378,33 @@ func (op *Operation) begin(ctx context.Context) error {
 		// and the URLs. Whether they can be read is not what its caller asks.
 		_, _ = op.client.Config.limits(ctx)
 	}
-	err := op.sameUnit(ctx)
-	if err == nil {
-		err = op.journalStart(ctx)
-	}
-	if err != nil {
+	if err := op.journalStart(ctx); err != nil {
 		op.end()
+		return err
 	}
-	return err
+	return nil
 }
 
-// sameUnit makes sure that an operation that was resumed is carried out in its
-// own organizational unit: elsewhere its changes would be somebody else's, and
-// what reading back shows, too.
+// sameUnit makes sure, before something is sent, that the client is still that of
+// the operation's organizational unit: elsewhere its changes would be somebody
+// else's.
 func (op *Operation) sameUnit(ctx context.Context) error {
-	if !op.resumed || op.unit == "" {
+	op.mu.Lock()
+	known := !op.strange || op.unit == ""
+	op.mu.Unlock()
+	if known {
 		return nil
 	}
-	if op.client.unit.Load() == nil {
-		if _, err := op.client.Config.Client(ctx); err != nil {
-			return fmt.Errorf("whose operation it is: %w", err)
-		}
+	config, err := op.client.Config.Client(ctx)
+	if err != nil {
+		return fmt.Errorf("whose operation it is: %w", err)
 	}
-	if uid := op.client.unit.Load(); uid != nil {
-		if err := op.ofUnit(*uid); err != nil {
-			return err
-		}
+	if err := op.ofUnit(config.UID); err != nil {
+		return err
 	}
-	op.resumed = false
+	op.mu.Lock()
+	op.strange = false
+	op.mu.Unlock()
 	return nil
 }
 
@@ -432,6 +429,9 @@ func (op *Operation) end() { op.busy <- struct{}{} }
 const parallelWrites = 4
 
 func (op *Operation) submit(ctx context.Context) error {
+	if err := op.sameUnit(ctx); err != nil {
+		op.stop(err)
+	}
 	for {
 		planned := op.inState(partPlanned)
 		if len(planned) == 0 || op.halted() != nil {
@@ -533,6 +533,7 @@ func (op *Operation) halted() error {
 func (op *Operation) stop(err error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
+	op.strange = op.strange || errors.Is(err, ErrOtherUnit)
 	if op.halt == nil {
 		op.halt = err
 	}
@@ -541,6 +542,12 @@ func (op *Operation) stop(err error) {
 // send sends one part and records what became of it.
 func (op *Operation) send(ctx context.Context, p *part) {
 	if op.halted() != nil {
+		return
+	}
+	if pieces := op.underCeiling(p); len(pieces) > 1 { // what the service has refused for its size is not tried again
+		if err := op.update(ctx, p, func() { op.replace(p, pieces) }); err != nil {
+			op.stop(err)
+		}
 		return
 	}
 	if err := op.update(ctx, p, func() { p.state, p.verdict = partSending, verdict{OutcomeUnconfirmed, ErrPending} }); err != nil {
@@ -564,8 +571,15 @@ func (op *Operation) send(ctx context.Context, p *part) {
 		op.sendFailed(ctx, p, err)
 		return
 	}
-	if err := op.ofUnit(answer.UID); err != nil {
-		op.stop(err)
+	if other := op.ofUnit(answer.UID); other != nil {
+		op.stop(other)
+		_ = op.update(ctx, p, func() { // it happens where nobody asked for it
+			p.eventID, p.at = answer.EventID, time.Now()
+			op.progress.Accepted++
+			op.finish(p, verdict{OutcomeUnconfirmed, other}, nil)
+			p.checked = true
+		})
+		return
 	}
 	err = op.update(ctx, p, func() {
 		p.state, p.eventID, p.at = partSubmitted, answer.EventID, time.Now()
@@ -611,7 +625,7 @@ func (op *Operation) sendFailed(ctx context.Context, p *part, err error) {
 			p.state, p.at, p.verdict = partUnknown, time.Now(), verdict{OutcomeUnconfirmed, err}
 			p.nextLook = p.at.Add(op.client.opts.pollInterval)
 		}
-	case apple && IsLimit(err) && p.splits < maxSplits && p.Len() > 1:
+	case apple && IsLimit(err):
 		after = op.splitByLimits(ctx, p, err)
 	case !apple && (!isError || e.StatusCode/100 != 4), IsAuth(err), IsForbidden(err), IsRetryable(err):
 		// Not accepted for a reason that holds for the other parts as well.
@@ -629,12 +643,12 @@ func (op *Operation) sendFailed(ctx context.Context, p *part, err error) {
 	}
 }
 
-// maxSplits bounds splitting by limits, for each pair: enough to halve the
-// largest request down to one item.
-const maxSplits = 16
+// maxSplits bounds splitting by limits that were read, for each pair.
+const maxSplits = 4
 
 // splitByLimits cuts a part again, by limits read now. If by these the service
-// should have taken it, they are behind the times, and what is too large is halved.
+// should have taken it, they are behind the times: what is too large is halved,
+// and so is what has not been sent yet.
 func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) func() {
 	fresh, err := op.client.Config.refresh(ctx)
 	if err != nil {
@@ -643,20 +657,11 @@ func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) fu
 	}
 	limits := op.tables.kind.limits(fresh.config.Limits.orDefaults())
 	pieces := batch.Split(p.Part, limits)
-	if len(pieces) == 1 {
-		half := func(n int) int { return max(1, (n+1)/2) }
-		limits = batch.Limits{Assets: max(1, len(p.Assets)), Users: max(1, len(p.Users)), Devices: max(1, len(p.Devices))}
-		switch {
-		case errors.Is(cause, ErrTooManyAssets), errors.Is(cause, ErrTooManySubscriptions) && len(p.Assets) >= len(p.Users):
-			limits.Assets = half(len(p.Assets))
-		case errors.Is(cause, ErrTooManySerialNumbers):
-			limits.Devices = half(len(p.Devices))
-		default:
-			limits.Users = half(len(p.Users))
-		}
-		pieces = batch.Split(p.Part, limits)
+	if p.splits >= maxSplits || len(pieces) == 1 {
+		pieces = batch.Split(p.Part, op.lowerCeiling(p, limits, cause))
 	}
-	if len(pieces) == 1 {
+	if len(pieces) == 1 { // and so small a request is not too large: there is something else about it
+		op.stop(cause)
 		return func() { op.finish(p, verdict{OutcomeFailed, cause}, nil) }
 	}
 	return func() {
@@ -665,6 +670,37 @@ func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) fu
 			piece.splits++
 		}
 	}
+}
+
+// lowerCeiling makes half of the size of a part the largest that is sent.
+func (op *Operation) lowerCeiling(p *part, limits batch.Limits, cause error) batch.Limits {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	if op.ceiling != nil {
+		limits = *op.ceiling
+	}
+	lower := func(limit *int, n int) { *limit = min(*limit, max(1, n/2)) }
+	switch {
+	case errors.Is(cause, ErrTooManyAssets), errors.Is(cause, ErrTooManySubscriptions) && len(p.Assets) >= len(p.Users):
+		lower(&limits.Assets, len(p.Assets))
+	case errors.Is(cause, ErrTooManySerialNumbers):
+		lower(&limits.Devices, len(p.Devices))
+	default:
+		lower(&limits.Users, len(p.Users))
+	}
+	op.ceiling = &limits
+	return limits
+}
+
+// underCeiling are the pieces of a part that are no larger than what the service
+// has refused before.
+func (op *Operation) underCeiling(p *part) []batch.Part {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	if op.ceiling == nil {
+		return nil
+	}
+	return batch.Split(p.Part, *op.ceiling)
 }
 
 // splitByNames fails the pairs that a refusal names, and sends the rest again.
@@ -733,7 +769,7 @@ func (op *Operation) finish(p *part, v verdict, odd map[int]verdict) {
 		}
 	}
 	op.count(p, -1)
-	p.state, p.verdict, p.odd, p.seen = partFinished, v, odd, nil
+	p.state, p.verdict, p.odd, p.seen, p.asking = partFinished, v, odd, nil, false
 	op.count(p, 1)
 }
 
@@ -793,7 +829,7 @@ func (op *Operation) Wait(ctx context.Context) (*Report, error) {
 		return op.outcome(err)
 	}
 	defer op.end()
-	if err := op.reopen(ctx); err != nil {
+	if err := op.lookAgain(ctx); err != nil {
 		return op.outcome(err)
 	}
 	hints := op.client.hints.listen()
@@ -809,21 +845,31 @@ func (op *Operation) Wait(ctx context.Context) (*Report, error) {
 	}
 }
 
-// reopen takes up the events that were given up.
-func (op *Operation) reopen(ctx context.Context) error {
+// lookAgain asks once more for the events that were given up, if it is time.
+func (op *Operation) lookAgain(ctx context.Context) error {
 	for _, p := range op.inState(partFinished) {
 		stalled := p.outcome == OutcomeUnconfirmed && errors.Is(p.err, ErrStalled)
 		for _, v := range p.odd {
 			stalled = stalled || v.outcome == OutcomeUnconfirmed && errors.Is(v.err, ErrStalled)
 		}
-		if p.eventID == "" || !stalled {
+		if p.eventID == "" || !stalled || p.floor.After(time.Now()) {
 			continue
 		}
-		err := op.update(ctx, p, func() {
-			op.count(p, -1)
-			p.state, p.verdict, p.odd, p.checked = partSubmitted, verdict{OutcomeUnconfirmed, ErrPending}, nil, false
-			p.nextLook = p.floor
-		})
+		// Recorded before it is asked, as ever.
+		if err := op.update(ctx, p, func() { p.floor, _ = op.client.nextLook(nil) }); err != nil {
+			return err
+		}
+		status, err := op.client.Status.get(ctx, p.eventID, transport.Poll)
+		switch {
+		case err == nil && status.finished():
+			v, odd := op.tables.judge(p.Part, status)
+			err = op.update(ctx, p, func() {
+				p.checked = false
+				op.finish(p, v, odd)
+			})
+		case err == nil || errors.Is(err, ErrEventNotFound) || ctx.Err() == nil && op.client.passing(err):
+			err = nil // what is known stays
+		}
 		if err != nil {
 			return err
 		}
@@ -981,7 +1027,7 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 	if time.Since(op.pendingSince(p, err)) >= op.client.opts.stallTime {
 		stalled := fmt.Errorf("event %s: %w", printed(p.eventID), errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() {
-			p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, stalled}
+			p.state, p.verdict, p.asking = partUnknown, verdict{OutcomeUnconfirmed, stalled}, false
 			p.floor, _ = op.client.nextLook(err)
 		})
 	}

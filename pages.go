@@ -45,11 +45,15 @@ type PageInfo struct {
 
 func (p *PageInfo) pageInfo() *PageInfo { return p }
 
-// torn tells that what a walk up to this page did not show may be there all the
-// same: the data changed, the page is not the last by its own account, or it has
-// so little of a page that it may be something else.
-func (p *PageInfo) torn() bool {
-	return p.Changed || p.NextPageIndex == nil && p.TotalPages > p.CurrentPageIndex+1 || p.VersionID == "" && p.TotalPages == 0
+// certain tells whether the list shows all that is there, as far as this page
+// tells, which came as the one with the index. It does not if the data changed, if
+// the page is the last and should not be, or if it has so little of a page that
+// it may be something else.
+func (p *PageInfo) certain(index int) (next int, ok bool) {
+	if p.NextPageIndex != nil {
+		return *p.NextPageIndex, !p.Changed
+	}
+	return index, !p.Changed && p.TotalPages <= index+1 && (p.VersionID != "" || p.TotalPages > 0)
 }
 
 // CursorInfo is the place of a page in a list that is read strictly in order.
@@ -65,7 +69,7 @@ type CursorInfo struct {
 
 func (p *CursorInfo) cursorInfo() *CursorInfo { return p }
 
-func (p *CursorInfo) torn() bool { return p.Changed }
+func (p *CursorInfo) certain(int) (next int, ok bool) { return 0, !p.Changed && p.VersionID != "" }
 
 // blank is the error of an answer that has nothing of what was asked for: an
 // object of somebody between us and the service.
@@ -246,7 +250,7 @@ func cursorPages[P interface {
 				yield(none, err)
 				return nil
 			}
-			if err := blankPage(page, &page.cursorInfo().Meta); err != nil {
+			if err := blank(page); err != nil { // an empty list may be left out of what the unit is told
 				yield(none, err)
 				return nil
 			}

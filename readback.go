@@ -95,16 +95,23 @@ func (op *Operation) readBack(ctx context.Context, parts []*part, interest func(
 	if len(want) == 0 {
 		return nil
 	}
-	if err := op.find(ctx, want); err != nil {
-		return fmt.Errorf("reading back %s: %w", op.tables.kind, err)
-	}
-	done := func(k batch.Pair) bool { return want[k] != op.tables.kind.removes() }
-	for _, p := range parts {
-		if err := op.revise(ctx, p, interest, done); err != nil {
+	err := op.find(ctx, want)
+	changed := errors.Is(err, ErrDataChanged)
+	if err != nil {
+		err = fmt.Errorf("reading back %s: %w", op.tables.kind, err)
+		if !changed {
 			return err
 		}
 	}
-	return nil
+	// In data that changed only what was seen is certain.
+	certain := func(k batch.Pair) bool { return want[k] || !changed }
+	done := func(k batch.Pair) bool { return want[k] != op.tables.kind.removes() }
+	for _, p := range parts {
+		if err := op.revise(ctx, p, interest, certain, done); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // removes tells the kinds that are done when the data does not show the pair.
@@ -117,9 +124,9 @@ func (k kind) removes() bool {
 }
 
 // revise applies what reading back found to one part.
-func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict) bool, done func(batch.Pair) bool) error {
+func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict) bool, certain, done func(batch.Pair) bool) error {
 	unknown := p.state == partUnknown
-	early := unknown && p.nextLook.After(time.Now()) // Verify does not wait
+	open := unknown && p.nextLook.After(time.Now()) // Verify does not wait
 	verdicts := make(map[int]verdict, p.Len())
 	refuted := map[error]error{} // one for each reason, to be shared
 	var missing, found []batch.Pair
@@ -129,12 +136,15 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 		switch {
 		case !interest(v):
 			verdicts[i] = v
+		case !certain(key):
+			verdicts[i], open = v, true
+			missing = append(missing, key)
 		case done(key):
 			found = append(found, key)
 			verdicts[i] = verdict{outcome: OutcomeSucceeded}
 		case v.outcome == OutcomeFailed: // not verified before, nor now
 			verdicts[i] = v
-		case unknown || mayStillCome(v.err) || op.tables.kind == revokeAssets || op.tables.deferred || p.doubt != nil && p.eventID == "":
+		case unknown || op.mayStillCome(p, v.err) || op.tables.kind == revokeAssets || op.tables.deferred || p.doubt != nil && p.eventID == "":
 			// It may still be carried out, also by an earlier request when the
 			// one that repeated it was refused; or it is not ours to tell: books
 			// stay with the user of a revocation, deferred seats until the period
@@ -151,23 +161,25 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 			verdicts[i] = verdict{OutcomeFailed, refuted[v.err]}
 		}
 	}
-	if early && len(missing) > 0 {
-		return nil // it may be on its way
+	if unknown && open && len(missing) > 0 {
+		return nil // it may be on its way, or there
 	}
 	resendable := op.tables.kind != revokeAssets && !op.tables.deferred
 	if unknown && op.opts.resend && p.resent < maxResends && resendable && len(missing) > 0 {
 		return op.resend(ctx, p, missing, found)
 	}
 	return op.update(ctx, p, func() {
-		p.checked = true
+		p.checked = !open
 		v, rest := condense(verdicts)
 		op.finish(p, v, rest)
 	})
 }
 
-// mayStillCome tells reasons for which a request may still be carried out.
-func mayStillCome(err error) bool {
-	return errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrStalled) || errors.Is(err, ErrEventNotFound)
+// mayStillCome tells whether a request may still be carried out: one whose event
+// is PENDING at any time, one that got lost for as long as events are waited for.
+func (op *Operation) mayStillCome(p *part, err error) bool {
+	lost := errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrEventNotFound)
+	return errors.Is(err, ErrStalled) || lost && time.Since(p.at) < op.client.opts.stallTime
 }
 
 // condense makes the verdict of the first pair the part's own.
@@ -206,9 +218,13 @@ func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch
 // manyWalks is when reading everything once beats a filtered walk for each item.
 const manyWalks = 200
 
+// manyPairs is when reading one list for each pair takes too long.
+const manyPairs = 1000
+
 // find marks the wanted pairs that the data shows. That one stays unmarked means
-// that it is not there: what was not found in a list that changed while it was
-// read is looked for again, and then one by one if there are not too many.
+// that it is not there, unless the error is ErrDataChanged: what was not found in
+// a list that changed while it was read is looked for again, and then one by one
+// if there are not too many.
 func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
 	const tries = 4
 	for try := 1; ; try++ {
@@ -226,7 +242,7 @@ func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
 				want[k] = true
 			}
 		}
-		err := op.walk(ctx, left, try > 1 && len(left) <= manyWalks, mark)
+		err := op.walk(ctx, left, try > 1 && len(left) <= manyPairs, mark)
 		if try == tries || !errors.Is(err, ErrDataChanged) {
 			return err
 		}
@@ -248,11 +264,12 @@ func (op *Operation) walk(ctx context.Context, pairs []batch.Pair, narrow bool, 
 		}
 	}
 	targets := len(users) + len(devices)
-	torn := false
+	var changed error
 	final := func(err error) bool { // a list that changed is no reason to stop: the next may show more
-		changed := errors.Is(err, ErrDataChanged)
-		torn = torn || changed
-		return err != nil && !changed
+		if errors.Is(err, ErrDataChanged) {
+			changed, err = err, nil
+		}
+		return err != nil
 	}
 
 	switch t.kind {
@@ -371,32 +388,30 @@ func (op *Operation) walk(ctx context.Context, pairs []batch.Pair, narrow bool, 
 			}
 		}
 	}
-	if torn {
-		return ErrDataChanged
-	}
-	return nil
+	return changed
 }
 
-// each calls f for the records of a list. Its error is ErrDataChanged when the
-// pages show different states of the data, or fewer of them came than there are.
+// each calls f for the records of a list. Its error is ErrDataChanged when they
+// may not be all.
 func each[P interface {
 	meta() *Meta
-	torn() bool
+	certain(index int) (next int, ok bool)
 }, T any](op *Operation, pages iter.Seq2[P, error], of func(P) []T, f func(T)) error {
-	torn := false
+	changed, index := false, 0
 	for page, err := range pages {
-		if err != nil {
-			return err
+		if err == nil {
+			err = op.ofUnit(page.meta().UID)
 		}
-		if err := op.ofUnit(page.meta().UID); err != nil {
+		if err != nil {
 			return err
 		}
 		for _, record := range of(page) {
 			f(record)
 		}
-		torn = torn || page.torn()
+		next, ok := page.certain(index)
+		changed, index = changed || !ok, next
 	}
-	if torn {
+	if changed {
 		return ErrDataChanged
 	}
 	return nil

@@ -285,8 +285,8 @@ func (op *Operation) write(ctx context.Context, v any) error {
 // Resume takes up an operation that was saved with MarshalJSON, or that a
 // [Journal] kept. A last line that was cut off by a crash is ignored. It makes no
 // request. The client must be the same organizational unit's: with another's,
-// what is to be sent or read ends with [ErrOtherUnit]. (A client that has had no
-// answer yet reads its configuration first, to know whose it is.)
+// what is to be sent or read ends with [ErrOtherUnit]. (Before it sends, it reads
+// the client configuration to know.)
 //
 // Wait then sends what was not sent, waits for what was, and reads back what
 // is of unknown fate, as if the operation had never been interrupted. A journal
@@ -364,7 +364,7 @@ func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*O
 		return nil, invalidf("saved operation: version %d is not known to this SDK", s.Version)
 	}
 	op := c.newOperation(s.Kind, opts)
-	op.id, op.unit, op.resumed = s.ID, s.Unit, true
+	op.id, op.unit, op.strange = s.ID, s.Unit, true
 	t := &op.tables
 	t.assets, t.users, t.devices, t.requests = s.Assets, s.Users, s.Devices, s.Requests
 	t.renewing, t.deferred = s.Renewing, s.Deferred

@@ -77,8 +77,8 @@ func (t *tables) device(serial string) (int32, error) {
 		return 0, err
 	}
 	// No serial number has any, but lists of them do; and the service is known to
-	// take serial numbers that do not exist.
-	if strings.ContainsFunc(serial, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' }) {
+	// take serial numbers that do not exist. What it took can be taken back.
+	if t.kind == associateAssets && strings.ContainsFunc(serial, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' }) {
 		return 0, invalidf("a serialNumber with white space in it")
 	}
 	return intern(&t.devices, &t.deviceIndex, serial), nil

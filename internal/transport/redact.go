@@ -7,6 +7,9 @@ import (
 	"errors"
 	"html"
 	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -14,7 +17,7 @@ import (
 const Redacted = "[REDACTED]"
 
 // secrets are what this call must keep to itself: the tokens of its attempts,
-// what they decode to, and what the body holds, plain and as it was sent.
+// what they decode to, and what the body holds.
 func (c *call) secrets() []string {
 	var all []string
 	for _, token := range c.tokens {
@@ -23,68 +26,122 @@ func (c *call) secrets() []string {
 			all = append(all, string(inner))
 		}
 	}
-	if secret := c.req.Secret; secret != "" {
-		all = append(all, secret)
-		if sent, err := json.Marshal(secret); err == nil {
-			all = append(all, string(sent[1:len(sent)-1]))
-		}
+	if c.req.Secret != "" {
+		all = append(all, c.req.Secret)
 	}
 	return all
 }
 
 // clean takes out of a text what the other side, or what stands between us and
-// it, repeats of the request: secrets, in whole or in part and however they are
-// escaped, and the ids of users and devices.
-func (c *call) clean(text string) string {
+// it, repeats of the request: secrets, in whole or in part, and the ids of users
+// and devices, in capitals or not, and however they are escaped.
+func (c *call) clean(text string) string { return c.without(text, true) }
+
+func (c *call) without(text string, ids bool) string {
 	if text == "" {
 		return ""
 	}
-	for _, secret := range c.secrets() {
-		text = withoutRuns(text, secret)
+	secrets, names := c.secrets(), []string(nil)
+	if ids && c.req.IDs != nil {
+		names = c.req.IDs()
 	}
-	if c.req.IDs == nil {
-		return text
+	plain := unescape(text)
+	if spans := found(plain, secrets, names); plain != text && len(spans) > len(found(text, secrets, names)) {
+		text = plain // some of it is escaped
 	}
-	for _, id := range c.req.IDs() {
+	var b strings.Builder
+	at := 0
+	for _, s := range merged(found(text, secrets, names)) {
+		b.WriteString(text[at:s.from])
+		b.WriteString(Redacted)
+		at = s.to
+	}
+	return b.String() + text[at:]
+}
+
+// span is a piece of a text.
+type span struct{ from, to int }
+
+// found are the pieces of a text that tell a secret or an id.
+func found(text string, secrets, ids []string) (spans []span) {
+	folded := asciiLower(text)
+	for _, secret := range secrets {
+		spans = append(spans, runs(folded, asciiLower(secret))...)
+	}
+	for _, id := range ids {
 		if len(id) < 3 { // it would be found in many a word, and tells nobody anything
 			continue
 		}
-		for _, spelling := range []string{id, url.QueryEscape(id), url.PathEscape(id), html.EscapeString(id)} {
-			text = strings.ReplaceAll(text, spelling, Redacted)
-		}
-		if plain := html.UnescapeString(text); strings.Contains(plain, id) { // escaped in a way of its own
-			text = strings.ReplaceAll(plain, id, Redacted)
+		id = asciiLower(id)
+		for at := 0; ; {
+			i := strings.Index(folded[at:], id)
+			if i < 0 {
+				break
+			}
+			s := span{at + i, at + i + len(id)}
+			if !inWord(folded, s) {
+				spans = append(spans, s)
+			}
+			at = s.from + 1
 		}
 	}
-	return text
+	return spans
 }
 
-// withoutRuns replaces whatever of a text stands in the secret too, in capitals
-// or not: the whole secret, or a run of it that is long enough to be of use.
-// Between two escaped characters a token has such runs.
-func withoutRuns(text, secret string) string {
-	const enough = 12
-	text = strings.ReplaceAll(text, secret, Redacted)
-	if len(secret) < enough {
-		return text
-	}
-	folded, secret := asciiLower(text), asciiLower(secret)
-	var b strings.Builder
-	at := 0
-	for at+enough <= len(text) {
+// runs are the pieces of a text that stand in the secret, too: all of it, or so
+// much that it is of use.
+func runs(text, secret string) (spans []span) {
+	enough := min(12, len(secret))
+	for at := 0; enough > 0 && at+enough <= len(text); {
 		end := at + enough
-		if !strings.Contains(secret, folded[at:end]) {
-			b.WriteByte(text[at])
+		if !strings.Contains(secret, text[at:end]) {
 			at++
 			continue
 		}
-		for end < len(text) && strings.Contains(secret, folded[at:end+1]) {
+		for end < len(text) && strings.Contains(secret, text[at:end+1]) {
 			end++
 		}
-		b.WriteString(Redacted)
+		spans = append(spans, span{at, end})
 		at = end
 	}
-	return b.String() + text[at:]
+	return spans
+}
+
+// inWord tells whether a piece is but a part of a word: the 509 of x509.
+func inWord(text string, s span) bool {
+	letter := func(i int) bool {
+		return i >= 0 && i < len(text) && ('0' <= text[i] && text[i] <= '9' || 'a' <= text[i] && text[i] <= 'z')
+	}
+	return letter(s.from-1) && letter(s.from) || letter(s.to-1) && letter(s.to)
+}
+
+// merged sorts pieces and joins those that touch.
+func merged(spans []span) (joined []span) {
+	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
+	for _, s := range spans {
+		if n := len(joined); n > 0 && s.from <= joined[n-1].to {
+			joined[n-1].to = max(joined[n-1].to, s.to)
+			continue
+		}
+		joined = append(joined, s)
+	}
+	return joined
+}
+
+// escapes are those of JSON and of URLs.
+var escapes = regexp.MustCompile(`\\u00[0-9a-fA-F]{2}|%[0-9a-fA-F]{2}|\\/`)
+
+func unescape(text string) string {
+	return html.UnescapeString(escapes.ReplaceAllStringFunc(text, func(s string) string {
+		if s == `\/` {
+			return "/"
+		}
+		code, err := strconv.ParseUint(s[len(s)-2:], 16, 8)
+		if err != nil {
+			return s
+		}
+		return string([]byte{byte(code)})
+	}))
 }
 
 // asciiLower is strings.ToLower, byte by byte.
@@ -105,12 +162,17 @@ func (c *call) redact(secret string, cut bool) (found bool) {
 	if secret == "" || c.buf == nil {
 		return false
 	}
-	body := c.buf.Bytes()
-	if bytes.Contains(body, []byte(secret)) {
-		body = bytes.ReplaceAll(body, []byte(secret), []byte(Redacted))
-		c.buf.Reset()
-		c.buf.Write(body)
-		found = true
+	spellings := []string{secret}
+	if sent, err := json.Marshal(secret); err == nil && len(sent) > len(secret)+2 {
+		spellings = append(spellings, string(sent[1:len(sent)-1]))
+	}
+	for _, s := range spellings {
+		if body := c.buf.Bytes(); bytes.Contains(body, []byte(s)) {
+			body = bytes.ReplaceAll(body, []byte(s), []byte(Redacted))
+			c.buf.Reset()
+			c.buf.Write(body)
+			found = true
+		}
 	}
 	const tell = 4 // so few characters of a secret give nothing away
 	for n := min(len(secret)-1, c.buf.Len()); cut && n >= tell; n-- {
@@ -135,19 +197,41 @@ func scrub(err error) error {
 	}
 	text := err.Error()
 	if at := strings.IndexByte(text, '"'); at >= 0 && strings.Contains(text[:at], "malformed ") {
-		return errors.New(strings.TrimRight(text[:at], ": "))
+		return scrubbed(strings.TrimRight(text[:at], ": "), err, false)
 	}
 	return err
 }
 
-// scrub also drops what a transport of the caller's own says, if it says a secret.
+// scrub also drops what a transport of the caller's own, or anybody else, says of
+// secrets and ids.
 func (c *call) scrub(err error) error {
 	err = scrub(err)
 	if err == nil {
 		return nil
 	}
-	if text := c.clean(err.Error()); text != err.Error() {
-		return errors.New(text)
+	text := err.Error()
+	clean := c.clean(text)
+	if clean == text {
+		return err
 	}
-	return err
+	return scrubbed(clean, err, c.without(text, false) == text)
 }
+
+// scrubbedError stands for an error whose text must not be printed. What it is
+// can still be asked; the error itself is out of reach of those who print values.
+type scrubbedError struct {
+	text string
+	is   func(error) bool
+	as   func(any) bool
+}
+
+// scrubbed keeps the types within reach of errors.As if they hold no secret.
+func scrubbed(text string, err error, types bool) error {
+	s := &scrubbedError{text: text, is: func(target error) bool { return errors.Is(err, target) }}
+	s.as = func(target any) bool { return types && errors.As(err, target) }
+	return s
+}
+
+func (e *scrubbedError) Error() string        { return e.text }
+func (e *scrubbedError) Is(target error) bool { return e.is(target) }
+func (e *scrubbedError) As(target any) bool   { return e.as(target) }

@@ -188,6 +188,8 @@ type Failure struct {
 	Attempts   int           // requests that were started
 	Ambiguous  bool          // a write may have been carried out
 	RetryAfter time.Duration // what the service last asked for; 0 when it did not
+	Cut        bool          // of the last answer not all came
+	Ended      bool          // the caller's context has ended
 }
 
 // Do sends r until it has an answer that settles it. A success is nil: its answer
@@ -256,6 +258,7 @@ type call struct {
 	status     int
 	last       error // why the last attempt was no success
 	ambiguous  bool
+	cut        bool // of its answer not all came
 	retryAfter time.Duration
 	wait       time.Duration // before the next attempt
 	waited     time.Duration // before the current one
@@ -368,7 +371,7 @@ func (c *call) begin() {
 // check reads the answer of one attempt to its end and decides whether
 // another follows.
 func (c *call) check(resp *http.Response, err error) (again bool) {
-	c.status, c.retryAfter, c.ambiguous, c.judged = 0, 0, false, true
+	c.status, c.retryAfter, c.ambiguous, c.cut, c.judged = 0, 0, false, false, true
 	if c.buf != nil {
 		c.buf.Reset() // an excerpt must not show an earlier attempt
 	}
@@ -420,6 +423,7 @@ func (c *call) judge(resp *http.Response, err error) (again bool) {
 		c.last = c.scrub(err)
 		c.redact(c.req.Secret, true)
 		var tooLarge *http.MaxBytesError
+		c.cut = resp != nil && !errors.As(err, &tooLarge)
 		notSent := resp == nil && c.connecting.Load() && !c.wrote.Load()
 		if resp != nil && resp.StatusCode/100 != 2 {
 			// The status is known, only the explanation is cut: judge by the
@@ -512,6 +516,8 @@ func (c *call) failure(err error) *Failure {
 		Attempts:   c.attempts,
 		Ambiguous:  c.ambiguous,
 		RetryAfter: c.retryAfter,
+		Cut:        c.cut,
+		Ended:      ctx.Err() != nil,
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -524,8 +530,10 @@ func (c *call) failure(err error) *Failure {
 		f.RetryAfter = paused.RetryAfter()
 	}
 	if c.buf != nil {
-		const excerpt = 512
-		f.Excerpt = c.clean(string(c.buf.Bytes()[:min(c.buf.Len(), excerpt)]))
+		// More of it is cleaned than kept: what is cut in the middle is not known.
+		const excerpt, more = 512, 8 << 10
+		f.Excerpt = c.clean(string(c.buf.Bytes()[:min(c.buf.Len(), more)]))
+		f.Excerpt = f.Excerpt[:min(len(f.Excerpt), excerpt)]
 	}
 	return f
 }
