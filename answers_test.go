@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -374,3 +375,60 @@ func TestUsedClientIsNotDumped(t *testing.T) {
 type said string
 
 func (s *said) Errorf(format string, args ...any) { *s += said(fmt.Sprintf(format, args...)) }
+
+// What may pass by itself is told from what will not.
+func TestNetworkTroubleIsRetryable(t *testing.T) {
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer silent.Close()
+	cut := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, `{"uId":"u",`)
+	}))
+	defer cut.Close()
+	secured := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secured.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	secured.StartTLS()
+	defer secured.Close()
+	for base, retryable := range map[string]bool{silent.URL: true, cut.URL: true, secured.URL: false} {
+		c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(base), appsandbooks.WithTimeout(200*time.Millisecond), appsandbooks.WithRetry(1, 0, 0))
+		require.NoError(t, err)
+		// An id that stands in "x509", too.
+		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "509"})
+		require.Equal(t, retryable, appsandbooks.IsRetryable(err), "%v", err)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = c.Users.List(ended, appsandbooks.UserFilter{})
+		require.False(t, appsandbooks.IsRetryable(err), "the caller left: %v", err)
+		c.Close()
+	}
+}
+
+// A refusal that says "no event" is a refusal.
+func TestErrorWithoutAnEvent(t *testing.T) {
+	c := saying(t, 200, nil, `{"errorNumber":9646,"eventId":null}`)
+	err := c.Do(t.Context(), http.MethodPost, "assets/associate", nil, struct{}{}, nil)
+	require.ErrorIs(t, err, appsandbooks.ErrTooManyRequests)
+	require.NotErrorIs(t, err, appsandbooks.ErrAmbiguous)
+	require.Equal(t, 2, isError(t, err).Attempts)
+}
+
+// A list by cursor that is empty may be left out of the answer.
+func TestEmptyListThatIsLeftOut(t *testing.T) {
+	c := saying(t, 200, nil, `{"uId":"1","tokenExpirationDate":"2030-01-01T00:00:00+0000"}`)
+	all, err := appsandbooks.Collect(c.Subscriptions.All(t.Context(), appsandbooks.SubscriptionFilter{}))
+	require.NoError(t, err)
+	require.Empty(t, all)
+}
+
+// What was associated with white space in its serial number can be taken back.
+func TestSerialNumberWithWhiteSpace(t *testing.T) {
+	srv := appsandbookstest.NewServer()
+	defer srv.Close()
+	c := newClient(t, srv)
+	defer c.Close()
+	change := appsandbooks.AssetChange{Assets: stock(srv, 1, 5), SerialNumbers: []string{"C02 X"}}
+	_, err := c.Assets.Associate(t.Context(), change, appsandbooks.PlanOnly())
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+	_, err = c.Assets.Disassociate(t.Context(), change, appsandbooks.PlanOnly())
+	require.NoError(t, err)
+}

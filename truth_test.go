@@ -664,3 +664,119 @@ func TestSeatOfAnotherKindProvesNothing(t *testing.T) {
 		require.Equal(t, 1, report.Unconfirmed)
 	})
 }
+
+// A wrong token for a moment, or one odd answer, does not keep an operation from
+// being carried out in its own unit.
+func TestUnitOfAnotherForAMoment(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 5), SerialNumbers: []string{"C02"}}, appsandbooks.PlanOnly())
+		require.NoError(t, err)
+		token := srv.NewUnit("another").Token()
+		d := newClient(t, srv, appsandbooks.WithTokenSource(func(context.Context) (string, error) { return token, nil }))
+		defer d.Close()
+		_, err = d.Config.Client(t.Context())
+		require.NoError(t, err)
+		token = srv.Unit().Token()
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		op, err = d.Resume(saved)
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		agree(t, srv, report)
+	})
+}
+
+// An operation that was resumed during an outage waits it out, as any other.
+func TestResumedDuringAnOutage(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := associateOne(t.Context(), srv, c)
+		require.NoError(t, err)
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		d := newClient(t, srv)
+		defer d.Close()
+		op, err = d.Resume(saved)
+		require.NoError(t, err)
+		srv.AddFault(appsandbookstest.Fault{Status: 503, Body: "<html>"})
+		time.AfterFunc(3*time.Minute, srv.ClearFaults)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		agree(t, srv, report)
+	})
+}
+
+// While others change the list all the time, what is there and what is not is
+// found out nevertheless.
+func TestReadingBackInABusyUnit(t *testing.T) {
+	options := []appsandbookstest.Option{appsandbookstest.WithLatency(50 * time.Millisecond)}
+	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		stock(srv, 1, 10_000)
+		devices := names("C02", 5000)
+		op, err := c.Assets.Associate(t.Context(), onDevices(devices))
+		require.NoError(t, err)
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+		gone, err := c.Assets.Disassociate(t.Context(), onDevices(devices[:300]))
+		require.NoError(t, err)
+		_, err = gone.Wait(t.Context())
+		require.NoError(t, err)
+
+		ctx, stop := context.WithCancel(t.Context())
+		var others sync.WaitGroup
+		others.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				time.Sleep(20 * time.Millisecond) // virtual
+				srv.Unit().AddAssignments(appsandbookstest.Assignment{AdamID: "1000", SerialNumber: fmt.Sprint("Z", i)})
+			}
+		})
+		report, err := op.Verify(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrNotVerified)
+		require.Equal(t, 300, report.Failed)
+		report, err = gone.Verify(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 300, report.Succeeded)
+		stop()
+		others.Wait()
+	})
+}
+
+// What is known of an operation stays known when its event is asked for again in vain.
+func TestLookingAgainForgetsNothing(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		stock(srv, 1, 5)
+		srv.Unit().HoldEvents(true)
+		op, err := c.Assets.Associate(t.Context(), onDevices([]string{"A1", "B2"}))
+		require.NoError(t, err)
+		srv.Unit().AddAssignments(appsandbookstest.Assignment{AdamID: "1000", SerialNumber: "A1"})
+		report, err := op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrStalled)
+		require.Equal(t, 1, report.Succeeded)
+		srv.AddFault(appsandbookstest.Fault{Status: 503, Body: "<html>"})
+		time.Sleep(time.Hour)
+		report, err = op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrStalled)
+		require.Equal(t, 1, report.Succeeded)
+	})
+}
+
+// A request that got lost, and that nothing shows long after, was not carried out.
+func TestLostForGood(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
+		op, err := associateOne(t.Context(), srv, c)
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
+		require.Equal(t, 1, report.Unconfirmed)
+		time.Sleep(time.Hour)
+		report, err = op.Verify(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrNotVerified)
+		require.Equal(t, 1, report.Failed)
+		op, err = op.Retry(t.Context())
+		require.NoError(t, err)
+		report, err = op.Wait(t.Context())
+		require.NoError(t, err)
+		agree(t, srv, report)
+	})
+}

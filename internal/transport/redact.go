@@ -79,7 +79,7 @@ func found(text string, secrets, ids []string) (spans []span) {
 				break
 			}
 			s := span{at + i, at + i + len(id)}
-			if !inWord(folded, s) {
+			if len(id) >= 8 || !inWord(folded, s) {
 				spans = append(spans, s)
 			}
 			at = s.from + 1
@@ -107,7 +107,7 @@ func runs(text, secret string) (spans []span) {
 	return spans
 }
 
-// inWord tells whether a piece is but a part of a word: the 509 of x509.
+// inWord tells whether a short piece is but a part of a word: the 509 of x509.
 func inWord(text string, s span) bool {
 	letter := func(i int) bool {
 		return i >= 0 && i < len(text) && ('0' <= text[i] && text[i] <= '9' || 'a' <= text[i] && text[i] <= 'z')
