@@ -64,7 +64,9 @@ func (p *part) has(s OutcomeStatus) bool {
 // and compares it with the outcomes: of what is unconfirmed, and of what an event
 // confirmed. The service is known to accept serial numbers that do not exist
 // and to say COMPLETE; the pairs that it does not list then are failed with
-// [ErrNotVerified]. Somebody else's changes in the meantime show as well.
+// [ErrNotVerified]. Somebody else's changes in the meantime show as well. A request
+// that got lost may be carried out late: what it asked for is unconfirmed until six
+// times the stall time (an hour; see [WithStallTime]) have passed, and failed then.
 //
 // Like Wait, it gives the report, with an error unless every pair succeeded.
 func (op *Operation) Verify(ctx context.Context) (*Report, error) {
@@ -176,10 +178,10 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 }
 
 // mayStillCome tells whether a request may still be carried out: one whose event
-// is PENDING at any time, one that got lost for as long as events are waited for.
+// is PENDING at any time, one that got lost for much longer than events take.
 func (op *Operation) mayStillCome(p *part, err error) bool {
 	lost := errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrEventNotFound)
-	return errors.Is(err, ErrStalled) || lost && time.Since(p.at) < op.client.opts.stallTime
+	return errors.Is(err, ErrStalled) || lost && time.Since(p.at) < 6*op.client.opts.stallTime
 }
 
 // condense makes the verdict of the first pair the part's own.

@@ -44,7 +44,7 @@ func worker(ctx context.Context, s settings) error {
 	}
 	c := &carrier{pool: pool, store: store, lease: s.lease, timeout: s.timeout, settling: 2 * s.poll, clients: &clients{
 		vendor: v, store: store,
-		opts: []appsandbooks.Option{appsandbooks.WithPolling(s.firstLook, s.poll), appsandbooks.WithLogger(log)},
+		opts: []appsandbooks.Option{appsandbooks.WithPolling(s.firstLook, s.poll), appsandbooks.WithStallTime(20 * s.poll), appsandbooks.WithLogger(log)},
 	}}
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, c); err != nil {
@@ -186,15 +186,19 @@ func (c *carrier) Work(ctx context.Context, job *river.Job[carryArgs]) error {
 var errSettling = errors.New("some pairs are unconfirmed; the data is read back once more")
 
 // settle decides about pairs of which nobody knows: requests that were sent, and
-// sent again, without an answer. If they are carried out at all, then soon; so what
-// the data does not show after a while has failed.
+// sent again, without an answer. What the data does not show after a while has
+// failed: Verify knows after how long.
 func (c *carrier) settle(claim *postgres.Claim, op *appsandbooks.Operation) (next time.Time, err error) {
 	if claim.Problem != errSettling.Error() {
 		return time.Now().Add(c.settling), errSettling
 	}
 	report, err := op.Verify(claim.Context())
-	if report.Unconfirmed == 0 {
-		err = nil // pairs that failed are no error of the step
+	var ended *appsandbooks.OperationError
+	switch {
+	case report.Unconfirmed == 0:
+		return time.Time{}, nil // pairs that failed are no error of the step
+	case errors.As(err, &ended) && ended.Cause == nil: // it was read, and does not show them yet
+		return time.Now().Add(c.settling), errSettling
 	}
 	return time.Time{}, err
 }
