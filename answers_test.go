@@ -35,12 +35,7 @@ func saying(t *testing.T, status int, header http.Header, body string, opts ...a
 	rt := roundTripper(func(*http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: status, Header: header, Body: readCloser(body)}, nil
 	})
-	c, err := appsandbooks.NewClient(stoken, append([]appsandbooks.Option{
-		appsandbooks.WithHTTPClient(&http.Client{Transport: rt}), appsandbooks.WithRetry(2, 0, 0),
-	}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	return c
+	return transported(t, rt, append([]appsandbooks.Option{appsandbooks.WithRetry(2, 0, 0)}, opts...)...)
 }
 
 // A server that wants to speak another protocol hands the bare connection over,
@@ -92,10 +87,8 @@ func TestEventBesideAnError(t *testing.T) {
 		body := `{"errorNumber":9603,"eventId":"e","uId":"u"}`
 		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
 	})
-	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}), appsandbooks.WithRetry(5, 0, 0))
-	require.NoError(t, err)
-	defer c.Close()
-	err = c.Do(t.Context(), http.MethodPost, "assets/associate", nil, struct{}{}, nil)
+	c := transported(t, rt, appsandbooks.WithRetry(5, 0, 0))
+	err := c.Do(t.Context(), http.MethodPost, "assets/associate", nil, struct{}{}, nil)
 	require.ErrorIs(t, err, appsandbooks.ErrInternal)
 	require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 	require.Equal(t, 1, requests)
@@ -144,9 +137,7 @@ func TestEmptyPagesWithoutEnd(t *testing.T) {
 		n++
 		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(fmt.Sprintf(`{"subscriptions":[],"nextCursor":"c%d","uId":"u"}`, n))}, nil
 	})
-	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}), appsandbooks.WithLimiter(unlimited{}))
-	require.NoError(t, err)
-	defer c.Close()
+	c := transported(t, rt, appsandbooks.WithLimiter(unlimited{}))
 	require.ErrorIs(t, drain(c.Subscriptions.Pages(t.Context(), appsandbooks.SubscriptionFilter{})), appsandbooks.ErrNoProgress)
 }
 
@@ -161,9 +152,7 @@ func TestAnnouncedPagesThatAreNot(t *testing.T) {
 		}
 		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
 	})
-	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}), appsandbooks.WithLimiter(unlimited{}))
-	require.NoError(t, err)
-	defer c.Close()
+	c := transported(t, rt, appsandbooks.WithLimiter(unlimited{}))
 	require.Error(t, drain(c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
 }
 
