@@ -509,7 +509,7 @@ func (c *Client) failure(r request, f *transport.Failure) error {
 		}
 	}
 	// The JSON of a success holds other people's names, and settings.
-	if json := strings.IndexAny(strings.TrimSpace(f.Excerpt), "{[") == 0; e.Number == 0 && !(json && f.Status/100 == 2) {
+	if json := strings.IndexAny(strings.TrimLeft(f.Excerpt, " \t\r\n\ufeff"), "{[") == 0; e.Number == 0 && !(json && f.Status/100 == 2) {
 		e.Excerpt = clean(strings.ToValidUTF8(f.Excerpt, "?"))
 	}
 	e.Method, e.Path = clean(r.method), r.path
