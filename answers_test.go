@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,10 +133,10 @@ func TestLongMessage(t *testing.T) {
 
 // The walk by cursor over a list that has no end ends all the same.
 func TestEmptyPagesWithoutEnd(t *testing.T) {
-	n := 0
+	var n atomic.Int64
 	rt := roundTripper(func(*http.Request) (*http.Response, error) {
-		n++
-		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(fmt.Sprintf(`{"subscriptions":[],"nextCursor":"c%d","uId":"u"}`, n))}, nil
+		body := fmt.Sprintf(`{"subscriptions":[],"nextCursor":"c%d","uId":"u"}`, n.Add(1))
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
 	})
 	c := transported(t, rt, appsandbooks.WithLimiter(unlimited{}))
 	require.ErrorIs(t, drain(c.Subscriptions.Pages(t.Context(), appsandbooks.SubscriptionFilter{})), appsandbooks.ErrNoProgress)
@@ -143,12 +144,11 @@ func TestEmptyPagesWithoutEnd(t *testing.T) {
 
 // A page that always announces another, which is never there, is no list either.
 func TestAnnouncedPagesThatAreNot(t *testing.T) {
-	n := 0
+	var n atomic.Int64
 	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
 		body := outOfRange
 		if r.URL.Query().Get("pageIndex") == "" {
-			n++
-			body = pageAt(0, n, 2, "v")
+			body = pageAt(0, int(n.Add(1)), 2, "v")
 		}
 		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
 	})

@@ -373,7 +373,7 @@ func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Re
 
 // join waits for a refresh under way.
 func (s *ConfigService) join() {
-	_, _, _ = s.flight.Do("", func() (any, error) { return nil, context.Canceled })
+	_, _, _ = s.flight.Do("", func() (any, error) { return nil, ErrClosed })
 }
 
 // discovered is the URL that the service configuration gives for a key, when
