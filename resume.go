@@ -49,6 +49,7 @@ type savedPart struct {
 	Users    runs          `json:"users,omitzero"`
 	Devices  runs          `json:"devices,omitzero"`
 	EventID  string        `json:"eventId,omitzero"`
+	Unit     string        `json:"uId,omitzero"` // in an entry about an event: the operation's, which it tells
 	At       time.Time     `json:"at,omitzero"`
 	NextLook time.Time     `json:"nextLook,omitzero"`
 	Floor    time.Time     `json:"floor,omitzero"`
@@ -259,6 +260,9 @@ func (op *Operation) entry(p *part, pieces []*part) any {
 		return op.saved()
 	}
 	record := []savedPart{p.saved(false)}
+	if p.state == partSubmitted {
+		record[0].Unit = op.unit
+	}
 	for _, piece := range pieces {
 		record = append(record, piece.saved(true))
 	}
@@ -473,6 +477,9 @@ func (op *Operation) restore(s savedPart) error {
 		return invalidf("saved operation: part %d has no event", s.ID)
 	}
 	p.state, p.eventID, p.at, p.nextLook, p.floor = s.State, s.EventID, s.At, s.NextLook, s.Floor
+	if s.Unit != "" {
+		op.unit = s.Unit
+	}
 	p.asking, p.resent, p.doubt, p.checked, p.splits = s.Asking, s.Resent, s.Doubt.restore(), s.Checked, s.Splits
 	var err error
 	if p.verdict, err = restoreVerdict(s.Outcome, s.Err); err != nil {

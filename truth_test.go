@@ -143,24 +143,31 @@ func TestNoPageInTheMiddleOfAList(t *testing.T) {
 // An operation that is taken up with the token of another unit changes nothing
 // there, and concludes nothing from what is there.
 func TestOtherUnitsAnswersProveNothing(t *testing.T) {
-	for name, begin := range map[string]func(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client) (*appsandbooks.Operation, error){
-		"associate": func(ctx context.Context, _ *appsandbookstest.Server, c *appsandbooks.Client) (*appsandbooks.Operation, error) {
-			return c.Assets.Associate(ctx, onDevices([]string{"C02"}))
+	for name, begin := range map[string]func(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client, journal appsandbooks.OperationOption) (*appsandbooks.Operation, error){
+		"associate": func(ctx context.Context, _ *appsandbookstest.Server, c *appsandbooks.Client, journal appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
+			return c.Assets.Associate(ctx, onDevices([]string{"C02"}), journal)
 		},
-		"disassociate": func(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client) (*appsandbooks.Operation, error) {
+		"disassociate": func(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client, journal appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 			srv.Unit().AddAssignments(held([]string{"C02"})...)
-			return c.Assets.Disassociate(ctx, onDevices([]string{"C02"}))
+			return c.Assets.Disassociate(ctx, onDevices([]string{"C02"}), journal)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		for _, journaled := range []bool{false, true} {
 			options := []appsandbookstest.Option{appsandbookstest.WithEventDelay(time.Hour)}
 			virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				stock(srv, 1, 5)
-				op, err := begin(t.Context(), srv, c)
+				var journal bytes.Buffer
+				op, err := begin(t.Context(), srv, c, appsandbooks.WithJournal(func(_ context.Context, entry []byte) error {
+					_, err := journal.Write(entry)
+					return err
+				}))
 				require.NoError(t, err)
 				before := srv.Unit().Assignments()
 				saved, err := op.MarshalJSON()
 				require.NoError(t, err)
+				if journaled {
+					saved = journal.Bytes()
+				}
 
 				other := srv.NewUnit("other")
 				other.AddAsset(appsandbookstest.Asset{AdamID: "1000", Total: 5})
@@ -185,7 +192,7 @@ func TestOtherUnitsAnswersProveNothing(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, 1, report.Succeeded)
 			})
-		})
+		}
 	}
 }
 
