@@ -9,10 +9,6 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// ErrTakenOver marks a write that was not sent because another device
-// management service has taken the organizational unit over: see [WithOwner].
-var ErrTakenOver = errors.New("appsandbooks: another service manages the organizational unit")
-
 // TakeoverError tells who has taken the organizational unit over. It is
 // [ErrTakenOver].
 type TakeoverError struct {

@@ -11,10 +11,6 @@ import (
 	"unicode/utf8"
 )
 
-// ErrRegistrationDiffers marks a registration that the service accepted, but
-// repeats otherwise than it was sent.
-var ErrRegistrationDiffers = errors.New("appsandbooks: the service repeats another registration than was sent")
-
 // Registration is where notifications go, and who receives them.
 type Registration struct {
 	// URL receives the notifications: https, host and path only. (The stand-in

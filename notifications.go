@@ -3,11 +3,7 @@ package appsandbooks
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"maps"
-	"slices"
-	"strings"
 )
 
 // NotificationType is what a notification is about. Values newer than the SDK
@@ -119,31 +115,12 @@ type UsersAssociated struct {
 	AssociatedUsers []User `json:"associatedUsers,omitzero"`
 }
 
-type notificationBody struct {
-	Notification json.RawMessage  `json:"notification"`
-	ID           string           `json:"notificationId"`
-	Type         NotificationType `json:"notificationType"`
-	UID          string           `json:"uId"`
-}
-
 // ParseNotification reads a notification as the service sends it: the body of
 // one request. What is not complete JSON, or has no notificationType or (but
 // for a test) no notificationId, is [ErrInvalid]. A type that the SDK does not
 // know is no error, nor is a payload that it cannot read: see [Notification].
 func ParseNotification(data []byte) (*Notification, error) {
 	return parseNotification(bytes.Clone(data))
-}
-
-// parseNotification keeps data.
-func parseNotification(data []byte) (*Notification, error) {
-	n := new(Notification)
-	if n.parsePlain(data) {
-		return n, nil
-	}
-	if err := n.parse(data); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	return n, nil
 }
 
 // UnmarshalJSON is [ParseNotification] for encoding/json.
@@ -154,182 +131,6 @@ func (n *Notification) UnmarshalJSON(data []byte) error {
 	}
 	*n = *parsed
 	return nil
-}
-
-// parse reads any form of a notification.
-func (n *Notification) parse(data []byte) error {
-	var b notificationBody
-	if err := json.Unmarshal(data, &b); err != nil {
-		return err
-	}
-	if b.Type == "" {
-		return errors.New("no notificationType")
-	}
-	if b.ID == "" && b.Type != NotificationTest {
-		return errors.New("no notificationId")
-	}
-	*n = Notification{ID: b.ID, Type: b.Type, UID: b.UID, Raw: b.Notification}
-	_ = n.decodePayload() // Raw stands
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(data, &all); err != nil {
-		return err
-	}
-	maps.DeleteFunc(all, func(key string, _ json.RawMessage) bool { return isEnvelope(key) })
-	if len(all) > 0 {
-		n.Other = all
-	}
-	return nil
-}
-
-// isEnvelope tells whether encoding/json takes a key for one of the envelope's.
-func isEnvelope(key string) bool {
-	return slices.ContainsFunc([]string{"notification", "notificationId", "notificationType", "uId"},
-		func(k string) bool { return strings.EqualFold(k, key) })
-}
-
-// parsePlain reads a notification of the form in which the service writes
-// them: the envelope has its four fields once each, with strings of ASCII
-// without escapes. It spares encoding/json two more passes over a payload of a
-// hundred elements. False says nothing about the notification.
-func (n *Notification) parsePlain(data []byte) bool {
-	id, typ, uid, payload, ok := splitPlain(data)
-	if !ok || len(typ) == 0 || len(id) == 0 {
-		return false
-	}
-	*n = Notification{ID: string(id), Type: NotificationType(typ), UID: string(uid), Raw: payload}
-	return n.decodePayload() == nil
-}
-
-// splitPlain takes a plain envelope apart. It finds the end of the payload,
-// which is valid JSON if the whole is, and does not check it.
-func splitPlain(data []byte) (id, typ, uid, payload []byte, ok bool) {
-	i := skipSpace(data, 0)
-	for more := byte('{'); ; more = ',' {
-		if i == len(data) || data[i] != more {
-			break
-		}
-		key, next := plainString(data, skipSpace(data, i+1))
-		i = skipSpace(data, next)
-		if i == len(data) || data[i] != ':' {
-			return
-		}
-		i = skipSpace(data, i+1)
-		var field *[]byte
-		switch string(key) {
-		case "notification":
-			if payload != nil {
-				return
-			}
-			next = skipObject(data, i)
-			payload, i = data[i:next:next], skipSpace(data, next)
-			if len(payload) == 0 {
-				return
-			}
-			continue
-		case "notificationId":
-			field = &id
-		case "notificationType":
-			field = &typ
-		case "uId":
-			field = &uid
-		}
-		if field == nil || *field != nil {
-			return
-		}
-		*field, next = plainString(data, i)
-		if *field == nil {
-			return
-		}
-		i = skipSpace(data, next)
-	}
-	end := i < len(data) && data[i] == '}' && skipSpace(data, i+1) == len(data)
-	return id, typ, uid, payload, end && payload != nil
-}
-
-func skipSpace(data []byte, i int) int {
-	for i < len(data) && (data[i] == ' ' || data[i] == '\n' || data[i] == '\t' || data[i] == '\r') {
-		i++
-	}
-	return i
-}
-
-// plainString is the string that begins at i, and where it ends; nil if it has
-// anything in it that needs a thought.
-func plainString(data []byte, i int) (s []byte, next int) {
-	if i >= len(data) || data[i] != '"' {
-		return nil, i
-	}
-	for j := i + 1; j < len(data); j++ {
-		switch c := data[j]; {
-		case c == '"':
-			return data[i+1 : j : j], j + 1
-		case c == '\\' || c < ' ' || c > '~':
-			return nil, i
-		}
-	}
-	return nil, i
-}
-
-// skipObject is where the object that begins at i ends; i if it does not.
-func skipObject(data []byte, i int) int {
-	depth := 0
-	for j := i; j < len(data); j++ {
-		switch data[j] {
-		case '{':
-			depth++
-		case '}':
-			if depth--; depth == 0 {
-				return j + 1
-			}
-		case '"':
-			for j++; j < len(data) && data[j] != '"'; j++ {
-				if data[j] == '\\' {
-					j++
-				}
-			}
-		}
-		if depth == 0 {
-			break
-		}
-	}
-	return i
-}
-
-// decodePayload sets the payload pointer of the type. An error says that Raw is
-// not of the type, or not even JSON.
-func (n *Notification) decodePayload() error {
-	var err error
-	switch n.Type {
-	case NotificationAssetManagement:
-		n.AssetManagement, err = payload[AssetManagement](n.Raw)
-	case NotificationAssetCount:
-		n.AssetCount, err = payload[AssetCount](n.Raw)
-	case NotificationUserManagement:
-		n.UserManagement, err = payload[UserManagement](n.Raw)
-	case NotificationUserAssociated:
-		n.UserAssociated, err = payload[UsersAssociated](n.Raw)
-	case NotificationSubscriptionManagement:
-		n.SubscriptionManagement, err = payload[SubscriptionManagement](n.Raw)
-	case NotificationSubscriptionCount:
-		n.SubscriptionCount, err = payload[SubscriptionCount](n.Raw)
-	default:
-		if !json.Valid(n.Raw) {
-			err = errors.New("the payload is not JSON")
-		}
-	}
-	return err
-}
-
-// payload is nil for one that cannot be read.
-func payload[T any](raw json.RawMessage) (*T, error) {
-	if len(raw) == 0 || raw[0] != '{' {
-		return nil, errors.New("the payload is not an object")
-	}
-	p := new(T)
-	if err := json.Unmarshal(raw, p); err != nil {
-		return nil, err
-	}
-	return p, nil
 }
 
 // MarshalJSON writes a notification as the service does: with Raw as its

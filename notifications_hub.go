@@ -2,7 +2,6 @@ package appsandbooks
 
 import (
 	"context"
-	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -139,90 +138,6 @@ func (h *hintHub) close() {
 		h.sweep.Stop()
 		h.sweep = nil
 	}
-}
-
-// elements is how many elements a notification has, and at least one.
-func (n *Notification) elements() int {
-	switch {
-	case n.AssetManagement != nil:
-		return max(1, len(n.AssetManagement.Assignments))
-	case n.UserManagement != nil:
-		return max(1, len(n.UserManagement.Users))
-	case n.SubscriptionManagement != nil:
-		return max(1, len(n.SubscriptionManagement.Assignments))
-	}
-	return 1
-}
-
-// namedTasks are the tasks of one event that notifications have named, each
-// counted once. The zero value has none.
-type namedTasks struct {
-	seed     maphash.Seed
-	seen     map[uint64]struct{} // by hash: to take one for another only costs time
-	failed   int
-	failures []*Error
-	kind     EventType
-}
-
-func (t *namedTasks) add(n *Notification) {
-	switch {
-	case n.AssetManagement != nil:
-		for _, a := range n.AssetManagement.Assignments {
-			t.name(&n.AssetManagement.EventResult, a.AdamID, string(a.PricingParam), a.ClientUserID, a.SerialNumber)
-		}
-	case n.UserManagement != nil:
-		for _, u := range n.UserManagement.Users {
-			t.name(&n.UserManagement.EventResult, u.ClientUserID)
-		}
-	case n.SubscriptionManagement != nil:
-		for _, a := range n.SubscriptionManagement.Assignments {
-			t.name(&n.SubscriptionManagement.EventResult, formatAdamID(a.AdamID), a.ClientUserID)
-		}
-	}
-}
-
-func (t *namedTasks) name(r *EventResult, parts ...string) {
-	if r.Result != ResultSuccess && r.Result != ResultFailure {
-		return // a result that we do not know confirms nothing
-	}
-	if t.seen == nil {
-		t.seed, t.seen = maphash.MakeSeed(), map[uint64]struct{}{}
-	}
-	var h maphash.Hash
-	h.SetSeed(t.seed)
-	for _, p := range parts {
-		_, _ = h.WriteString(p)
-		_ = h.WriteByte(0)
-	}
-	before := len(t.seen)
-	t.seen[h.Sum64()] = struct{}{}
-	if len(t.seen) == before {
-		return
-	}
-	t.kind = r.Type
-	if r.Result == ResultFailure {
-		t.failed++
-		if r.Error != nil && !slices.Contains(t.failures, r.Error) {
-			t.failures = append(t.failures, r.Error)
-		}
-	}
-}
-
-// status is the final status of the event, if as many tasks are named as the
-// last answer said there are; nil otherwise. What is counted of a revocation is
-// not documented.
-func (t *namedTasks) status(last *EventStatus) *EventStatus {
-	if last == nil || last.Type == EventRevoke || t.kind == EventRevoke || last.NumRequested == 0 || len(t.seen) != last.NumRequested {
-		return nil
-	}
-	s := &EventStatus{
-		State: EventComplete, Type: t.kind, Failures: t.failures, Meta: last.Meta,
-		NumRequested: last.NumRequested, NumCompleted: last.NumRequested - t.failed,
-	}
-	if t.failed > 0 {
-		s.State = EventFailed
-	}
-	return s
 }
 
 // listener collects the notifications of some events. It is used by one

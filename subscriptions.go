@@ -3,7 +3,6 @@ package appsandbooks
 import (
 	"context"
 	"iter"
-	"net/http"
 	"net/url"
 
 	"github.com/appsandbooks/appsandbooks/internal/transport"
@@ -99,64 +98,6 @@ func (s *SubscriptionsService) All(ctx context.Context, f SubscriptionFilter) it
 	return items(s.Pages(ctx, f), func(p *SubscriptionPage) []Subscription { return p.Subscriptions })
 }
 
-// SubscriptionAssignment is a seat that belongs to a user.
-type SubscriptionAssignment struct {
-	AdamID       int64  `json:"adamId"`
-	ClientUserID string `json:"clientUserId"`
-	Renewing     bool   `json:"renewing"` // false: ends with the billing period
-}
-
-// SubscriptionAssignmentFilter selects subscription assignments. The zero
-// value selects all. Several values of one kind are sent as a repeated key.
-type SubscriptionAssignmentFilter struct {
-	Cursor        string // of List and the start of Pages and All: a page's NextCursor
-	Restarts      int    // how often Pages and All begin again when the data changes; see [ErrRestarted]
-	ParentAdamIDs []int64
-	AdamIDs       []int64
-	ClientUserIDs []string
-}
-
-func (f SubscriptionAssignmentFilter) query() url.Values {
-	return query{}.
-		text("cursor", f.Cursor).
-		ids("parentAdamId", f.ParentAdamIDs).
-		ids("adamId", f.AdamIDs).
-		texts("clientUserId", f.ClientUserIDs).values()
-}
-
-// SubscriptionAssignmentPage is one page of subscription assignments.
-type SubscriptionAssignmentPage struct {
-	Assignments []SubscriptionAssignment `json:"assignments,omitzero"`
-	CursorInfo
-}
-
-func (p *SubscriptionAssignmentPage) empty() bool { return len(p.Assignments) == 0 }
-
-// ListAssignments reads one page of subscription assignments.
-//
-// Synchronous. Retried like any read.
-//
-// https://developer.apple.com/documentation/devicemanagement/get-subscription-assignments
-func (s *SubscriptionsService) ListAssignments(ctx context.Context, f SubscriptionAssignmentFilter) (*SubscriptionAssignmentPage, error) {
-	page := new(SubscriptionAssignmentPage)
-	return get(ctx, s.client, "subscriptions/assignments", f.query(), page)
-}
-
-// AssignmentPages reads the subscription assignments page by page, strictly in
-// order; the next page is read while the loop has this one.
-func (s *SubscriptionsService) AssignmentPages(ctx context.Context, f SubscriptionAssignmentFilter) iter.Seq2[*SubscriptionAssignmentPage, error] {
-	return cursorPages(ctx, s.client, f.Cursor, f.Restarts, func(ctx context.Context, cursor string) (*SubscriptionAssignmentPage, error) {
-		f := f
-		f.Cursor = cursor
-		return s.ListAssignments(ctx, f)
-	})
-}
-
-// AllAssignments reads the subscription assignments one by one.
-func (s *SubscriptionsService) AllAssignments(ctx context.Context, f SubscriptionAssignmentFilter) iter.Seq2[SubscriptionAssignment, error] {
-	return items(s.AssignmentPages(ctx, f), func(p *SubscriptionAssignmentPage) []SubscriptionAssignment { return p.Assignments })
-}
-
 // SubscriptionChange names pairs of a subscription and a user: every
 // subscription with every user, and the single pairs besides. Repetitions
 // count once.
@@ -218,112 +159,6 @@ func (s *SubscriptionsService) Disassociate(ctx context.Context, change Subscrip
 	}, opts)
 }
 
-// SubscriptionAdmin is a user who administers a subscription inside its app.
-type SubscriptionAdmin struct {
-	AdamID       int64      `json:"adamId"`
-	ClientUserID string     `json:"clientUserId"`
-	IDHash       string     `json:"idHash,omitzero"`
-	UserStatus   UserStatus `json:"userStatus,omitzero"` // with SubscriptionAdminFilter.IncludeUserState
-}
-
-// SubscriptionAdminFilter selects administrators. The zero value selects all.
-type SubscriptionAdminFilter struct {
-	Cursor           string // of List and the start of Pages and All: a page's NextCursor
-	Restarts         int    // how often Pages and All begin again when the data changes; see [ErrRestarted]
-	AdamIDs          []int64
-	IncludeUserState bool
-}
-
-func (f SubscriptionAdminFilter) query() url.Values {
-	return query{}.
-		text("cursor", f.Cursor).
-		ids("adamId", f.AdamIDs).
-		flag("includeUserState", f.IncludeUserState).values()
-}
-
-// SubscriptionAdminPage is one page of administrators.
-type SubscriptionAdminPage struct {
-	Admins []SubscriptionAdmin `json:"admins,omitzero"`
-	CursorInfo
-}
-
-func (p *SubscriptionAdminPage) empty() bool { return len(p.Admins) == 0 }
-
-// ListAdmins reads one page of administrators.
-//
-// Synchronous. Retried like any read.
-//
-// https://developer.apple.com/documentation/devicemanagement/get-subscription-administrators
-func (s *SubscriptionsService) ListAdmins(ctx context.Context, f SubscriptionAdminFilter) (*SubscriptionAdminPage, error) {
-	page := new(SubscriptionAdminPage)
-	return get(ctx, s.client, "subscriptions/admins", f.query(), page)
-}
-
-// AdminPages reads the administrators page by page, strictly in order; the next
-// page is read while the loop has this one.
-func (s *SubscriptionsService) AdminPages(ctx context.Context, f SubscriptionAdminFilter) iter.Seq2[*SubscriptionAdminPage, error] {
-	return cursorPages(ctx, s.client, f.Cursor, f.Restarts, func(ctx context.Context, cursor string) (*SubscriptionAdminPage, error) {
-		f := f
-		f.Cursor = cursor
-		return s.ListAdmins(ctx, f)
-	})
-}
-
-// AllAdmins reads the administrators one by one.
-func (s *SubscriptionsService) AllAdmins(ctx context.Context, f SubscriptionAdminFilter) iter.Seq2[SubscriptionAdmin, error] {
-	return items(s.AdminPages(ctx, f), func(p *SubscriptionAdminPage) []SubscriptionAdmin { return p.Admins })
-}
-
-// AdminsResult is the answer to a change of administrators.
-type AdminsResult struct {
-	VersionID string `json:"versionId,omitzero"`
-	Meta
-}
-
-// AddAdmins makes each user an administrator of each subscription. It is one
-// request: the limits of subscription requests presumably apply.
-//
-// Synchronous, without an event. Not repeated when its fate is unknown.
-//
-// https://developer.apple.com/documentation/devicemanagement/add-subscription-administrators
-func (s *SubscriptionsService) AddAdmins(ctx context.Context, adamIDs []int64, clientUserIDs []string) (*AdminsResult, error) {
-	return s.changeAdmins(ctx, "subscriptions/admins/add", adamIDs, clientUserIDs)
-}
-
-// RemoveAdmins is the opposite of AddAdmins.
-//
-// Synchronous, without an event. Not repeated when its fate is unknown.
-//
-// https://developer.apple.com/documentation/devicemanagement/remove-subscription-administrators
-func (s *SubscriptionsService) RemoveAdmins(ctx context.Context, adamIDs []int64, clientUserIDs []string) (*AdminsResult, error) {
-	return s.changeAdmins(ctx, "subscriptions/admins/remove", adamIDs, clientUserIDs)
-}
-
-func (s *SubscriptionsService) changeAdmins(ctx context.Context, path string, adamIDs []int64, clientUserIDs []string) (*AdminsResult, error) {
-	if len(adamIDs) == 0 || len(clientUserIDs) == 0 {
-		return nil, invalidf("name at least one subscription and one user")
-	}
-	for i, id := range clientUserIDs {
-		if err := checkName("clientUserId", id); err != nil {
-			return nil, at("clientUserIDs", i, err)
-		}
-	}
-	in := subscriptionRequest{AdamIDs: unique(adamIDs), ClientUserIDs: unique(clientUserIDs)}
-	return post(ctx, s.client, path, in, transport.Write, new(AdminsResult))
-}
-
-// unique leaves out repetitions.
-func unique[T comparable](all []T) (once []T) {
-	seen := make(map[T]bool, len(all))
-	for _, v := range all {
-		if !seen[v] {
-			seen[v] = true
-			once = append(once, v)
-		}
-	}
-	return once
-}
-
 // SubscriptionSupport is whether subscriptions are enabled for the
 // organizational unit. Only Enable and Disable tell: there is no way to read it.
 type SubscriptionSupport struct {
@@ -366,20 +201,4 @@ type subscriptionRequest struct {
 	ClientUserIDs []string `json:"clientUserIds"`
 	Renewing      *bool    `json:"renewing,omitzero"`
 	Deferred      *bool    `json:"deferred,omitzero"`
-}
-
-func get[T any](ctx context.Context, c *Client, path string, q url.Values, out *T) (*T, error) {
-	err := c.do(ctx, request{method: http.MethodGet, path: path, query: q, class: transport.Read}, out)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func post[T any](ctx context.Context, c *Client, path string, in any, class transport.Class, out *T) (*T, error) {
-	err := c.do(ctx, request{method: http.MethodPost, path: path, in: in, class: class}, out)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }

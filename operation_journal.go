@@ -1,0 +1,284 @@
+package appsandbooks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Journal keeps an operation across a crash. It is called with one entry
+// before anything is sent, the whole plan, and then before a request is sent,
+// after its event is known, and when its outcome is. An entry is a line of
+// text, newline included, without secrets. A Journal must have stored it durably
+// when it returns; an error keeps the request from being sent.
+//
+// The entries in their order, one after another, are what [Client.Resume]
+// takes up: a request that was about to be sent and has no event is then of
+// unknown fate. Appending to a file, and syncing it, is a Journal.
+type Journal func(ctx context.Context, entry []byte) error
+
+// The saved form of an operation. Version guards against a later SDK's forms.
+const savedVersion = 1
+
+type savedOperation struct {
+	Version  int           `json:"version"`
+	ID       string        `json:"id"`
+	Kind     kind          `json:"kind"`
+	Unit     string        `json:"uId,omitzero"`
+	Assets   []AssetID     `json:"assets,omitzero"`
+	Users    []string      `json:"users,omitzero"`
+	Devices  []string      `json:"devices,omitzero"`
+	Requests []UserRequest `json:"requests,omitzero"`
+	Renewing bool          `json:"renewing,omitzero"`
+	Deferred bool          `json:"deferred,omitzero"`
+	Parts    []savedPart   `json:"parts"`
+}
+
+// savedPart is a part in a savedOperation or in a journal entry.
+type savedPart struct {
+	ID       int           `json:"part"`
+	State    partState     `json:"state"`
+	Assets   runs          `json:"assets,omitzero"` // absent in an entry about a known part
+	Users    runs          `json:"users,omitzero"`
+	Devices  runs          `json:"devices,omitzero"`
+	EventID  string        `json:"eventId,omitzero"`
+	Unit     string        `json:"uId,omitzero"` // in an entry about an event: the operation's, which it tells
+	At       time.Time     `json:"at,omitzero"`
+	NextLook time.Time     `json:"nextLook,omitzero"`
+	Floor    time.Time     `json:"floor,omitzero"`
+	Asking   bool          `json:"asking,omitzero"`
+	Resent   int           `json:"resent,omitzero"`
+	Doubt    *savedError   `json:"doubt,omitzero"`
+	Checked  bool          `json:"checked,omitzero"`
+	Splits   int           `json:"splits,omitzero"`
+	Outcome  OutcomeStatus `json:"outcome"`
+	Err      *savedError   `json:"error,omitzero"`
+	Odd      []savedOdd    `json:"odd,omitzero"`
+}
+
+// savedOdd are the pairs of a part with one outcome other than the part's.
+type savedOdd struct {
+	Pairs   runs          `json:"pairs"`
+	Outcome OutcomeStatus `json:"outcome"`
+	Err     *savedError   `json:"error,omitzero"`
+}
+
+// runs are ascending numbers as [first, length] pairs.
+type runs [][2]int
+
+func toRuns[T ~int | ~int32](values []T) runs {
+	var r runs
+	for _, v := range values {
+		if n := len(r); n > 0 && r[n-1][0]+r[n-1][1] == int(v) {
+			r[n-1][1]++
+			continue
+		}
+		r = append(r, [2]int{int(v), 1})
+	}
+	return r
+}
+
+// expand refuses what no operation of limit items can have saved.
+func (r runs) expand(limit int) ([]int32, error) {
+	var values []int32
+	for _, run := range r {
+		if run[0] < 0 || run[1] < 1 || run[0] > limit-run[1] || len(values)+run[1] > limit {
+			return nil, invalidf("saved operation: numbers out of range")
+		}
+		for i := range run[1] {
+			values = append(values, int32(run[0]+i))
+		}
+	}
+	return values, nil
+}
+
+// savedError keeps of an error what the questions of errors.Is need, and the text.
+type savedError struct {
+	Text     string      `json:"text"`
+	Marks    []string    `json:"marks,omitzero"`
+	Status   int         `json:"status,omitzero"`
+	Number   ErrorNumber `json:"number,omitzero"`
+	Message  string      `json:"message,omitzero"`
+	Attempts int         `json:"attempts,omitzero"`
+	Also     []*Error    `json:"also,omitzero"` // further errors of the service, as it sent them
+}
+
+// marks are the SDK's sentinels that an outcome can have.
+var marks = map[string]error{
+	"ambiguous": ErrAmbiguous, "stalled": ErrStalled, "pending": ErrPending,
+	"notSent": ErrNotSent, "notVerified": ErrNotVerified, "takenOver": ErrTakenOver,
+}
+
+func saveError(err error) *savedError {
+	if err == nil {
+		return nil
+	}
+	s := &savedError{Text: err.Error()}
+	for mark, sentinel := range marks {
+		if errors.Is(err, sentinel) {
+			s.Marks = append(s.Marks, mark)
+		}
+	}
+	slices.Sort(s.Marks)
+	first := true
+	anyError(err, func(e *Error) bool {
+		switch {
+		case first:
+			s.Status, s.Number, s.Message, s.Attempts = e.StatusCode, e.Number, e.Message, e.Attempts
+			first = false
+		case e.Number != 0:
+			s.Also = append(s.Also, &Error{Number: e.Number, Message: e.Message})
+		}
+		return len(s.Also) == 8
+	})
+	return s
+}
+
+// restoredError is an error of an earlier process.
+type restoredError struct {
+	text string
+	errs []error
+}
+
+func (e *restoredError) Error() string { return e.text }
+
+func (e *restoredError) Unwrap() []error { return e.errs }
+
+func (s *savedError) restore() error {
+	if s == nil {
+		return nil
+	}
+	r := &restoredError{text: s.Text}
+	for _, m := range s.Marks {
+		if err := marks[m]; err != nil {
+			r.errs = append(r.errs, err)
+		}
+	}
+	if s.Status != 0 || s.Number != 0 {
+		r.errs = append(r.errs, &Error{StatusCode: s.Status, Number: s.Number, Message: s.Message, Attempts: s.Attempts})
+	}
+	for _, e := range s.Also {
+		if e != nil {
+			r.errs = append(r.errs, e)
+		}
+	}
+	return r
+}
+
+// MarshalJSON saves the operation as it is now, without secrets, also while it
+// is being carried out. What is on its way to the service at that moment is of
+// unknown fate to who resumes it; so the better time is after Submit. The form is
+// the SDK's own.
+func (op *Operation) MarshalJSON() ([]byte, error) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	return json.Marshal(op.saved())
+}
+
+func (op *Operation) saved() savedOperation {
+	t := &op.tables
+	s := savedOperation{
+		Version: savedVersion, ID: op.id, Kind: t.kind, Unit: op.unit,
+		Assets: t.assets, Users: t.users, Devices: t.devices, Requests: t.requests,
+		Renewing: t.renewing, Deferred: t.deferred,
+	}
+	for _, p := range op.parts {
+		s.Parts = append(s.Parts, p.saved(true))
+	}
+	return s
+}
+
+func (p *part) saved(withContent bool) savedPart {
+	s := savedPart{
+		ID: p.id, State: p.state, EventID: p.eventID, At: p.at.UTC(), NextLook: p.nextLook.UTC(), Floor: p.floor.UTC(),
+		Asking: p.asking, Resent: p.resent, Doubt: saveError(p.doubt), Checked: p.checked, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
+	}
+	if withContent {
+		s.Assets, s.Users, s.Devices = toRuns(p.Assets), toRuns(p.Users), toRuns(p.Devices)
+	}
+	// Pairs that share an error share an entry.
+	type group struct {
+		outcome OutcomeStatus
+		err     error
+	}
+	groups := map[group][]int{}
+	for i, v := range p.odd {
+		g := group(v)
+		groups[g] = append(groups[g], i)
+	}
+	for g, pairs := range groups {
+		slices.Sort(pairs)
+		s.Odd = append(s.Odd, savedOdd{toRuns(pairs), g.outcome, saveError(g.err)})
+	}
+	slices.SortFunc(s.Odd, func(a, b savedOdd) int { return a.Pairs[0][0] - b.Pairs[0][0] })
+	return s
+}
+
+// journalStart makes sure that the journal has the whole operation.
+func (op *Operation) journalStart(ctx context.Context) error {
+	if op.opts.journal == nil {
+		return nil
+	}
+	op.journaling.Lock()
+	defer op.journaling.Unlock()
+	if op.journaled {
+		return nil
+	}
+	if op.continues {
+		op.continues, op.journaled = false, true
+		if len(op.revived) == 0 {
+			return nil
+		}
+		op.mu.Lock()
+		var record []savedPart
+		for _, p := range op.revived {
+			record = append(record, p.saved(false))
+		}
+		op.mu.Unlock()
+		return op.write(ctx, record)
+	}
+	op.mu.Lock()
+	saved := op.saved()
+	op.mu.Unlock()
+	return op.write(ctx, saved)
+}
+
+// entry is what the journal is told of a step that changed a part, which the
+// journal knows, and cut off pieces, which it does not: nil without a journal,
+// and the whole operation when an entry failed before. The caller holds op.mu.
+func (op *Operation) entry(p *part, pieces []*part) any {
+	switch {
+	case op.opts.journal == nil:
+		return nil
+	case !op.journaled:
+		return op.saved()
+	}
+	record := []savedPart{p.saved(false)}
+	if p.state == partSubmitted {
+		record[0].Unit = op.unit
+	}
+	for _, piece := range pieces {
+		record = append(record, piece.saved(true))
+	}
+	return record
+}
+
+// write adds an entry. The caller holds op.journaling.
+func (op *Operation) write(ctx context.Context, v any) error {
+	text, err := json.Marshal(v)
+	if err == nil {
+		text = append(text, '\n')
+		if !op.journaled { // end the line that a crash or an error may have left unfinished
+			text = append([]byte{'\n'}, text...)
+		}
+		err = op.opts.journal(context.WithoutCancel(ctx), text)
+	}
+	op.journaled = err == nil
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
