@@ -66,7 +66,7 @@ func TestSwitchingProtocols(t *testing.T) {
 	defer c.Close()
 	_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
 	require.ErrorContains(t, err, "101")
-	_, err = c.Subscriptions.AddAdmins(t.Context(), []int64{1}, []string{"u"})
+	err = c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"u"}})
 	require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 }
 
@@ -75,7 +75,7 @@ func TestSeeOther(t *testing.T) {
 	c := saying(t, http.StatusSeeOther, http.Header{"Location": {"https://x.example.com/%zz"}}, "")
 	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 	require.ErrorIs(t, err, appsandbooks.ErrRedirect, "also to where no URL leads")
-	_, err = c.Subscriptions.AddAdmins(t.Context(), []int64{1}, []string{"u"})
+	err = c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"u"}})
 	require.ErrorIs(t, err, appsandbooks.ErrRedirect)
 	require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 }
@@ -102,16 +102,16 @@ func TestOddServiceConfig(t *testing.T) {
 		`"errorCodes":{}`, `"errorCodes":[{"errorNumber":"E1","errorMessage":"m"}]`, `"notificationTypes":[5]`, `"urls":[]`, `"urls":{"getUsers":5}`, `"uId":5`, `"mdmInfo":"x"`,
 	} {
 		c := saying(t, 200, nil, `{"limits":{"maxAssets":7},`+part+`}`)
-		config, err := c.Config.Service(t.Context())
+		config, err := c.Config.ServiceConfig(t.Context())
 		require.NoError(t, err, part)
 		require.Equal(t, 7, config.Limits.MaxAssets, part)
 	}
 	c := saying(t, 200, nil, `{"limits":[],"urls":{"getUsers":"https://vpp.itunes.apple.com/x"}}`)
-	config, err := c.Config.Service(t.Context())
+	config, err := c.Config.ServiceConfig(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, config.Limits)
 	require.Len(t, config.URLs, 1)
-	_, err = saying(t, 200, nil, `[]`).Config.Service(t.Context())
+	_, err = saying(t, 200, nil, `[]`).Config.ServiceConfig(t.Context())
 	require.Error(t, err)
 }
 
@@ -250,22 +250,22 @@ func TestWhoseUnitItIs(t *testing.T) {
 	defer c.Close()
 
 	answers = []string{`{"mdmInfo":{},"uId":"u"}`, `{}`}
-	_, err = c.Config.Client(t.Context())
+	_, err = c.Config.ClientConfig(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, write(c), "nobody is no other service")
 
 	answers = []string{`{"mdmInfo":` + another + `,"uId":"u","subscriptionManagement":true}`}
-	_, err = c.Subscriptions.Enable(t.Context())
+	err = c.Subscriptions.Enable(t.Context())
 	require.NoError(t, err)
 	require.ErrorIs(t, write(c), appsandbooks.ErrTakenOver)
 
 	answers = []string{`{}`}
-	_, err = c.Config.TakeOver(t.Context())
-	require.ErrorIs(t, err, appsandbooks.ErrRegistrationDiffers)
+	_, err = c.Config.Claim(t.Context())
+	require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
 	require.ErrorIs(t, write(c), appsandbooks.ErrTakenOver)
 
 	answers = []string{`{"mdmInfo":{"id":"` + ours.ID + `","name":"n","metadata":"m"},"uId":"u"}`, `{}`}
-	_, err = c.Config.TakeOver(t.Context())
+	_, err = c.Config.Claim(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, write(c))
 }
@@ -301,7 +301,7 @@ func TestSecretsAreKnownInAnySpelling(t *testing.T) {
 				c, err := appsandbooks.NewClient(canaryToken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}), appsandbooks.WithRetry(1, 0, 0),
 					appsandbooks.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 				require.NoError(t, err)
-				_, err = c.Config.SetClient(t.Context(), appsandbooks.ClientConfigUpdate{NotificationAuthToken: appsandbooks.NewSecret(secret)})
+				_, err = c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{NotificationAuthToken: appsandbooks.NewSecret(secret)})
 				e := isError(t, err)
 				for _, said := range []string{err.Error(), e.Excerpt, e.Message, log.String()} {
 					said = strings.ToLower(said)
@@ -416,8 +416,8 @@ func TestSerialNumberWithWhiteSpace(t *testing.T) {
 	c := newClient(t, srv)
 	defer c.Close()
 	change := appsandbooks.AssetChange{Assets: stock(srv, 1, 5), SerialNumbers: []string{"C02 X"}}
-	_, err := c.Assets.Associate(t.Context(), change, appsandbooks.PlanOnly())
+	_, err := c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly())
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
-	_, err = c.Assets.Disassociate(t.Context(), change, appsandbooks.PlanOnly())
+	_, err = c.Assets.Disassociate(t.Context(), change, appsandbooks.WithPlanOnly())
 	require.NoError(t, err)
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"iter"
 	"net/url"
-
-	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
 // AssetsService reads the apps and books that the organizational unit owns,
@@ -17,8 +15,8 @@ type PricingParam string
 
 // Qualities.
 const (
-	STDQ PricingParam = "STDQ" // standard
-	PLUS PricingParam = "PLUS" // high quality
+	PricingSTDQ PricingParam = "STDQ" // standard
+	PricingPLUS PricingParam = "PLUS" // high quality
 )
 
 // ProductType tells apps from books. Values newer than the SDK are kept.
@@ -38,37 +36,24 @@ type AssetID struct {
 
 // Asset is an app or a book with its licences.
 type Asset struct {
-	AdamID             string       `json:"adamId"`
-	PricingParam       PricingParam `json:"pricingParam"`
-	ProductType        ProductType  `json:"productType"`
-	AssignedCount      int          `json:"assignedCount"`
-	AvailableCount     int          `json:"availableCount"`
-	RetiredCount       int          `json:"retiredCount"`
-	TotalCount         int          `json:"totalCount"` // Unlimited for a free asset without a number
-	DeviceAssignable   bool         `json:"deviceAssignable"`
-	Revocable          bool         `json:"revocable"`
-	SupportedPlatforms []string     `json:"supportedPlatforms,omitzero"` // iOS, macOS, tvOS, watchOS, visionOS
+	AssetID
+	ProductType        ProductType `json:"productType"`
+	AssignedCount      int         `json:"assignedCount"`
+	AvailableCount     int         `json:"availableCount"`
+	RetiredCount       int         `json:"retiredCount"`
+	TotalCount         int         `json:"totalCount"` // Unlimited for a free asset without a number
+	DeviceAssignable   bool        `json:"deviceAssignable"`
+	Revocable          bool        `json:"revocable"`
+	SupportedPlatforms []string    `json:"supportedPlatforms,omitzero"` // iOS, macOS, tvOS, watchOS, visionOS
 }
 
-// Unlimited is the TotalCount of an asset whose licences are not counted.
-const Unlimited = 2147483647
-
-// UnlimitedAsset is an asset whose licences are not counted, as it is listed
-// with AssetFilter.Unlimited.
-type UnlimitedAsset struct {
-	AdamID             string       `json:"adamId"`
-	PricingParam       PricingParam `json:"pricingParam"`
-	ProductType        ProductType  `json:"productType"`
-	AssignedCount      int          `json:"assignedCount"`
-	DeviceAssignable   bool         `json:"deviceAssignable"`
-	Revocable          bool         `json:"revocable"`
-	SupportedPlatforms []string     `json:"supportedPlatforms,omitzero"`
-}
+// AssetUnlimited is the TotalCount of an asset whose licences are not counted.
+const AssetUnlimited = 2147483647
 
 // AssetFilter selects assets. The zero value selects all. Pointers are for
 // values whose zero differs from absent; [Ptr] makes one.
 type AssetFilter struct {
-	PageIndex         int // of List and the start of Pages and All; the first page is 0
+	ListOptions
 	AdamID            string
 	ProductType       ProductType
 	PricingParam      PricingParam
@@ -78,17 +63,16 @@ type AssetFilter struct {
 	MaxAvailableCount *int
 	MinAssignedCount  *int
 	MaxAssignedCount  *int
-	// Unlimited lists uncounted assets apart, in AssetPage.UnlimitedAssets
-	// (true), leaves them out (false), or lists them among the others (nil).
+	// Unlimited selects how assets without a license count are listed. With nil
+	// they are listed like the others, and with false they are left out. With true
+	// the service sends them apart, without counts except AssignedCount; they come
+	// last on their page, with a TotalCount of [AssetUnlimited]. Whether the service
+	// then also sends the other assets is not documented.
 	Unlimited *bool
-	// Restarts is how often Pages and All begin again when the data changes
-	// under them; see [ErrRestarted]. With 0 they read on: see PageInfo.Changed.
-	Restarts int
 }
 
 func (f AssetFilter) query() url.Values {
 	return query{}.
-		page(f.PageIndex).
 		text("adamId", f.AdamID).
 		text("productType", string(f.ProductType)).
 		text("pricingParam", string(f.PricingParam)).
@@ -101,11 +85,19 @@ func (f AssetFilter) query() url.Values {
 		boolean("unlimited", f.Unlimited).values()
 }
 
-// AssetPage is one page of assets.
-type AssetPage struct {
-	Assets          []Asset          `json:"assets,omitzero"`
-	UnlimitedAssets []UnlimitedAsset `json:"unlimitedAssets,omitzero"`
-	PageInfo
+var assetList = list[Asset]{path: "assets", urlKey: "getAssets", answer: func() listAnswer[Asset] { return new(assetAnswer) }}
+
+type assetAnswer struct {
+	Assets          []Asset `json:"assets"`
+	UnlimitedAssets []Asset `json:"unlimitedAssets"` // without totalCount, availableCount and retiredCount
+	listing
+}
+
+func (p *assetAnswer) items() []Asset {
+	for i := range p.UnlimitedAssets {
+		p.UnlimitedAssets[i].TotalCount = AssetUnlimited
+	}
+	return append(p.Assets, p.UnlimitedAssets...)
 }
 
 // List reads one page of assets.
@@ -113,49 +105,42 @@ type AssetPage struct {
 // Synchronous. Retried like any read.
 //
 // https://developer.apple.com/documentation/devicemanagement/get-assets-4ski1
-func (s *AssetsService) List(ctx context.Context, f AssetFilter) (*AssetPage, error) {
-	page := new(AssetPage)
-	if err := s.client.getPage(ctx, "assets", "getAssets", f.query(), transport.Turn{}, page); err != nil {
-		return nil, err
-	}
-	return page, nil
+func (s *AssetsService) List(ctx context.Context, f AssetFilter) (*Page[Asset], error) {
+	return assetList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // Pages reads the assets page by page, beginning at f.PageIndex: in order, with
 // up to five pages read ahead in parallel. To resume after an error, begin at
-// the NextPageIndex of the last page; see [PageInfo] for changes under the walk.
+// the Next of the last page; see [Page] for changes under the walk.
 //
 // Assets have no changes since a version. Whether anything changed since a
 // walk, the VersionID of a single page tells.
-func (s *AssetsService) Pages(ctx context.Context, f AssetFilter) iter.Seq2[*AssetPage, error] {
-	return pages[AssetPage](ctx, s.client, "assets", "getAssets", f.PageIndex, f.Restarts, func(index int) url.Values {
-		f := f
-		f.PageIndex = index
-		return f.query()
-	})
+func (s *AssetsService) Pages(ctx context.Context, f AssetFilter) iter.Seq2[*Page[Asset], error] {
+	return assetList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // All reads the assets one by one, beginning with those of f.PageIndex. With
 // AssetFilter.Unlimited set to true use Pages: it also gives the uncounted ones.
 func (s *AssetsService) All(ctx context.Context, f AssetFilter) iter.Seq2[Asset, error] {
-	return items(s.Pages(ctx, f), func(p *AssetPage) []Asset { return p.Assets })
+	return assetList.all(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// AssetChange names pairs of an asset and a target: every asset with every
-// user and every device, and the single pairs besides. Repetitions count once.
+// AssetChange names pairs of an asset and a target: every asset with every user
+// and every device, and also the single Pairs. Repetitions count once.
 type AssetChange struct {
 	Assets        []AssetID
 	ClientUserIDs []string
 	SerialNumbers []string
-	// Pairs are single pairs: AdamID, and either ClientUserID or SerialNumber.
-	// An empty PricingParam is STDQ.
-	Pairs []Assignment
+	Pairs         []AssetPair
 }
 
-// Targets names users and devices.
-type Targets struct {
-	ClientUserIDs []string
-	SerialNumbers []string
+// AssetPair is one asset and one target: exactly one of ClientUserID and
+// SerialNumber is set. An empty PricingParam is sent as STDQ.
+type AssetPair struct {
+	AdamID       string       `json:"adamId"`
+	PricingParam PricingParam `json:"pricingParam,omitzero"`
+	ClientUserID string       `json:"clientUserId,omitzero"`
+	SerialNumber string       `json:"serialNumber,omitzero"`
 }
 
 // Associate assigns assets to users and devices: any number of them, sent in
@@ -184,14 +169,18 @@ func (s *AssetsService) Disassociate(ctx context.Context, change AssetChange, op
 	return s.client.start(ctx, disassociateAssets, func(t *tables) error { return t.addAssetChange(change) }, opts)
 }
 
-// Revoke takes all revocable assets back from users and devices. The report
-// has one outcome for each of them.
+// Revoke takes all revocable assets back from users and devices: change has
+// ClientUserIDs and SerialNumbers only. The report has one outcome for each
+// user and device.
 //
 // Asynchronous; see [Operation].
 //
 // https://developer.apple.com/documentation/devicemanagement/revoke-assets
-func (s *AssetsService) Revoke(ctx context.Context, targets Targets, opts ...OperationOption) (*Operation, error) {
+func (s *AssetsService) Revoke(ctx context.Context, change AssetChange, opts ...OperationOption) (*Operation, error) {
 	return s.client.start(ctx, revokeAssets, func(t *tables) error {
-		return t.addTargets(targets.ClientUserIDs, targets.SerialNumbers)
+		if len(change.Assets)+len(change.Pairs) > 0 {
+			return invalidf("Revoke takes ClientUserIDs and SerialNumbers only: it takes back all assets of a target")
+		}
+		return t.addTargets(change.ClientUserIDs, change.SerialNumbers)
 	}, opts)
 }

@@ -6,7 +6,6 @@ import (
 	"net/url"
 
 	"github.com/appsandbooks/appsandbooks/internal/records"
-	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
 // AssignmentsService reads who has which asset.
@@ -15,10 +14,7 @@ type AssignmentsService service
 // Assignment is an asset that belongs to a user or to a device: exactly one of
 // ClientUserID and SerialNumber is set.
 type Assignment struct {
-	AdamID       string       `json:"adamId"`
-	PricingParam PricingParam `json:"pricingParam,omitzero"`
-	ClientUserID string       `json:"clientUserId,omitzero"`
-	SerialNumber string       `json:"serialNumber,omitzero"`
+	AssetPair
 	// UserStatus and IDHash are there with AssignmentFilter.IncludeUserState.
 	UserStatus UserStatus `json:"userStatus,omitzero"`
 	IDHash     string     `json:"idHash,omitzero"`
@@ -26,7 +22,7 @@ type Assignment struct {
 
 // AssignmentFilter selects assignments. The zero value selects all.
 type AssignmentFilter struct {
-	PageIndex            int // of List and the start of Pages and All; the first page is 0
+	ListOptions
 	AdamID               string
 	PricingParam         PricingParam
 	ClientUserID         string
@@ -37,14 +33,10 @@ type AssignmentFilter struct {
 	// FirstVersionID. Removed assignments do not show: see
 	// [AssignmentsService.Changes].
 	SinceVersionID string
-	// Restarts is how often Pages and All begin again when the data changes
-	// under them; see [ErrRestarted]. With 0 they read on: see PageInfo.Changed.
-	Restarts int
 }
 
 func (f AssignmentFilter) query() url.Values {
 	return query{}.
-		page(f.PageIndex).
 		text("adamId", f.AdamID).
 		text("pricingParam", string(f.PricingParam)).
 		text("clientUserId", f.ClientUserID).
@@ -54,13 +46,18 @@ func (f AssignmentFilter) query() url.Values {
 		text("sinceVersionId", f.SinceVersionID).values()
 }
 
-// AssignmentPage is one page of assignments.
-type AssignmentPage struct {
-	Assignments []Assignment `json:"assignments,omitzero"`
-	PageInfo
+var assignmentList = list[Assignment]{
+	path: "assignments", urlKey: "getAssignments", answer: func() listAnswer[Assignment] { return new(assignmentAnswer) },
 }
 
-func (p *AssignmentPage) decodePlain(body []byte) bool {
+type assignmentAnswer struct {
+	Assignments []Assignment `json:"assignments"`
+	listing
+}
+
+func (p *assignmentAnswer) items() []Assignment { return p.Assignments }
+
+func (p *assignmentAnswer) decodePlain(body []byte) bool {
 	return decodePlain(body, "assignments", p, &p.Assignments, func(a *Assignment, key []byte) records.Field {
 		switch string(key) {
 		case "adamId":
@@ -86,28 +83,20 @@ func (p *AssignmentPage) decodePlain(body []byte) bool {
 // knows is [ErrInvalidVersionID]: read everything then.
 //
 // https://developer.apple.com/documentation/devicemanagement/get-assignments-9wv1e
-func (s *AssignmentsService) List(ctx context.Context, f AssignmentFilter) (*AssignmentPage, error) {
-	page := new(AssignmentPage)
-	if err := s.client.getPage(ctx, "assignments", "getAssignments", f.query(), transport.Turn{}, page); err != nil {
-		return nil, err
-	}
-	return page, nil
+func (s *AssignmentsService) List(ctx context.Context, f AssignmentFilter) (*Page[Assignment], error) {
+	return assignmentList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // Pages reads the assignments page by page, beginning at f.PageIndex: in order,
 // with up to five pages read ahead in parallel. To resume after an error, begin
-// at the NextPageIndex of the last page; see [PageInfo] for changes under the walk.
-func (s *AssignmentsService) Pages(ctx context.Context, f AssignmentFilter) iter.Seq2[*AssignmentPage, error] {
-	return pages[AssignmentPage](ctx, s.client, "assignments", "getAssignments", f.PageIndex, f.Restarts, func(index int) url.Values {
-		f := f
-		f.PageIndex = index
-		return f.query()
-	})
+// at the Next of the last page; see [Page] for changes under the walk.
+func (s *AssignmentsService) Pages(ctx context.Context, f AssignmentFilter) iter.Seq2[*Page[Assignment], error] {
+	return assignmentList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // All reads the assignments one by one, beginning with those of f.PageIndex.
 func (s *AssignmentsService) All(ctx context.Context, f AssignmentFilter) iter.Seq2[Assignment, error] {
-	return items(s.Pages(ctx, f), func(p *AssignmentPage) []Assignment { return p.Assignments })
+	return assignmentList.all(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // Changes reads, page by page, the assignments that changed since a walk whose
@@ -121,11 +110,11 @@ func (s *AssignmentsService) All(ctx context.Context, f AssignmentFilter) iter.S
 // count on notifications, or on the counts of [AssetsService.All], in between.
 //
 // https://developer.apple.com/documentation/devicemanagement/using-paginated-endpoints
-func (s *AssignmentsService) Changes(ctx context.Context, f AssignmentFilter) iter.Seq2[*AssignmentPage, error] {
-	return changes(f.SinceVersionID, func(since string) iter.Seq2[*AssignmentPage, error] {
+func (s *AssignmentsService) Changes(ctx context.Context, f AssignmentFilter) iter.Seq2[*Page[Assignment], error] {
+	return changes(f.SinceVersionID, func(since string) iter.Seq2[*Page[Assignment], error] {
 		f := f
 		if since != f.SinceVersionID {
-			f.SinceVersionID, f.PageIndex = since, 0
+			f.SinceVersionID, f.Start = since, ""
 		}
 		return s.Pages(ctx, f)
 	})

@@ -52,7 +52,7 @@ type chain struct {
 // chained is an operation of the chain.
 type chained struct {
 	op       *appsandbooks.Operation
-	renewing appsandbooks.Renewal // of subscriptions
+	renewing bool // of subscriptions
 }
 
 func (ch *chain) chance(p float64) bool { return ch.r.Float64() < p }
@@ -85,7 +85,7 @@ func newChain(t *testing.T, seed uint64) *chain {
 		}
 	})
 	r := ch.r
-	h := newHandler(t, appsandbooks.NotificationHooks{Notify: func(n *appsandbooks.Notification) { ch.c.Notify(n) }})
+	h := newHandler(t, nil, appsandbooks.WithNotify(func(n *appsandbooks.Notification) { ch.c.Notify(n) }))
 	limits := appsandbookstest.DefaultLimits()
 	limits.MaxAssets, limits.MaxClientUserIDs, limits.MaxSerialNumbers = 1+r.IntN(4), 1+r.IntN(9), 1+r.IntN(9)
 	limits.MaxUsers, limits.MaxSubscriptionClientUserIDs, limits.MaxSubscriptions = 1+r.IntN(5), 1+r.IntN(5), 1+r.IntN(2)
@@ -113,7 +113,7 @@ func newChain(t *testing.T, seed uint64) *chain {
 	ch.c = newClient(t, ch.srv)
 	t.Cleanup(ch.c.Close)
 	if ch.chance(0.6) {
-		_, err := ch.c.Config.Register(t.Context(), appsandbooks.Registration{URL: receiverURL, Secret: appsandbooks.NewSecret(hookSecret), Handler: h})
+		_, err := ch.c.Config.Register(t.Context(), appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h})
 		require.NoError(t, err)
 	}
 
@@ -129,8 +129,7 @@ func newChain(t *testing.T, seed uint64) *chain {
 			AdamID: id, Status: "ACTIVE", PeriodEndDate: "2099-01-01", Total: appsandbookstest.Seats{Renewing: r.IntN(8), Expiring: r.IntN(8)},
 		})
 	}
-	_, err := ch.c.Subscriptions.Enable(t.Context())
-	require.NoError(t, err)
+	require.NoError(t, ch.c.Subscriptions.Enable(t.Context()))
 	ch.people, ch.devices = names("u", 3+r.IntN(8)), names("D", r.IntN(12))
 	for _, id := range ch.people {
 		if !ch.chance(0.1) {
@@ -297,7 +296,7 @@ func (ch *chain) options(j *unreliableJournal) (opts []appsandbooks.OperationOpt
 		opts = append(opts, appsandbooks.WithBisection())
 	}
 	if ch.chance(0.2) {
-		opts = append(opts, appsandbooks.PlanOnly())
+		opts = append(opts, appsandbooks.WithPlanOnly())
 	}
 	return opts, journaled
 }
@@ -308,16 +307,16 @@ func (ch *chain) change() appsandbooks.AssetChange {
 	if !ch.chance(0.4) {
 		return change
 	}
-	var pairs []appsandbooks.Assignment
+	var pairs []appsandbooks.AssetPair
 	for _, a := range change.Assets {
 		for _, u := range change.ClientUserIDs {
 			if ch.chance(0.5) {
-				pairs = append(pairs, appsandbooks.Assignment{AdamID: a.AdamID, ClientUserID: u})
+				pairs = append(pairs, appsandbooks.AssetPair{AdamID: a.AdamID, ClientUserID: u})
 			}
 		}
 		for _, d := range change.SerialNumbers {
 			if ch.chance(0.5) {
-				pairs = append(pairs, appsandbooks.Assignment{AdamID: a.AdamID, SerialNumber: d})
+				pairs = append(pairs, appsandbooks.AssetPair{AdamID: a.AdamID, SerialNumber: d})
 			}
 		}
 	}
@@ -337,20 +336,22 @@ func (ch *chain) begin(ctx context.Context, opts []appsandbooks.OperationOption)
 	case 3:
 		next.op, err = c.Assets.Disassociate(ctx, ch.change(), opts...)
 	case 4:
-		next.op, err = c.Assets.Revoke(ctx, appsandbooks.Targets{ClientUserIDs: ch.some(ch.people), SerialNumbers: ch.some(ch.devices)}, opts...)
+		next.op, err = c.Assets.Revoke(ctx, appsandbooks.AssetChange{ClientUserIDs: ch.some(ch.people), SerialNumbers: ch.some(ch.devices)}, opts...)
 	case 5:
 		var list []appsandbooks.UserRequest
 		for _, id := range ch.some(append(slices.Clone(ch.people), names("n", 3)...)) {
 			list = append(list, appsandbooks.UserRequest{ClientUserID: id})
 		}
-		next.op, err = c.Users.Create(ctx, list, opts...)
+		next.op, err = c.Users.Create(ctx, appsandbooks.UserChange{Users: list}, opts...)
 	case 6:
-		next.op, err = c.Users.Retire(ctx, ch.people[:1+ch.r.IntN(2)], opts...)
+		next.op, err = c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: ch.people[:1+ch.r.IntN(2)]}, opts...)
 	case 7:
-		next.renewing = appsandbooks.Renewal(ch.chance(0.5))
-		next.op, err = c.Subscriptions.Associate(ctx, seats(), next.renewing, opts...)
+		next.renewing = ch.chance(0.5)
+		change := seats()
+		change.Expiring = !next.renewing
+		next.op, err = c.Subscriptions.Associate(ctx, change, opts...)
 	case 8:
-		next.op, err = c.Subscriptions.Disassociate(ctx, seats(), appsandbooks.Immediately, opts...)
+		next.op, err = c.Subscriptions.Disassociate(ctx, seats(), opts...)
 	case 9:
 		next.renewing = ch.last.renewing
 		switch {
@@ -485,7 +486,7 @@ func (ch *chain) entries(k chained, o appsandbooks.Outcome) (entries []string, r
 	case "users/create", "users/retire":
 		return []string{"user " + o.ClientUserID}, kind == "users/retire"
 	case "subscriptions/associate":
-		return []string{seatEntry(o.AdamID, o.ClientUserID, bool(k.renewing))}, false
+		return []string{seatEntry(o.AdamID, o.ClientUserID, k.renewing)}, false
 	case "subscriptions/disassociate":
 		return []string{seatEntry(o.AdamID, o.ClientUserID, true), seatEntry(o.AdamID, o.ClientUserID, false)}, true
 	default:
@@ -498,15 +499,14 @@ func (ch *chain) entries(k chained, o appsandbooks.Outcome) (entries []string, r
 // so; what failed is as it was, unless it was so before.
 func (ch *chain) judge(k chained, report *appsandbooks.Report, total int, before, after ledger) {
 	t := ch.t
-	seen, touched := map[appsandbooks.Assignment]bool{}, ledger{}
+	seen, touched := map[appsandbooks.AssetPair]bool{}, ledger{}
 	for o := range report.Outcomes() {
-		pair := appsandbooks.Assignment{AdamID: o.AdamID, PricingParam: o.PricingParam, ClientUserID: o.ClientUserID, SerialNumber: o.SerialNumber}
-		require.False(t, seen[pair], "two outcomes for %v", pair)
-		seen[pair] = true
+		require.False(t, seen[o.AssetPair], "two outcomes for %v", o.AssetPair)
+		seen[o.AssetPair] = true
 		assert.Equal(t, o.Status == appsandbooks.OutcomeSucceeded, o.Err == nil, "%v", o)
 		entries, removes := ch.entries(k, o)
 		if k.op.Kind() == "subscriptions/associate" { // whoever had the other kind of seat has it no more
-			touched[seatEntry(o.AdamID, o.ClientUserID, !bool(k.renewing))] = true
+			touched[seatEntry(o.AdamID, o.ClientUserID, !k.renewing)] = true
 		}
 		was, is := false, false
 		for _, entry := range entries {

@@ -20,19 +20,21 @@ const Version = "0.1.0"
 // is immutable and safe for concurrent use; make it with [NewClient] (the zero
 // value is of no use) and keep it.
 type Client struct {
-	Assets        *AssetsService
-	Assignments   *AssignmentsService
-	Config        *ConfigService
-	Status        *StatusService
-	Subscriptions *SubscriptionsService
-	Users         *UsersService
+	Assets                  *AssetsService
+	Assignments             *AssignmentsService
+	Config                  *ConfigService
+	Status                  *StatusService
+	Subscriptions           *SubscriptionsService
+	SubscriptionAdmins      *SubscriptionAdminsService
+	SubscriptionAssignments *SubscriptionAssignmentsService
+	Users                   *UsersService
 
 	base    *url.URL
 	send    func(context.Context, *transport.Request) *transport.Failure
 	idle    func() // closes the idle connections of the client's own transport
 	limiter Limiter
 	opts    options
-	hints   *hintHub
+	hub   *notificationHub
 	life    context.Context // ends with Close
 	end     context.CancelCauseFunc
 }
@@ -50,7 +52,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		minBackoff:   500 * time.Millisecond,
 		maxBackoff:   30 * time.Second,
 		maxPause:     5 * time.Minute,
-		firstLook:    5 * time.Second,
+		firstPoll:    5 * time.Second,
 		pollInterval: 30 * time.Second,
 		stallTime:    10 * time.Minute,
 	}
@@ -100,8 +102,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		hc.Timeout = defaultTimeout
 	}
 
-	c := &Client{base: base, idle: idle, limiter: o.limiter, hints: newHintHub()}
-	c.hints.expected.Store(o.notified)
+	c := &Client{base: base, idle: idle, limiter: o.limiter, hub: newNotificationHub()}
 	c.life, c.end = context.WithCancelCause(context.Background())
 	// A function and not the transport: what dumps values, however deep, would
 	// find the token in the buffers of its connections.
@@ -109,7 +110,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		HTTPClient:  &hc,
 		UserAgent:   o.userAgent,
 		Token:       o.token,
-		Inspect:     inspect,
+		Inspect:     inspectAnswer,
 		Limiter:     o.limiter,
 		MaxAttempts: o.maxAttempts,
 		MinBackoff:  o.minBackoff,
@@ -128,6 +129,8 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 	c.Config = &ConfigService{service: s}
 	c.Status = (*StatusService)(&s)
 	c.Subscriptions = (*SubscriptionsService)(&s)
+	c.SubscriptionAdmins = (*SubscriptionAdminsService)(&s)
+	c.SubscriptionAssignments = (*SubscriptionAssignmentsService)(&s)
 	c.Users = (*UsersService)(&s)
 	return c, nil
 }
@@ -140,8 +143,8 @@ func (c *Client) Close() {
 		return // a zero Client
 	}
 	c.end(ErrClosed)
-	c.Config.join()
-	c.hints.close()
+	c.Config.waitForRefresh()
+	c.hub.close()
 	c.idle()
 }
 

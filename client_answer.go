@@ -53,7 +53,7 @@ func (c *Client) failure(r request, f *transport.Failure) error {
 
 // inspect judges a complete answer. Only one that speaks of an error is looked
 // at more closely.
-func inspect(status int, body []byte, clean func(string) string) transport.Verdict {
+func inspectAnswer(status int, body []byte, clean func(string) string) transport.Verdict {
 	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 	if mentionsError(status, body) {
 		var b struct {
@@ -62,7 +62,7 @@ func inspect(status int, body []byte, clean func(string) string) transport.Verdi
 		}
 		err := json.Unmarshal(body, &b) // a field of an unexpected type must not hide the number
 		if syntax := (*json.SyntaxError)(nil); status/100 != 2 && errors.As(err, &syntax) {
-			b.Number = looseNumber(body)
+			b.Number = findErrorNumber(body)
 		}
 		if b.Number != 0 || status/100 == 2 && b.Message != "" {
 			e := &Error{StatusCode: status, Number: b.Number, Message: shorten(clean(shorten(b.Message, 8*maxMessage)), maxMessage), Info: b.Info}
@@ -70,7 +70,7 @@ func inspect(status int, body []byte, clean func(string) string) transport.Verdi
 			return transport.Verdict{
 				Err:       e,
 				Apple:     b.Number > 0 && b.EventID == "", // an event would mean that something was started
-				Retryable: has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable) || !known && serverTrouble,
+				Retryable: hasError(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable) || !known && serverTrouble,
 			}
 		}
 	}
@@ -86,7 +86,7 @@ const maxMessage = 1 << 10
 var numberInside = regexp.MustCompile(`"errorNumber"\s*:\s*"?(\d{1,9})\b`)
 
 // looseNumber finds the error number in a body that is no JSON, such as one that was cut.
-func looseNumber(body []byte) ErrorNumber {
+func findErrorNumber(body []byte) ErrorNumber {
 	m := numberInside.FindSubmatch(body)
 	if m == nil {
 		return 0

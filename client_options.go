@@ -29,10 +29,9 @@ type options struct {
 	maxBackoff   time.Duration
 	maxPause     time.Duration
 	timeout      time.Duration
-	firstLook    time.Duration
+	firstPoll    time.Duration
 	pollInterval time.Duration
 	stallTime    time.Duration
-	notified     bool
 	guard        *guard
 }
 
@@ -154,7 +153,7 @@ func WithPolling(firstLook, interval time.Duration) Option {
 		if firstLook < 0 || interval <= 0 {
 			return fmt.Errorf("WithPolling: %s, %s", firstLook, interval)
 		}
-		o.firstLook, o.pollInterval = min(firstLook, forever), min(interval, forever)
+		o.firstPoll, o.pollInterval = min(firstLook, forever), min(interval, forever)
 		return nil
 	}
 }
@@ -170,16 +169,6 @@ func WithStallTime(d time.Duration) Option {
 		o.stallTime = min(d, forever)
 		return nil
 	}
-}
-
-// WithNotifications tells that the notifications of the organizational unit
-// will be brought to [Client.Notify]. A waiter then first asks for the status of
-// an event after the interval of [WithPolling], or as soon as notifications
-// name what was asked for: an early question would only cost the right to ask
-// again when they come. A client learns the same from its first notification,
-// so this is for a program that does not call [ConfigService.Register] itself.
-func WithNotifications() Option {
-	return func(o *options) error { o.notified = true; return nil }
 }
 
 // defaultTransport has a time limit for each phase and room for the parallel

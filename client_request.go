@@ -36,7 +36,7 @@ type request struct {
 	class  transport.Class
 	page   bool // counts among the parallel page reads
 	turn   transport.Turn
-	public bool          // needs no token
+	noToken bool          // needs no token
 	grace  time.Duration // for an attempt under way when the context ends
 	secret string        // in the body; kept out of errors and logs
 	claim  bool          // takes the organizational unit over
@@ -56,12 +56,12 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
-	era, err := c.opts.guard.admit(r)
+	era, err := c.opts.guard.checkWrite(r)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", r.method, r.path, err)
 	}
 	if r.class == transport.Write {
-		c.hints.writing()
+		c.hub.noteWrite()
 	}
 	var decode func([]byte) error
 	if out != nil {
@@ -75,7 +75,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		Class:  r.class,
 		Page:   r.page,
 		Turn:   r.turn,
-		Auth:   !(r.public && c.opts.tokenless),
+		Auth:   !(r.noToken && c.opts.tokenless),
 		Decode: decode,
 		Grace:  r.grace,
 		Secret: r.secret,
@@ -85,7 +85,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		return c.failure(r, failure)
 	}
 	if m, ok := out.(interface{ meta() *Meta }); ok {
-		c.opts.guard.see(era, m.meta())
+		c.opts.guard.observe(era, m.meta())
 	}
 	return nil
 }
@@ -108,7 +108,7 @@ func (r request) ids(body []byte) (ids []string) {
 
 // url is the discovered URL of an endpoint, or the base URL and its path.
 func (c *Client) url(r request) (*url.URL, error) {
-	u := c.Config.discovered(r.key)
+	u := c.Config.discoveredURL(r.key)
 	if u == nil {
 		path := strings.TrimPrefix(r.path, "/")
 		for segment := range strings.SplitSeq(path, "/") {
@@ -128,14 +128,6 @@ func contextError(ctx context.Context) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", err, cause)
-}
-
-func get[T any](ctx context.Context, c *Client, path string, q url.Values, out *T) (*T, error) {
-	err := c.do(ctx, request{method: http.MethodGet, path: path, query: q, class: transport.Read}, out)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 func post[T any](ctx context.Context, c *Client, path string, in any, class transport.Class, out *T) (*T, error) {

@@ -22,7 +22,7 @@ type Meta struct {
 	// only in the last 15 days; zero when it is absent.
 	TokenExpirationDate Time `json:"tokenExpirationDate,omitzero"`
 	// MDMInfo is who manages the organizational unit; nil until somebody has
-	// said so with [ConfigService.SetClient], and in answers that never carry it.
+	// said so with [ConfigService.Register], and in answers that never carry it.
 	MDMInfo *MDMInfo `json:"mdmInfo,omitzero"`
 }
 
@@ -38,7 +38,7 @@ type MDMInfo struct {
 // ServiceConfig says what the service allows and where it is. Limits and URLs
 // change without notice.
 type ServiceConfig struct {
-	ErrorCodes        []ErrorCode        `json:"errorCodes,omitzero"` // not complete in Apple's samples
+	ErrorCodes        []*Error           `json:"errorCodes,omitzero"` // Number and Message only; incomplete in Apple's samples
 	Limits            Limits             `json:"limits"`
 	NotificationTypes []NotificationType `json:"notificationTypes,omitzero"`
 	URLs              map[string]string  `json:"urls,omitzero"` // by Apple's key, such as "invitationEmail"
@@ -58,26 +58,20 @@ func (c *ServiceConfig) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*c = ServiceConfig{}
-	read(in.ErrorCodes, &c.ErrorCodes)
-	read(in.Limits, &c.Limits)
-	read(in.NotificationTypes, &c.NotificationTypes)
-	read(in.URLs, &c.URLs)
-	read(data, &c.Meta)
+	decodePart(in.ErrorCodes, &c.ErrorCodes)
+	decodePart(in.Limits, &c.Limits)
+	decodePart(in.NotificationTypes, &c.NotificationTypes)
+	decodePart(in.URLs, &c.URLs)
+	decodePart(data, &c.Meta)
 	return nil
 }
 
 // read decodes a part of an answer, or leaves it at its zero value.
-func read[T any](data []byte, part *T) {
+func decodePart[T any](data []byte, part *T) {
 	var v T
 	if json.Unmarshal(data, &v) == nil {
 		*part = v
 	}
-}
-
-// ErrorCode is an entry of the service's own list of errors.
-type ErrorCode struct {
-	Number  ErrorNumber `json:"errorNumber"`
-	Message string      `json:"errorMessage"`
 }
 
 // ConfigService reads the service's configuration, and registers this client
@@ -99,14 +93,14 @@ const (
 	configStale = 30 * time.Minute // beyond that, limits are no better than guesses
 )
 
-// Service reads the service configuration: limits and URLs. It is answered
+// ServiceConfig reads the service configuration: limits and URLs. It is answered
 // from memory for five minutes. It needs no credentials, so success says
-// nothing about the token; [ConfigService.Client] does.
+// nothing about the token; [ConfigService.ClientConfig] does.
 //
 // Synchronous. Retried like any read.
 //
 // https://developer.apple.com/documentation/devicemanagement/service-config
-func (s *ConfigService) Service(ctx context.Context) (*ServiceConfig, error) {
+func (s *ConfigService) ServiceConfig(ctx context.Context) (*ServiceConfig, error) {
 	c := s.cached.Load()
 	if c == nil || time.Since(c.at) >= configFresh {
 		var err error
@@ -128,18 +122,18 @@ func (c *ServiceConfig) clone() *ServiceConfig {
 
 // keepFresh refreshes in the background what is not known or no longer fresh,
 // beginning once a minute at most.
-func (s *ConfigService) keepFresh() {
+func (s *ConfigService) refreshIfStale() {
 	if c := s.cached.Load(); c != nil && time.Since(c.at) < configFresh {
 		return
 	}
 	last, now := s.tried.Load(), time.Now().UnixNano()
 	if now-last >= int64(time.Minute) && s.tried.CompareAndSwap(last, now) {
-		s.refreshSoon()
+		s.refreshInBackground()
 	}
 }
 
 // refreshSoon refreshes in the background, unless that is already under way.
-func (s *ConfigService) refreshSoon() { s.startRefresh(context.Background()) }
+func (s *ConfigService) refreshInBackground() { s.startRefresh(context.Background()) }
 
 // refresh reads the configuration now, one flight for all callers: a caller
 // that gives up does not end it for the others.
@@ -162,7 +156,7 @@ func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Re
 		defer cancel()
 		defer context.AfterFunc(s.client.life, cancel)()
 		config := new(ServiceConfig)
-		err := s.client.do(ctx, request{method: http.MethodGet, path: "service/config", public: true}, config)
+		err := s.client.do(ctx, request{method: http.MethodGet, path: "service/config", noToken: true}, config)
 		if err != nil && s.client.life.Err() != nil {
 			return nil, fmt.Errorf("reading the service configuration: %w", ErrClosed)
 		}
@@ -177,6 +171,6 @@ func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Re
 }
 
 // join waits for a refresh under way.
-func (s *ConfigService) join() {
+func (s *ConfigService) waitForRefresh() {
 	_, _, _ = s.flight.Do("", func() (any, error) { return nil, ErrClosed })
 }

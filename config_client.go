@@ -11,7 +11,7 @@ import (
 // organizational unit. All fields are optional.
 type ClientConfig struct {
 	CountryISO2ACode            string             `json:"countryISO2ACode,omitzero"`
-	DefaultPlatform             Platform           `json:"defaultPlatform,omitzero"`
+	DefaultPlatform             string             `json:"defaultPlatform,omitzero"` // volumestore (education) or enterprisestore
 	LocationName                string             `json:"locationName,omitzero"`
 	NotificationURL             string             `json:"notificationUrl,omitzero"`
 	NotificationAuthToken       Secret             `json:"notificationAuthToken,omitzero"`
@@ -20,38 +20,13 @@ type ClientConfig struct {
 	Meta
 }
 
-// Platform is a content platform for metadata lookups.
-type Platform string
-
-// Platforms.
-const (
-	PlatformEducation  Platform = "volumestore"
-	PlatformEnterprise Platform = "enterprisestore"
-)
-
-// ClientConfigUpdate registers a device management service. Whether the
-// service clears or keeps what an update leaves out is not documented: send
-// everything, and compare the answer.
-type ClientConfigUpdate struct {
-	// MDMInfo claims the organizational unit. It silently replaces any other
-	// service's claim.
-	MDMInfo *MDMInfo
-	// NotificationURL receives the notifications: https, host and path only,
-	// at most Limits.MaxNotificationLength long. It goes with NotificationAuthToken.
-	NotificationURL string
-	// NotificationAuthToken comes back as the bearer token of each notification.
-	NotificationAuthToken Secret
-	// NotificationTypes is the complete set: it replaces the earlier one.
-	NotificationTypes []NotificationType
-}
-
-// Client reads the client configuration. It is also the cheapest way to learn
+// ClientConfig reads the client configuration. It is also the cheapest way to learn
 // whether the token works.
 //
 // Synchronous. Retried like any read.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-71glv
-func (s *ConfigService) Client(ctx context.Context) (*ClientConfig, error) {
+func (s *ConfigService) ClientConfig(ctx context.Context) (*ClientConfig, error) {
 	config := new(ClientConfig)
 	err := s.client.do(ctx, request{method: http.MethodGet, path: "client/config", key: "clientConfig"}, config)
 	if err != nil {
@@ -60,7 +35,7 @@ func (s *ConfigService) Client(ctx context.Context) (*ClientConfig, error) {
 	return config, nil
 }
 
-// SetClient registers this device management service and where it receives
+// UpdateClientConfig registers this device management service and where it receives
 // notifications. The service delivers a TEST_NOTIFICATION to the URL before it
 // answers, and refuses the whole configuration when that fails
 // ([ErrNotificationURLUnreachable]): the receiver must be up, with the new
@@ -69,15 +44,18 @@ func (s *ConfigService) Client(ctx context.Context) (*ClientConfig, error) {
 // Synchronous. Retried like a read: the same configuration twice is the same.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
-func (s *ConfigService) SetClient(ctx context.Context, u ClientConfigUpdate) (*ClientConfig, error) {
-	return s.setClient(ctx, u, false)
+func (s *ConfigService) UpdateClientConfig(ctx context.Context, r Registration) (*ClientConfig, error) {
+	if r.Handler != nil {
+		return nil, invalidf("UpdateClientConfig takes no Handler; Register does")
+	}
+	return s.updateClientConfig(ctx, r, false)
 }
 
-func (s *ConfigService) setClient(ctx context.Context, u ClientConfigUpdate, claim bool) (*ClientConfig, error) {
-	if err := s.client.opts.guard.check(u.MDMInfo); err != nil {
+func (s *ConfigService) updateClientConfig(ctx context.Context, r Registration, claim bool) (*ClientConfig, error) {
+	if err := s.client.opts.guard.checkClaim(r.MDMInfo); err != nil {
 		return nil, err
 	}
-	secret := u.NotificationAuthToken.Reveal()
+	secret := r.NotificationAuthToken.Reveal()
 	switch {
 	case secret == redacted:
 		return nil, invalidf("the NotificationAuthToken is %s: JSON and text of a Secret do not hold it", redacted)
@@ -89,7 +67,7 @@ func (s *ConfigService) setClient(ctx context.Context, u ClientConfigUpdate, cla
 		NotificationURL       string             `json:"notificationUrl,omitzero"`
 		NotificationAuthToken string             `json:"notificationAuthToken,omitzero"`
 		NotificationTypes     []NotificationType `json:"notificationTypes,omitzero"`
-	}{u.MDMInfo, u.NotificationURL, secret, u.NotificationTypes}
+	}{r.MDMInfo, r.NotificationURL, secret, r.NotificationTypes}
 	config := new(ClientConfig)
 	err := s.client.do(ctx, request{
 		method: http.MethodPost, path: "client/config", key: "clientConfig",

@@ -125,7 +125,7 @@ func (s *ConfigService) limits(ctx context.Context) (Limits, error) {
 			return Limits{}, err
 		}
 	case time.Since(c.at) >= configFresh:
-		s.refreshSoon()
+		s.refreshInBackground()
 	}
 	return c.config.Limits.orDefaults(), nil
 }

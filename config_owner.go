@@ -36,7 +36,7 @@ func (e *TakeoverError) Is(target error) bool { return target == ErrTakenOver }
 //     own answer showed the takeover was carried out and is reported as such;
 //   - reads go on.
 //
-// [ConfigService.TakeOver] claims the unit back. An answer without mdmInfo
+// [ConfigService.Claim] claims the unit back. An answer without mdmInfo
 // says nothing, and the option by itself claims nothing: use
 // [ConfigService.Register].
 func WithOwner(ours MDMInfo, lost func(*TakeoverError)) Option {
@@ -63,11 +63,11 @@ type guard struct {
 
 	mu    sync.Mutex
 	taken *TakeoverError
-	era   int // grows with each claim: an answer to what was asked before it is old news
+	generation   int // grows with each claim: an answer to what was asked before it is old news
 }
 
 // admit refuses writes after a takeover.
-func (g *guard) admit(r request) (era int, err error) {
+func (g *guard) checkWrite(r request) (era int, err error) {
 	if g == nil {
 		return 0, nil
 	}
@@ -77,18 +77,18 @@ func (g *guard) admit(r request) (era int, err error) {
 	if g.taken != nil && write && !r.claim {
 		return 0, g.taken
 	}
-	return g.era, nil
+	return g.generation, nil
 }
 
 // see compares an answer with what is ours.
-func (g *guard) see(era int, m *Meta) {
+func (g *guard) observe(era int, m *Meta) {
 	if g == nil || m.MDMInfo == nil || m.MDMInfo.ID == "" || m.MDMInfo.ID == g.ours.ID {
 		return
 	}
 	taken := &TakeoverError{UID: m.UID, By: *m.MDMInfo}
 	g.mu.Lock()
-	news := era == g.era && g.taken == nil
-	if era == g.era {
+	news := era == g.generation && g.taken == nil
+	if era == g.generation {
 		g.taken = taken
 	}
 	g.mu.Unlock()
@@ -98,15 +98,15 @@ func (g *guard) see(era int, m *Meta) {
 }
 
 // claimed follows a claim that the service confirmed.
-func (g *guard) claimed() {
+func (g *guard) confirmClaim() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.taken = nil
-	g.era++
+	g.generation++
 }
 
 // check refuses a claim for somebody else. After a takeover admit does.
-func (g *guard) check(m *MDMInfo) error {
+func (g *guard) checkClaim(m *MDMInfo) error {
 	if g == nil || m == nil || m.ID == g.ours.ID {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (g *guard) check(m *MDMInfo) error {
 	return invalidf("MDMInfo.ID is another than that of WithOwner")
 }
 
-// TakeOver claims the organizational unit for the service of [WithOwner],
+// Claim claims the organizational unit for the service of [WithOwner],
 // whoever managed it before, and lets writes pass again. Make sure that the
 // other service has been told to let go, or the two will go on taking turns.
 //
@@ -127,24 +127,24 @@ func (g *guard) check(m *MDMInfo) error {
 //
 // Synchronous. Retried like a read: the same claim twice is the same. A
 // [*TakeoverError] means that the answer already shows another service, and
-// [ErrRegistrationDiffers] that it shows none: writes stay stopped then.
+// [ErrAnswerDiffers] that it shows none: writes stay stopped then.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
-func (s *ConfigService) TakeOver(ctx context.Context) (*ClientConfig, error) {
+func (s *ConfigService) Claim(ctx context.Context) (*ClientConfig, error) {
 	g := s.client.opts.guard
 	if g == nil {
-		return nil, invalidf("TakeOver is for a client made WithOwner")
+		return nil, invalidf("Claim is for a client made WithOwner")
 	}
-	config, err := s.setClient(ctx, ClientConfigUpdate{MDMInfo: &g.ours}, true)
+	config, err := s.updateClientConfig(ctx, Registration{MDMInfo: &g.ours}, true)
 	if err != nil {
-		return nil, fmt.Errorf("taking over: %w", err)
+		return nil, fmt.Errorf("claiming the unit: %w", err)
 	}
 	switch m := config.MDMInfo; {
 	case m == nil || m.ID == "":
-		return config, fmt.Errorf("taking over: %w: no mdmInfo", ErrRegistrationDiffers)
+		return config, fmt.Errorf("claiming the unit: %w: no mdmInfo", ErrAnswerDiffers)
 	case m.ID != g.ours.ID:
-		return config, fmt.Errorf("taking over: %w", &TakeoverError{UID: config.UID, By: *m})
+		return config, fmt.Errorf("claiming the unit: %w", &TakeoverError{UID: config.UID, By: *m})
 	}
-	g.claimed()
+	g.confirmClaim()
 	return config, nil
 }

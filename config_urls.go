@@ -8,7 +8,7 @@ import (
 // discovered is the URL that the service configuration gives for a key, when
 // it has been read and the URL is safe to send the token to: same scheme and
 // host as the base URL, or https and Apple's while the base URL is Apple's.
-func (s *ConfigService) discovered(key string) *url.URL {
+func (s *ConfigService) discoveredURL(key string) *url.URL {
 	c := s.cached.Load()
 	if key == "" || c == nil {
 		return nil

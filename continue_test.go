@@ -30,7 +30,7 @@ func TestWithContinuedJournal(t *testing.T) {
 				}
 				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 					Assets: stock(srv, 25, 10_000), SerialNumbers: names("C02", 3000),
-				}, appsandbooks.PlanOnly())
+				}, appsandbooks.WithPlanOnly())
 				require.NoError(t, err)
 				first, err := op.MarshalJSON()
 				require.NoError(t, err)
@@ -77,7 +77,7 @@ func TestWithContinuedJournalNeedsAWholeOne(t *testing.T) {
 		virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 			op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 				Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3),
-			}, appsandbooks.PlanOnly())
+			}, appsandbooks.WithPlanOnly())
 			require.NoError(t, err)
 			saved, err := op.MarshalJSON()
 			require.NoError(t, err)
@@ -111,10 +111,10 @@ func TestNotifyAResumedOperation(t *testing.T) {
 		op, err = c.Resume(saved)
 		require.NoError(t, err)
 		n := &appsandbooks.Notification{ID: "n", Type: appsandbooks.NotificationAssetManagement, AssetManagement: &appsandbooks.AssetManagement{
-			EventResult: appsandbooks.EventResult{EventID: op.EventIDs()[0], Result: appsandbooks.ResultSuccess},
+			EventResult: appsandbooks.EventResult{EventID: op.EventIDs()[0], Result: appsandbooks.NotificationSuccess},
 		}}
 		for o := range op.Report().Outcomes() {
-			n.AssetManagement.Assignments = append(n.AssetManagement.Assignments, appsandbooks.Assignment{AdamID: o.AdamID, SerialNumber: o.SerialNumber})
+			n.AssetManagement.Assignments = append(n.AssetManagement.Assignments, appsandbooks.Assignment{AssetPair: appsandbooks.AssetPair{AdamID: o.AdamID, SerialNumber: o.SerialNumber}})
 		}
 		op.Notify(nil)
 		op.Notify(n)

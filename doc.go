@@ -117,7 +117,7 @@
 //
 // The SDK's own: [ErrAmbiguous], [ErrStalled] and [ErrPending] (nobody knows yet),
 // [ErrNotSent] (nothing happened), [ErrNotVerified] (it is not there),
-// [ErrTakenOver] (another service manages the unit), [ErrRegistrationDiffers],
+// [ErrTakenOver] (another service manages the unit), [ErrAnswerDiffers],
 // [ErrRestarted] and [ErrDataChanged] (the data changed while it was read),
 // [ErrNoProgress], [ErrRedirect], [ErrOtherUnit], [ErrInvalid], [ErrNoToken] and [ErrClosed].
 //
@@ -164,10 +164,10 @@
 // that ends early ends its requests too. Memory is a few pages, however many
 // records there are.
 //
-// Data can change while it is read. The pages say so (PageInfo.Changed), and the
-// walk goes on; Restarts in a filter begins it again instead. Users.Changes and
+// Data can change while it is read. The pages say so (Page.Changed), and the
+// walk goes on; ListOptions.Restarts begins it again instead. Users.Changes and
 // Assignments.Changes read what changed since an earlier walk: its
-// PageInfo.FirstVersionID is what to keep for them.
+// Page.FirstVersionID is what to keep for them.
 //
 // Removed assignments do not show in Changes: read everything now and then.
 //
@@ -179,7 +179,7 @@
 // have returned nil. [ConfigService.Register] tells the service where it is, and
 // says what is wrong if the service cannot reach it: listen first.
 //
-// Give [Client.Notify] as the Notify of [NotificationHooks], and those who wait
+// Pass [Client.Notify] to [WithNotify], and those who wait
 // for an operation or an event end as soon as it is true. The status stays the
 // truth: everything works without notifications, only later.
 //

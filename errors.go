@@ -17,9 +17,9 @@ import (
 // management service has taken the organizational unit over: see [WithOwner].
 var ErrTakenOver = errors.New("appsandbooks: another service manages the organizational unit")
 
-// ErrRegistrationDiffers marks a registration that the service accepted, but
-// repeats otherwise than it was sent.
-var ErrRegistrationDiffers = errors.New("appsandbooks: the service repeats another registration than was sent")
+// ErrAnswerDiffers marks a change of settings that the service accepted, but whose
+// answer does not show the settings that were sent.
+var ErrAnswerDiffers = errors.New("appsandbooks: the service's answer does not match what was sent")
 
 // Error is every answer of the service that is not a success, and every
 // request that got no usable answer: an Apple error (also one inside HTTP
@@ -236,13 +236,13 @@ var (
 // IsAuth tells whether the content token was refused: missing, malformed,
 // expired or revoked. Nothing will work until there is another token.
 func IsAuth(err error) bool {
-	return has(err, http.StatusUnauthorized,
+	return hasError(err, http.StatusUnauthorized,
 		ErrLoginRequired, ErrTokenExpired, ErrTokenMalformed, ErrTokenRevoked, ErrInvalidAuthHeader)
 }
 
 // IsForbidden tells whether the token is good, but not for this call.
 func IsForbidden(err error) bool {
-	return has(err, http.StatusForbidden, ErrForbiddenFacilitator, ErrLegacyToken)
+	return hasError(err, http.StatusForbidden, ErrForbiddenFacilitator, ErrLegacyToken)
 }
 
 // IsRetryable tells whether the same call may succeed later: the service said so,
@@ -250,36 +250,36 @@ func IsForbidden(err error) bool {
 // has already tried again where that was safe. A write of unknown fate
 // ([ErrAmbiguous]) is not: settle it first.
 func IsRetryable(err error) bool {
-	return !errors.Is(err, ErrAmbiguous) && (has(err, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable) ||
-		has(err, http.StatusTooManyRequests) || has(err, http.StatusInternalServerError) || has(err, http.StatusBadGateway) ||
-		has(err, http.StatusServiceUnavailable) || has(err, http.StatusGatewayTimeout) || anyError(err, (*Error).unreached))
+	return !errors.Is(err, ErrAmbiguous) && (hasError(err, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable) ||
+		hasError(err, http.StatusTooManyRequests) || hasError(err, http.StatusInternalServerError) || hasError(err, http.StatusBadGateway) ||
+		hasError(err, http.StatusServiceUnavailable) || hasError(err, http.StatusGatewayTimeout) || anyError(err, (*Error).isNetworkError))
 }
 
 // unreached tells an error of the way to the service and back.
-func (e *Error) unreached() bool {
+func (e *Error) isNetworkError() bool {
 	return e.Number == 0 && e.err != nil && (e.StatusCode == 0 || e.cut) && !e.ended &&
 		!transport.IsCertificateError(e.err) && !errors.Is(e.err, ErrInvalid)
 }
 
 // IsLimit tells whether the request was larger than the service allows now.
 func IsLimit(err error) bool {
-	return has(err, 0, ErrTooManyAssets, ErrTooManyClientUserIDs, ErrTooManySerialNumbers, ErrTooManyUsers,
+	return hasError(err, 0, ErrTooManyAssets, ErrTooManyClientUserIDs, ErrTooManySerialNumbers, ErrTooManyUsers,
 		ErrTooManySubscriptions, ErrNotificationConfigTooLong, ErrMDMMetadataTooLong, ErrMDMIDTooLong, ErrMDMNameTooLong)
 }
 
 // IsDuplicate tells whether the request named something twice.
 func IsDuplicate(err error) bool {
-	return has(err, 0, ErrDuplicateAssets, ErrDuplicateClientUserIDs, ErrDuplicateSerialNumbers, ErrDuplicateUsers)
+	return hasError(err, 0, ErrDuplicateAssets, ErrDuplicateClientUserIDs, ErrDuplicateSerialNumbers, ErrDuplicateUsers)
 }
 
 // IsNotFound tells whether a user, an event or a subscription named in the
 // request does not exist.
 func IsNotFound(err error) bool {
-	return has(err, 0, ErrUserNotFound, ErrEventNotFound, ErrInvalidAdamID, ErrUserNotAssociated, ErrSubscriptionNotAssigned)
+	return hasError(err, 0, ErrUserNotFound, ErrEventNotFound, ErrInvalidAdamID, ErrUserNotAssociated, ErrSubscriptionNotAssigned)
 }
 
 // has looks for an *Error with the HTTP status (if not 0) or one of the numbers.
-func has(err error, status int, numbers ...ErrorNumber) bool {
+func hasError(err error, status int, numbers ...ErrorNumber) bool {
 	if status != 0 && anyError(err, func(e *Error) bool { return e.StatusCode == status }) {
 		return true
 	}

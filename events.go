@@ -152,16 +152,16 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 	if eventID == "" {
 		return nil, invalidf("no event id")
 	}
-	hints := s.client.hints.listen()
+	hints := s.client.hub.listen()
 	defer hints.close()
 	hints.add(eventID)
 
 	var last *EventStatus
-	var named namedTasks
+	var named taskCount
 	began := time.Now()
-	notBefore, next := began, began.Add(s.client.firstLook())
+	notBefore, next := began, began.Add(s.client.firstPoll())
 	for {
-		for _, n := range hints.take() {
+		for _, n := range hints.takeAll() {
 			named.add(n)
 			next = notBefore
 		}
@@ -180,29 +180,29 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 			return status, status.failure(eventID)
 		case err == nil:
 			last = status
-		case ctx.Err() != nil || !s.client.passing(err):
+		case ctx.Err() != nil || !s.client.isTemporary(err):
 			return last, err
 		}
 		if time.Since(began) >= s.client.opts.stallTime {
 			return last, fmt.Errorf("event %s: %w", printed(eventID), errors.Join(ErrStalled, err))
 		}
-		notBefore, next = s.client.nextLook(err)
+		notBefore, next = s.client.nextPoll(err)
 	}
 }
 
 // firstLook is how long after its acceptance an event is first asked for. With
 // notifications to wake the waiter, an early look would only cost the right to
 // look again when they come.
-func (c *Client) firstLook() time.Duration {
-	if c.hints.connected() {
-		return max(c.opts.firstLook, c.opts.pollInterval)
+func (c *Client) firstPoll() time.Duration {
+	if c.hub.notificationsExpected() {
+		return max(c.opts.firstPoll, c.opts.pollInterval)
 	}
-	return c.opts.firstLook
+	return c.opts.firstPoll
 }
 
 // nextLook is when to ask again after PENDING or a passing error: the earliest
 // time and, so that many waiters do not march in step, a little after it.
-func (c *Client) nextLook(err error) (notBefore, next time.Time) {
+func (c *Client) nextPoll(err error) (notBefore, next time.Time) {
 	interval := c.opts.pollInterval
 	var e *Error
 	if errors.As(err, &e) {
@@ -215,7 +215,7 @@ func (c *Client) nextLook(err error) (notBefore, next time.Time) {
 // passing tells errors that may be gone at the next look: the service's
 // retryable ones, the network's, and answers that cannot be read; but not those
 // that ask for a longer pause than we wait for.
-func (c *Client) passing(err error) bool {
+func (c *Client) isTemporary(err error) bool {
 	var e *Error
 	if errors.As(err, &e) && e.RetryAfter > c.opts.maxPause {
 		return false

@@ -23,14 +23,17 @@ func ExampleConfigService_Register() {
 	}
 	defer client.Close()
 
-	const secret = "at-least-as-long-as-this-one"
-	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		AssetManagement: func(_ context.Context, n *appsandbooks.Notification) error {
-			fmt.Println(n.AssetManagement.Type, n.AssetManagement.Result, len(n.AssetManagement.Assignments))
+	secret := appsandbooks.NewSecret("at-least-as-long-as-this-one")
+	handler, err := appsandbooks.NewNotificationHandler(
+		func(_ context.Context, n *appsandbooks.Notification) error {
+			if m := n.AssetManagement; m != nil {
+				fmt.Println(m.Type, m.Result, len(m.Assignments))
+			}
 			return nil // it is stored: the service need not send it again
 		},
-		Notify: client.Notify, // wakes those who wait
-	}, secret)
+		appsandbooks.WithNotificationSecrets(secret),
+		appsandbooks.WithNotify(client.Notify), // wakes those who wait
+	)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -43,16 +46,16 @@ func ExampleConfigService_Register() {
 	go func() { served <- handler.Serve(ctx, l) }()
 
 	_, err = client.Config.Register(ctx, appsandbooks.Registration{
-		URL:     "http://" + l.Addr().String() + "/notifications",
-		Secret:  appsandbooks.NewSecret(secret),
-		MDMInfo: &appsandbooks.MDMInfo{ID: "522d5c43-44ca-4f7e-ba7a-53570cf60765", Name: "My MDM Server", Metadata: "1.0.0"},
-		Handler: handler,
+		NotificationURL:       "http://" + l.Addr().String() + "/notifications",
+		NotificationAuthToken: secret,
+		MDMInfo:               &appsandbooks.MDMInfo{ID: "522d5c43-44ca-4f7e-ba7a-53570cf60765", Name: "My MDM Server", Metadata: "1.0.0"},
+		Handler:               handler,
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
-		Assets:        []appsandbooks.AssetID{{AdamID: "361309726", PricingParam: appsandbooks.STDQ}},
+		Assets:        []appsandbooks.AssetID{{AdamID: "361309726", PricingParam: appsandbooks.PricingSTDQ}},
 		SerialNumbers: []string{"C02XK0AAJG5J", "C02XK0ABJG5J"},
 	})
 	if err != nil {
@@ -74,26 +77,26 @@ func ExampleConfigService_Register() {
 
 // One handler for the organizational units of many customers, each with a
 // notification URL and a secret of its own.
-func ExampleNotificationHooks() {
+func ExampleWithUnitSecrets() {
 	type unit struct {
-		secrets []string // the present one, and for a while the previous one
+		secrets []appsandbooks.Secret // the present one, and for a while the previous one
 		client  *appsandbooks.Client
 	}
 	units := map[string]unit{} // by uId; a database in real life
 
-	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		RequestSecrets: func(r *http.Request) ([]string, error) {
+	handler, err := appsandbooks.NewNotificationHandler(nil,
+		appsandbooks.WithRequestSecrets(func(r *http.Request) ([]appsandbooks.Secret, error) {
 			return units[r.PathValue("uid")].secrets, nil
-		},
-		UnitSecrets: func(_ context.Context, uid string) ([]string, error) {
+		}),
+		appsandbooks.WithUnitSecrets(func(_ context.Context, uid string) ([]appsandbooks.Secret, error) {
 			return units[uid].secrets, nil
-		},
-		Notify: func(n *appsandbooks.Notification) {
+		}),
+		appsandbooks.WithNotify(func(n *appsandbooks.Notification) {
 			if u, ok := units[n.UID]; ok {
 				u.client.Notify(n)
 			}
-		},
-	})
+		}),
+	)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func ExampleAssetsService_Associate() {
 	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
 		Assets:        []appsandbooks.AssetID{{AdamID: "409201541"}},
 		SerialNumbers: []string{"C02XL0GYJGH5", "DMPXK1YQJF8J"},
-		Pairs: []appsandbooks.Assignment{
+		Pairs: []appsandbooks.AssetPair{
 			{AdamID: "361309726", ClientUserID: "user-1"},
 			{AdamID: "409201541", SerialNumber: "C02XL0GYJGH5"}, // named before
 		},
@@ -112,7 +112,7 @@ func ExampleUsersService_Changes() {
 			if err != nil {
 				log.Fatal(err)
 			}
-			for _, u := range page.Users {
+			for _, u := range page.Items {
 				fmt.Println(u.ClientUserID, page.Full)
 			}
 			next = page.FirstVersionID
@@ -134,9 +134,9 @@ func ExampleUsersService_Update() {
 	ctx := context.Background()
 	srv.Unit().AddUser(appsandbookstest.User{ClientUserID: "user-3"})
 
-	op, err := client.Users.Update(ctx, []appsandbooks.UserRequest{
+	op, err := client.Users.Update(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{
 		{ClientUserID: "user-3", ManagedAppleID: "user-3@school.example.com"},
-	})
+	}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func ExampleUsersService_Update() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(report, page.Users[0].Status)
+	fmt.Println(report, page.Items[0].Status)
 	// Output: users/update: 1 of 1 succeeded Associated
 }
 
@@ -155,7 +155,7 @@ func ExampleUsersService_Retire() {
 	defer client.Close()
 	ctx := context.Background()
 
-	op, err := client.Users.Retire(ctx, []string{"user-2"})
+	op, err := client.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{"user-2"}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func ExampleStatusService_Get() {
 	ctx := context.Background()
 	srv.HoldEvents(true)
 
-	op, err := client.Users.Retire(ctx, []string{"user-1"})
+	op, err := client.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -217,13 +217,13 @@ func ExampleWithOwner() {
 	}
 	defer client.Close()
 	ctx := context.Background()
-	if _, err := client.Config.TakeOver(ctx); err != nil {
+	if _, err := client.Config.Claim(ctx); err != nil {
 		log.Fatal(err)
 	}
 
 	srv.Unit().TakeOver(appsandbookstest.MDMInfo{ID: "77", Name: "Another MDM", Metadata: "2.0"})
 	_, _ = client.Users.List(ctx, appsandbooks.UserFilter{}) // any answer shows it
-	_, err = client.Users.Retire(ctx, []string{"user-1"})
+	_, err = client.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
 	fmt.Println(errors.Is(err, appsandbooks.ErrTakenOver))
 	// Output:
 	// now managed by Another MDM
@@ -253,7 +253,7 @@ func ExampleSubscriptionsService_Disassociate() {
 	srv.Unit().AddSubscriptionAssignments(appsandbookstest.SubscriptionAssignment{AdamID: 67890, ClientUserID: "user-1", Renewing: true})
 
 	change := appsandbooks.SubscriptionChange{AdamIDs: []int64{67890}, ClientUserIDs: []string{"user-1"}}
-	op, err := client.Subscriptions.Disassociate(ctx, change, appsandbooks.Immediately)
+	op, err := client.Subscriptions.Disassociate(ctx, change)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -262,14 +262,14 @@ func ExampleSubscriptionsService_Disassociate() {
 	// Output: subscriptions/disassociate: 1 of 1 succeeded
 }
 
-func ExampleSubscriptionsService_AllAssignments() {
+func ExampleSubscriptionAssignmentsService_All() {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()
 	srv.Unit().AddSubscriptionAssignments(appsandbookstest.SubscriptionAssignment{AdamID: 67890, ClientUserID: "user-1", Renewing: true})
 
 	filter := appsandbooks.SubscriptionAssignmentFilter{ClientUserIDs: []string{"user-1"}}
-	for a, err := range client.Subscriptions.AllAssignments(context.Background(), filter) {
+	for a, err := range client.SubscriptionAssignments.All(context.Background(), filter) {
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -278,19 +278,19 @@ func ExampleSubscriptionsService_AllAssignments() {
 	// Output: 67890 user-1 true
 }
 
-func ExampleSubscriptionsService_AddAdmins() {
+func ExampleSubscriptionAdminsService_Add() {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()
 	ctx := context.Background()
 
-	if _, err := client.Subscriptions.AddAdmins(ctx, []int64{67890}, []string{"user-1", "user-2"}); err != nil {
+	if err := client.SubscriptionAdmins.Add(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{67890}, ClientUserIDs: []string{"user-1", "user-2"}}); err != nil {
 		log.Fatal(err)
 	}
-	if _, err := client.Subscriptions.RemoveAdmins(ctx, []int64{67890}, []string{"user-2"}); err != nil {
+	if err := client.SubscriptionAdmins.Remove(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{67890}, ClientUserIDs: []string{"user-2"}}); err != nil {
 		log.Fatal(err)
 	}
-	for a, err := range client.Subscriptions.AllAdmins(ctx, appsandbooks.SubscriptionAdminFilter{IncludeUserState: true}) {
+	for a, err := range client.SubscriptionAdmins.All(ctx, appsandbooks.SubscriptionAdminFilter{IncludeUserState: true}) {
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -306,16 +306,12 @@ func ExampleSubscriptionsService_Enable() {
 	defer client.Close()
 	ctx := context.Background()
 
-	support, err := client.Subscriptions.Enable(ctx)
-	if err != nil {
+	if err := client.Subscriptions.Enable(ctx); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(support.Enabled)
-	_, err = client.Subscriptions.Disable(ctx)
+	err := client.Subscriptions.Disable(ctx)
 	fmt.Println(errors.Is(err, appsandbooks.ErrSubscriptionsExist))
-	// Output:
-	// true
-	// true
+	// Output: true
 }
 
 // A job engine does not sleep: it asks when to come back.
@@ -328,7 +324,7 @@ func ExampleOperation_Step() {
 	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
 		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},
 		ClientUserIDs: []string{"user-1"},
-	}, appsandbooks.PlanOnly())
+	}, appsandbooks.WithPlanOnly())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -387,7 +383,7 @@ func ExampleIsForbidden() {
 	defer client.Close()
 	srv.Unit().SetTokenState(appsandbookstest.TokenReadOnly)
 
-	_, err := client.Users.Retire(context.Background(), []string{"user-1"})
+	_, err := client.Users.Retire(context.Background(), appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
 	fmt.Println(appsandbooks.IsForbidden(err))
 	// Output: true
 }
@@ -411,7 +407,7 @@ func ExampleIsLimit() {
 	defer client.Close()
 	srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxSubscriptionClientUserIDs = 1 })
 
-	_, err := client.Subscriptions.AddAdmins(context.Background(), []int64{67890}, []string{"user-1", "user-2"})
+	err := client.SubscriptionAdmins.Add(context.Background(), appsandbooks.SubscriptionChange{AdamIDs: []int64{67890}, ClientUserIDs: []string{"user-1", "user-2"}})
 	fmt.Println(appsandbooks.IsLimit(err))
 	// Output: true
 }
@@ -440,12 +436,15 @@ func ExampleIsNotFound() {
 
 // A handler is an http.Handler, to be mounted where the service reaches it.
 func ExampleNewNotificationHandler() {
-	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		AssetCount: func(_ context.Context, n *appsandbooks.Notification) error {
-			fmt.Printf("%+d licences of %s\n", n.AssetCount.CountDelta, n.AssetCount.AdamID)
-			return nil // stored: the service may forget it
+	handler, err := appsandbooks.NewNotificationHandler(
+		func(_ context.Context, n *appsandbooks.Notification) error {
+			if n.AssetCount != nil {
+				fmt.Printf("%+d licenses of %s\n", n.AssetCount.CountDelta, n.AssetCount.AdamID)
+			}
+			return nil // the notification is stored: the service need not deliver it again
 		},
-	}, "new-secret", "old-secret") // both, while it is being replaced
+		// Both secrets are accepted while the old one is being replaced.
+		appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret("new-secret"), appsandbooks.NewSecret("old-secret")))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -461,16 +460,16 @@ func ExampleNewNotificationHandler() {
 	mux.ServeHTTP(w, r)
 	fmt.Println(w.Code)
 	// Output:
-	// +25 licences of 361309726
+	// +25 licenses of 361309726
 	// 200
 }
 
 // Whoever waits for an event looks at once when its notification comes.
 func ExampleClient_Notify() {
 	var client *appsandbooks.Client
-	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		Notify: func(n *appsandbooks.Notification) { client.Notify(n) },
-	}, "secret")
+	handler, err := appsandbooks.NewNotificationHandler(nil,
+		appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret("secret")),
+		appsandbooks.WithNotify(func(n *appsandbooks.Notification) { client.Notify(n) }))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -486,7 +485,7 @@ func ExampleClient_Notify() {
 	defer client.Close()
 	ctx := context.Background()
 	_, err = client.Config.Register(ctx, appsandbooks.Registration{
-		URL: "https://mdm.example.com/apple/notifications", Secret: appsandbooks.NewSecret("secret"),
+		NotificationURL: "https://mdm.example.com/apple/notifications", NotificationAuthToken: appsandbooks.NewSecret("secret"),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -536,7 +535,7 @@ func ExampleWithTrace() {
 		log.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := client.Config.Client(context.Background()); err != nil {
+	if _, err := client.Config.ClientConfig(context.Background()); err != nil {
 		log.Fatal(err)
 	}
 	// Output:
@@ -556,7 +555,7 @@ func ExampleWithTokenSource() {
 	}
 	defer client.Close()
 	current = srv.Unit().ReplaceToken()
-	_, err = client.Config.Client(context.Background())
+	_, err = client.Config.ClientConfig(context.Background())
 	fmt.Println(err)
 	// Output: <nil>
 }

@@ -92,7 +92,7 @@ func ExampleOperation_Plan() {
 	for i := range 2500 {
 		change.SerialNumbers = append(change.SerialNumbers, fmt.Sprintf("C02%05d", i))
 	}
-	op, err := client.Assets.Associate(context.Background(), change, appsandbooks.PlanOnly())
+	op, err := client.Assets.Associate(context.Background(), change, appsandbooks.WithPlanOnly())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -277,7 +277,7 @@ func ExampleAssetsService_Pages_restarts() {
 
 	// All pages of one state of the data, or an error.
 	var assets []appsandbooks.Asset
-	for page, err := range client.Assets.Pages(context.Background(), appsandbooks.AssetFilter{Restarts: 3}) {
+	for page, err := range client.Assets.Pages(context.Background(), appsandbooks.AssetFilter{ListOptions: appsandbooks.ListOptions{Restarts: 3}}) {
 		if errors.Is(err, appsandbooks.ErrRestarted) {
 			assets = nil
 			continue
@@ -285,7 +285,7 @@ func ExampleAssetsService_Pages_restarts() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		assets = append(assets, page.Assets...)
+		assets = append(assets, page.Items...)
 	}
 	fmt.Println(len(assets))
 	// Output: 2
@@ -304,7 +304,7 @@ func ExampleAssignmentsService_Changes() {
 			if err != nil {
 				return err
 			}
-			for _, a := range page.Assignments {
+			for _, a := range page.Items {
 				fmt.Println(a.AdamID, a.SerialNumber, page.Full)
 			}
 			next = page.FirstVersionID
@@ -334,7 +334,7 @@ func ExampleAssetsService_Revoke() {
 		appsandbookstest.Assignment{AdamID: "409201541", SerialNumber: "C02XL0GYJGH5"})
 
 	// The device is wiped: take everything back.
-	op, err := client.Assets.Revoke(ctx, appsandbooks.Targets{SerialNumbers: []string{"C02XL0GYJGH5"}})
+	op, err := client.Assets.Revoke(ctx, appsandbooks.AssetChange{SerialNumbers: []string{"C02XL0GYJGH5"}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -349,11 +349,11 @@ func ExampleUsersService_Create() {
 	defer client.Close()
 	ctx := context.Background()
 
-	op, err := client.Users.Create(ctx, []appsandbooks.UserRequest{
+	op, err := client.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{
 		{ClientUserID: "managed", ManagedAppleID: "managed@school.example.com"}, // associated at once
 		{ClientUserID: "invited", Email: "invited@school.example.com"},          // has to accept an invitation
 		{ClientUserID: "user-1"}, // exists
-	})
+	}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -380,7 +380,7 @@ func ExampleSubscriptionsService_Associate() {
 	op, err := client.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{
 		AdamIDs:       []int64{67890},
 		ClientUserIDs: []string{"user-1", "user-2"},
-	}, appsandbooks.Renewing)
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -403,7 +403,7 @@ func ExampleStatusService_Wait() {
 	defer client.Close()
 	ctx := context.Background()
 
-	op, _ := client.Users.Retire(ctx, []string{"user-1"})
+	op, _ := client.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
 	status, err := client.Status.Wait(ctx, op.EventIDs()[0])
 	if err != nil {
 		log.Fatal(err)
@@ -412,12 +412,12 @@ func ExampleStatusService_Wait() {
 	// Output: RETIRE COMPLETE 1
 }
 
-func ExampleConfigService_Service() {
+func ExampleConfigService_ServiceConfig() {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()
 
-	config, err := client.Config.Service(context.Background())
+	config, err := client.Config.ServiceConfig(context.Background())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -427,13 +427,13 @@ func ExampleConfigService_Service() {
 
 // The service configuration says nothing about the token; the client
 // configuration does.
-func ExampleConfigService_Client() {
+func ExampleConfigService_ClientConfig() {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()
 	srv.Unit().SetTokenState(appsandbookstest.TokenRevoked)
 
-	_, err := client.Config.Client(context.Background())
+	_, err := client.Config.ClientConfig(context.Background())
 	switch {
 	case errors.Is(err, appsandbooks.ErrTokenExpired):
 		fmt.Println("expired: download a new token")

@@ -58,8 +58,8 @@ var (
 	matrixSeats   = appsandbooks.SubscriptionChange{AdamIDs: []int64{matrixSeat}, ClientUserIDs: []string{matrixUser}}
 	matrixCreate  = []appsandbooks.UserRequest{{ClientUserID: "canary-new-user"}}
 	matrixUpdate  = []appsandbooks.UserRequest{{ClientUserID: matrixUser, Email: "canary@example.com"}}
-	matrixTargets = appsandbooks.Targets{SerialNumbers: []string{"CANARY1"}}
-	matrixConfig  = appsandbooks.ClientConfigUpdate{MDMInfo: &appsandbooks.MDMInfo{ID: "i", Name: "n", Metadata: "m"}}
+	matrixTargets = appsandbooks.AssetChange{SerialNumbers: []string{"CANARY1"}}
+	matrixConfig  = appsandbooks.Registration{MDMInfo: &appsandbooks.MDMInfo{ID: "i", Name: "n", Metadata: "m"}}
 )
 
 type (
@@ -70,17 +70,19 @@ type (
 
 var endpoints = []endpoint{
 	{"Client.Do", "users", reads, func(ctx ctx, c client, _ server) error {
-		return c.Do(ctx, http.MethodGet, "users", nil, nil, new(appsandbooks.UserPage))
+		return c.Do(ctx, http.MethodGet, "users", nil, nil, new(struct {
+			Users []appsandbooks.User `json:"users"`
+		}))
 	}},
 	{"Client.Do", "users/create", writesOnce, func(ctx ctx, c client, _ server) error {
 		in := map[string]any{"users": []map[string]string{{"clientUserId": "canary-new-user"}}}
 		return c.Do(ctx, http.MethodPost, "users/create", nil, in, &struct{ appsandbooks.Meta }{})
 	}},
 
-	{"Config.Service", "service/config", reads, func(ctx ctx, c client, _ server) error { return second(c.Config.Service(ctx)) }},
-	{"Config.Client", "client/config", reads, func(ctx ctx, c client, _ server) error { return second(c.Config.Client(ctx)) }},
-	{"Config.SetClient", "client/config", repeats, func(ctx ctx, c client, _ server) error {
-		return second(c.Config.SetClient(ctx, matrixConfig))
+	{"Config.ServiceConfig", "service/config", reads, func(ctx ctx, c client, _ server) error { return second(c.Config.ServiceConfig(ctx)) }},
+	{"Config.ClientConfig", "client/config", reads, func(ctx ctx, c client, _ server) error { return second(c.Config.ClientConfig(ctx)) }},
+	{"Config.UpdateClientConfig", "client/config", repeats, func(ctx ctx, c client, _ server) error {
+		return second(c.Config.UpdateClientConfig(ctx, matrixConfig))
 	}},
 
 	{"Users.List", "users", reads, func(ctx ctx, c client, _ server) error {
@@ -95,11 +97,17 @@ var endpoints = []endpoint{
 	{"Users.Changes", "users", walks, func(ctx ctx, c client, _ server) error {
 		return drain(c.Users.Changes(ctx, appsandbooks.UserFilter{}))
 	}},
-	{"Users.Create", "users/create", writes, func(ctx ctx, c client, _ server) error { return sent(c.Users.Create(ctx, matrixCreate)) }},
-	{"Users.Create", "service/config", reads, func(ctx ctx, c client, _ server) error { return sent(c.Users.Create(ctx, matrixCreate)) }},
-	{"Users.Update", "users/update", writes, func(ctx ctx, c client, _ server) error { return sent(c.Users.Update(ctx, matrixUpdate)) }},
+	{"Users.Create", "users/create", writes, func(ctx ctx, c client, _ server) error {
+		return sent(c.Users.Create(ctx, appsandbooks.UserChange{Users: matrixCreate}))
+	}},
+	{"Users.Create", "service/config", reads, func(ctx ctx, c client, _ server) error {
+		return sent(c.Users.Create(ctx, appsandbooks.UserChange{Users: matrixCreate}))
+	}},
+	{"Users.Update", "users/update", writes, func(ctx ctx, c client, _ server) error {
+		return sent(c.Users.Update(ctx, appsandbooks.UserChange{Users: matrixUpdate}))
+	}},
 	{"Users.Retire", "users/retire", writes, func(ctx ctx, c client, _ server) error {
-		return sent(c.Users.Retire(ctx, []string{matrixUser}))
+		return sent(c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{matrixUser}}))
 	}},
 	{"Users.InvitationURL", "service/config", reads, func(ctx ctx, c client, _ server) error {
 		return second(c.Users.InvitationURL(ctx, "code"))
@@ -157,45 +165,45 @@ var endpoints = []endpoint{
 	{"Subscriptions.All", "subscriptions", walks, func(ctx ctx, c client, _ server) error {
 		return drain(c.Subscriptions.All(ctx, appsandbooks.SubscriptionFilter{}))
 	}},
-	{"Subscriptions.ListAssignments", "subscriptions/assignments", reads, func(ctx ctx, c client, _ server) error {
-		return second(c.Subscriptions.ListAssignments(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
+	{"SubscriptionAssignments.List", "subscriptions/assignments", reads, func(ctx ctx, c client, _ server) error {
+		return second(c.SubscriptionAssignments.List(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
 	}},
-	{"Subscriptions.AssignmentPages", "subscriptions/assignments", walks, func(ctx ctx, c client, _ server) error {
-		return drain(c.Subscriptions.AssignmentPages(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
+	{"SubscriptionAssignments.Pages", "subscriptions/assignments", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.SubscriptionAssignments.Pages(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
 	}},
-	{"Subscriptions.AllAssignments", "subscriptions/assignments", walks, func(ctx ctx, c client, _ server) error {
-		return drain(c.Subscriptions.AllAssignments(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
+	{"SubscriptionAssignments.All", "subscriptions/assignments", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.SubscriptionAssignments.All(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
 	}},
 	{"Subscriptions.Associate", "subscriptions/associate", writes, func(ctx ctx, c client, _ server) error {
-		return sent(c.Subscriptions.Associate(ctx, matrixSeats, appsandbooks.Renewing))
+		return sent(c.Subscriptions.Associate(ctx, matrixSeats))
 	}},
 	{"Subscriptions.Disassociate", "subscriptions/disassociate", writes, func(ctx ctx, c client, _ server) error {
-		return sent(c.Subscriptions.Disassociate(ctx, matrixSeats, appsandbooks.Immediately))
+		return sent(c.Subscriptions.Disassociate(ctx, matrixSeats))
 	}},
-	{"Subscriptions.ListAdmins", "subscriptions/admins", reads, func(ctx ctx, c client, _ server) error {
-		return second(c.Subscriptions.ListAdmins(ctx, appsandbooks.SubscriptionAdminFilter{}))
+	{"SubscriptionAdmins.List", "subscriptions/admins", reads, func(ctx ctx, c client, _ server) error {
+		return second(c.SubscriptionAdmins.List(ctx, appsandbooks.SubscriptionAdminFilter{}))
 	}},
-	{"Subscriptions.AdminPages", "subscriptions/admins", walks, func(ctx ctx, c client, _ server) error {
-		return drain(c.Subscriptions.AdminPages(ctx, appsandbooks.SubscriptionAdminFilter{}))
+	{"SubscriptionAdmins.Pages", "subscriptions/admins", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.SubscriptionAdmins.Pages(ctx, appsandbooks.SubscriptionAdminFilter{}))
 	}},
-	{"Subscriptions.AllAdmins", "subscriptions/admins", walks, func(ctx ctx, c client, _ server) error {
-		return drain(c.Subscriptions.AllAdmins(ctx, appsandbooks.SubscriptionAdminFilter{}))
+	{"SubscriptionAdmins.All", "subscriptions/admins", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.SubscriptionAdmins.All(ctx, appsandbooks.SubscriptionAdminFilter{}))
 	}},
-	{"Subscriptions.AddAdmins", "subscriptions/admins/add", writesOnce, func(ctx ctx, c client, _ server) error {
-		return second(c.Subscriptions.AddAdmins(ctx, []int64{matrixSeat}, []string{matrixUser}))
+	{"SubscriptionAdmins.Add", "subscriptions/admins/add", writesOnce, func(ctx ctx, c client, _ server) error {
+		return c.SubscriptionAdmins.Add(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{matrixSeat}, ClientUserIDs: []string{matrixUser}})
 	}},
-	{"Subscriptions.RemoveAdmins", "subscriptions/admins/remove", writesOnce, func(ctx ctx, c client, _ server) error {
-		return second(c.Subscriptions.RemoveAdmins(ctx, []int64{matrixSeat}, []string{matrixUser}))
+	{"SubscriptionAdmins.Remove", "subscriptions/admins/remove", writesOnce, func(ctx ctx, c client, _ server) error {
+		return c.SubscriptionAdmins.Remove(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{matrixSeat}, ClientUserIDs: []string{matrixUser}})
 	}},
 	{"Subscriptions.Enable", "subscriptions/enable", repeats, func(ctx ctx, c client, _ server) error {
-		return second(c.Subscriptions.Enable(ctx))
+		return c.Subscriptions.Enable(ctx)
 	}},
 	{"Subscriptions.Disable", "subscriptions/disable", repeats, func(ctx ctx, c client, _ server) error {
-		return second(c.Subscriptions.Disable(ctx))
+		return c.Subscriptions.Disable(ctx)
 	}},
 
 	{"Operation.Submit", "assets/associate", writes, func(ctx ctx, c client, _ server) error {
-		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.PlanOnly())
+		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.WithPlanOnly())
 		if err != nil {
 			return err
 		}
@@ -227,7 +235,7 @@ var endpoints = []endpoint{
 		return second(op.Wait(ctx))
 	}},
 	{"Operation.Wait", "assets/associate", settles, func(ctx ctx, c client, srv server) error {
-		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.PlanOnly())
+		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.WithPlanOnly())
 		if err != nil {
 			return err
 		}
@@ -241,7 +249,7 @@ var endpoints = []endpoint{
 		return second(op.Verify(ctx))
 	}},
 	{"Operation.Retry", "assets/associate", writes, func(ctx ctx, c client, _ server) error {
-		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.PlanOnly()) // none of it was done
+		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.WithPlanOnly()) // none of it was done
 		if err != nil {
 			return err
 		}
@@ -469,6 +477,13 @@ func meetFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsandb
 	}
 	once, write := times == 1, e.kind == writes || e.kind == writesOnce || e.kind == settles
 	operation := strings.HasPrefix(e.method, "Operation.")
+
+	// Enable and Disable succeed only if the answer shows the setting.
+	if setting := map[string]string{"Subscriptions.Enable": `"subscriptionManagement":true`, "Subscriptions.Disable": `"subscriptionManagement":false`}[e.method]; setting != "" &&
+		(f.effect == bare || f.effect == fine && fault.Body != "") && !strings.Contains(fault.Body, setting) {
+		require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
+		return
+	}
 
 	// What holds of any error.
 	if err != nil {
@@ -728,8 +743,8 @@ func TestFaultMatrixCancelledInPause(t *testing.T) {
 // context makes requests, and is in the matrix.
 func TestFaultMatrixIsComplete(t *testing.T) {
 	known := map[string]bool{
-		// Their requests are those of Config.Client and Config.SetClient.
-		"Config.Register": true, "Config.Unregister": true, "Config.TakeOver": true,
+		// Their requests are those of Config.ClientConfig and Config.UpdateClientConfig.
+		"Config.Register": true, "Config.Unregister": true, "Config.Claim": true,
 	}
 	for _, e := range endpoints {
 		known[e.method] = true

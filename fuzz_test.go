@@ -85,7 +85,7 @@ func FuzzErrors(f *testing.F) {
 		defer c.Close()
 		_, listErr := c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "canary"})
 		_, getErr := c.Status.Get(t.Context(), "canary")
-		_, adminErr := c.Subscriptions.AddAdmins(t.Context(), []int64{1}, []string{"canary"})
+		adminErr := c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"canary"}})
 		require.EqualValues(t, 3, requests.Load())
 		for _, err := range []error{listErr, getErr, adminErr} {
 			if err == nil {
@@ -126,10 +126,10 @@ func FuzzPages(f *testing.F) {
 					return drain(c.Subscriptions.All(ctx, appsandbooks.SubscriptionFilter{}))
 				},
 				func(ctx context.Context) error {
-					return drain(c.Subscriptions.AllAssignments(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
+					return drain(c.SubscriptionAssignments.All(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
 				},
 				func(ctx context.Context) error {
-					return drain(c.Subscriptions.AllAdmins(ctx, appsandbooks.SubscriptionAdminFilter{}))
+					return drain(c.SubscriptionAdmins.All(ctx, appsandbooks.SubscriptionAdminFilter{}))
 				},
 			}
 			for _, walk := range walks {
@@ -192,13 +192,13 @@ func savedOperations(t testing.TB) (blobs [][]byte) {
 		require.NoError(t, err)
 		blobs = append(blobs, blob)
 	}
-	save(c.Assets.Associate(t.Context(), change, appsandbooks.PlanOnly()))
+	save(c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly()))
 	save(c.Assets.Associate(t.Context(), change))
 	save(c.Assets.Associate(t.Context(), change)) // of unknown fate
-	save(c.Assets.Revoke(t.Context(), appsandbooks.Targets{SerialNumbers: names("C02", 2)}))
-	save(c.Users.Create(t.Context(), []appsandbooks.UserRequest{{ClientUserID: "a"}, {ClientUserID: "b", Email: "b@example.com"}}))
+	save(c.Assets.Revoke(t.Context(), appsandbooks.AssetChange{SerialNumbers: names("C02", 2)}))
+	save(c.Users.Create(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "a"}, {ClientUserID: "b", Email: "b@example.com"}}}))
 	var journal bytes.Buffer
-	op, err := c.Users.Retire(t.Context(), people[:1], appsandbooks.WithJournal(func(_ context.Context, entry []byte) error {
+	op, err := c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: people[:1]}, appsandbooks.WithJournal(func(_ context.Context, entry []byte) error {
 		_, err := journal.Write(entry)
 		return err
 	}))

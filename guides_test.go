@@ -196,7 +196,7 @@ func (f *fleet) add(ctx context.Context, stoken string, opts ...appsandbooks.Opt
 	if err != nil {
 		return "", err
 	}
-	config, err := client.Config.Client(ctx) // tells the uId, and whether the token works
+	config, err := client.Config.ClientConfig(ctx) // tells the uId, and whether the token works
 	if err != nil {
 		client.Close()
 		return "", err
@@ -219,17 +219,21 @@ func (f *fleet) client(uid string) *appsandbooks.Client {
 }
 
 // receiver brings the notifications of all units to their clients.
-func (f *fleet) receiver(secrets ...string) (http.Handler, error) {
-	return appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		Notify: func(n *appsandbooks.Notification) {
+func (f *fleet) receiver(secrets ...appsandbooks.Secret) (http.Handler, error) {
+	return appsandbooks.NewNotificationHandler(
+		func(ctx context.Context, n *appsandbooks.Notification) error {
+			if n.AssetCount != nil {
+				return store(ctx, n.UID, n.AssetCount) // before it is acknowledged
+			}
+			return nil
+		},
+		appsandbooks.WithNotificationSecrets(secrets...),
+		appsandbooks.WithNotify(func(n *appsandbooks.Notification) {
 			if c := f.client(n.UID); c != nil {
 				c.Notify(n)
 			}
-		},
-		AssetCount: func(ctx context.Context, n *appsandbooks.Notification) error {
-			return store(ctx, n.UID, n.AssetCount) // before it is acknowledged
-		},
-	}, secrets...)
+		}),
+	)
 }
 
 func store(context.Context, string, *appsandbooks.AssetCount) error { return nil }
@@ -249,9 +253,9 @@ func TestFleet(t *testing.T) {
 		}
 	}
 	require.Len(t, f.units, 2)
-	_, err := f.receiver("")
+	_, err := f.receiver(appsandbooks.NewSecret(""))
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
-	_, err = f.receiver("the-secret-of-all-units")
+	_, err = f.receiver(appsandbooks.NewSecret("the-secret-of-all-units"))
 	require.NoError(t, err)
 	for _, c := range f.units {
 		c.Close()
@@ -341,12 +345,14 @@ func TestEnrollmentWithTrouble(t *testing.T) {
 func TestReceiver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		received := make(chan *appsandbooks.Notification, 1)
-		handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-			AssetCount: func(_ context.Context, n *appsandbooks.Notification) error {
+		secret := appsandbooks.NewSecret("a-secret-of-16-bytes")
+		handler, err := appsandbooks.NewNotificationHandler(
+			func(_ context.Context, n *appsandbooks.Notification) error {
 				received <- n
 				return nil
 			},
-		}, "a-secret-of-16-bytes")
+			appsandbooks.WithNotificationSecrets(secret),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -360,17 +366,17 @@ func TestReceiver(t *testing.T) {
 		}
 		defer client.Close()
 		_, err = client.Config.Register(t.Context(), appsandbooks.Registration{
-			URL:     "https://mdm.example.com/notifications",
-			Secret:  appsandbooks.NewSecret("a-secret-of-16-bytes"),
-			Handler: handler,
+			NotificationURL:       "https://mdm.example.com/notifications",
+			NotificationAuthToken: secret,
+			Handler:               handler,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 
 		unit.Purchase("361309726", "STDQ", 25) // what a content manager does in Apple's portal
-		if n := <-received; n.AssetCount.CountDelta != 25 {
-			t.Errorf("%+v", n.AssetCount)
+		if n := <-received; n.AssetCount == nil || n.AssetCount.CountDelta != 25 {
+			t.Errorf("%+v", n)
 		}
 	})
 }
@@ -386,7 +392,7 @@ func TestOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := client.Config.Client(t.Context()); err != nil {
+	if _, err := client.Config.ClientConfig(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -401,7 +407,7 @@ func syncUsers(ctx context.Context, client *appsandbooks.Client, since string, s
 		if err != nil {
 			return since, err
 		}
-		save(page.Users, page.Full) // full: everything, because the version is too old
+		save(page.Items, page.Full) // full: everything, because the version is too old
 		next = page.FirstVersionID
 	}
 	return next, nil

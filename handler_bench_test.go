@@ -91,7 +91,7 @@ func BenchmarkHandler(b *testing.B) {
 		}
 		w.WriteHeader(http.StatusOK)
 	})
-	full, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{}, hookSecret)
+	full, err := appsandbooks.NewNotificationHandler(nil, withSecrets(hookSecret))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -112,9 +112,8 @@ func BenchmarkHandler(b *testing.B) {
 // loopback TCP in both directions: one notification, one question.
 func BenchmarkWakeOverLoopback(b *testing.B) {
 	var client *appsandbooks.Client
-	h, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		Notify: func(n *appsandbooks.Notification) { client.Notify(n) },
-	}, hookSecret)
+	h, err := appsandbooks.NewNotificationHandler(nil, withSecrets(hookSecret),
+		appsandbooks.WithNotify(func(n *appsandbooks.Notification) { client.Notify(n) }))
 	require.NoError(b, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
@@ -130,7 +129,7 @@ func BenchmarkWakeOverLoopback(b *testing.B) {
 	require.NoError(b, err)
 	defer client.Close()
 	_, err = client.Config.Register(ctx, appsandbooks.Registration{
-		URL: "http://" + l.Addr().String() + "/", Secret: appsandbooks.NewSecret(hookSecret), Handler: h,
+		NotificationURL: "http://" + l.Addr().String() + "/", NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h,
 	})
 	require.NoError(b, err)
 	assets := stock(srv, 1, 1_000_000)

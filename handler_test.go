@@ -33,14 +33,29 @@ const hookSecret = "s3cret-of-the-receiver"
 
 type hook = func(context.Context, *appsandbooks.Notification) error
 
-func newHandler(t testing.TB, hooks appsandbooks.NotificationHooks, secrets ...string) *appsandbooks.NotificationHandler {
+// newHandler makes a handler that accepts hookSecret.
+func newHandler(t testing.TB, f hook, opts ...appsandbooks.NotificationOption) *appsandbooks.NotificationHandler {
 	t.Helper()
-	if len(secrets) == 0 && hooks.RequestSecrets == nil {
-		secrets = []string{hookSecret}
-	}
-	h, err := appsandbooks.NewNotificationHandler(hooks, secrets...)
+	return newHandlerOf(t, f, append([]appsandbooks.NotificationOption{withSecrets(hookSecret)}, opts...)...)
+}
+
+// newHandlerOf makes a handler that accepts what the options say.
+func newHandlerOf(t testing.TB, f hook, opts ...appsandbooks.NotificationOption) *appsandbooks.NotificationHandler {
+	t.Helper()
+	h, err := appsandbooks.NewNotificationHandler(f, opts...)
 	require.NoError(t, err)
 	return h
+}
+
+func withSecrets(all ...string) appsandbooks.NotificationOption {
+	return appsandbooks.WithNotificationSecrets(secretsOf(all)...)
+}
+
+func secretsOf(all []string) (secrets []appsandbooks.Secret) {
+	for _, s := range all {
+		secrets = append(secrets, appsandbooks.NewSecret(s))
+	}
+	return secrets
 }
 
 // notice is a request as the service makes it.
@@ -76,45 +91,40 @@ func (d *diary) write(_ context.Context, n *appsandbooks.Notification) error {
 	return nil
 }
 
-func TestHooksByType(t *testing.T) {
-	var typed, all []appsandbooks.NotificationType
-	into := func(list *[]appsandbooks.NotificationType) hook {
-		return func(_ context.Context, n *appsandbooks.Notification) error {
-			*list = append(*list, n.Type)
-			return nil
+// The hook gets every notification, with the payload of its type if it has one
+// that can be read.
+func TestHookGetsEveryType(t *testing.T) {
+	var typed, all, told []appsandbooks.NotificationType
+	h := newHandler(t, func(_ context.Context, n *appsandbooks.Notification) error {
+		all = append(all, n.Type)
+		for typ, set := range map[appsandbooks.NotificationType]bool{
+			appsandbooks.NotificationAssetManagement:        n.AssetManagement != nil,
+			appsandbooks.NotificationAssetCount:             n.AssetCount != nil,
+			appsandbooks.NotificationUserManagement:         n.UserManagement != nil,
+			appsandbooks.NotificationUserAssociated:         n.UserAssociated != nil,
+			appsandbooks.NotificationSubscriptionManagement: n.SubscriptionManagement != nil,
+			appsandbooks.NotificationSubscriptionCount:      n.SubscriptionCount != nil,
+		} {
+			if set {
+				assert.Equal(t, n.Type, typ)
+				typed = append(typed, typ)
+			}
 		}
-	}
-	// Each hook must find the payload that it is for.
-	payload := func(has func(*appsandbooks.Notification) bool) hook {
-		return func(_ context.Context, n *appsandbooks.Notification) error {
-			assert.True(t, has(n))
-			typed = append(typed, n.Type)
-			return nil
-		}
-	}
-	var told []appsandbooks.NotificationType
-	h := newHandler(t, appsandbooks.NotificationHooks{
-		Any:                    into(&all),
-		AssetManagement:        payload(func(n *appsandbooks.Notification) bool { return n.AssetManagement != nil }),
-		AssetCount:             payload(func(n *appsandbooks.Notification) bool { return n.AssetCount != nil }),
-		UserManagement:         payload(func(n *appsandbooks.Notification) bool { return n.UserManagement != nil }),
-		UserAssociated:         payload(func(n *appsandbooks.Notification) bool { return n.UserAssociated != nil }),
-		SubscriptionManagement: payload(func(n *appsandbooks.Notification) bool { return n.SubscriptionManagement != nil }),
-		SubscriptionCount:      payload(func(n *appsandbooks.Notification) bool { return n.SubscriptionCount != nil }),
-		Notify:                 func(n *appsandbooks.Notification) { told = append(told, n.Type) },
-	})
+		return nil
+	}, appsandbooks.WithNotify(func(n *appsandbooks.Notification) { told = append(told, n.Type) }))
 	var want, wantTyped []appsandbooks.NotificationType
-	for i, typ := range append(appsandbooks.NotificationTypes(), "MOON_PHASE") {
-		payload := `{}`
-		if typ == appsandbooks.NotificationSubscriptionCount && i%2 == 0 {
-			payload = `{"counts":7}` // unreadable: for the catch-all only
-		} else if typ != "MOON_PHASE" && typ != appsandbooks.NotificationUnlimitedAsset {
-			wantTyped = append(wantTyped, typ)
-		}
+	deliver := func(typ appsandbooks.NotificationType, payload string) {
+		body := fmt.Sprintf(`{"notification":%s,"notificationId":"%d","notificationType":%q,"uId":"1"}`, payload, len(want), typ)
 		want = append(want, typ)
-		body := fmt.Sprintf(`{"notification":%s,"notificationId":"%d","notificationType":%q,"uId":"1"}`, payload, i, typ)
 		assert.Equal(t, http.StatusOK, post(h, notice(body)).Code, typ)
 	}
+	for _, typ := range append(appsandbooks.NotificationTypes(), "MOON_PHASE") {
+		if typ != "MOON_PHASE" && typ != appsandbooks.NotificationUnlimitedAsset {
+			wantTyped = append(wantTyped, typ)
+		}
+		deliver(typ, `{}`)
+	}
+	deliver(appsandbooks.NotificationSubscriptionCount, `{"counts":7}`) // unreadable
 	assert.Equal(t, want, all)
 	assert.Equal(t, wantTyped, typed)
 	assert.Equal(t, want, told)
@@ -124,49 +134,56 @@ func TestHooksByType(t *testing.T) {
 	assert.Len(t, told, len(want)+1, "and tells that there is a way in")
 }
 
-func TestAcknowledgedAfterTheHooks(t *testing.T) {
-	var any, typed int
-	h := newHandler(t, appsandbooks.NotificationHooks{
-		Any: func(context.Context, *appsandbooks.Notification) error {
-			if any++; any == 1 {
-				return errors.New("the database is away")
-			}
-			return nil
-		},
-		AssetCount: func(context.Context, *appsandbooks.Notification) error {
-			switch typed++; typed {
-			case 1:
-				return errors.New("so is the other")
-			case 2:
-				panic("at the disco")
-			case 3:
-				panic(http.ErrAbortHandler)
-			}
-			return nil
-		},
+func TestAcknowledgedAfterTheHook(t *testing.T) {
+	calls := 0
+	h := newHandler(t, func(context.Context, *appsandbooks.Notification) error {
+		switch calls++; calls {
+		case 1:
+			return errors.New("the database is away")
+		case 2:
+			return errors.New("so is the other")
+		case 3:
+			panic("at the disco")
+		case 4:
+			panic(http.ErrAbortHandler)
+		}
+		return nil
 	})
 	var codes []int
 	for range 6 {
 		codes = append(codes, post(h, notice(counted("1", "2"))).Code)
 	}
 	assert.Equal(t, []int{503, 503, 500, 500, 200, 200}, codes)
-	assert.Equal(t, []int{5, 4}, []int{any, typed}, "the last delivery is a duplicate of one that is done")
+	assert.Equal(t, 5, calls, "the last delivery is a duplicate of one that is done")
 }
 
 func TestHandlerIsNotMadeWithoutSecret(t *testing.T) {
 	for name, secrets := range map[string][]string{"none": nil, "empty": {""}, "one empty": {"a", ""}} {
 		t.Run(name, func(t *testing.T) {
-			h, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{}, secrets...)
+			h, err := appsandbooks.NewNotificationHandler(nil, withSecrets(secrets...))
 			require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 			assert.Nil(t, h)
 		})
 	}
-	for name, hooks := range map[string]appsandbooks.NotificationHooks{
-		"body": {MaxBody: -1}, "places": {MaxConcurrent: -1}, "reading": {ReadTimeout: -1}, "hooks": {HookTimeout: -1},
+	_, err := appsandbooks.NewNotificationHandler(nil)
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+	for name, opt := range map[string]appsandbooks.NotificationOption{
+		"body":    appsandbooks.WithNotificationLimits(-1, 1),
+		"places":  appsandbooks.WithNotificationLimits(1, -1),
+		"reading": appsandbooks.WithNotificationTimeouts(-1, 1),
+		"hook":    appsandbooks.WithNotificationTimeouts(1, -1),
+
+		"no option":          nil,
+		"no request secrets": appsandbooks.WithRequestSecrets(nil),
+		"no unit secrets":    appsandbooks.WithUnitSecrets(nil),
+		"no notify":          appsandbooks.WithNotify(nil),
+		"no deduper":         appsandbooks.WithDeduper(nil),
+		"no logger":          appsandbooks.WithNotificationLogger(nil),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := appsandbooks.NewNotificationHandler(hooks, "a")
+			h, err := appsandbooks.NewNotificationHandler(nil, withSecrets("a"), opt)
 			require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+			assert.Nil(t, h)
 		})
 	}
 }
@@ -174,7 +191,7 @@ func TestHandlerIsNotMadeWithoutSecret(t *testing.T) {
 // Without the right secret the body is not read.
 func TestAuthorizationOfNotifications(t *testing.T) {
 	var d diary
-	h := newHandler(t, appsandbooks.NotificationHooks{Any: d.write}, hookSecret, "previous-secret")
+	h := newHandlerOf(t, d.write, withSecrets(hookSecret, "previous-secret"))
 	for name, test := range map[string]struct {
 		headers []string
 		code    int
@@ -218,7 +235,7 @@ func TestAuthorizationOfNotifications(t *testing.T) {
 }
 
 func TestSecretsChange(t *testing.T) {
-	h := newHandler(t, appsandbooks.NotificationHooks{}, "old")
+	h := newHandlerOf(t, nil, withSecrets("old"))
 	works := func(secret string) bool {
 		r := notice(counted("1", "1"))
 		r.Header.Set("Authorization", "Bearer "+secret)
@@ -226,32 +243,29 @@ func TestSecretsChange(t *testing.T) {
 	}
 	require.True(t, works("old"))
 	require.False(t, works("new"))
-	require.NoError(t, h.AddSecret("new"))
-	require.NoError(t, h.AddSecret("new"))
+	require.NoError(t, h.AddSecret(appsandbooks.NewSecret("new")))
+	require.NoError(t, h.AddSecret(appsandbooks.NewSecret("new")))
 	require.True(t, works("old"))
 	require.True(t, works("new"))
-	h.RemoveSecret("old")
+	h.RemoveSecret(appsandbooks.NewSecret("old"))
 	require.False(t, works("old"))
 	require.True(t, works("new"))
-	h.RemoveSecret("new")
+	h.RemoveSecret(appsandbooks.NewSecret("new"))
 	require.False(t, works("new"))
 	require.False(t, works(""))
-	require.ErrorIs(t, h.AddSecret(""), appsandbooks.ErrInvalid)
+	require.ErrorIs(t, h.AddSecret(appsandbooks.NewSecret("")), appsandbooks.ErrInvalid)
 }
 
 // One handler for many units, each with a URL of its own.
 func TestSecretsByPath(t *testing.T) {
 	units := map[string][]string{"a": {"secret-a"}, "b": {"secret-b", "secret-b-before"}, "c": {""}}
 	var d diary
-	h := newHandler(t, appsandbooks.NotificationHooks{
-		Any: d.write,
-		RequestSecrets: func(r *http.Request) ([]string, error) {
-			if r.PathValue("unit") == "broken" {
-				return nil, errors.New("the database is away")
-			}
-			return units[r.PathValue("unit")], nil
-		},
-	})
+	h := newHandlerOf(t, d.write, appsandbooks.WithRequestSecrets(func(r *http.Request) ([]appsandbooks.Secret, error) {
+		if r.PathValue("unit") == "broken" {
+			return nil, errors.New("the database is away")
+		}
+		return secretsOf(units[r.PathValue("unit")]), nil
+	}))
 	mux := http.NewServeMux()
 	mux.Handle("/notifications/{unit}", h)
 	for i, test := range []struct {
@@ -276,15 +290,14 @@ func TestSecretsByPath(t *testing.T) {
 // One handler and one URL for many units, which cannot speak for each other.
 func TestSecretsByUnit(t *testing.T) {
 	var d diary
-	h := newHandler(t, appsandbooks.NotificationHooks{
-		Any: d.write,
-		UnitSecrets: func(_ context.Context, uid string) ([]string, error) {
+	units := map[string][]string{"a": {"secret-a"}, "b": {"secret-b"}, "c": {""}, "z": {"secret-z"}}
+	h := newHandlerOf(t, d.write, withSecrets("secret-a", "secret-b"),
+		appsandbooks.WithUnitSecrets(func(_ context.Context, uid string) ([]appsandbooks.Secret, error) {
 			if uid == "broken" {
 				return nil, errors.New("the database is away")
 			}
-			return map[string][]string{"a": {"secret-a"}, "b": {"secret-b"}, "c": {""}, "z": {"secret-z"}}[uid], nil
-		},
-	}, "secret-a", "secret-b")
+			return secretsOf(units[uid]), nil
+		}))
 	for i, test := range []struct {
 		uid, secret string
 		code        int
@@ -309,7 +322,7 @@ func TestSecretsByUnit(t *testing.T) {
 
 func TestWhatIsNoNotification(t *testing.T) {
 	var d diary
-	h := newHandler(t, appsandbooks.NotificationHooks{Any: d.write, MaxBody: 1000})
+	h := newHandler(t, d.write, appsandbooks.WithNotificationLimits(1000, 0))
 	fits := counted("fits", "1")
 	fits += strings.Repeat(" ", 1000-len(fits))
 	chunked := func(body string) io.Reader { return struct{ io.Reader }{strings.NewReader(body)} }
@@ -380,10 +393,13 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 // served runs f in virtual time with a handler that is served, and a client of
 // it that keeps no connections.
-func served(t *testing.T, hooks appsandbooks.NotificationHooks, f func(send func(body io.Reader) (*http.Response, error), stop func() error)) {
+func served(
+	t *testing.T, hook hook, timeouts appsandbooks.NotificationOption,
+	f func(send func(body io.Reader) (*http.Response, error), stop func() error),
+) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHandler(t, hooks)
+		h := newHandler(t, hook, timeouts)
 		l, result := newPipes(), make(chan error, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -408,7 +424,7 @@ func served(t *testing.T, hooks appsandbooks.NotificationHooks, f func(send func
 
 func TestSlowBody(t *testing.T) {
 	var d diary
-	served(t, appsandbooks.NotificationHooks{Any: d.write, ReadTimeout: 7 * time.Second},
+	served(t, d.write, appsandbooks.WithNotificationTimeouts(7*time.Second, 0),
 		func(send func(io.Reader) (*http.Response, error), stop func() error) {
 			began := time.Now()
 			slow, writer := io.Pipe()
@@ -434,24 +450,22 @@ func TestSlowBody(t *testing.T) {
 // sender that hangs up shortens it.
 func TestHooksHaveTime(t *testing.T) {
 	took := make(chan time.Duration, 1)
-	hooks := appsandbooks.NotificationHooks{
-		ReadTimeout: time.Second, HookTimeout: 20 * time.Second,
-		Any: func(ctx context.Context, n *appsandbooks.Notification) error {
-			began := time.Now()
-			wait := 10 * time.Second
-			if n.ID == "endless" {
-				wait = time.Hour
-			}
-			defer func() { took <- time.Since(began) }()
-			select {
-			case <-time.After(wait):
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		},
+	timeouts := appsandbooks.WithNotificationTimeouts(time.Second, 20*time.Second)
+	hook := func(ctx context.Context, n *appsandbooks.Notification) error {
+		began := time.Now()
+		wait := 10 * time.Second
+		if n.ID == "endless" {
+			wait = time.Hour
+		}
+		defer func() { took <- time.Since(began) }()
+		select {
+		case <-time.After(wait):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	served(t, hooks, func(send func(io.Reader) (*http.Response, error), stop func() error) {
+	served(t, hook, timeouts, func(send func(io.Reader) (*http.Response, error), stop func() error) {
 		resp, err := send(strings.NewReader(counted("long", "1")))
 		require.NoError(t, err)
 		assert.Equal(t, http.StatusOK, resp.StatusCode)
@@ -464,7 +478,7 @@ func TestHooksHaveTime(t *testing.T) {
 		require.NoError(t, stop())
 	})
 	synctest.Test(t, func(t *testing.T) {
-		h := newHandler(t, hooks)
+		h := newHandler(t, hook, timeouts)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		assert.Equal(t, http.StatusOK, post(h, notice(counted("long", "1")).WithContext(ctx)).Code)
@@ -474,10 +488,10 @@ func TestHooksHaveTime(t *testing.T) {
 // Serve answers what is under way before it returns.
 func TestServeDrains(t *testing.T) {
 	var d diary
-	served(t, appsandbooks.NotificationHooks{Any: func(ctx context.Context, n *appsandbooks.Notification) error {
+	served(t, func(ctx context.Context, n *appsandbooks.Notification) error {
 		time.Sleep(5 * time.Second)
 		return d.write(ctx, n)
-	}}, func(send func(io.Reader) (*http.Response, error), stop func() error) {
+	}, appsandbooks.WithNotificationTimeouts(0, 0), func(send func(io.Reader) (*http.Response, error), stop func() error) {
 		stopped := make(chan error, 1)
 		go func() {
 			time.Sleep(time.Second)
@@ -492,10 +506,10 @@ func TestServeDrains(t *testing.T) {
 		require.Error(t, err)
 	})
 	// What never ends is left alone at last.
-	served(t, appsandbooks.NotificationHooks{
-		ReadTimeout: time.Second, HookTimeout: 2 * time.Second,
-		Any: func(context.Context, *appsandbooks.Notification) error { time.Sleep(time.Minute); return nil },
-	}, func(send func(io.Reader) (*http.Response, error), stop func() error) {
+	served(t, func(context.Context, *appsandbooks.Notification) error {
+		time.Sleep(time.Minute)
+		return nil
+	}, appsandbooks.WithNotificationTimeouts(time.Second, 2*time.Second), func(send func(io.Reader) (*http.Response, error), stop func() error) {
 		go func() { _, _ = send(strings.NewReader(counted("stuck", "1"))) }()
 		synctest.Wait()
 		began := time.Now()
@@ -508,24 +522,21 @@ func TestServeDrains(t *testing.T) {
 func TestServeTellsOfABrokenListener(t *testing.T) {
 	l := newPipes()
 	require.NoError(t, l.Close())
-	require.ErrorIs(t, newHandler(t, appsandbooks.NotificationHooks{}).Serve(t.Context(), l), net.ErrClosed)
+	require.ErrorIs(t, newHandler(t, nil).Serve(t.Context(), l), net.ErrClosed)
 }
 
 // What is too much at once waits a little; what waits too long is to come again.
 func TestConcurrencyIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running, most atomic.Int32
-		h := newHandler(t, appsandbooks.NotificationHooks{
-			MaxConcurrent: 3,
-			Any: func(context.Context, *appsandbooks.Notification) error {
-				if n := running.Add(1); n > most.Load() {
-					most.Store(n)
-				}
-				defer running.Add(-1)
-				time.Sleep(1500 * time.Millisecond)
-				return nil
-			},
-		})
+		h := newHandler(t, func(context.Context, *appsandbooks.Notification) error {
+			if n := running.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			defer running.Add(-1)
+			time.Sleep(1500 * time.Millisecond)
+			return nil
+		}, appsandbooks.WithNotificationLimits(0, 3))
 		codes := make(chan int, 10)
 		for i := range 10 {
 			go func() { codes <- post(h, notice(counted(strconv.Itoa(i), "1"))).Code }()
@@ -547,14 +558,14 @@ func TestDuplicatesAtTheSameTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var calls atomic.Int32
-				h := newHandler(t, appsandbooks.NotificationHooks{Any: func(context.Context, *appsandbooks.Notification) error {
+				h := newHandler(t, func(context.Context, *appsandbooks.Notification) error {
 					first := calls.Add(1) == 1
 					time.Sleep(time.Second)
 					if first && fails {
 						return errors.New("no")
 					}
 					return nil
-				}})
+				})
 				began := time.Now()
 				type answer struct {
 					code  int
@@ -586,7 +597,7 @@ func TestDuplicatesAtTheSameTime(t *testing.T) {
 // The same id of another unit is another notification.
 func TestUnitsAreDeduplicatedApart(t *testing.T) {
 	var d diary
-	h := newHandler(t, appsandbooks.NotificationHooks{Any: d.write})
+	h := newHandler(t, d.write)
 	long := strings.Repeat("x", 4000)
 	for _, body := range []string{
 		counted("1", "a"), counted("1", "b"), counted("1", "a"),
@@ -668,19 +679,16 @@ func TestOwnDeduper(t *testing.T) {
 				return errors.New("the cache is away")
 			},
 		}
-		h := newHandler(t, appsandbooks.NotificationHooks{
-			Deduper: shared,
-			Any: func(ctx context.Context, n *appsandbooks.Notification) error {
-				switch n.ID {
-				case "late":
-					<-ctx.Done()
-					return ctx.Err()
-				case "done", "busy":
-					t.Errorf("%s came through", n.ID)
-				}
-				return nil
-			},
-		})
+		h := newHandler(t, func(ctx context.Context, n *appsandbooks.Notification) error {
+			switch n.ID {
+			case "late":
+				<-ctx.Done()
+				return ctx.Err()
+			case "done", "busy":
+				t.Errorf("%s came through", n.ID)
+			}
+			return nil
+		}, appsandbooks.WithDeduper(shared))
 		for id, code := range map[string]int{"new": 200, "busy": 503, "done": 200, "late": 503} {
 			assert.Equal(t, code, post(h, notice(counted(id, "unit"))).Code, id)
 		}
@@ -693,27 +701,33 @@ func TestOwnDeduper(t *testing.T) {
 func TestHandlerKeepsSecrets(t *testing.T) {
 	const canary = "canary-4f1c9b"
 	var logged bytes.Buffer
-	h := newHandler(t, appsandbooks.NotificationHooks{
-		Logger:     slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		MaxBody:    2000,
-		AssetCount: func(context.Context, *appsandbooks.Notification) error { panic(errors.New(canary)) },
-	}, canary)
+	opts := []appsandbooks.NotificationOption{
+		appsandbooks.WithNotificationLogger(slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))),
+		appsandbooks.WithNotificationLimits(2000, 0),
+		withSecrets(canary),
+	}
 	var texts strings.Builder
-	for _, body := range []string{counted("1", "1"), "<html>", strings.Repeat(" ", 3000), enveloped("NEW", `{}`)} {
-		for _, header := range []string{"Bearer " + canary, "Basic " + canary, canary, "Bearer x" + canary} {
-			r := notice(body)
-			r.Header.Set("Authorization", header)
-			texts.WriteString(post(h, r).Body.String())
+	for _, h := range []*appsandbooks.NotificationHandler{
+		newHandlerOf(t, func(context.Context, *appsandbooks.Notification) error { panic(errors.New(canary)) }, opts...),
+		newHandlerOf(t, nil, opts...), // tells of what nobody looked at
+	} {
+		for _, body := range []string{counted("1", "1"), "<html>", strings.Repeat(" ", 3000), enveloped("NEW", `{}`)} {
+			for _, header := range []string{"Bearer " + canary, "Basic " + canary, canary, "Bearer x" + canary} {
+				r := notice(body)
+				r.Header.Set("Authorization", header)
+				texts.WriteString(post(h, r).Body.String())
+			}
+		}
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+			fmt.Fprintf(&texts, verb, h)
+			fmt.Fprintf(&texts, verb, struct {
+				h *appsandbooks.NotificationHandler
+			}{h})
+			fmt.Fprintf(&texts, verb, struct{ H http.Handler }{h})
+			fmt.Fprintf(&texts, verb, opts)
 		}
 	}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
-		fmt.Fprintf(&texts, verb, h)
-		fmt.Fprintf(&texts, verb, struct {
-			h *appsandbooks.NotificationHandler
-		}{h})
-		fmt.Fprintf(&texts, verb, struct{ H http.Handler }{h})
-	}
-	_, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{}, canary, "")
+	_, err := appsandbooks.NewNotificationHandler(nil, withSecrets(canary, ""))
 	fmt.Fprint(&texts, err)
 	texts.WriteString(logged.String())
 	assert.NotContains(t, texts.String(), canary)
@@ -726,7 +740,7 @@ func TestHandlerKeepsSecrets(t *testing.T) {
 	}
 }
 
-// Whatever is sent, only a genuine notification whose hooks returned nil is
+// Whatever is sent, only a genuine notification whose hook returned nil is
 // acknowledged.
 func FuzzHandler(f *testing.F) {
 	for _, p := range publishedNotifications {
@@ -737,12 +751,12 @@ func FuzzHandler(f *testing.F) {
 	f.Add("POST", "", []byte(counted("fail", "1")))
 	f.Fuzz(func(t *testing.T, method, header string, body []byte) {
 		hooked := false
-		h := newHandler(t, appsandbooks.NotificationHooks{MaxBody: 4096, Any: func(_ context.Context, n *appsandbooks.Notification) error {
+		h := newHandler(t, func(_ context.Context, n *appsandbooks.Notification) error {
 			if hooked = true; n.ID == "fail" {
 				return errors.New("no")
 			}
 			return nil
-		}})
+		}, appsandbooks.WithNotificationLimits(4096, 0))
 		r := notice(string(body))
 		r.Method = method
 		r.Header.Set("Authorization", header)
@@ -774,18 +788,15 @@ func TestUnkindSender(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	var d diary
 	var hiccups atomic.Int32
-	h := newHandler(t, appsandbooks.NotificationHooks{
-		ReadTimeout: 100 * time.Millisecond, MaxBody: 8 << 10,
-		Any: func(ctx context.Context, n *appsandbooks.Notification) error {
-			switch hiccups.Add(1) % 10 {
-			case 3:
-				return errors.New("hiccup")
-			case 7:
-				panic("hiccup")
-			}
-			return d.write(ctx, n)
-		},
-	})
+	h := newHandler(t, func(ctx context.Context, n *appsandbooks.Notification) error {
+		switch hiccups.Add(1) % 10 {
+		case 3:
+			return errors.New("hiccup")
+		case 7:
+			panic("hiccup")
+		}
+		return d.write(ctx, n)
+	}, appsandbooks.WithNotificationTimeouts(100*time.Millisecond, 0), appsandbooks.WithNotificationLimits(8<<10, 0))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -873,7 +884,7 @@ func TestUnkindSender(t *testing.T) {
 // Over TLS and HTTP/2 the bounds hold as well.
 func TestHandlerOverHTTP2(t *testing.T) {
 	var d diary
-	h := newHandler(t, appsandbooks.NotificationHooks{Any: d.write, ReadTimeout: 50 * time.Millisecond})
+	h := newHandler(t, d.write, appsandbooks.WithNotificationTimeouts(50*time.Millisecond, 0))
 	srv := httptest.NewUnstartedServer(h)
 	srv.EnableHTTP2 = true
 	srv.TLS = &tls.Config{MinVersion: tls.VersionTLS12}

@@ -22,8 +22,8 @@ func hint(event string, elements int) *Notification {
 // The hub's memory is bounded, and nothing is kept without a reason.
 func TestHubForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHintHub()
-		kept := func() map[string]*hints { // a copy, as time changes it
+		h := newNotificationHub()
+		kept := func() map[string]*unclaimedEvent { // a copy, as time changes it
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			return maps.Clone(h.unclaimed)
@@ -46,7 +46,7 @@ func TestHubForgets(t *testing.T) {
 		require.Empty(t, kept())
 
 		// What it may have written itself is kept for longer.
-		h.writing()
+		h.noteWrite()
 		h.deliver(hint("old", 1))
 		time.Sleep(keepUnclaimed / 2)
 		h.deliver(hint("new", 1))
@@ -62,7 +62,7 @@ func TestHubForgets(t *testing.T) {
 		require.Zero(t, h.elements)
 		require.Nil(t, h.sweep)
 
-		h.writing()
+		h.noteWrite()
 		h.deliver(hint("x", 1))
 		h.close()
 		require.Empty(t, kept())
@@ -73,23 +73,23 @@ func TestHubForgets(t *testing.T) {
 
 // A listener that does not listen holds a bounded number of elements.
 func TestListenerIsBounded(t *testing.T) {
-	h := newHintHub()
+	h := newNotificationHub()
 	l := h.listen()
 	l.add("e")
 	for range 2 * maxQueued / 100 {
 		h.deliver(hint("e", 100))
 	}
-	require.Len(t, l.take(), maxQueued/100)
+	require.Len(t, l.takeAll(), maxQueued/100)
 	h.deliver(hint("e", 100))
-	require.Len(t, l.take(), 1)
+	require.Len(t, l.takeAll(), 1)
 	l.close()
-	require.Empty(t, h.listeners)
+	require.Empty(t, h.waiters)
 }
 
 // However listeners come and go, a notification reaches one of them.
 func TestHubLosesNothing(t *testing.T) {
-	h := newHintHub()
-	h.writing()
+	h := newNotificationHub()
+	h.noteWrite()
 	const events, each = 20, 50
 	var senders sync.WaitGroup
 	for e := range events {
@@ -115,7 +115,7 @@ func TestHubLosesNothing(t *testing.T) {
 			}
 		}
 		if last || rand.N(2) == 0 { // the others leave what came
-			for _, n := range l.take() {
+			for _, n := range l.takeAll() {
 				require.Nil(t, n.Raw)
 				got++
 			}
@@ -127,23 +127,23 @@ func TestHubLosesNothing(t *testing.T) {
 
 // Each task is counted once, and only as many as were asked for end the event.
 func TestNamedTasks(t *testing.T) {
-	named := func(result Result, serials ...string) *Notification {
+	named := func(result NotificationResult, serials ...string) *Notification {
 		n := hint("e", 0)
 		n.AssetManagement.Result, n.AssetManagement.Type = result, EventAssociate
 		for _, s := range serials {
-			n.AssetManagement.Assignments = append(n.AssetManagement.Assignments, Assignment{AdamID: "1", PricingParam: STDQ, SerialNumber: s})
+			n.AssetManagement.Assignments = append(n.AssetManagement.Assignments, Assignment{AssetPair: AssetPair{AdamID: "1", PricingParam: PricingSTDQ, SerialNumber: s}})
 		}
 		return n
 	}
 	pending := &EventStatus{State: EventPending, NumRequested: 3, Meta: Meta{UID: "u"}}
-	var tasks namedTasks
+	var tasks taskCount
 	require.Nil(t, tasks.status(nil))
 	require.Nil(t, tasks.status(&EventStatus{}))
-	tasks.add(named(ResultSuccess, "a", "b"))
-	tasks.add(named(ResultSuccess, "a", "b"))
+	tasks.add(named(NotificationSuccess, "a", "b"))
+	tasks.add(named(NotificationSuccess, "a", "b"))
 	tasks.add(named("PARTIAL", "c"))
 	require.Nil(t, tasks.status(pending))
-	failure := named(ResultFailure, "c")
+	failure := named(NotificationFailure, "c")
 	failure.AssetManagement.Error = &Error{Number: ErrNotEnoughLicenses}
 	tasks.add(failure)
 	tasks.add(failure)
@@ -151,6 +151,6 @@ func TestNamedTasks(t *testing.T) {
 		State: EventFailed, Type: EventAssociate, Failures: []*Error{failure.AssetManagement.Error},
 		NumCompleted: 2, NumRequested: 3, Meta: Meta{UID: "u"},
 	}, tasks.status(pending))
-	tasks.add(named(ResultSuccess, "d"))
+	tasks.add(named(NotificationSuccess, "d"))
 	require.Nil(t, tasks.status(pending), "more than there were: something is not as we think")
 }

@@ -6,104 +6,209 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 
 	"github.com/appsandbooks/appsandbooks/internal/records"
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// PageInfo is the place of a page in its list.
-type PageInfo struct {
-	CurrentPageIndex int  `json:"currentPageIndex"`
-	NextPageIndex    *int `json:"nextPageIndex,omitzero"` // nil on the last page
-	Size             int  `json:"size"`                   // records on this page; the service gives no grand total
-	TotalPages       int  `json:"totalPages"`             // may change while the pages are read
-	// VersionID identifies the state of the data as of this page. For the next
-	// SinceVersionID keep FirstVersionID instead.
-	VersionID string `json:"versionId,omitzero"`
-	Meta
-
-	// The rest is not the service's: Pages and Changes say how the walk goes.
-
-	// FirstVersionID is the VersionID of the walk's first page. Keep it, once
-	// all pages are processed, as the next SinceVersionID. A walk that was
-	// resumed in the middle does not know it: keep that of its real first page.
-	FirstVersionID string `json:"-"`
-	// Changed says that the data changed since the walk's first page. Records
-	// may have moved between pages, so some can come twice and others not at all.
-	Changed bool `json:"-"`
-	// Full says that Changes reads everything, not only what changed.
-	Full bool `json:"-"`
+// ListOptions says where List, Pages and All begin, and how often they begin
+// again. The zero value reads a list once, from its beginning.
+type ListOptions struct {
+	// Start is the Next of an earlier page of the same list. When it is empty,
+	// the list is read from its beginning. In the lists of assets, assignments
+	// and users it is the index of a page, in decimal, counted from 0; in the
+	// subscription lists it is a cursor.
+	Start string
+	// Restarts is how often Pages and All begin again when the data changes
+	// while they read it; see [ErrRestarted]. With 0 they read on: see
+	// Page.Changed.
+	Restarts int
 }
 
-func (p *PageInfo) pageInfo() *PageInfo { return p }
+// Page is one page of a list.
+type Page[T any] struct {
+	Items []T
+	// Next is the ListOptions.Start of the next page. It is empty on the last page.
+	Next string
+	// Index is the page's place in the list, counted from 0, and TotalPages is the
+	// number of pages, which can change while they are read. Both are 0 in the
+	// subscription lists, for which the service does not send them.
+	Index      int
+	TotalPages int
+	// VersionID identifies the state of the data when the service sent this page.
+	// For the next SinceVersionID of Changes, keep FirstVersionID instead. The
+	// version of a subscription list is not accepted as a SinceVersionID.
+	VersionID string
+	Meta
 
-// certain tells whether the list shows all that is there, as far as this page
-// tells, which came as the one with the index. It does not if the data changed, if
-// the page is the last and should not be, or if it has so little of a page that
-// it may be something else.
-func (p *PageInfo) certain(index int) (next int, ok bool) {
-	if p.NextPageIndex != nil {
-		return *p.NextPageIndex, !p.Changed
+	// FirstVersionID is the VersionID of the first page that was read. Keep it, once
+	// all pages are processed, as the next SinceVersionID. A loop that began in the
+	// middle of a list does not have it: keep that of the real first page. Pages and
+	// Changes set it; List does not.
+	FirstVersionID string
+	// Changed reports that the data changed after the first page was read. Records
+	// may have moved between pages, so a record can come twice or not at all. Pages
+	// and Changes set it.
+	Changed bool
+	// Full reports that Changes reads the whole list, not only what changed.
+	Full bool
+}
+
+// completeAt reports whether a list shows all that exists, as far as this page
+// shows, which was read at an index. It does not if the data changed, if the page
+// is the last but should not be, or if the page lacks the fields that every page
+// has, so that it may be something else. It also returns the next page's index.
+func (p *Page[T]) completeAt(index int, byCursor bool) (next int, complete bool) {
+	switch {
+	case byCursor:
+		return 0, !p.Changed && p.VersionID != ""
+	case p.Next != "":
+		next, _ = strconv.Atoi(p.Next)
+		return next, !p.Changed
 	}
 	return index, !p.Changed && p.TotalPages <= index+1 && (p.VersionID != "" || p.TotalPages > 0)
 }
 
-// CursorInfo is the place of a page in a list that is read strictly in order.
-type CursorInfo struct {
-	NextCursor string `json:"nextCursor,omitzero"` // empty on the last page
-	VersionID  string `json:"versionId,omitzero"`  // not accepted as a SinceVersionID
-	Meta
-
-	// Changed is not the service's: Pages says that the data changed since the
-	// walk's first page. Records can come twice or not at all.
-	Changed bool `json:"-"`
+// list is one of the service's lists.
+type list[T any] struct {
+	path   string               // of the endpoint
+	urlKey string               // in the service configuration's urls; empty when it has none
+	cursor bool                 // a page names the next by a cursor; otherwise pages have an index
+	answer func() listAnswer[T] // makes what an answer of the endpoint is decoded into
 }
 
-func (p *CursorInfo) cursorInfo() *CursorInfo { return p }
+// listAnswer is a pointer to the answer of a list endpoint.
+type listAnswer[T any] interface {
+	pageInfo() *listing
+	items() []T
+}
 
-func (p *CursorInfo) certain(int) (next int, ok bool) { return 0, !p.Changed && p.VersionID != "" }
+// listing has the fields that the answers of list endpoints share.
+type listing struct {
+	CurrentPageIndex int    `json:"currentPageIndex"`
+	NextPageIndex    *int   `json:"nextPageIndex"` // nil on the last page
+	Size             int    `json:"size"`          // records on this page
+	TotalPages       int    `json:"totalPages"`
+	NextCursor       string `json:"nextCursor"` // empty on the last page
+	VersionID        string `json:"versionId"`
+	Meta
+}
 
-// blank is the error of an answer that has nothing of what was asked for: an
-// object of somebody between us and the service.
+func (l *listing) pageInfo() *listing { return l }
+
+// readPage is a page together with the answer that it was made from.
+type readPage[T any] struct {
+	*Page[T]
+	from listAnswer[T]
+}
+
+// read reads the page that begins at start.
+func (l *list[T]) read(ctx context.Context, c *Client, filter url.Values, start string, turn transport.Turn) (*readPage[T], error) {
+	q := maps.Clone(filter)
+	switch {
+	case l.cursor && start != "":
+		q.Set("cursor", start)
+	case !l.cursor && start != "" && start != "0":
+		q.Set("pageIndex", start)
+	}
+	answer := l.answer()
+	err := c.do(ctx, request{
+		method: http.MethodGet, path: l.path, key: l.urlKey, query: q, class: transport.Read, page: !l.cursor, turn: turn,
+	}, answer)
+	if err != nil {
+		return nil, err
+	}
+	from := answer.pageInfo()
+	page := &Page[T]{
+		Items: answer.items(), Next: from.NextCursor, Index: from.CurrentPageIndex, TotalPages: from.TotalPages,
+		VersionID: from.VersionID, Meta: from.Meta,
+	}
+	if !l.cursor {
+		page.Next = ""
+		if from.NextPageIndex != nil {
+			page.Next = strconv.Itoa(*from.NextPageIndex)
+		}
+	}
+	return &readPage[T]{page, answer}, nil
+}
+
+// one reads one page.
+func (l *list[T]) one(ctx context.Context, c *Client, filter url.Values, o ListOptions) (*Page[T], error) {
+	if _, err := l.index(o); err != nil {
+		return nil, err
+	}
+	page, err := l.read(ctx, c, filter, o.Start, transport.Turn{})
+	if err != nil {
+		return nil, err
+	}
+	return page.Page, nil
+}
+
+// pages reads the list page by page. It sends no request before the loop begins.
+func (l *list[T]) pages(ctx context.Context, c *Client, filter url.Values, o ListOptions) iter.Seq2[*Page[T], error] {
+	index, err := l.index(o)
+	switch {
+	case err != nil:
+		return func(yield func(*Page[T], error) bool) { yield(nil, err) }
+	case l.cursor:
+		return l.byCursor(ctx, c, filter, o)
+	}
+	return l.byIndex(ctx, c, filter, index, o.Restarts)
+}
+
+// all reads the list record by record.
+func (l *list[T]) all(ctx context.Context, c *Client, filter url.Values, o ListOptions) iter.Seq2[T, error] {
+	return items(l.pages(ctx, c, filter, o))
+}
+
+// index returns the page index that a list begins at; 0 for a list by cursor.
+func (l *list[T]) index(o ListOptions) (int, error) {
+	if l.cursor || o.Start == "" {
+		return 0, nil
+	}
+	index, err := strconv.Atoi(o.Start)
+	if err != nil {
+		return 0, invalidf("ListOptions.Start %q is not a page index of %s", shorten(clean(o.Start), 40), l.path)
+	}
+	return index, nil
+}
+
+// blank returns an error for an answer that contains none of the expected
+// fields, such as JSON from a proxy.
 func blank(answer any) error {
 	if reflect.ValueOf(answer).Elem().IsZero() {
-		return &Error{StatusCode: http.StatusOK, Attempts: 1, Message: "the answer holds nothing of what was asked for"}
+		return &Error{StatusCode: http.StatusOK, Attempts: 1, Message: "the answer contains none of the expected fields"}
 	}
 	return nil
 }
 
-// blankPage is blank for a page, whatever its meta says about the unit: a list is
-// not over, or empty, because of it.
-func blankPage(page any, meta *Meta) error {
+// blankPage is blank for a page of a list. It ignores what the answer says about
+// the unit: that does not make it a list.
+func blankPage(answer any, meta *Meta) error {
 	kept := *meta
 	*meta = Meta{}
-	err := blank(page)
+	err := blank(answer)
 	*meta = kept
 	return err
 }
 
-// getPage reads one page of a page-indexed list.
-func (c *Client) getPage(ctx context.Context, path, key string, q url.Values, turn transport.Turn, page any) error {
-	return c.do(ctx, request{
-		method: http.MethodGet, path: path, key: key, query: q, class: transport.Read, page: true, turn: turn,
-	}, page)
-}
-
-// plainPage is a page whose records can be decoded by the short way.
+// plainPage is a page whose records package records can decode.
 type plainPage interface{ decodePlain(body []byte) bool }
 
 // decodePlain decodes the records of a page with package records, and the rest
-// with encoding/json. When it fails, encoding/json has to decode it all.
+// with encoding/json. When it returns false, encoding/json has to decode the page.
 func decodePlain[T any](body []byte, name string, page any, all *[]T, field func(*T, []byte) records.Field) bool {
 	before, array, after, ok := records.Cut(body, name)
 	if !ok {
 		return false
 	}
-	list, ok := records.Decode(array, field)
+	decoded, ok := records.Decode(array, field)
 	if !ok {
 		return false
 	}
@@ -111,16 +216,16 @@ func decodePlain[T any](body []byte, name string, page any, all *[]T, field func
 	if json.Unmarshal(rest, page) != nil {
 		return false
 	}
-	*all = list
+	*all = decoded
 	return true
 }
 
-// differ compares two versions, either of which can be missing.
-func differ(a, b string) bool { return a != b && a != "" && b != "" }
+// differ reports whether two versions differ. An unknown version differs from none.
+func versionsDiffer(a, b string) bool { return a != b && a != "" && b != "" }
 
-// restarting repeats a walk that ended with an error because the data changed,
-// after saying so to the caller.
-func restarting[P any](restarts int, walk func(yield func(P, error) bool) error) iter.Seq2[P, error] {
+// restarting repeats a walk that ended because the data changed. Before each
+// repetition it yields ErrRestarted.
+func withRestarts[P any](restarts int, walk func(yield func(P, error) bool) error) iter.Seq2[P, error] {
 	return func(yield func(P, error) bool) {
 		for left := restarts; ; left-- {
 			err := walk(yield)
@@ -139,8 +244,8 @@ func restarting[P any](restarts int, walk func(yield func(P, error) bool) error)
 	}
 }
 
-// items flattens pages.
-func items[P, T any](pages iter.Seq2[P, error], of func(P) []T) iter.Seq2[T, error] {
+// items yields the records of pages.
+func items[T any](pages iter.Seq2[*Page[T], error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for page, err := range pages {
 			if err != nil {
@@ -148,9 +253,9 @@ func items[P, T any](pages iter.Seq2[P, error], of func(P) []T) iter.Seq2[T, err
 				if !yield(none, err) {
 					return
 				}
-				continue // a walk that begins again is the only one that goes on
+				continue // only ErrRestarted is followed by more
 			}
-			for _, item := range of(page) {
+			for _, item := range page.Items {
 				if !yield(item, nil) {
 					return
 				}
@@ -159,12 +264,12 @@ func items[P, T any](pages iter.Seq2[P, error], of func(P) []T) iter.Seq2[T, err
 	}
 }
 
-// Collect gathers what an All or Pages yields, up to the first error. When the
-// walk begins again because the data changed (Restarts of the filter), so does
-// the collection.
+// Collect gathers what All or Pages yields, up to the first error. When the list
+// is read again from its beginning (ListOptions.Restarts), Collect discards what
+// came before.
 func Collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
 	if seq == nil {
-		return nil, invalidf("Collect of nothing")
+		return nil, invalidf("Collect of a nil iterator")
 	}
 	var all []T
 	for item, err := range seq {

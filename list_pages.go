@@ -6,30 +6,25 @@ import (
 	"fmt"
 	"iter"
 	"net/url"
+	"strconv"
 
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
 // maxOdd is how often a walk accepts what a list that changes can look like for
 // a moment, and a list without end for ever.
-const maxOdd = 100
+const maxAnomalies = 100
 
-// pages walks a page-indexed list, with pages read ahead and given in order.
-// Nothing is asked for before the loop begins; the first page comes alone, as it
-// says how many there are. Whoever ends the loop ends the requests under way:
-// they are over when the loop is.
-func pages[T any, P interface {
-	*T
-	pageInfo() *PageInfo
-}](
-	ctx context.Context, c *Client, path, key string, first, restarts int, query func(index int) url.Values,
-) iter.Seq2[P, error] {
-	read := func(ctx context.Context, index int, turn transport.Turn) (P, error) {
-		page := P(new(T))
-		return page, c.getPage(ctx, path, key, query(index), turn, page)
+// byIndex reads a list whose pages have an index. It reads pages ahead and yields
+// them in order. The first page is requested alone, because it gives the number
+// of pages. When the caller leaves the loop, the requests in progress are
+// canceled, and they have ended when the loop has.
+func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, first, restarts int) iter.Seq2[*Page[T], error] {
+	read := func(ctx context.Context, index int, turn transport.Turn) (*readPage[T], error) {
+		return l.read(ctx, c, filter, strconv.Itoa(index), turn)
 	}
-	return restarting(restarts, func(yield func(P, error) bool) error {
-		w := newAhead(ctx, read)
+	return withRestarts(restarts, func(yield func(*Page[T], error) bool) error {
+		w := newReadAhead(ctx, read)
 		defer w.stop()
 		var (
 			version string // of the first page
@@ -40,8 +35,8 @@ func pages[T any, P interface {
 			beyond  int         // pages behind the end that they themselves tell, one after another
 		)
 		for index := first; ; {
-			page, err := w.take(index)
-			if index > first && index != refused && gone < maxOdd && errors.Is(err, ErrInvalidPageIndex) {
+			page, err := w.wait(index)
+			if index > first && index != refused && gone < maxAnomalies && errors.Is(err, ErrInvalidPageIndex) {
 				// The end moved to before this page after the last one was
 				// read: that one, read again, tells where it is now.
 				if restarts > 0 {
@@ -56,11 +51,11 @@ func pages[T any, P interface {
 				yield(nil, err)
 				return nil
 			}
-			if err := blankPage(page, &page.pageInfo().Meta); err != nil {
+			if err := blankPage(page.from, &page.from.pageInfo().Meta); err != nil {
 				yield(nil, err)
 				return nil
 			}
-			info := page.pageInfo()
+			info := page.from.pageInfo()
 			if at := info.CurrentPageIndex; at != index && at != 0 {
 				yield(nil, fmt.Errorf("%w: page %d was asked for, and page %d came", ErrNoProgress, index, at))
 				return nil
@@ -69,30 +64,30 @@ func pages[T any, P interface {
 				version = info.VersionID
 			}
 			last = index
-			changed = changed || differ(version, info.VersionID)
+			changed = changed || versionsDiffer(version, info.VersionID)
 			if changed && restarts > 0 {
 				return fmt.Errorf("page %d has another version than page %d", index, first)
 			}
-			info.FirstVersionID, info.Changed = version, changed
+			page.FirstVersionID, page.Changed = version, changed
 
 			next := info.NextPageIndex
-			w.forget(func(i int) bool { return i < index })
+			w.drop(func(i int) bool { return i < index })
 			if beyond++; next == nil || info.TotalPages == 0 || *next < info.TotalPages {
 				beyond = 0
 			}
-			if beyond == maxOdd {
+			if beyond == maxAnomalies {
 				yield(nil, fmt.Errorf("%w: page %d of %d is followed by page %d", ErrNoProgress, index, info.TotalPages, *next))
 				return nil
 			}
 			if next != nil && *next > index {
-				c.Config.keepFresh() // for the rate
-				w.ask(*next)
+				c.Config.refreshIfStale() // for the rate
+				w.start(*next)
 				// Comparing before adding: what the service sends may be huge.
-				for i := *next; i < index+lookAhead && i < info.TotalPages-1; i++ {
-					w.ask(i + 1)
+				for i := *next; i < index+readAheadPages && i < info.TotalPages-1; i++ {
+					w.start(i + 1)
 				}
 			}
-			if !yield(page, nil) || next == nil {
+			if !yield(page.Page, nil) || next == nil {
 				return nil
 			}
 			if *next <= index {
@@ -106,8 +101,8 @@ func pages[T any, P interface {
 
 // changes walks what changed since a version, or everything when the service
 // does not know the version any more.
-func changes[P interface{ pageInfo() *PageInfo }](since string, walk func(since string) iter.Seq2[P, error]) iter.Seq2[P, error] {
-	return func(yield func(P, error) bool) {
+func changes[T any](since string, walk func(since string) iter.Seq2[*Page[T], error]) iter.Seq2[*Page[T], error] {
+	return func(yield func(*Page[T], error) bool) {
 		for since := since; ; since = "" {
 			forgotten := false
 			for page, err := range walk(since) {
@@ -116,10 +111,9 @@ func changes[P interface{ pageInfo() *PageInfo }](since string, walk func(since 
 					break
 				}
 				if err == nil {
-					info := page.pageInfo()
-					info.Full = since == ""
-					if info.FirstVersionID == "" {
-						info.FirstVersionID = since // no news, so no new version need come
+					page.Full = since == ""
+					if page.FirstVersionID == "" {
+						page.FirstVersionID = since // nothing changed, so the service need not send a version
 					}
 				}
 				if !yield(page, err) {

@@ -17,13 +17,6 @@ func (q query) text(key, v string) query {
 	return q
 }
 
-func (q query) page(index int) query {
-	if index != 0 { // a negative one is the service's to refuse
-		url.Values(q).Set("pageIndex", strconv.Itoa(index))
-	}
-	return q
-}
-
 func (q query) flag(key string, v bool) query {
 	if v {
 		url.Values(q).Set(key, "true")

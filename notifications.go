@@ -54,25 +54,28 @@ type Notification struct {
 	UserManagement         *UserManagement
 	UserAssociated         *UsersAssociated
 	SubscriptionManagement *SubscriptionManagement
-	SubscriptionCount      *SubscriptionCount
+	// SubscriptionCount has the seats of a subscription, not a difference: AdamID,
+	// ParentAdamID and Counts, without Counts.Assigned. A late notification may be
+	// older than what is known already.
+	SubscriptionCount *Subscription
 }
 
-// Result tells whether the elements of a notification succeeded. (An event
-// that failed says FAILED; a notification says FAILURE.)
-type Result string
+// NotificationResult is the result of all elements of a notification. (An event
+// that failed has the state FAILED; a notification has the result FAILURE.)
+type NotificationResult string
 
-// Results.
+// Results of notifications. Values newer than the SDK are kept.
 const (
-	ResultSuccess Result = "SUCCESS"
-	ResultFailure Result = "FAILURE"
+	NotificationSuccess NotificationResult = "SUCCESS"
+	NotificationFailure NotificationResult = "FAILURE"
 )
 
 // EventResult is the part that the notifications of an event have in common.
 type EventResult struct {
-	EventID string    `json:"eventId"`
-	Result  Result    `json:"result"`
-	Type    EventType `json:"type"`
-	Error   *Error    `json:"error,omitzero"` // of all elements, with ResultFailure
+	EventID string             `json:"eventId"`
+	Result  NotificationResult `json:"result"`
+	Type    EventType          `json:"type"`
+	Error   *Error             `json:"error,omitzero"` // of all elements, with NotificationFailure
 }
 
 // AssetManagement reports assignments that an event made or removed, or could not.
@@ -97,17 +100,8 @@ type SubscriptionManagement struct {
 // AssetCount reports licences bought, moved or refunded. The delta applies
 // once for each notification ID.
 type AssetCount struct {
-	AdamID       string       `json:"adamId"`
-	PricingParam PricingParam `json:"pricingParam"`
-	CountDelta   int          `json:"countDelta"`
-}
-
-// SubscriptionCount reports the seats of a subscription: all of them, not a
-// difference. A late one may be older than what is known already.
-type SubscriptionCount struct {
-	ParentAdamID *int64             `json:"parentAdamId"`
-	AdamID       int64              `json:"adamId"`
-	Counts       SubscriptionCounts `json:"counts"`
+	AssetID
+	CountDelta int `json:"countDelta"`
 }
 
 // UsersAssociated reports people who accepted their invitation.
@@ -139,7 +133,11 @@ func (n *Notification) UnmarshalJSON(data []byte) error {
 func (n Notification) MarshalJSON() ([]byte, error) {
 	b := notificationBody{n.Raw, n.ID, n.Type, n.UID}
 	if len(b.Notification) == 0 {
-		raw, err := json.Marshal(n.payload())
+		var p any = struct{}{}
+		if set := n.payload(); set != nil {
+			p = set
+		}
+		raw, err := json.Marshal(p)
 		if err != nil {
 			return nil, err
 		}
@@ -161,51 +159,17 @@ func (n Notification) MarshalJSON() ([]byte, error) {
 	return json.Marshal(all)
 }
 
-// payload is the one that is set; an empty one if none is.
-func (n *Notification) payload() any {
-	switch {
-	case n.AssetManagement != nil:
-		return n.AssetManagement
-	case n.AssetCount != nil:
-		return n.AssetCount
-	case n.UserManagement != nil:
-		return n.UserManagement
-	case n.UserAssociated != nil:
-		return n.UserAssociated
-	case n.SubscriptionManagement != nil:
-		return n.SubscriptionManagement
-	case n.SubscriptionCount != nil:
-		return n.SubscriptionCount
-	}
-	return struct{}{}
-}
-
-// EventID is the event that the notification is about; empty when it is about none.
-func (n *Notification) EventID() string {
-	switch {
-	case n == nil:
-		return ""
-	case n.AssetManagement != nil:
-		return n.AssetManagement.EventID
-	case n.UserManagement != nil:
-		return n.UserManagement.EventID
-	case n.SubscriptionManagement != nil:
-		return n.SubscriptionManagement.EventID
-	}
-	return ""
-}
-
 // Notify tells the client of a notification for its organizational unit, so
 // that whoever waits for its event looks at once. It may be called from any
 // goroutine, with notifications of other units and of other clients' events
 // too, twice, or never: the status of an event stays the truth. It does not
 // block. The notification must not be changed afterwards.
 //
-// [NotificationHooks] has a place for it. From the first notification on, which
+// [WithNotify] calls it for each notification of a handler. From the first notification on, which
 // is the service's test while it carries out [ConfigService.Register], waiters
-// expect to be woken: see [WithNotifications].
+// expect to be woken, and first poll an event after the interval of [WithPolling].
 func (c *Client) Notify(n *Notification) {
 	if n != nil {
-		c.hints.deliver(n)
+		c.hub.deliver(n)
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // coverage counts which pairs of a part notifications have named.
-type coverage struct {
+type pairCount struct {
 	tables                 *tables
 	assets, users, devices map[int32]int // index to place
 	stride                 int           // targets of the part
@@ -17,7 +17,7 @@ type coverage struct {
 	failed                 map[int]verdict
 }
 
-func newCoverage(t *tables, p batch.Part) *coverage {
+func newPairCount(t *tables, p batch.Part) *pairCount {
 	at := func(all []int32, first int) map[int32]int {
 		m := make(map[int32]int, len(all))
 		for i, v := range all {
@@ -25,7 +25,7 @@ func newCoverage(t *tables, p batch.Part) *coverage {
 		}
 		return m
 	}
-	return &coverage{
+	return &pairCount{
 		tables:  t,
 		assets:  at(p.Assets, 0),
 		users:   at(p.Users, 0),
@@ -38,31 +38,21 @@ func newCoverage(t *tables, p batch.Part) *coverage {
 }
 
 // complete tells whether every pair was named.
-func (c *coverage) complete() bool { return c != nil && c.left == 0 }
+func (c *pairCount) complete() bool { return c != nil && c.left == 0 }
 
-// add counts the elements of a notification; the same one twice counts once.
-func (c *coverage) add(n *Notification) {
-	switch {
-	case n.AssetManagement != nil:
-		for _, a := range n.AssetManagement.Assignments {
-			pricing := a.PricingParam
-			if pricing == "" {
-				pricing = STDQ
-			}
-			c.mark(AssetID{a.AdamID, pricing}, a.ClientUserID, a.SerialNumber, &n.AssetManagement.EventResult)
-		}
-	case n.SubscriptionManagement != nil:
-		for _, a := range n.SubscriptionManagement.Assignments {
-			c.mark(AssetID{formatAdamID(a.AdamID), STDQ}, a.ClientUserID, "", &n.SubscriptionManagement.EventResult)
-		}
-	case n.UserManagement != nil:
-		for _, u := range n.UserManagement.Users {
-			c.mark(AssetID{}, u.ClientUserID, "", &n.UserManagement.EventResult)
-		}
+// add counts the elements of a notification. An element that comes twice counts
+// once.
+func (c *pairCount) add(n *Notification) {
+	p := n.eventPayload()
+	if p == nil {
+		return
+	}
+	for e := range p.elements() {
+		c.mark(AssetID{e.AdamID, e.PricingParam}, e.ClientUserID, e.SerialNumber, p.event())
 	}
 }
 
-func (c *coverage) mark(asset AssetID, user, device string, r *EventResult) {
+func (c *pairCount) mark(asset AssetID, user, device string, r *EventResult) {
 	place := 0
 	if len(c.tables.assets) > 0 {
 		i, ok := c.tables.assetIndex[asset]
@@ -92,8 +82,8 @@ func (c *coverage) mark(asset AssetID, user, device string, r *EventResult) {
 		return
 	}
 	switch r.Result {
-	case ResultSuccess:
-	case ResultFailure:
+	case NotificationSuccess:
+	case NotificationFailure:
 		var why error = &EventError{r.EventID, &EventStatus{State: EventFailed}}
 		if r.Error != nil {
 			why = r.Error
@@ -106,22 +96,18 @@ func (c *coverage) mark(asset AssetID, user, device string, r *EventResult) {
 	c.left--
 }
 
-// elements is how many elements a notification has, and at least one.
-func (n *Notification) elements() int {
-	switch {
-	case n.AssetManagement != nil:
-		return max(1, len(n.AssetManagement.Assignments))
-	case n.UserManagement != nil:
-		return max(1, len(n.UserManagement.Users))
-	case n.SubscriptionManagement != nil:
-		return max(1, len(n.SubscriptionManagement.Assignments))
+// countElements returns the number of elements of a notification, at least 1.
+func (n *Notification) countElements() int {
+	count := 0
+	for range n.Elements() {
+		count++
 	}
-	return 1
+	return max(1, count)
 }
 
 // namedTasks are the tasks of one event that notifications have named, each
 // counted once. The zero value has none.
-type namedTasks struct {
+type taskCount struct {
 	seed     maphash.Seed
 	seen     map[uint64]struct{} // by hash: to take one for another only costs time
 	failed   int
@@ -129,25 +115,18 @@ type namedTasks struct {
 	kind     EventType
 }
 
-func (t *namedTasks) add(n *Notification) {
-	switch {
-	case n.AssetManagement != nil:
-		for _, a := range n.AssetManagement.Assignments {
-			t.name(&n.AssetManagement.EventResult, a.AdamID, string(a.PricingParam), a.ClientUserID, a.SerialNumber)
-		}
-	case n.UserManagement != nil:
-		for _, u := range n.UserManagement.Users {
-			t.name(&n.UserManagement.EventResult, u.ClientUserID)
-		}
-	case n.SubscriptionManagement != nil:
-		for _, a := range n.SubscriptionManagement.Assignments {
-			t.name(&n.SubscriptionManagement.EventResult, formatAdamID(a.AdamID), a.ClientUserID)
-		}
+func (t *taskCount) add(n *Notification) {
+	p := n.eventPayload()
+	if p == nil {
+		return
+	}
+	for e := range p.elements() {
+		t.name(p.event(), e)
 	}
 }
 
-func (t *namedTasks) name(r *EventResult, parts ...string) {
-	if r.Result != ResultSuccess && r.Result != ResultFailure {
+func (t *taskCount) name(r *EventResult, e AssetPair) {
+	if r.Result != NotificationSuccess && r.Result != NotificationFailure {
 		return // a result that we do not know confirms nothing
 	}
 	if t.seen == nil {
@@ -155,8 +134,8 @@ func (t *namedTasks) name(r *EventResult, parts ...string) {
 	}
 	var h maphash.Hash
 	h.SetSeed(t.seed)
-	for _, p := range parts {
-		_, _ = h.WriteString(p)
+	for _, part := range []string{e.AdamID, string(e.PricingParam), e.ClientUserID, e.SerialNumber} {
+		_, _ = h.WriteString(part)
 		_ = h.WriteByte(0)
 	}
 	before := len(t.seen)
@@ -165,7 +144,7 @@ func (t *namedTasks) name(r *EventResult, parts ...string) {
 		return
 	}
 	t.kind = r.Type
-	if r.Result == ResultFailure {
+	if r.Result == NotificationFailure {
 		t.failed++
 		if r.Error != nil && !slices.Contains(t.failures, r.Error) {
 			t.failures = append(t.failures, r.Error)
@@ -176,7 +155,7 @@ func (t *namedTasks) name(r *EventResult, parts ...string) {
 // status is the final status of the event, if as many tasks are named as the
 // last answer said there are; nil otherwise. What is counted of a revocation is
 // not documented.
-func (t *namedTasks) status(last *EventStatus) *EventStatus {
+func (t *taskCount) status(last *EventStatus) *EventStatus {
 	if last == nil || last.Type == EventRevoke || t.kind == EventRevoke || last.NumRequested == 0 || len(t.seen) != last.NumRequested {
 		return nil
 	}

@@ -21,7 +21,7 @@ type Deduper interface {
 	// makes the handler answer 503, and the service delivers again later.
 	//
 	// The claim of a machine that died must end by itself, a little later than
-	// NotificationHooks.HookTimeout.
+	// the hook timeout ([WithNotificationTimeouts]).
 	//
 	// The key has at most 128 bytes: "uId/notificationId", or a digest of it.
 	Begin(ctx context.Context, key string) (first bool, err error)

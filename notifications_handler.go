@@ -17,75 +17,6 @@ import (
 	"time"
 )
 
-// NotificationHooks says what a [NotificationHandler] does with notifications
-// and, further down, how much it takes. Every field is optional.
-//
-// A hook that returns an error, or panics, makes the handler answer 5xx, and
-// the service delivers the notification again: up to three times in all,
-// within one to five minutes. A hook that returns nil has taken the
-// notification over for good, so store it before returning. Once in a while a
-// notification comes again to a hook that has taken it: when the hook after it
-// failed, or when the answer or the Deduper's memory was lost.
-//
-// Hooks run side by side, in any order, and must not change the notification.
-// Their context ends after HookTimeout, and not when the service hangs up.
-type NotificationHooks struct {
-	// Any is called with every notification but tests, before the hook of its
-	// type: also with types newer than the SDK, and with payloads that it
-	// cannot read. Both hooks must return nil.
-	Any func(ctx context.Context, n *Notification) error
-
-	// The hooks by type are called with the payload pointer of that name set.
-	AssetManagement        func(ctx context.Context, n *Notification) error
-	AssetCount             func(ctx context.Context, n *Notification) error
-	UserManagement         func(ctx context.Context, n *Notification) error
-	UserAssociated         func(ctx context.Context, n *Notification) error
-	SubscriptionManagement func(ctx context.Context, n *Notification) error
-	SubscriptionCount      func(ctx context.Context, n *Notification) error
-
-	// Notify wakes those who wait for events. It is called with every
-	// notification, tests too, before the other hooks, and must return at
-	// once. For one organizational unit it is [Client.Notify] itself:
-	//
-	//	Notify: client.Notify
-	//
-	// For many, it looks the client up:
-	//
-	//	Notify: func(n *appsandbooks.Notification) {
-	//		if c := clients[n.UID]; c != nil {
-	//			c.Notify(n)
-	//		}
-	//	}
-	Notify func(n *Notification)
-
-	// RequestSecrets gives the secrets that a request may carry, beside those
-	// of [NewNotificationHandler]: by its path, for example, if each unit has a
-	// notification URL of its own. It is called before the body is read. An
-	// error makes the handler answer 503.
-	RequestSecrets func(r *http.Request) ([]string, error)
-
-	// UnitSecrets gives the secrets of an organizational unit. It is called
-	// after the notification was read, so it narrows down what was let in by
-	// other means: the secret that came must also be one of the unit's. With
-	// it, many units can share one URL and still not speak for each other. Pass
-	// all their secrets to [NewNotificationHandler] then. No secrets for a unit
-	// means that it is unknown; an error makes the handler answer 503.
-	UnitSecrets func(ctx context.Context, uid string) ([]string, error)
-
-	// Deduper remembers which notifications are done. By default, each handler
-	// has one of its own, in memory: see [NewDeduper].
-	Deduper Deduper
-
-	// Logger gets a line for everything that is not answered 2xx, and for
-	// notifications that no hook can read. Secrets are never logged.
-	Logger *slog.Logger
-
-	MaxBody       int64         // bytes of a body, 256 KiB by default; 100 elements have about 20 KiB
-	MaxConcurrent int           // requests whose body or hooks are under way, 64 by default; more wait a little, then get 503
-	ReadTimeout   time.Duration // for reading the body, 10 s by default
-	HookTimeout   time.Duration // for the hooks of a notification, 30 s by default
-}
-
 // NotificationHandler is the [http.Handler] that receives notifications. Make
 // it with [NewNotificationHandler].
 //
@@ -104,7 +35,8 @@ type NotificationHooks struct {
 // http.Server can bound how long headers take: set ReadHeaderTimeout and
 // IdleTimeout, or use [NotificationHandler.Serve].
 type NotificationHandler struct {
-	hooks  NotificationHooks
+	hook   func(ctx context.Context, n *Notification) error // nil when there is none
+	opts   notificationOptions
 	places chan struct{}
 
 	change  sync.Mutex // of secrets
@@ -117,10 +49,10 @@ type NotificationHandler struct {
 type handlerCounts struct{ requests, refused, tests atomic.Uint64 }
 
 // tally is the state of the counts at one moment.
-type tally struct{ requests, refused, tests uint64 }
+type handlerSnapshot struct{ requests, refused, tests uint64 }
 
-func (c *handlerCounts) tally() tally {
-	return tally{c.requests.Load(), c.refused.Load(), c.tests.Load()}
+func (c *handlerCounts) snapshot() handlerSnapshot {
+	return handlerSnapshot{c.requests.Load(), c.refused.Load(), c.tests.Load()}
 }
 
 // digest is the SHA-256 of a secret: what is compared has always the same length.
@@ -137,50 +69,56 @@ func (d digest) in(all []digest) bool {
 	return found == 1
 }
 
-// NewNotificationHandler makes a handler that accepts notifications with any of
-// the secrets: the NotificationAuthToken that the service was given by
-// [ConfigService.Register], and while it is being replaced, the one before. The
-// secrets can be changed later, with [NotificationHandler.AddSecret] and
-// [NotificationHandler.RemoveSecret]. An empty secret is [ErrInvalid], and so is
-// none at all, unless there is hooks.RequestSecrets.
-func NewNotificationHandler(hooks NotificationHooks, secrets ...string) (*NotificationHandler, error) {
-	if len(secrets) == 0 && hooks.RequestSecrets == nil {
+// NewNotificationHandler returns a handler that calls hook with each notification,
+// except the service's tests: also with types newer than the SDK, and with payloads
+// that it cannot read. hook may be nil.
+//
+// When hook returns an error or panics, the handler answers 5xx, and the service
+// delivers the notification again: up to three times in all, within one to five
+// minutes. When hook returns nil, the notification is acknowledged and not delivered
+// again, so store it before returning. In rare cases hook gets a notification that
+// it has already accepted: when the answer was lost, or what the [Deduper] remembers.
+//
+// Hooks run in parallel and in any order, and must not change the notification.
+// Their context ends after the hook timeout ([WithNotificationTimeouts]), and not
+// when the service closes the connection.
+//
+// The handler needs [WithNotificationSecrets] or [WithRequestSecrets]; without
+// either, the error is [ErrInvalid], as for any option with a bad value.
+func NewNotificationHandler(hook func(ctx context.Context, n *Notification) error, opts ...NotificationOption) (*NotificationHandler, error) {
+	o := notificationOptions{
+		maxBody: 256 << 10, maxConcurrent: 64, readTimeout: 10 * time.Second, hookTimeout: 30 * time.Second,
+		logger: slog.New(slog.DiscardHandler),
+	}
+	for _, opt := range opts {
+		if opt == nil {
+			return nil, invalidf("a nil NotificationOption")
+		}
+		if err := opt(&o); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	if len(o.secrets) == 0 && o.requestSecrets == nil {
 		return nil, invalidf("a notification handler needs a secret")
 	}
-	if hooks.MaxBody < 0 || hooks.MaxConcurrent < 0 || hooks.ReadTimeout < 0 || hooks.HookTimeout < 0 {
-		return nil, invalidf("a bound of the notification handler is negative")
+	if o.deduper == nil {
+		o.deduper = NewDeduper()
 	}
-	if hooks.MaxBody == 0 {
-		hooks.MaxBody = 256 << 10
-	}
-	if hooks.MaxConcurrent == 0 {
-		hooks.MaxConcurrent = 64
-	}
-	if hooks.ReadTimeout == 0 {
-		hooks.ReadTimeout = 10 * time.Second
-	}
-	if hooks.HookTimeout == 0 {
-		hooks.HookTimeout = 30 * time.Second
-	}
-	if hooks.Deduper == nil {
-		hooks.Deduper = NewDeduper()
-	}
-	if hooks.Logger == nil {
-		hooks.Logger = slog.New(slog.DiscardHandler)
-	}
-	h := &NotificationHandler{hooks: hooks, places: make(chan struct{}, hooks.MaxConcurrent)}
+	h := &NotificationHandler{hook: hook, opts: o, places: make(chan struct{}, o.maxConcurrent)}
 	h.secrets.Store(&[]digest{})
-	for _, s := range secrets {
+	for _, s := range o.secrets {
 		if err := h.AddSecret(s); err != nil {
 			return nil, err
 		}
 	}
+	h.opts.secrets = nil
 	return h, nil
 }
 
 // AddSecret accepts one more secret. An empty one, or one that no bearer token
 // can be (see [Registration]), is [ErrInvalid].
-func (h *NotificationHandler) AddSecret(secret string) error {
+func (h *NotificationHandler) AddSecret(s Secret) error {
+	secret := s.Reveal()
 	if secret == "" {
 		return invalidf("the secret of a notification handler is empty")
 	}
@@ -197,18 +135,18 @@ func (h *NotificationHandler) AddSecret(secret string) error {
 }
 
 // accepts tells whether a secret opens the handler by itself.
-func (h *NotificationHandler) accepts(secret string) bool {
-	return digestOf(secret).in(*h.secrets.Load())
+func (h *NotificationHandler) accepts(s Secret) bool {
+	return digestOf(s.Reveal()).in(*h.secrets.Load())
 }
 
 // RemoveSecret no longer accepts a secret. The service may deliver what it
 // could not deliver before with the secret of that time, so let the previous
 // one stand for 15 minutes after it was replaced. A handler without secrets
 // accepts nothing.
-func (h *NotificationHandler) RemoveSecret(secret string) {
+func (h *NotificationHandler) RemoveSecret(s Secret) {
 	h.change.Lock()
 	defer h.change.Unlock()
-	d := digestOf(secret)
+	d := digestOf(s.Reveal())
 	all := slices.DeleteFunc(slices.Clone(*h.secrets.Load()), func(o digest) bool { return o == d })
 	h.secrets.Store(&all)
 }
@@ -227,14 +165,14 @@ func (h *NotificationHandler) Format(f fmt.State, _ rune) {
 // The service delivers to https only: give a listener of crypto/tls, or put a
 // proxy in front that passes the Authorization header on.
 func (h *NotificationHandler) Serve(ctx context.Context, l net.Listener) error {
-	bound := h.hooks.ReadTimeout + h.hooks.HookTimeout
+	bound := h.opts.readTimeout + h.opts.hookTimeout
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		WriteTimeout:      2*bound + 30*time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(h.hooks.Logger.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(h.opts.logger.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
@@ -262,9 +200,9 @@ func (h *NotificationHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) 
 		return
 	}
 	h.seen.requests.Add(1)
-	in := inbound{NotificationHandler: h, r: r, w: w, control: http.NewResponseController(w)}
+	in := delivery{NotificationHandler: h, r: r, w: w, control: http.NewResponseController(w)}
 	// In force before anything is read, also for what the server reads after us.
-	in.deadline = in.control.SetReadDeadline(time.Now().Add(h.hooks.ReadTimeout)) == nil
+	in.deadline = in.control.SetReadDeadline(time.Now().Add(h.opts.readTimeout)) == nil
 	in.answer(in.serve())
 }
 
@@ -276,7 +214,7 @@ type refusal struct {
 }
 
 // inbound is one request.
-type inbound struct {
+type delivery struct {
 	*NotificationHandler
 	r        *http.Request
 	w        http.ResponseWriter
@@ -285,7 +223,7 @@ type inbound struct {
 	n        *Notification // once it is read
 }
 
-func (in *inbound) answer(no *refusal) {
+func (in *delivery) answer(no *refusal) {
 	if no == nil {
 		in.w.WriteHeader(http.StatusOK)
 		return
@@ -301,7 +239,7 @@ func (in *inbound) answer(no *refusal) {
 		attrs = append(attrs, slog.String("notificationId", in.n.ID),
 			slog.String("notificationType", string(in.n.Type)), slog.String("uId", in.n.UID))
 	}
-	in.hooks.Logger.LogAttrs(in.r.Context(), level, "notification refused", attrs...)
+	in.opts.logger.LogAttrs(in.r.Context(), level, "notification refused", attrs...)
 
 	header := in.w.Header()
 	switch no.status {
@@ -318,11 +256,11 @@ func (in *inbound) answer(no *refusal) {
 }
 
 // serve does everything but the answer.
-func (in *inbound) serve() (no *refusal) {
+func (in *delivery) serve() (no *refusal) {
 	defer func() {
 		if v := recover(); v != nil {
 			// The value may hold anything: its type will do.
-			in.hooks.Logger.LogAttrs(in.r.Context(), slog.LevelError, "panic in a notification hook",
+			in.opts.logger.LogAttrs(in.r.Context(), slog.LevelError, "panic in a notification hook",
 				slog.String("type", fmt.Sprintf("%T", v)), slog.String("stack", string(debug.Stack())))
 			no = &refusal{http.StatusInternalServerError, "a hook panicked", nil}
 		}
@@ -334,11 +272,11 @@ func (in *inbound) serve() (no *refusal) {
 	if no != nil {
 		return no
 	}
-	if !in.enter() {
+	if !in.acquirePlace() {
 		return &refusal{http.StatusServiceUnavailable, "too many notifications at once", nil}
 	}
-	defer in.leave()
-	body, no := in.read()
+	defer in.releasePlace()
+	body, no := in.readBody()
 	if no != nil {
 		return no
 	}
@@ -348,10 +286,10 @@ func (in *inbound) serve() (no *refusal) {
 	}
 	in.n = n
 
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(in.r.Context()), in.hooks.HookTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(in.r.Context()), in.opts.hookTimeout)
 	defer cancel()
-	if in.hooks.UnitSecrets != nil {
-		all, err := in.hooks.UnitSecrets(ctx, n.UID)
+	if in.opts.unitSecrets != nil {
+		all, err := in.opts.unitSecrets(ctx, n.UID)
 		if err != nil {
 			return &refusal{http.StatusServiceUnavailable, "looking up the unit's secrets", err}
 		}
@@ -364,11 +302,11 @@ func (in *inbound) serve() (no *refusal) {
 		in.notify()
 		return nil
 	}
-	return in.once(ctx)
+	return in.runHookOnce(ctx)
 }
 
 // authenticate checks the secret, and returns its digest.
-func (in *inbound) authenticate() (digest, *refusal) {
+func (in *delivery) authenticate() (digest, *refusal) {
 	values := in.r.Header.Values("Authorization")
 	if len(values) != 1 {
 		return digest{}, &refusal{http.StatusUnauthorized, fmt.Sprintf("%d Authorization headers", len(values)), nil}
@@ -381,8 +319,8 @@ func (in *inbound) authenticate() (digest, *refusal) {
 	if d.in(*in.secrets.Load()) {
 		return d, nil
 	}
-	if in.hooks.RequestSecrets != nil {
-		all, err := in.hooks.RequestSecrets(in.r)
+	if in.opts.requestSecrets != nil {
+		all, err := in.opts.requestSecrets(in.r)
 		if err != nil {
 			return digest{}, &refusal{http.StatusServiceUnavailable, "looking up the request's secrets", err}
 		}
@@ -394,11 +332,11 @@ func (in *inbound) authenticate() (digest, *refusal) {
 }
 
 // digests of secrets; empty ones open nothing.
-func digests(secrets []string) []digest {
+func digests(secrets []Secret) []digest {
 	all := make([]digest, 0, len(secrets))
 	for _, s := range secrets {
-		if s != "" {
-			all = append(all, digestOf(s))
+		if !s.IsZero() {
+			all = append(all, digestOf(s.Reveal()))
 		}
 	}
 	return all
@@ -409,7 +347,7 @@ func digests(secrets []string) []digest {
 const maxWaitForPlace = 2 * time.Second
 
 // enter takes a place among the requests under way.
-func (in *inbound) enter() bool {
+func (in *delivery) acquirePlace() bool {
 	select {
 	case in.places <- struct{}{}:
 		return true
@@ -426,11 +364,11 @@ func (in *inbound) enter() bool {
 	return false
 }
 
-func (in *inbound) leave() { <-in.places }
+func (in *delivery) releasePlace() { <-in.places }
 
 // read reads the body within its bounds.
-func (in *inbound) read() ([]byte, *refusal) {
-	limit, length := in.hooks.MaxBody, in.r.ContentLength
+func (in *delivery) readBody() ([]byte, *refusal) {
+	limit, length := in.opts.maxBody, in.r.ContentLength
 	if length > limit {
 		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("a body of %d bytes", length), nil}
 	}
@@ -462,9 +400,9 @@ func (in *inbound) read() ([]byte, *refusal) {
 }
 
 // once runs the hooks, unless they have been through this notification before.
-func (in *inbound) once(ctx context.Context) (no *refusal) {
+func (in *delivery) runHookOnce(ctx context.Context) (no *refusal) {
 	key := in.n.dedupeKey()
-	first, err := in.hooks.Deduper.Begin(ctx, key)
+	first, err := in.opts.deduper.Begin(ctx, key)
 	if err != nil {
 		return &refusal{http.StatusServiceUnavailable, "asking whether it is a duplicate", err}
 	}
@@ -473,56 +411,31 @@ func (in *inbound) once(ctx context.Context) (no *refusal) {
 	}
 	done := false
 	defer func() { // also when a hook panics
-		if _, local := in.hooks.Deduper.(*memoryDeduper); !local {
+		if _, local := in.opts.deduper.(*memoryDeduper); !local {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), in.hooks.HookTimeout)
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), in.opts.hookTimeout)
 			defer cancel()
 		}
-		if err := in.hooks.Deduper.End(ctx, key, done); err != nil {
-			in.hooks.Logger.LogAttrs(ctx, slog.LevelError, "remembering a notification",
+		if err := in.opts.deduper.End(ctx, key, done); err != nil {
+			in.opts.logger.LogAttrs(ctx, slog.LevelError, "remembering a notification",
 				slog.String("notificationId", in.n.ID), slog.Any("error", err))
 		}
 	}()
 	in.notify()
-	typed, known := in.hooks.of(in.n)
-	if typed == nil && in.hooks.Any == nil && !known {
-		in.hooks.Logger.LogAttrs(ctx, slog.LevelWarn, "notification of an unknown type or form",
-			slog.String("notificationId", in.n.ID), slog.String("notificationType", string(in.n.Type)))
-	}
-	for _, hook := range []func(context.Context, *Notification) error{in.hooks.Any, typed} {
-		if hook == nil {
-			continue
+	if in.hook == nil {
+		if in.n.payload() == nil {
+			in.opts.logger.LogAttrs(ctx, slog.LevelWarn, "notification of an unknown type or form",
+				slog.String("notificationId", in.n.ID), slog.String("notificationType", string(in.n.Type)))
 		}
-		if err := hook(ctx, in.n); err != nil {
-			return &refusal{http.StatusServiceUnavailable, "the hook failed", err}
-		}
+	} else if err := in.hook(ctx, in.n); err != nil {
+		return &refusal{http.StatusServiceUnavailable, "the hook failed", err}
 	}
 	done = true
 	return nil
 }
 
-func (in *inbound) notify() {
-	if in.hooks.Notify != nil {
-		in.hooks.Notify(in.n)
+func (in *delivery) notify() {
+	if in.opts.notify != nil {
+		in.opts.notify(in.n)
 	}
-}
-
-// of is the hook for the payload of a notification, and whether it has one
-// that could be read.
-func (h *NotificationHooks) of(n *Notification) (hook func(context.Context, *Notification) error, known bool) {
-	switch {
-	case n.AssetManagement != nil:
-		return h.AssetManagement, true
-	case n.AssetCount != nil:
-		return h.AssetCount, true
-	case n.UserManagement != nil:
-		return h.UserManagement, true
-	case n.UserAssociated != nil:
-		return h.UserAssociated, true
-	case n.SubscriptionManagement != nil:
-		return h.SubscriptionManagement, true
-	case n.SubscriptionCount != nil:
-		return h.SubscriptionCount, true
-	}
-	return nil, false
 }

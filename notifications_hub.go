@@ -12,20 +12,20 @@ import (
 // notification can overtake the answer that names its event, an operation can
 // be submitted now and waited for later, and one that is taken up can be told
 // what came before, so the hub keeps for a while what nobody waited for.
-type hintHub struct {
+type notificationHub struct {
 	expected atomic.Bool  // notifications have a way in
 	wrote    atomic.Int64 // when this client last sent a write, in Unix nanoseconds
 
 	mu        sync.Mutex
-	listeners map[string]map[*listener]bool // by event id
-	unclaimed map[string]*hints             // by event id
+	waiters map[string]map[*waiter]bool // by event id
+	unclaimed map[string]*unclaimedEvent             // by event id
 	order     []string                      // of unclaimed, oldest first
 	elements  int                           // in unclaimed
 	sweep     *time.Timer                   // while something is unclaimed
 }
 
 // hints are the notifications of an event that nobody has waited for yet.
-type hints struct {
+type unclaimedEvent struct {
 	until    time.Time
 	list     []*Notification
 	elements int
@@ -40,19 +40,19 @@ const (
 	keepBriefly   = time.Minute      // in one that did not; also the time between two sweeps
 )
 
-func newHintHub() *hintHub {
-	return &hintHub{listeners: map[string]map[*listener]bool{}, unclaimed: map[string]*hints{}}
+func newNotificationHub() *notificationHub {
+	return &notificationHub{waiters: map[string]map[*waiter]bool{}, unclaimed: map[string]*unclaimedEvent{}}
 }
 
 // connected tells whether notifications can be expected.
-func (h *hintHub) connected() bool { return h.expected.Load() }
+func (h *notificationHub) notificationsExpected() bool { return h.expected.Load() }
 
 // writing is called before each write: what it starts may be notified of
 // before its answer comes.
-func (h *hintHub) writing() { h.wrote.Store(time.Now().UnixNano()) }
+func (h *notificationHub) noteWrite() { h.wrote.Store(time.Now().UnixNano()) }
 
 // deliver hands a notification to the listeners of its event.
-func (h *hintHub) deliver(n *Notification) {
+func (h *notificationHub) deliver(n *Notification) {
 	h.expected.Store(true)
 	id := n.EventID()
 	if id == "" {
@@ -62,38 +62,38 @@ func (h *hintHub) deliver(n *Notification) {
 	lean.Raw, lean.Other = nil, nil
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.listeners[id]) == 0 {
+	if len(h.waiters[id]) == 0 {
 		h.keep(id, &lean)
 		return
 	}
-	for l := range h.listeners[id] {
-		l.push(&lean)
+	for l := range h.waiters[id] {
+		l.enqueue(&lean)
 	}
 }
 
 // keep holds a notification for a listener to come. The lock is held.
-func (h *hintHub) keep(id string, n *Notification) {
+func (h *notificationHub) keep(id string, n *Notification) {
 	u := h.unclaimed[id]
 	if u == nil {
 		now, keep := time.Now(), keepBriefly
 		if now.Sub(time.Unix(0, h.wrote.Load())) < keepUnclaimed {
 			keep = keepUnclaimed
 		}
-		u = &hints{until: now.Add(keep)}
+		u = &unclaimedEvent{until: now.Add(keep)}
 		h.unclaimed[id] = u
 		h.order = append(h.order, id)
 	}
 	u.list = append(u.list, n)
-	u.elements += n.elements()
-	h.elements += n.elements()
+	u.elements += n.countElements()
+	h.elements += n.countElements()
 	for h.elements > maxUnclaimed {
 		h.claim(h.order[0])
 	}
-	h.arm()
+	h.scheduleSweep()
 }
 
 // claim takes the notifications of an event out of the hub. The lock is held.
-func (h *hintHub) claim(id string) []*Notification {
+func (h *notificationHub) claim(id string) []*Notification {
 	u := h.unclaimed[id]
 	if u == nil {
 		return nil
@@ -106,7 +106,7 @@ func (h *hintHub) claim(id string) []*Notification {
 }
 
 // arm has the hub swept while something is unclaimed. The lock is held.
-func (h *hintHub) arm() {
+func (h *notificationHub) scheduleSweep() {
 	if h.sweep != nil || len(h.order) == 0 {
 		return
 	}
@@ -124,12 +124,12 @@ func (h *hintHub) arm() {
 			h.elements -= u.elements
 			return true
 		})
-		h.arm()
+		h.scheduleSweep()
 	})
 }
 
 // close forgets what is kept.
-func (h *hintHub) close() {
+func (h *notificationHub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clear(h.unclaimed)
@@ -142,8 +142,8 @@ func (h *hintHub) close() {
 
 // listener collects the notifications of some events. It is used by one
 // goroutine; notifications come from any.
-type listener struct {
-	hub    *hintHub
+type waiter struct {
+	hub    *notificationHub
 	events map[string]bool
 	signal chan struct{}
 
@@ -152,12 +152,12 @@ type listener struct {
 	elements int
 }
 
-func (h *hintHub) listen() *listener {
-	return &listener{hub: h, events: map[string]bool{}, signal: make(chan struct{}, 1)}
+func (h *notificationHub) listen() *waiter {
+	return &waiter{hub: h, events: map[string]bool{}, signal: make(chan struct{}, 1)}
 }
 
 // add listens to an event, and gets what came for it before.
-func (l *listener) add(event string) {
+func (l *waiter) add(event string) {
 	if l.events[event] {
 		return
 	}
@@ -165,38 +165,38 @@ func (l *listener) add(event string) {
 	h := l.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.listeners[event] == nil {
-		h.listeners[event] = map[*listener]bool{}
+	if h.waiters[event] == nil {
+		h.waiters[event] = map[*waiter]bool{}
 	}
-	h.listeners[event][l] = true
+	h.waiters[event][l] = true
 	for _, n := range h.claim(event) {
-		l.push(n)
+		l.enqueue(n)
 	}
 }
 
 // close leaves what was not taken to the next listener.
-func (l *listener) close() {
+func (l *waiter) close() {
 	h := l.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for event := range l.events {
-		delete(h.listeners[event], l)
-		if len(h.listeners[event]) == 0 {
-			delete(h.listeners, event)
+		delete(h.waiters[event], l)
+		if len(h.waiters[event]) == 0 {
+			delete(h.waiters, event)
 		}
 	}
-	for _, n := range l.take() {
-		if id := n.EventID(); len(h.listeners[id]) == 0 {
+	for _, n := range l.takeAll() {
+		if id := n.EventID(); len(h.waiters[id]) == 0 {
 			h.keep(id, n)
 		}
 	}
 }
 
-func (l *listener) push(n *Notification) {
+func (l *waiter) enqueue(n *Notification) {
 	l.mu.Lock()
 	if l.elements < maxQueued {
 		l.queue = append(l.queue, n)
-		l.elements += n.elements()
+		l.elements += n.countElements()
 	}
 	l.mu.Unlock()
 	select {
@@ -206,7 +206,7 @@ func (l *listener) push(n *Notification) {
 }
 
 // take returns what has come since the last time.
-func (l *listener) take() []*Notification {
+func (l *waiter) takeAll() []*Notification {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	queue := l.queue
@@ -215,7 +215,7 @@ func (l *listener) take() []*Notification {
 }
 
 // wait returns after d, when something has come, or with the context's error.
-func (l *listener) wait(ctx context.Context, d time.Duration) error {
+func (l *waiter) wait(ctx context.Context, d time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return contextError(ctx)
 	}

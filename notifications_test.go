@@ -40,10 +40,10 @@ var publishedNotifications = map[string]struct {
 		func(t *testing.T, n *appsandbooks.Notification) {
 			m := n.AssetManagement
 			assert.Equal(t, appsandbooks.EventDisassociate, m.Type)
-			assert.Equal(t, appsandbooks.ResultSuccess, m.Result)
+			assert.Equal(t, appsandbooks.NotificationSuccess, m.Result)
 			assert.Equal(t, []appsandbooks.Assignment{
-				{AdamID: "1000", PricingParam: appsandbooks.STDQ, SerialNumber: "C02XK0AAJG5J"},
-				{AdamID: "1000", PricingParam: appsandbooks.STDQ, SerialNumber: "C02XK0ABJG5J"},
+				{AssetPair: appsandbooks.AssetPair{AdamID: "1000", PricingParam: appsandbooks.PricingSTDQ, SerialNumber: "C02XK0AAJG5J"}},
+				{AssetPair: appsandbooks.AssetPair{AdamID: "1000", PricingParam: appsandbooks.PricingSTDQ, SerialNumber: "C02XK0ABJG5J"}},
 			}, m.Assignments)
 			assert.Nil(t, m.Error)
 			assert.Equal(t, someEvent, n.EventID())
@@ -64,7 +64,7 @@ var publishedNotifications = map[string]struct {
 			"eventId":"e","result":"FAILURE","type":"ASSOCIATE"}`,
 		func(t *testing.T, n *appsandbooks.Notification) {
 			m := n.AssetManagement
-			assert.Equal(t, appsandbooks.ResultFailure, m.Result)
+			assert.Equal(t, appsandbooks.NotificationFailure, m.Result)
 			require.ErrorIs(t, m.Error, appsandbooks.ErrNotEnoughLicenses)
 			assert.Equal(t, []string{"u1"}, m.Error.Info.ClientUserIDs)
 		},
@@ -97,7 +97,7 @@ var publishedNotifications = map[string]struct {
 		appsandbooks.NotificationAssetCount,
 		`{"adamId":"1000","countDelta":-3,"pricingParam":"PLUS"}`,
 		func(t *testing.T, n *appsandbooks.Notification) {
-			assert.Equal(t, appsandbooks.AssetCount{AdamID: "1000", PricingParam: appsandbooks.PLUS, CountDelta: -3}, *n.AssetCount)
+			assert.Equal(t, appsandbooks.AssetCount{AssetID: appsandbooks.AssetID{AdamID: "1000", PricingParam: appsandbooks.PricingPLUS}, CountDelta: -3}, *n.AssetCount)
 		},
 	},
 	"seats assigned": {

@@ -28,7 +28,7 @@ func relayed(t *testing.T, delay time.Duration, how appsandbookstest.Notificatio
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &relay{T: t}
-		h := newHandler(t, appsandbooks.NotificationHooks{Notify: func(n *appsandbooks.Notification) { r.client.Notify(n) }})
+		h := newHandler(t, nil, appsandbooks.WithNotify(func(n *appsandbooks.Notification) { r.client.Notify(n) }))
 		r.srv = appsandbookstest.NewServer(append([]appsandbookstest.Option{
 			appsandbookstest.WithEventDelay(delay),
 			appsandbookstest.WithNotifications(how),
@@ -38,7 +38,7 @@ func relayed(t *testing.T, delay time.Duration, how appsandbookstest.Notificatio
 		r.client = newClient(t, r.srv)
 		defer r.client.Close()
 		_, err := r.client.Config.Register(t.Context(), appsandbooks.Registration{
-			URL: "https://mdm.example.com/notifications", Secret: appsandbooks.NewSecret(hookSecret), Handler: h,
+			NotificationURL: "https://mdm.example.com/notifications", NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h,
 		})
 		require.NoError(t, err)
 		f(r)
@@ -70,13 +70,13 @@ func TestOperationsEndWhenTheyAreTrue(t *testing.T) {
 			for _, id := range names("user-", 230) {
 				list = append(list, appsandbooks.UserRequest{ClientUserID: id, Email: id + "@example.com"})
 			}
-			return r.client.Users.Create(r.Context(), list)
+			return r.client.Users.Create(r.Context(), appsandbooks.UserChange{Users: list})
 		},
 		"subscriptions": func(r *relay) (*appsandbooks.Operation, error) {
 			r.srv.Unit().AddSubscription(appsandbookstest.Subscription{AdamID: 67890, Total: appsandbookstest.Seats{Renewing: 500}})
 			return r.client.Subscriptions.Associate(r.Context(), appsandbooks.SubscriptionChange{
 				AdamIDs: []int64{67890}, ClientUserIDs: users(r.srv, 120),
-			}, appsandbooks.Renewing)
+			})
 		},
 	}
 	for name, begin := range kinds {
@@ -178,7 +178,7 @@ func TestBadNetworkForNotifications(t *testing.T) {
 // Notifications overtake the answer that names their event.
 func TestNotificationsOvertakeTheAnswer(t *testing.T) {
 	relayed(t, 100*time.Millisecond, appsandbookstest.NotificationOptions{}, func(r *relay) {
-		_, err := r.client.Config.Service(r.Context()) // limits are known from now on
+		_, err := r.client.Config.ServiceConfig(r.Context()) // limits are known from now on
 		require.NoError(t, err)
 		began := time.Now()
 		op := r.associate(2, 250)
@@ -234,10 +234,9 @@ func TestFirstLook(t *testing.T) {
 		tell bool
 		look time.Duration
 	}{
-		"polling":          {nil, false, 5 * time.Second},
-		"told":             {nil, true, 30 * time.Second},
-		"option":           {[]appsandbooks.Option{appsandbooks.WithNotifications()}, false, 30 * time.Second},
-		"option and times": {[]appsandbooks.Option{appsandbooks.WithNotifications(), appsandbooks.WithPolling(time.Minute, 40*time.Second)}, false, time.Minute},
+		"polling":        {nil, false, 5 * time.Second},
+		"told":           {nil, true, 30 * time.Second},
+		"told and times": {[]appsandbooks.Option{appsandbooks.WithPolling(time.Minute, 40*time.Second)}, true, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -264,11 +263,11 @@ func TestFirstLook(t *testing.T) {
 func TestManyUnits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clients := map[string]*appsandbooks.Client{}
-		h := newHandler(t, appsandbooks.NotificationHooks{Notify: func(n *appsandbooks.Notification) {
+		h := newHandler(t, nil, appsandbooks.WithNotify(func(n *appsandbooks.Notification) {
 			if c := clients[n.UID]; c != nil {
 				c.Notify(n)
 			}
-		}})
+		}))
 		srv := appsandbookstest.NewServer(
 			appsandbookstest.WithEventDelay(7*time.Second),
 			appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(h)))
@@ -286,7 +285,7 @@ func TestManyUnits(t *testing.T) {
 		}
 		for _, u := range units {
 			_, err := clients[u.UID()].Config.Register(t.Context(), appsandbooks.Registration{
-				URL: "https://mdm.example.com/n", Secret: appsandbooks.NewSecret("secret-of-" + u.UID()), Handler: h,
+				NotificationURL: "https://mdm.example.com/n", NotificationAuthToken: appsandbooks.NewSecret("secret-of-" + u.UID()), Handler: h,
 			})
 			require.NoError(t, err)
 			u.AddAsset(appsandbookstest.Asset{AdamID: "1000", Total: 10})
@@ -294,7 +293,7 @@ func TestManyUnits(t *testing.T) {
 		for _, c := range clients {
 			go func() {
 				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-					Assets: []appsandbooks.AssetID{{AdamID: "1000", PricingParam: appsandbooks.STDQ}}, SerialNumbers: names("C02", 5),
+					Assets: []appsandbooks.AssetID{{AdamID: "1000", PricingParam: appsandbooks.PricingSTDQ}}, SerialNumbers: names("C02", 5),
 				})
 				if assert.NoError(t, err) {
 					_, err = op.Wait(t.Context())

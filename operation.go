@@ -49,17 +49,17 @@ type Operation struct {
 	busy   chan struct{} // one token: the right to change parts
 
 	journaling sync.Mutex // keeps changes and their journal entries in one order; taken before mu
-	unreadable time.Time  // since then reading back has failed; zero when it did not
+	readbackFailingSince time.Time  // since then reading back has failed; zero when it did not
 	journaled  bool       // the journal has the whole operation, without a gap; guarded by journaling
-	continues  bool       // the journal has all but what Resume revised; guarded by journaling
-	revived    []*part    // revised by Resume
+	continuesJournal  bool       // the journal has all but what Resume revised; guarded by journaling
+	changedByResume    []*part    // revised by Resume
 
 	mu       sync.Mutex
 	unit     string          // UID of the organizational unit; "" until an answer showed it
-	strange  bool            // resumed, or met another unit: asks whose the client is before it sends
-	ceiling  *batch.Limits   // smaller than the service says its limits are; nil when it was not wrong
+	unitUnverified  bool            // resumed, or met another unit: asks whose the client is before it sends
+	learnedLimits  *batch.Limits   // smaller than the service says its limits are; nil when it was not wrong
 	events   map[string]bool // that answers have named
-	told     []*Notification // by Notify, and not looked at yet
+	pendingNotifications     []*Notification // by Notify, and not looked at yet
 	parts    []*part         // never removed; index = id
 	halt     error           // why sending stopped
 	progress Progress
@@ -80,14 +80,16 @@ type Progress struct {
 type Plan struct {
 	Requests int
 	Pairs    int
-	Targets  int
 	// Assets counts the pairs by asset: the licences an association needs at most.
 	Assets map[AssetID]int
 }
 
 // start plans a change and, unless told otherwise, sends it.
 func (c *Client) start(ctx context.Context, k kind, fill func(*tables) error, opts []OperationOption) (*Operation, error) {
-	op := c.newOperation(k, opts)
+	op, err := c.newOperation(k, opts)
+	if err != nil {
+		return nil, err
+	}
 	if err := fill(&op.tables); err != nil {
 		return nil, err
 	}
@@ -104,15 +106,18 @@ func (c *Client) start(ctx context.Context, k kind, fill func(*tables) error, op
 	return op, op.Submit(ctx)
 }
 
-func (c *Client) newOperation(k kind, opts []OperationOption) *Operation {
+func (c *Client) newOperation(k kind, opts []OperationOption) (*Operation, error) {
 	op := &Operation{client: c, id: rand.Text(), tables: tables{kind: k}, busy: make(chan struct{}, 1), events: map[string]bool{}}
 	for _, o := range opts {
-		if o != nil {
-			o(&op.opts)
+		if o == nil {
+			return nil, invalidf("a nil OperationOption")
+		}
+		if err := o(&op.opts); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
 	op.busy <- struct{}{}
-	return op
+	return op, nil
 }
 
 // Format implements [fmt.Formatter]: an operation prints as what it does and how
@@ -139,9 +144,9 @@ func (op *Operation) Kind() string { return string(op.tables.kind) }
 func (op *Operation) Plan() Plan {
 	op.mu.Lock()
 	defer op.mu.Unlock()
-	plan := Plan{Targets: len(op.tables.users) + len(op.tables.devices)}
+	plan := Plan{}
 	for _, p := range op.parts {
-		if p.state == partSuperseded {
+		if p.state == partReplaced {
 			continue
 		}
 		plan.Requests++
@@ -179,7 +184,7 @@ func (op *Operation) Progress() Progress {
 	return op.progress
 }
 
-// Retry begins a new operation with the pairs that failed here; [PlanOnly]
+// Retry begins a new operation with the pairs that failed here; [WithPlanOnly]
 // lets the caller look first. Pairs that are unconfirmed are left out: settle
 // them first, or they may be done twice.
 func (op *Operation) Retry(ctx context.Context, opts ...OperationOption) (*Operation, error) {
@@ -211,7 +216,7 @@ func (op *Operation) derive(ctx context.Context, k kind, want OutcomeStatus, opt
 		t.deferred = op.tables.deferred && k == op.tables.kind
 		r.each(func(p *part, i int, v verdict) bool {
 			if v.outcome == want {
-				t.take(&op.tables, p.key(i))
+				t.addPairOf(&op.tables, p.pairAt(i))
 			}
 			return true
 		})

@@ -9,17 +9,6 @@ import (
 	"time"
 )
 
-// Journal keeps an operation across a crash. It is called with one entry
-// before anything is sent, the whole plan, and then before a request is sent,
-// after its event is known, and when its outcome is. An entry is a line of
-// text, newline included, without secrets. A Journal must have stored it durably
-// when it returns; an error keeps the request from being sent.
-//
-// The entries in their order, one after another, are what [Client.Resume]
-// takes up: a request that was about to be sent and has no event is then of
-// unknown fate. Appending to a file, and syncing it, is a Journal.
-type Journal func(ctx context.Context, entry []byte) error
-
 // The saved form of an operation. Version guards against a later SDK's forms.
 const savedVersion = 1
 
@@ -47,20 +36,20 @@ type savedPart struct {
 	EventID  string        `json:"eventId,omitzero"`
 	Unit     string        `json:"uId,omitzero"` // in an entry about an event: the operation's, which it tells
 	At       time.Time     `json:"at,omitzero"`
-	NextLook time.Time     `json:"nextLook,omitzero"`
-	Floor    time.Time     `json:"floor,omitzero"`
-	Asking   bool          `json:"asking,omitzero"`
+	NextPoll time.Time     `json:"nextLook,omitzero"`
+	NotBefore    time.Time     `json:"floor,omitzero"`
+	Polling   bool          `json:"asking,omitzero"`
 	Resent   int           `json:"resent,omitzero"`
-	Doubt    *savedError   `json:"doubt,omitzero"`
-	Checked  bool          `json:"checked,omitzero"`
+	PriorUncertainty    *savedError   `json:"doubt,omitzero"`
+	WasReadBack  bool          `json:"checked,omitzero"`
 	Splits   int           `json:"splits,omitzero"`
 	Outcome  OutcomeStatus `json:"outcome"`
 	Err      *savedError   `json:"error,omitzero"`
-	Odd      []savedOdd    `json:"odd,omitzero"`
+	Exceptions      []savedExceptions    `json:"odd,omitzero"`
 }
 
 // savedOdd are the pairs of a part with one outcome other than the part's.
-type savedOdd struct {
+type savedExceptions struct {
 	Pairs   runs          `json:"pairs"`
 	Outcome OutcomeStatus `json:"outcome"`
 	Err     *savedError   `json:"error,omitzero"`
@@ -107,7 +96,7 @@ type savedError struct {
 }
 
 // marks are the SDK's sentinels that an outcome can have.
-var marks = map[string]error{
+var savedSentinels = map[string]error{
 	"ambiguous": ErrAmbiguous, "stalled": ErrStalled, "pending": ErrPending,
 	"notSent": ErrNotSent, "notVerified": ErrNotVerified, "takenOver": ErrTakenOver,
 }
@@ -117,7 +106,7 @@ func saveError(err error) *savedError {
 		return nil
 	}
 	s := &savedError{Text: err.Error()}
-	for mark, sentinel := range marks {
+	for mark, sentinel := range savedSentinels {
 		if errors.Is(err, sentinel) {
 			s.Marks = append(s.Marks, mark)
 		}
@@ -140,12 +129,12 @@ func saveError(err error) *savedError {
 // restoredError is an error of an earlier process.
 type restoredError struct {
 	text string
-	errs []error
+	reasons []error
 }
 
 func (e *restoredError) Error() string { return e.text }
 
-func (e *restoredError) Unwrap() []error { return e.errs }
+func (e *restoredError) Unwrap() []error { return e.reasons }
 
 func (s *savedError) restore() error {
 	if s == nil {
@@ -153,16 +142,16 @@ func (s *savedError) restore() error {
 	}
 	r := &restoredError{text: s.Text}
 	for _, m := range s.Marks {
-		if err := marks[m]; err != nil {
-			r.errs = append(r.errs, err)
+		if err := savedSentinels[m]; err != nil {
+			r.reasons = append(r.reasons, err)
 		}
 	}
 	if s.Status != 0 || s.Number != 0 {
-		r.errs = append(r.errs, &Error{StatusCode: s.Status, Number: s.Number, Message: s.Message, Attempts: s.Attempts})
+		r.reasons = append(r.reasons, &Error{StatusCode: s.Status, Number: s.Number, Message: s.Message, Attempts: s.Attempts})
 	}
 	for _, e := range s.Also {
 		if e != nil {
-			r.errs = append(r.errs, e)
+			r.reasons = append(r.reasons, e)
 		}
 	}
 	return r
@@ -193,8 +182,8 @@ func (op *Operation) saved() savedOperation {
 
 func (p *part) saved(withContent bool) savedPart {
 	s := savedPart{
-		ID: p.id, State: p.state, EventID: p.eventID, At: p.at.UTC(), NextLook: p.nextLook.UTC(), Floor: p.floor.UTC(),
-		Asking: p.asking, Resent: p.resent, Doubt: saveError(p.doubt), Checked: p.checked, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
+		ID: p.id, State: p.state, EventID: p.eventID, At: p.at.UTC(), NextPoll: p.nextPoll.UTC(), NotBefore: p.notBefore.UTC(),
+		Polling: p.polling, Resent: p.resent, PriorUncertainty: saveError(p.priorUncertainty), WasReadBack: p.wasReadBack, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
 	}
 	if withContent {
 		s.Assets, s.Users, s.Devices = toRuns(p.Assets), toRuns(p.Users), toRuns(p.Devices)
@@ -205,20 +194,20 @@ func (p *part) saved(withContent bool) savedPart {
 		err     error
 	}
 	groups := map[group][]int{}
-	for i, v := range p.odd {
+	for i, v := range p.exceptions {
 		g := group(v)
 		groups[g] = append(groups[g], i)
 	}
 	for g, pairs := range groups {
 		slices.Sort(pairs)
-		s.Odd = append(s.Odd, savedOdd{toRuns(pairs), g.outcome, saveError(g.err)})
+		s.Exceptions = append(s.Exceptions, savedExceptions{toRuns(pairs), g.outcome, saveError(g.err)})
 	}
-	slices.SortFunc(s.Odd, func(a, b savedOdd) int { return a.Pairs[0][0] - b.Pairs[0][0] })
+	slices.SortFunc(s.Exceptions, func(a, b savedExceptions) int { return a.Pairs[0][0] - b.Pairs[0][0] })
 	return s
 }
 
 // journalStart makes sure that the journal has the whole operation.
-func (op *Operation) journalStart(ctx context.Context) error {
+func (op *Operation) startJournal(ctx context.Context) error {
 	if op.opts.journal == nil {
 		return nil
 	}
@@ -227,29 +216,29 @@ func (op *Operation) journalStart(ctx context.Context) error {
 	if op.journaled {
 		return nil
 	}
-	if op.continues {
-		op.continues, op.journaled = false, true
-		if len(op.revived) == 0 {
+	if op.continuesJournal {
+		op.continuesJournal, op.journaled = false, true
+		if len(op.changedByResume) == 0 {
 			return nil
 		}
 		op.mu.Lock()
 		var record []savedPart
-		for _, p := range op.revived {
+		for _, p := range op.changedByResume {
 			record = append(record, p.saved(false))
 		}
 		op.mu.Unlock()
-		return op.write(ctx, record)
+		return op.writeJournal(ctx, record)
 	}
 	op.mu.Lock()
 	saved := op.saved()
 	op.mu.Unlock()
-	return op.write(ctx, saved)
+	return op.writeJournal(ctx, saved)
 }
 
 // entry is what the journal is told of a step that changed a part, which the
 // journal knows, and cut off pieces, which it does not: nil without a journal,
 // and the whole operation when an entry failed before. The caller holds op.mu.
-func (op *Operation) entry(p *part, pieces []*part) any {
+func (op *Operation) journalEntry(p *part, pieces []*part) any {
 	switch {
 	case op.opts.journal == nil:
 		return nil
@@ -267,7 +256,7 @@ func (op *Operation) entry(p *part, pieces []*part) any {
 }
 
 // write adds an entry. The caller holds op.journaling.
-func (op *Operation) write(ctx context.Context, v any) error {
+func (op *Operation) writeJournal(ctx context.Context, v any) error {
 	text, err := json.Marshal(v)
 	if err == nil {
 		text = append(text, '\n')

@@ -12,7 +12,7 @@ func (t *tables) selection(p batch.Part, e *Error) (assets, users, devices []int
 		return nil, nil, nil
 	}
 	for _, a := range e.Info.Assets {
-		for _, pricing := range []PricingParam{a.PricingParam, STDQ, PLUS} {
+		for _, pricing := range []PricingParam{a.PricingParam, PricingSTDQ, PricingPLUS} {
 			if pricing == "" || a.PricingParam != "" && pricing != a.PricingParam {
 				continue
 			}
@@ -21,8 +21,8 @@ func (t *tables) selection(p batch.Part, e *Error) (assets, users, devices []int
 			}
 		}
 	}
-	users = among(p.Users, t.userIndex, e.Info.ClientUserIDs)
-	devices = among(p.Devices, t.deviceIndex, e.Info.SerialNumbers)
+	users = indexesOf(p.Users, t.userIndex, e.Info.ClientUserIDs)
+	devices = indexesOf(p.Devices, t.deviceIndex, e.Info.SerialNumbers)
 	if e.Number == ErrAssetNotDeviceAssignable && users == nil && devices == nil {
 		devices = p.Devices // such an asset is no trouble for the users
 	}
@@ -30,7 +30,7 @@ func (t *tables) selection(p batch.Part, e *Error) (assets, users, devices []int
 }
 
 // among are the indices of names, as far as they are in the set.
-func among(set []int32, idx index[string], names []string) []int32 {
+func indexesOf(set []int32, idx index[string], names []string) []int32 {
 	if len(names) == 0 {
 		return nil
 	}
@@ -50,7 +50,7 @@ func among(set []int32, idx index[string], names []string) []int32 {
 
 // named divides a part into the pairs that a refusal names and the rest. A
 // side that the refusal is silent about is named whole.
-func (t *tables) named(p batch.Part, e *Error) (bad batch.Part, rest []batch.Part) {
+func (t *tables) namedPairs(p batch.Part, e *Error) (bad batch.Part, rest []batch.Part) {
 	assets, users, devices := t.selection(p, e)
 	if assets == nil && users == nil && devices == nil {
 		return bad, nil
@@ -90,7 +90,7 @@ func without(all, some []int32) []int32 {
 }
 
 // places calls f for each pair of bad, with its place in p, of which bad is a part.
-func places(p, bad batch.Part, f func(i int)) {
+func eachPlace(p, bad batch.Part, f func(i int)) {
 	n := len(p.Users) + len(p.Devices)
 	at := func(all, some []int32) []int {
 		idx := make(map[int32]int, len(all))
@@ -126,15 +126,15 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 		if f == nil {
 			continue
 		}
-		bad, _ := t.named(p, f)
+		bad, _ := t.namedPairs(p, f)
 		if bad.Len() == 0 {
 			unnamed++
 		}
-		places(p, bad, func(i int) { suspects[i] = verdict{OutcomeFailed, f} })
+		eachPlace(p, bad, func(i int) { suspects[i] = verdict{OutcomeFailed, f} })
 	}
 	open := func(err error) verdict { return verdict{OutcomeUnconfirmed, err} }
 	if other := s.Type; other != t.kind.event() && slices.Contains(eventTypes, other) { // the status of something else
-		return open(event), opened(suspects)
+		return open(event), asUnconfirmed(suspects)
 	}
 	if t.kind == revokeAssets {
 		// The unit of the counts is not documented: only names can be used.
@@ -159,13 +159,13 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 		return verdict{outcome: OutcomeSucceeded}, suspects
 	case unnamed == 0 && missing < len(suspects):
 		// Some of those named, in any combination; the others are done.
-		return verdict{outcome: OutcomeSucceeded}, opened(suspects)
+		return verdict{outcome: OutcomeSucceeded}, asUnconfirmed(suspects)
 	}
-	return open(event), opened(suspects)
+	return open(event), asUnconfirmed(suspects)
 }
 
 // opened makes failures that are not certain unconfirmed.
-func opened(suspects map[int]verdict) map[int]verdict {
+func asUnconfirmed(suspects map[int]verdict) map[int]verdict {
 	for i, v := range suspects {
 		suspects[i] = verdict{OutcomeUnconfirmed, v.err}
 	}

@@ -48,7 +48,7 @@ func (k kind) limits(l Limits) batch.Limits {
 }
 
 // removes tells the kinds that are done when the data does not show the pair.
-func (k kind) removes() bool {
+func (k kind) removesPairs() bool {
 	switch k {
 	case disassociateAssets, revokeAssets, retireUsers, disassociateSubscriptions:
 		return true

@@ -19,7 +19,7 @@ const manyPairs = 1000
 // that it is not there, unless the error is ErrDataChanged: what was not found in
 // a list that changed while it was read is looked for again, and then one by one
 // if there are not too many.
-func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
+func (op *Operation) findPairs(ctx context.Context, want map[batch.Pair]bool) error {
 	const tries = 4
 	for try := 1; ; try++ {
 		left := make([]batch.Pair, 0, len(want))
@@ -36,7 +36,7 @@ func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
 				want[k] = true
 			}
 		}
-		err := op.walk(ctx, left, try > 1 && len(left) <= manyPairs, mark)
+		err := op.readLists(ctx, left, try > 1 && len(left) <= manyPairs, mark)
 		if try == tries || !errors.Is(err, ErrDataChanged) {
 			return err
 		}
@@ -46,7 +46,7 @@ func (op *Operation) find(ctx context.Context, want map[batch.Pair]bool) error {
 // walk reads the lists that show some pairs: with narrow, one list for each pair,
 // else as few as possible. Its error is ErrDataChanged when all was read, but
 // not in one state.
-func (op *Operation) walk(ctx context.Context, pairs []batch.Pair, narrow bool, mark func(batch.Pair)) error {
+func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow bool, mark func(batch.Pair)) error {
 	t, c := &op.tables, op.client
 	assets, users, devices := map[int32]bool{}, map[int32]bool{}, map[int32]bool{}
 	for _, k := range pairs {
@@ -76,10 +76,10 @@ func (op *Operation) walk(ctx context.Context, pairs []batch.Pair, narrow bool, 
 			}
 		}
 		for _, f := range filters {
-			err := each(op, c.Users.Pages(ctx, f), func(p *UserPage) []User { return p.Users }, func(user User) {
+			err := eachRecord(op, c.Users.Pages(ctx, f), false, func(user User) {
 				u, ok := t.userIndex[user.ClientUserID]
 				gone := user.Status == UserRetired || user.Status == UserDeleted
-				if ok && !gone && (t.kind == retireUsers || shows(user, t.requests[u])) {
+				if ok && !gone && (t.kind == retireUsers || showsUpdate(user, t.requests[u])) {
 					mark(batch.UserPair(0, u))
 				}
 			})
@@ -112,9 +112,9 @@ func (op *Operation) walk(ctx context.Context, pairs []batch.Pair, narrow bool, 
 			}
 		}
 		for _, f := range filters {
-			pages := c.Subscriptions.AssignmentPages(ctx, f)
-			err := each(op, pages, func(p *SubscriptionAssignmentPage) []SubscriptionAssignment { return p.Assignments }, func(s SubscriptionAssignment) {
-				a, ok := t.assetIndex[AssetID{formatAdamID(s.AdamID), STDQ}]
+			pages := c.SubscriptionAssignments.Pages(ctx, f)
+			err := eachRecord(op, pages, true, func(s SubscriptionAssignment) {
+				a, ok := t.assetIndex[AssetID{formatAdamID(s.AdamID), PricingSTDQ}]
 				u, known := t.userIndex[s.ClientUserID]
 				if ok && known && (t.kind != associateSubscriptions || s.Renewing == t.renewing) {
 					mark(batch.UserPair(a, u))
@@ -156,12 +156,12 @@ func (op *Operation) walk(ctx context.Context, pairs []batch.Pair, narrow bool, 
 		for _, f := range filters {
 			// A book stays with a retired user, whose id another may have now.
 			f.IncludeUserState = t.kind == associateAssets && len(users) > 0
-			err := each(op, c.Assignments.Pages(ctx, f), func(p *AssignmentPage) []Assignment { return p.Assignments }, func(s Assignment) {
+			err := eachRecord(op, c.Assignments.Pages(ctx, f), false, func(s Assignment) {
 				var a int32
 				if !revoke {
 					pricing := s.PricingParam
 					if pricing == "" {
-						pricing = STDQ
+						pricing = PricingSTDQ
 					}
 					i, ok := t.assetIndex[AssetID{s.AdamID, pricing}]
 					if !ok {
@@ -187,23 +187,20 @@ func (op *Operation) walk(ctx context.Context, pairs []batch.Pair, narrow bool, 
 
 // each calls f for the records of a list. Its error is ErrDataChanged when they
 // may not be all.
-func each[P interface {
-	meta() *Meta
-	certain(index int) (next int, ok bool)
-}, T any](op *Operation, pages iter.Seq2[P, error], of func(P) []T, f func(T)) error {
+func eachRecord[T any](op *Operation, pages iter.Seq2[*Page[T], error], byCursor bool, f func(T)) error {
 	changed, index := false, 0
 	for page, err := range pages {
 		if err == nil {
-			err = op.ofUnit(page.meta().UID)
+			err = op.checkUnit(page.UID)
 		}
 		if err != nil {
 			return err
 		}
-		for _, record := range of(page) {
+		for _, record := range page.Items {
 			f(record)
 		}
-		next, ok := page.certain(index)
-		changed, index = changed || !ok, next
+		next, complete := page.completeAt(index, byCursor)
+		changed, index = changed || !complete, next
 	}
 	if changed {
 		return ErrDataChanged
@@ -212,6 +209,6 @@ func each[P interface {
 }
 
 // shows tells whether the data has what an update asked for, as far as it can be seen.
-func shows(u User, r UserRequest) bool {
+func showsUpdate(u User, r UserRequest) bool {
 	return (r.Email == "" || u.Email == r.Email) && (r.ManagedAppleID == "" || u.Status == UserAssociated)
 }

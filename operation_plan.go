@@ -51,7 +51,7 @@ func (t *tables) asset(id AssetID) (int32, error) {
 		return 0, invalidf("an Adam ID that is no number: %q", shorten(id.AdamID, 20))
 	}
 	if id.PricingParam == "" {
-		id.PricingParam = STDQ
+		id.PricingParam = PricingSTDQ
 	}
 	if err := checkName("pricingParam", string(id.PricingParam)); err != nil {
 		return 0, err
@@ -207,7 +207,7 @@ func (t *tables) addSubscriptionChange(c SubscriptionChange) error {
 
 // makeRoom sizes the indexes for a long list in which nearly every pair has a
 // target of its own, by a sample of it: growing them is most of the work then.
-func (t *tables) makeRoom(pairs []Assignment) {
+func (t *tables) makeRoom(pairs []AssetPair) {
 	const sample = 1000
 	if len(pairs) < 10*sample || len(t.users)+len(t.devices) > 0 {
 		return
@@ -244,7 +244,18 @@ func (t *tables) productToPairs(more int) {
 	}
 }
 
-func (t *tables) addUserRequests(users []UserRequest) error {
+func (t *tables) addUserIDs(c UserChange) error {
+	if len(c.Users) > 0 {
+		return invalidf("Retire takes ClientUserIDs, not Users")
+	}
+	return t.addTargets(c.ClientUserIDs, nil)
+}
+
+func (t *tables) addUserRequests(c UserChange) error {
+	users := c.Users
+	if len(c.ClientUserIDs) > 0 {
+		return invalidf("Create and Update take Users, not ClientUserIDs")
+	}
 	if len(users) == 0 {
 		return invalidf("an empty change: no users")
 	}
@@ -252,20 +263,20 @@ func (t *tables) addUserRequests(users []UserRequest) error {
 		i, err := t.user(r.ClientUserID)
 		switch {
 		case err != nil:
-			return at("users", n, err)
+			return at("Users", n, err)
 		case !utf8.ValidString(r.Email + r.ManagedAppleID):
-			return at("users", n, invalidf("an address that is not UTF-8"))
+			return at("Users", n, invalidf("an address that is not UTF-8"))
 		case int(i) == len(t.requests):
 			t.requests = append(t.requests, r)
 		case t.requests[i] != r:
-			return at("users", n, invalidf("two different requests for one clientUserId"))
+			return at("Users", n, invalidf("two different requests for one clientUserId"))
 		}
 	}
 	return nil
 }
 
 // take adds a pair of another operation.
-func (t *tables) take(o *tables, p batch.Pair) {
+func (t *tables) addPairOf(o *tables, p batch.Pair) {
 	var asset int32
 	if len(o.assets) > 0 {
 		asset = intern(&t.assets, &t.assetIndex, o.assets[p.Asset()])
@@ -295,14 +306,14 @@ func (t *tables) cut(l batch.Limits) []batch.Part {
 
 // body is the request of a part.
 func (t *tables) body(p batch.Part) any {
-	users, devices := pick(t.users, p.Users), pick(t.devices, p.Devices)
+	users, devices := valuesAt(t.users, p.Users), valuesAt(t.devices, p.Devices)
 	switch t.kind {
 	case associateAssets, disassociateAssets:
 		return struct {
 			Assets        []AssetID `json:"assets"`
 			ClientUserIDs []string  `json:"clientUserIds,omitzero"`
 			SerialNumbers []string  `json:"serialNumbers,omitzero"`
-		}{pick(t.assets, p.Assets), users, devices}
+		}{valuesAt(t.assets, p.Assets), users, devices}
 	case revokeAssets:
 		return struct {
 			ClientUserIDs []string `json:"clientUserIds,omitzero"`
@@ -321,7 +332,7 @@ func (t *tables) body(p batch.Part) any {
 		}
 		return r
 	default:
-		requests := pick(t.requests, p.Users)
+		requests := valuesAt(t.requests, p.Users)
 		if t.kind == retireUsers {
 			for _, id := range users {
 				requests = append(requests, UserRequest{ClientUserID: id})
@@ -334,7 +345,7 @@ func (t *tables) body(p batch.Part) any {
 }
 
 // pick returns the values at the indices; nil for none.
-func pick[T any](table []T, indices []int32) []T {
+func valuesAt[T any](table []T, indices []int32) []T {
 	if len(table) == 0 || len(indices) == 0 {
 		return nil
 	}
@@ -347,12 +358,12 @@ func pick[T any](table []T, indices []int32) []T {
 
 // buildIndexes makes the indexes of an operation that was resumed.
 func (t *tables) buildIndexes() {
-	build(&t.assetIndex, t.assets)
-	build(&t.userIndex, t.users)
-	build(&t.deviceIndex, t.devices)
+	buildIndex(&t.assetIndex, t.assets)
+	buildIndex(&t.userIndex, t.users)
+	buildIndex(&t.deviceIndex, t.devices)
 }
 
-func build[T comparable](idx *index[T], table []T) {
+func buildIndex[T comparable](idx *index[T], table []T) {
 	*idx = make(index[T], len(table))
 	for i, v := range table {
 		(*idx)[v] = int32(i)

@@ -20,14 +20,14 @@ import (
 // or when notifications ([Client.Notify]) have named all of its pairs. One that
 // an earlier Wait gave up as [ErrStalled] gets another look.
 func (op *Operation) Wait(ctx context.Context) (*Report, error) {
-	if err := op.begin(ctx); err != nil {
+	if err := op.acquire(ctx); err != nil {
 		return op.outcome(err)
 	}
-	defer op.end()
-	if err := op.lookAgain(ctx); err != nil {
+	defer op.release()
+	if err := op.pollStalledAgain(ctx); err != nil {
 		return op.outcome(err)
 	}
-	hints := op.client.hints.listen()
+	hints := op.client.hub.listen()
 	defer hints.close()
 	for {
 		next, err := op.step(ctx, hints)
@@ -41,17 +41,17 @@ func (op *Operation) Wait(ctx context.Context) (*Report, error) {
 }
 
 // lookAgain asks once more for the events that were given up, if it is time.
-func (op *Operation) lookAgain(ctx context.Context) error {
+func (op *Operation) pollStalledAgain(ctx context.Context) error {
 	for _, p := range op.inState(partFinished) {
 		stalled := p.outcome == OutcomeUnconfirmed && errors.Is(p.err, ErrStalled)
-		for _, v := range p.odd {
+		for _, v := range p.exceptions {
 			stalled = stalled || v.outcome == OutcomeUnconfirmed && errors.Is(v.err, ErrStalled)
 		}
-		if p.eventID == "" || !stalled || p.floor.After(time.Now()) {
+		if p.eventID == "" || !stalled || p.notBefore.After(time.Now()) {
 			continue
 		}
 		// Recorded before it is asked, as ever.
-		if err := op.update(ctx, p, func() { p.floor, _ = op.client.nextLook(nil) }); err != nil {
+		if err := op.update(ctx, p, func() { p.notBefore, _ = op.client.nextPoll(nil) }); err != nil {
 			return err
 		}
 		status, err := op.client.Status.get(ctx, p.eventID, transport.Poll)
@@ -59,10 +59,10 @@ func (op *Operation) lookAgain(ctx context.Context) error {
 		case err == nil && status.finished():
 			v, odd := op.tables.judge(p.Part, status)
 			err = op.update(ctx, p, func() {
-				p.checked = false
+				p.wasReadBack = false
 				op.finish(p, v, odd)
 			})
-		case err == nil || errors.Is(err, ErrEventNotFound) || ctx.Err() == nil && op.client.passing(err):
+		case err == nil || errors.Is(err, ErrEventNotFound) || ctx.Err() == nil && op.client.isTemporary(err):
 			err = nil // what is known stays
 		}
 		if err != nil {
@@ -80,7 +80,7 @@ func (op *Operation) Notify(n *Notification) {
 		return
 	}
 	op.mu.Lock()
-	op.told = append(op.told, n)
+	op.pendingNotifications = append(op.pendingNotifications, n)
 	op.mu.Unlock()
 }
 
@@ -89,11 +89,11 @@ func (op *Operation) Notify(n *Notification) {
 // end. It is Wait for callers who do not want to sleep, such as a job engine that
 // marshals the operation and takes it up later.
 func (op *Operation) Step(ctx context.Context) (next time.Time, err error) {
-	if err := op.begin(ctx); err != nil {
+	if err := op.acquire(ctx); err != nil {
 		return time.Time{}, err
 	}
-	defer op.end()
-	hints := op.client.hints.listen()
+	defer op.release()
+	hints := op.client.hub.listen()
 	defer hints.close()
 	return op.step(ctx, hints)
 }
@@ -107,30 +107,30 @@ func (op *Operation) outcome(err error) (*Report, error) {
 	return r, &OperationError{Report: r, Cause: err}
 }
 
-func (op *Operation) step(ctx context.Context, hints *listener) (time.Time, error) {
-	if op.halted() == nil && len(op.inState(partPlanned)) > 0 {
+func (op *Operation) step(ctx context.Context, hints *waiter) (time.Time, error) {
+	if op.haltError() == nil && len(op.inState(partPlanned)) > 0 {
 		if err := op.submit(ctx); err != nil {
 			return time.Time{}, err
 		}
 	}
-	if err := op.look(ctx, hints); err != nil {
+	if err := op.pollDue(ctx, hints); err != nil {
 		return time.Time{}, err
 	}
 	if ctx.Err() != nil {
 		return time.Time{}, contextError(ctx)
 	}
-	if err := op.settle(ctx); err != nil {
+	if err := op.readBackOpen(ctx); err != nil {
 		return time.Time{}, err
 	}
 	var next time.Time
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	for _, p := range op.parts {
-		due := p.nextLook
+		due := p.nextPoll
 		switch {
 		case p.state == partPlanned && op.halt == nil: // sent again
 			due = time.Now()
-		case p.state != partSubmitted && p.state != partUnknown && !p.open():
+		case p.state != partSubmitted && p.state != partUnknown && !p.needsReadback():
 			continue
 		}
 		if next.IsZero() || due.Before(next) {
@@ -144,10 +144,10 @@ func (op *Operation) step(ctx context.Context, hints *listener) (time.Time, erro
 }
 
 // looksAtOnce bounds the looks between two checks for hints.
-const looksAtOnce = 16
+const pollsAtOnce = 16
 
 // look asks for the status of the events that are due.
-func (op *Operation) look(ctx context.Context, hints *listener) error {
+func (op *Operation) pollDue(ctx context.Context, hints *waiter) error {
 	submitted := op.inState(partSubmitted)
 	events := make(map[string]*part, len(submitted))
 	for _, p := range submitted {
@@ -155,20 +155,20 @@ func (op *Operation) look(ctx context.Context, hints *listener) error {
 		hints.add(p.eventID)
 	}
 	op.mu.Lock()
-	told := op.told
-	op.told = nil
+	told := op.pendingNotifications
+	op.pendingNotifications = nil
 	op.mu.Unlock()
 	for {
-		for _, n := range append(told, hints.take()...) {
+		for _, n := range append(told, hints.takeAll()...) {
 			if p := events[n.EventID()]; p != nil {
-				op.noted(ctx, p, n)
+				op.countNotification(ctx, p, n)
 			}
 		}
 		told = nil
 		var due []*part
 		now := time.Now()
 		for _, p := range submitted {
-			if p.state == partSubmitted && !p.nextLook.After(now) && len(due) < looksAtOnce {
+			if p.state == partSubmitted && !p.nextPoll.After(now) && len(due) < pollsAtOnce {
 				due = append(due, p)
 			}
 		}
@@ -182,7 +182,7 @@ func (op *Operation) look(ctx context.Context, hints *listener) error {
 				if looking.Err() != nil {
 					return nil //nolint:nilerr // what ended one look would end the others, and is told by it
 				}
-				return op.lookAt(ctx, p)
+				return op.poll(ctx, p)
 			})
 		}
 		if err := group.Wait(); err != nil {
@@ -195,9 +195,9 @@ func (op *Operation) look(ctx context.Context, hints *listener) error {
 }
 
 // lookAt asks for the status of one event. Its error ends the wait.
-func (op *Operation) lookAt(ctx context.Context, p *part) error {
+func (op *Operation) poll(ctx context.Context, p *part) error {
 	// Recorded before it is asked: who resumes must keep the distance, too.
-	if err := op.update(ctx, p, func() { p.asking = true }); err != nil {
+	if err := op.update(ctx, p, func() { p.polling = true }); err != nil {
 		return err
 	}
 	status, err := op.client.Status.get(ctx, p.eventID, transport.Poll)
@@ -207,28 +207,28 @@ func (op *Operation) lookAt(ctx context.Context, p *part) error {
 		return op.update(ctx, p, func() { op.finish(p, v, odd) })
 	case errors.Is(err, ErrEventNotFound):
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
-	case err != nil && (ctx.Err() != nil || !op.client.passing(err)):
+	case err != nil && (ctx.Err() != nil || !op.client.isTemporary(err)):
 		_ = op.update(ctx, p, func() {
-			p.asking = false
+			p.polling = false
 			if e := (*Error)(nil); errors.As(err, &e) && e.Attempts > 0 && e.Number == 0 {
-				p.floor, p.nextLook = op.client.nextLook(nil) // the answer may have been PENDING
+				p.notBefore, p.nextPoll = op.client.nextPoll(nil) // the answer may have been PENDING
 			}
 		})
 		return err
 	}
-	if p.seen.complete() {
-		return op.finishSeen(ctx, p)
+	if p.namedPairs.complete() {
+		return op.finishFromNotifications(ctx, p)
 	}
 	if time.Since(op.pendingSince(p, err)) >= op.client.opts.stallTime {
 		stalled := fmt.Errorf("event %s: %w", printed(p.eventID), errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() {
-			p.state, p.verdict, p.asking = partUnknown, verdict{OutcomeUnconfirmed, stalled}, false
-			p.floor, _ = op.client.nextLook(err)
+			p.state, p.verdict, p.polling = partUnknown, verdict{OutcomeUnconfirmed, stalled}, false
+			p.notBefore, _ = op.client.nextPoll(err)
 		})
 	}
 	return op.update(ctx, p, func() {
-		p.asking = false
-		p.floor, p.nextLook = op.client.nextLook(err)
+		p.polling = false
+		p.notBefore, p.nextPoll = op.client.nextPoll(err)
 	})
 }
 
@@ -240,18 +240,18 @@ func (op *Operation) pendingSince(p *part, err error) time.Time {
 	defer op.mu.Unlock()
 	switch {
 	case err == nil:
-		p.failing = time.Time{}
+		p.pollFailingSince = time.Time{}
 		return p.at
-	case p.failing.IsZero():
-		p.failing = time.Now()
+	case p.pollFailingSince.IsZero():
+		p.pollFailingSince = time.Now()
 	}
-	return p.failing
+	return p.pollFailingSince
 }
 
 // noted takes in a notification of a part's event. When notifications have
 // named all its pairs, the status is worth a look; if the last look is too
 // recent for another, what they said is the result.
-func (op *Operation) noted(ctx context.Context, p *part, n *Notification) {
+func (op *Operation) countNotification(ctx context.Context, p *part, n *Notification) {
 	op.mu.Lock()
 	if p.state != partSubmitted {
 		op.mu.Unlock()
@@ -259,24 +259,24 @@ func (op *Operation) noted(ctx context.Context, p *part, n *Notification) {
 	}
 	complete := true
 	if op.tables.kind != revokeAssets { // which cannot be counted
-		if p.seen == nil {
-			p.seen = newCoverage(&op.tables, p.Part)
+		if p.namedPairs == nil {
+			p.namedPairs = newPairCount(&op.tables, p.Part)
 		}
-		p.seen.add(n)
-		complete = p.seen.complete()
+		p.namedPairs.add(n)
+		complete = p.namedPairs.complete()
 	}
-	wait := time.Until(p.floor)
+	wait := time.Until(p.notBefore)
 	if complete {
-		p.nextLook = time.Now().Add(max(0, wait))
+		p.nextPoll = time.Now().Add(max(0, wait))
 	}
 	op.mu.Unlock()
-	if wait > 0 && p.seen.complete() {
-		if err := op.finishSeen(ctx, p); err != nil {
+	if wait > 0 && p.namedPairs.complete() {
+		if err := op.finishFromNotifications(ctx, p); err != nil {
 			op.stop(err)
 		}
 	}
 }
 
-func (op *Operation) finishSeen(ctx context.Context, p *part) error {
-	return op.update(ctx, p, func() { op.finish(p, verdict{outcome: OutcomeSucceeded}, p.seen.failed) })
+func (op *Operation) finishFromNotifications(ctx context.Context, p *part) error {
+	return op.update(ctx, p, func() { op.finish(p, verdict{outcome: OutcomeSucceeded}, p.namedPairs.failed) })
 }

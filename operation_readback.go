@@ -11,12 +11,12 @@ import (
 
 // settle reads back what is due: parts of unknown fate once their time has
 // come, and finished events whose counts left pairs open.
-func (op *Operation) settle(ctx context.Context) error {
+func (op *Operation) readBackOpen(ctx context.Context) error {
 	now := time.Now()
 	var due []*part
 	op.mu.Lock()
 	for _, p := range op.parts {
-		if (p.state == partUnknown || p.open()) && !p.nextLook.After(now) {
+		if (p.state == partUnknown || p.needsReadback()) && !p.nextPoll.After(now) {
 			due = append(due, p)
 		}
 	}
@@ -24,19 +24,19 @@ func (op *Operation) settle(ctx context.Context) error {
 	err := op.readBack(ctx, due, func(v verdict) bool { return v.outcome == OutcomeUnconfirmed })
 	switch {
 	case err == nil:
-		op.unreadable = time.Time{}
+		op.readbackFailingSince = time.Time{}
 		return nil
-	case ctx.Err() != nil || !op.client.passing(err) && !errors.Is(err, ErrDataChanged) && !errors.Is(err, ErrNoProgress):
+	case ctx.Err() != nil || !op.client.isTemporary(err) && !errors.Is(err, ErrDataChanged) && !errors.Is(err, ErrNoProgress):
 		return err
-	case op.unreadable.IsZero():
-		op.unreadable = now
-	case now.Sub(op.unreadable) >= op.client.opts.stallTime:
+	case op.readbackFailingSince.IsZero():
+		op.readbackFailingSince = now
+	case now.Sub(op.readbackFailingSince) >= op.client.opts.stallTime:
 		return err
 	}
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	for _, p := range due {
-		p.nextLook = time.Now().Add(op.client.opts.pollInterval)
+		p.nextPoll = time.Now().Add(op.client.opts.pollInterval)
 	}
 	return nil
 }
@@ -51,10 +51,10 @@ func (op *Operation) settle(ctx context.Context) error {
 //
 // Like Wait, it gives the report, with an error unless every pair succeeded.
 func (op *Operation) Verify(ctx context.Context) (*Report, error) {
-	if err := op.begin(ctx); err != nil {
+	if err := op.acquire(ctx); err != nil {
 		return op.outcome(err)
 	}
-	defer op.end()
+	defer op.release()
 	var all []*part
 	for _, s := range []partState{partUnknown, partFinished} {
 		all = append(all, op.inState(s)...)
@@ -70,15 +70,15 @@ func (op *Operation) readBack(ctx context.Context, parts []*part, interest func(
 	want := map[batch.Pair]bool{} // false until it is found
 	for _, p := range parts {
 		for i := range p.Len() {
-			if interest(p.pair(i)) {
-				want[p.key(i)] = false
+			if interest(p.verdictOf(i)) {
+				want[p.pairAt(i)] = false
 			}
 		}
 	}
 	if len(want) == 0 {
 		return nil
 	}
-	err := op.find(ctx, want)
+	err := op.findPairs(ctx, want)
 	changed := errors.Is(err, ErrDataChanged)
 	if err != nil {
 		err = fmt.Errorf("reading back %s: %w", op.tables.kind, err)
@@ -88,9 +88,9 @@ func (op *Operation) readBack(ctx context.Context, parts []*part, interest func(
 	}
 	// In data that changed only what was seen is certain.
 	certain := func(k batch.Pair) bool { return want[k] || !changed }
-	done := func(k batch.Pair) bool { return want[k] != op.tables.kind.removes() }
+	done := func(k batch.Pair) bool { return want[k] != op.tables.kind.removesPairs() }
 	for _, p := range parts {
-		if err := op.revise(ctx, p, interest, certain, done); err != nil {
+		if err := op.applyReadback(ctx, p, interest, certain, done); err != nil {
 			return err
 		}
 	}
@@ -98,15 +98,15 @@ func (op *Operation) readBack(ctx context.Context, parts []*part, interest func(
 }
 
 // revise applies what reading back found to one part.
-func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict) bool, certain, done func(batch.Pair) bool) error {
+func (op *Operation) applyReadback(ctx context.Context, p *part, interest func(verdict) bool, certain, done func(batch.Pair) bool) error {
 	unknown := p.state == partUnknown
-	open := unknown && p.nextLook.After(time.Now()) // Verify does not wait
+	open := unknown && p.nextPoll.After(time.Now()) // Verify does not wait
 	verdicts := make(map[int]verdict, p.Len())
 	refuted := map[error]error{} // one for each reason, to be shared
 	var missing, found []batch.Pair
 	for i := range p.Len() {
-		v := p.pair(i)
-		key := p.key(i)
+		v := p.verdictOf(i)
+		key := p.pairAt(i)
 		switch {
 		case !interest(v):
 			verdicts[i] = v
@@ -118,7 +118,7 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 			verdicts[i] = verdict{outcome: OutcomeSucceeded}
 		case v.outcome == OutcomeFailed: // not verified before, nor now
 			verdicts[i] = v
-		case unknown || op.mayStillCome(p, v.err) || op.tables.kind == revokeAssets || op.tables.deferred || p.doubt != nil && p.eventID == "":
+		case unknown || op.mayStillCome(p, v.err) || op.tables.kind == revokeAssets || op.tables.deferred || p.priorUncertainty != nil && p.eventID == "":
 			// It may still be carried out, also by an earlier request when the
 			// one that repeated it was refused; or it is not ours to tell: books
 			// stay with the user of a revocation, deferred seats until the period
@@ -143,7 +143,7 @@ func (op *Operation) revise(ctx context.Context, p *part, interest func(verdict)
 		return op.resend(ctx, p, missing, found)
 	}
 	return op.update(ctx, p, func() {
-		p.checked = !open
+		p.wasReadBack = !open
 		v, rest := condense(verdicts)
 		op.finish(p, v, rest)
 	})
@@ -177,7 +177,7 @@ func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch
 	l := op.tables.kind.limits(limits)
 	again, there := batch.Pairs(missing, l), batch.Pairs(found, l)
 	return op.update(ctx, p, func() {
-		p.doubt = p.err
+		p.priorUncertainty = p.err
 		op.replace(p, append(again, there...))
 		pieces := op.parts[len(op.parts)-len(again)-len(there):]
 		for _, q := range pieces[:len(again)] {

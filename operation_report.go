@@ -26,13 +26,10 @@ const (
 // that name the pair, those that do not apply are empty: changes of users have
 // only a ClientUserID, a revocation either that or a SerialNumber.
 type Outcome struct {
-	AdamID       string
-	PricingParam PricingParam
-	ClientUserID string
-	SerialNumber string
-	Status       OutcomeStatus
-	Err          error  // nil when it succeeded
-	EventID      string // empty when no event took it up
+	AssetPair
+	Status  OutcomeStatus
+	Err     error  // nil when it succeeded
+	EventID string // empty when no event took it up
 }
 
 // Report accounts for each pair of an operation, as of one moment. Totals cost
@@ -53,15 +50,15 @@ func (op *Operation) Report() *Report {
 	defer op.mu.Unlock()
 	r := &Report{tables: &op.tables}
 	for _, p := range op.parts {
-		if p.state == partSuperseded {
+		if p.state == partReplaced {
 			continue
 		}
 		c := *p
-		c.seen, c.trials = nil, nil
+		c.namedPairs, c.bisectBudget = nil, nil
 		r.parts = append(r.parts, &c)
 		r.Total += p.Len()
-		r.add(p.outcome, p.Len()-len(p.odd))
-		for _, v := range p.odd {
+		r.add(p.outcome, p.Len()-len(p.exceptions))
+		for _, v := range p.exceptions {
 			r.add(v.outcome, 1)
 		}
 	}
@@ -83,7 +80,7 @@ func (r *Report) add(s OutcomeStatus, n int) {
 func (r *Report) each(f func(p *part, i int, v verdict) bool) {
 	for _, p := range r.parts {
 		for i := range p.Len() {
-			if !f(p, i, p.pair(i)) {
+			if !f(p, i, p.verdictOf(i)) {
 				return
 			}
 		}
@@ -101,11 +98,11 @@ func (r *Report) Outcomes() iter.Seq[Outcome] {
 func (r *Report) Problems() iter.Seq[Outcome] {
 	return func(yield func(Outcome) bool) {
 		for _, p := range r.parts {
-			if p.outcome == OutcomeSucceeded && len(p.odd) == 0 {
+			if p.outcome == OutcomeSucceeded && len(p.exceptions) == 0 {
 				continue // the rule, and no reason to walk it
 			}
 			for i := range p.Len() {
-				if v := p.pair(i); v.outcome != OutcomeSucceeded && !yield(r.outcome(p, i, v)) {
+				if v := p.verdictOf(i); v.outcome != OutcomeSucceeded && !yield(r.outcome(p, i, v)) {
 					return
 				}
 			}
@@ -115,7 +112,7 @@ func (r *Report) Problems() iter.Seq[Outcome] {
 
 func (r *Report) outcome(p *part, i int, v verdict) Outcome {
 	o := Outcome{Status: v.outcome, Err: v.err, EventID: p.eventID}
-	key := p.key(i)
+	key := p.pairAt(i)
 	if len(r.tables.assets) > 0 {
 		asset := r.tables.assets[key.Asset()]
 		o.AdamID = asset.AdamID
@@ -157,11 +154,11 @@ func (r *Report) reasons(most int) (errs []error) {
 		}
 	}
 	for _, p := range r.parts {
-		if p.outcome != OutcomeSucceeded && len(p.odd) < p.Len() {
+		if p.outcome != OutcomeSucceeded && len(p.exceptions) < p.Len() {
 			add(p.err)
 		}
 		seen := map[error]bool{} // the pairs of one reason share the error
-		for _, v := range p.odd {
+		for _, v := range p.exceptions {
 			if !seen[v.err] {
 				seen[v.err] = true
 				add(v.err)

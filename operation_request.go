@@ -14,18 +14,18 @@ type part struct {
 	state    partState
 	eventID  string
 	at       time.Time // accepted; or, of an unknown fate, tried
-	nextLook time.Time // at its event; the zero time is at once
-	floor    time.Time // never before this one
-	asking   bool      // a look is under way
-	failing  time.Time // since then the looks have failed; zero when the last did not
+	nextPoll time.Time // at its event; the zero time is at once
+	notBefore    time.Time // never before this one
+	polling   bool      // a look is under way
+	pollFailingSince  time.Time // since then the looks have failed; zero when the last did not
 	resent   int       // how often its pairs were sent before, with unknown fate
-	doubt    error     // of a part that sends again: why it is not known what became of the pairs before
-	checked  bool      // read back already
+	priorUncertainty    error     // of a part that sends again: why it is not known what became of the pairs before
+	wasReadBack  bool      // read back already
 	splits   int       // how often it was split by limits to get here
-	trials   *int      // requests left for bisection, shared by its pieces
+	bisectBudget   *int      // requests left for bisection, shared by its pieces
 	verdict
-	odd  map[int]verdict // of pairs that differ from the part's verdict; replaced, never changed
-	seen *coverage       // by notifications
+	exceptions  map[int]verdict // of pairs that differ from the part's verdict; replaced, never changed
+	namedPairs *pairCount       // by notifications
 }
 
 type partState string
@@ -36,7 +36,7 @@ const (
 	partSubmitted  partState = "submitted"  // has an event
 	partUnknown    partState = "unknown"    // sent, or stalled: fate unknown, to be read back
 	partFinished   partState = "finished"   // has its verdict
-	partSuperseded partState = "superseded" // replaced by other parts
+	partReplaced partState = "superseded" // replaced by other parts
 )
 
 // verdict is the outcome of a pair, or of all pairs of a part.
@@ -45,7 +45,7 @@ type verdict struct {
 	err     error
 }
 
-func (v verdict) doubted() verdict {
+func (v verdict) failedAsUnconfirmed() verdict {
 	if v.outcome == OutcomeFailed {
 		v.outcome = OutcomeUnconfirmed
 	}
@@ -53,8 +53,8 @@ func (v verdict) doubted() verdict {
 }
 
 // pair is the verdict of a pair.
-func (p *part) pair(i int) verdict {
-	if v, ok := p.odd[i]; ok {
+func (p *part) verdictOf(i int) verdict {
+	if v, ok := p.exceptions[i]; ok {
 		return v
 	}
 	return p.verdict
@@ -62,22 +62,22 @@ func (p *part) pair(i int) verdict {
 
 // unsend returns a part that was certainly not accepted to the plan. The
 // caller holds op.mu.
-func (op *Operation) unsend(p *part, why error) {
-	p.state, p.verdict = partPlanned, p.unsent(&notSentError{why})
+func (op *Operation) returnToPlan(p *part, why error) {
+	p.state, p.verdict = partPlanned, p.unsentVerdict(&notSentError{why})
 }
 
 // unsent is the verdict of a part that is not sent: nothing happened to its
 // pairs, unless an earlier request had them.
-func (p *part) unsent(why error) verdict {
-	if p.doubt != nil {
-		return verdict{OutcomeUnconfirmed, p.doubt}
+func (p *part) unsentVerdict(why error) verdict {
+	if p.priorUncertainty != nil {
+		return verdict{OutcomeUnconfirmed, p.priorUncertainty}
 	}
 	return verdict{OutcomeFailed, why}
 }
 
 // addPart adds a planned part. The caller holds op.mu, or is alone.
 func (op *Operation) addPart(p *part) {
-	p.id, p.state, p.verdict = len(op.parts), partPlanned, p.unsent(ErrNotSent)
+	p.id, p.state, p.verdict = len(op.parts), partPlanned, p.unsentVerdict(ErrNotSent)
 	op.parts = append(op.parts, p)
 	op.progress.Requests++
 	op.progress.Pairs += p.Len()
@@ -100,14 +100,14 @@ func (op *Operation) inState(s partState) []*part {
 // What was sent twice can fail because the first time succeeded after all:
 // such failures stay open until they are read back.
 func (op *Operation) finish(p *part, v verdict, odd map[int]verdict) {
-	if p.doubt != nil && !p.checked {
-		v = v.doubted()
+	if p.priorUncertainty != nil && !p.wasReadBack {
+		v = v.failedAsUnconfirmed()
 		for i := range odd {
-			odd[i] = odd[i].doubted()
+			odd[i] = odd[i].failedAsUnconfirmed()
 		}
 	}
 	op.count(p, -1)
-	p.state, p.verdict, p.odd, p.seen, p.asking = partFinished, v, odd, nil, false
+	p.state, p.verdict, p.exceptions, p.namedPairs, p.polling = partFinished, v, odd, nil, false
 	op.count(p, 1)
 }
 
@@ -127,8 +127,8 @@ func (op *Operation) count(p *part, sign int) {
 			op.progress.Unconfirmed += n
 		}
 	}
-	add(p.outcome, sign*(p.Len()-len(p.odd)))
-	for _, v := range p.odd {
+	add(p.outcome, sign*(p.Len()-len(p.exceptions)))
+	for _, v := range p.exceptions {
 		add(v.outcome, sign)
 	}
 }
@@ -141,7 +141,7 @@ func (op *Operation) update(ctx context.Context, p *part, change func()) error {
 	op.mu.Lock()
 	before := len(op.parts)
 	change()
-	entry := op.entry(p, op.parts[before:])
+	entry := op.journalEntry(p, op.parts[before:])
 	progress := op.progress
 	op.mu.Unlock()
 	if op.opts.progress != nil {
@@ -150,11 +150,11 @@ func (op *Operation) update(ctx context.Context, p *part, change func()) error {
 	if entry == nil {
 		return nil
 	}
-	return op.write(ctx, entry)
+	return op.writeJournal(ctx, entry)
 }
 
 // key is the pair at a place of a part.
-func (p *part) key(i int) batch.Pair {
+func (p *part) pairAt(i int) batch.Pair {
 	n := len(p.Users) + len(p.Devices)
 	asset := p.Assets[i/n]
 	if i %= n; i < len(p.Users) {
@@ -164,15 +164,15 @@ func (p *part) key(i int) batch.Pair {
 }
 
 // open tells whether a finished event left pairs to be read back.
-func (p *part) open() bool {
-	return p.state == partFinished && !p.checked && p.has(OutcomeUnconfirmed)
+func (p *part) needsReadback() bool {
+	return p.state == partFinished && !p.wasReadBack && p.hasOutcome(OutcomeUnconfirmed)
 }
 
-func (p *part) has(s OutcomeStatus) bool {
-	if p.outcome == s && len(p.odd) < p.Len() {
+func (p *part) hasOutcome(s OutcomeStatus) bool {
+	if p.outcome == s && len(p.exceptions) < p.Len() {
 		return true
 	}
-	for _, v := range p.odd {
+	for _, v := range p.exceptions {
 		if v.outcome == s {
 			return true
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// Resume takes up an operation that was saved with MarshalJSON, or that a
-// [Journal] kept. A last line that was cut off by a crash is ignored. It makes no
+// Resume takes up an operation that was saved with MarshalJSON, or that
+// a journal kept (see [WithJournal]). A last line that was cut off by a crash is ignored. It makes no
 // request. The client must be the same organizational unit's: with another's,
 // what is to be sent or read ends with [ErrOtherUnit]. (Before it sends, it reads
 // the client configuration to know.)
@@ -53,7 +53,7 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 			err = invalidf("saved operation: %v", cut)
 		default:
 			for _, p := range entry.parts {
-				if err = op.restore(p); err != nil {
+				if err = op.restorePart(p); err != nil {
 					break
 				}
 			}
@@ -65,12 +65,12 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 	if op == nil {
 		return nil, invalidf("saved operation: nothing in it can be read")
 	}
-	if err := op.disjoint(); err != nil {
+	if err := op.checkDisjoint(); err != nil {
 		return nil, err
 	}
-	op.revive()
+	op.finishRestore()
 	// Behind a cut line, or another saved form, the whole operation is needed.
-	op.continues = op.opts.onward && cut == nil && !indented && bytes.HasSuffix(saved, []byte("\n"))
+	op.continuesJournal = op.opts.continueJournal && cut == nil && !indented && bytes.HasSuffix(saved, []byte("\n"))
 	return op, nil
 }
 
@@ -92,17 +92,20 @@ func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*O
 	if s.Version != savedVersion {
 		return nil, invalidf("saved operation: version %d is not known to this SDK", s.Version)
 	}
-	op := c.newOperation(s.Kind, opts)
-	op.id, op.unit, op.strange = s.ID, s.Unit, true
+	op, err := c.newOperation(s.Kind, opts)
+	if err != nil {
+		return nil, err
+	}
+	op.id, op.unit, op.unitUnverified = s.ID, s.Unit, true
 	t := &op.tables
 	t.assets, t.users, t.devices, t.requests = s.Assets, s.Users, s.Devices, s.Requests
 	t.renewing, t.deferred = s.Renewing, s.Deferred
 	t.buildIndexes()
-	if err := t.check(); err != nil {
+	if err := t.validate(); err != nil {
 		return nil, err
 	}
 	for _, p := range s.Parts {
-		if err := op.restore(p); err != nil {
+		if err := op.restorePart(p); err != nil {
 			return nil, err
 		}
 	}
@@ -110,7 +113,7 @@ func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*O
 }
 
 // check refuses tables that no change can have made.
-func (t *tables) check() error {
+func (t *tables) validate() error {
 	subscriptions := t.kind == associateSubscriptions || t.kind == disassociateSubscriptions
 	withAssets := t.kind == associateAssets || t.kind == disassociateAssets || subscriptions
 	withDevices := !subscriptions && (withAssets || t.kind == revokeAssets)
@@ -140,11 +143,11 @@ func (t *tables) check() error {
 }
 
 // disjoint refuses parts that share a pair: it would have two outcomes.
-func (op *Operation) disjoint() error {
+func (op *Operation) checkDisjoint() error {
 	t := &op.tables
 	parts := make([][]*part, max(1, len(t.assets))) // by asset
 	for _, p := range op.parts {
-		if p.state == partSuperseded {
+		if p.state == partReplaced {
 			continue
 		}
 		for _, a := range p.Assets {
@@ -169,7 +172,7 @@ func (op *Operation) disjoint() error {
 }
 
 // restore adds or updates a part.
-func (op *Operation) restore(s savedPart) error {
+func (op *Operation) restorePart(s savedPart) error {
 	if s.ID == len(op.parts) {
 		op.parts = append(op.parts, &part{id: s.ID})
 	}
@@ -193,7 +196,7 @@ func (op *Operation) restore(s savedPart) error {
 		p.Part = b
 	}
 	switch s.State {
-	case partPlanned, partSubmitted, partFinished, partSuperseded, partUnknown:
+	case partPlanned, partSubmitted, partFinished, partReplaced, partUnknown:
 	case partSending:
 	default:
 		return invalidf("saved operation: part %d is in state %q", s.ID, s.State)
@@ -201,24 +204,24 @@ func (op *Operation) restore(s savedPart) error {
 	if s.State == partSubmitted && s.EventID == "" {
 		return invalidf("saved operation: part %d has no event", s.ID)
 	}
-	p.state, p.eventID, p.at, p.nextLook, p.floor = s.State, s.EventID, s.At, s.NextLook, s.Floor
+	p.state, p.eventID, p.at, p.nextPoll, p.notBefore = s.State, s.EventID, s.At, s.NextPoll, s.NotBefore
 	if s.Unit != "" {
 		op.unit = s.Unit
 	}
-	p.asking, p.resent, p.doubt, p.checked, p.splits = s.Asking, s.Resent, s.Doubt.restore(), s.Checked, s.Splits
+	p.polling, p.resent, p.priorUncertainty, p.wasReadBack, p.splits = s.Polling, s.Resent, s.PriorUncertainty.restore(), s.WasReadBack, s.Splits
 	var err error
 	if p.verdict, err = restoreVerdict(s.Outcome, s.Err); err != nil {
 		return err
 	}
 	open := verdict{outcome: OutcomeUnconfirmed}
 	if p.state == partPlanned {
-		open = p.unsent(nil)
+		open = p.unsentVerdict(nil)
 	}
-	if p.state != partFinished && p.state != partSuperseded && (p.outcome != open.outcome || len(s.Odd) > 0) {
+	if p.state != partFinished && p.state != partReplaced && (p.outcome != open.outcome || len(s.Exceptions) > 0) {
 		return invalidf("saved operation: part %d is %s, and not at its end", s.ID, p.outcome)
 	}
-	p.odd = nil
-	for _, o := range s.Odd {
+	p.exceptions = nil
+	for _, o := range s.Exceptions {
 		v, err := restoreVerdict(o.Outcome, o.Err)
 		if err != nil {
 			return err
@@ -227,14 +230,14 @@ func (op *Operation) restore(s savedPart) error {
 		if err != nil {
 			return err
 		}
-		if p.odd == nil {
-			p.odd = map[int]verdict{}
+		if p.exceptions == nil {
+			p.exceptions = map[int]verdict{}
 		}
-		if len(p.odd)+len(pairs) > p.Len() {
+		if len(p.exceptions)+len(pairs) > p.Len() {
 			return invalidf("saved operation: part %d has two outcomes for a pair", s.ID)
 		}
 		for _, i := range pairs {
-			p.odd[int(i)] = v
+			p.exceptions[int(i)] = v
 		}
 	}
 	return nil
@@ -251,10 +254,10 @@ func restoreVerdict(s OutcomeStatus, e *savedError) (verdict, error) {
 }
 
 // revive makes a restored operation ready to go on.
-func (op *Operation) revive() {
+func (op *Operation) finishRestore() {
 	now := time.Now()
 	for _, p := range op.parts {
-		if p.state == partSuperseded {
+		if p.state == partReplaced {
 			continue
 		}
 		op.progress.Requests++
@@ -267,22 +270,22 @@ func (op *Operation) revive() {
 			// It was about to be sent when the record ends.
 			err := &Error{Method: "POST", Path: string(op.tables.kind), Ambiguous: true, Message: "interrupted while it was being sent"}
 			p.state, p.verdict, p.at = partUnknown, verdict{OutcomeUnconfirmed, err}, now
-			p.nextLook = now.Add(op.client.opts.pollInterval)
-			op.revived = append(op.revived, p)
+			p.nextPoll = now.Add(op.client.opts.pollInterval)
+			op.changedByResume = append(op.changedByResume, p)
 		}
-		if p.asking {
-			p.floor, p.nextLook = op.client.nextLook(nil) // the answer may have been PENDING
-			p.asking = false
-			op.revived = append(op.revived, p)
+		if p.polling {
+			p.notBefore, p.nextPoll = op.client.nextPoll(nil) // the answer may have been PENDING
+			p.polling = false
+			op.changedByResume = append(op.changedByResume, p)
 		}
 		// A clock that was wrong, or has been set back, must not put off a look
 		// for longer than any reason for it lasts.
 		latest := now.Add(op.client.opts.pollInterval + op.client.opts.maxPause)
-		if p.nextLook.After(latest) {
-			p.nextLook = latest
+		if p.nextPoll.After(latest) {
+			p.nextPoll = latest
 		}
-		if p.floor.After(latest) {
-			p.floor = latest
+		if p.notBefore.After(latest) {
+			p.notBefore = latest
 		}
 		op.count(p, 1)
 	}

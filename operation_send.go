@@ -15,16 +15,16 @@ import (
 // accepted or is of unknown fate, so that nothing changed. Everything else is
 // in the [Report].
 func (op *Operation) Submit(ctx context.Context) error {
-	if err := op.begin(ctx); err != nil {
+	if err := op.acquire(ctx); err != nil {
 		return err
 	}
-	defer op.end()
+	defer op.release()
 	return op.submit(ctx)
 }
 
 // begin takes the right to change parts, allows sending again, and makes sure
 // that the journal has the plan.
-func (op *Operation) begin(ctx context.Context) error {
+func (op *Operation) acquire(ctx context.Context) error {
 	select {
 	case <-op.busy:
 	case <-ctx.Done():
@@ -38,8 +38,8 @@ func (op *Operation) begin(ctx context.Context) error {
 		// and the URLs. Whether they can be read is not what its caller asks.
 		_, _ = op.client.Config.limits(ctx)
 	}
-	if err := op.journalStart(ctx); err != nil {
-		op.end()
+	if err := op.startJournal(ctx); err != nil {
+		op.release()
 		return err
 	}
 	return nil
@@ -48,29 +48,29 @@ func (op *Operation) begin(ctx context.Context) error {
 // sameUnit makes sure, before something is sent, that the client is still that of
 // the operation's organizational unit: elsewhere its changes would be somebody
 // else's.
-func (op *Operation) sameUnit(ctx context.Context) error {
+func (op *Operation) verifyUnit(ctx context.Context) error {
 	op.mu.Lock()
-	known := !op.strange || op.unit == ""
+	known := !op.unitUnverified || op.unit == ""
 	op.mu.Unlock()
 	if known {
 		return nil
 	}
-	config, err := op.client.Config.Client(ctx)
+	config, err := op.client.Config.ClientConfig(ctx)
 	if err != nil {
 		return fmt.Errorf("whose operation it is: %w", err)
 	}
-	if err := op.ofUnit(config.UID); err != nil {
+	if err := op.checkUnit(config.UID); err != nil {
 		return err
 	}
 	op.mu.Lock()
-	op.strange = false
+	op.unitUnverified = false
 	op.mu.Unlock()
 	return nil
 }
 
 // ofUnit compares an answer's UID with the operation's, which is that of the
 // first answer that has one.
-func (op *Operation) ofUnit(uid string) error {
+func (op *Operation) checkUnit(uid string) error {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	if op.unit == "" {
@@ -82,19 +82,19 @@ func (op *Operation) ofUnit(uid string) error {
 	return nil
 }
 
-func (op *Operation) end() { op.busy <- struct{}{} }
+func (op *Operation) release() { op.busy <- struct{}{} }
 
 // parallelWrites is how many requests of an operation are on their way at
 // once. Apple advises few large requests over many parallel ones.
 const parallelWrites = 4
 
 func (op *Operation) submit(ctx context.Context) error {
-	if err := op.sameUnit(ctx); err != nil {
+	if err := op.verifyUnit(ctx); err != nil {
 		op.stop(err)
 	}
 	for {
 		planned := op.inState(partPlanned)
-		if len(planned) == 0 || op.halted() != nil {
+		if len(planned) == 0 || op.haltError() != nil {
 			break
 		}
 		var group errgroup.Group
@@ -103,7 +103,7 @@ func (op *Operation) submit(ctx context.Context) error {
 			if ctx.Err() != nil {
 				op.stop(contextError(ctx))
 			}
-			if op.halted() != nil {
+			if op.haltError() != nil {
 				break
 			}
 			group.Go(func() error {
@@ -114,7 +114,7 @@ func (op *Operation) submit(ctx context.Context) error {
 		_ = group.Wait()
 	}
 	op.explainUnsent()
-	return op.refused()
+	return op.nothingAccepted()
 }
 
 // explainUnsent tells the parts that were not even tried why.
@@ -127,24 +127,24 @@ func (op *Operation) explainUnsent() {
 	why := &notSentError{op.halt} // one for all: reports tell reasons apart by it
 	for _, p := range op.parts {
 		if p.state == partPlanned {
-			p.verdict = p.unsent(why)
+			p.verdict = p.unsentVerdict(why)
 		}
 	}
 }
 
 // refused is the error of Submit: not nil when nothing of the operation got through.
-func (op *Operation) refused() error {
+func (op *Operation) nothingAccepted() error {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	var reasons []error
 	for _, p := range op.parts {
-		if p.eventID != "" || p.doubt != nil {
+		if p.eventID != "" || p.priorUncertainty != nil {
 			return nil
 		}
 		switch p.state {
-		case partPlanned, partSuperseded:
+		case partPlanned, partReplaced:
 		case partFinished:
-			if p.err == nil || p.has(OutcomeUnconfirmed) {
+			if p.err == nil || p.hasOutcome(OutcomeUnconfirmed) {
 				return nil
 			}
 			if len(reasons) < 8 {
@@ -163,7 +163,7 @@ func (op *Operation) refused() error {
 	return fmt.Errorf("%s: nothing was accepted: %w", op.tables.kind, errors.Join(reasons...))
 }
 
-func (op *Operation) halted() error {
+func (op *Operation) haltError() error {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	return op.halt
@@ -173,7 +173,7 @@ func (op *Operation) halted() error {
 func (op *Operation) stop(err error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
-	op.strange = op.strange || errors.Is(err, ErrOtherUnit)
+	op.unitUnverified = op.unitUnverified || errors.Is(err, ErrOtherUnit)
 	if op.halt == nil {
 		op.halt = err
 	}
@@ -181,10 +181,10 @@ func (op *Operation) stop(err error) {
 
 // send sends one part and records what became of it.
 func (op *Operation) send(ctx context.Context, p *part) {
-	if op.halted() != nil {
+	if op.haltError() != nil {
 		return
 	}
-	if pieces := op.underCeiling(p); len(pieces) > 1 { // what the service has refused for its size is not tried again
+	if pieces := op.splitByLearnedLimits(p); len(pieces) > 1 { // what the service has refused for its size is not tried again
 		if err := op.update(ctx, p, func() { op.replace(p, pieces) }); err != nil {
 			op.stop(err)
 		}
@@ -193,7 +193,7 @@ func (op *Operation) send(ctx context.Context, p *part) {
 	if err := op.update(ctx, p, func() { p.state, p.verdict = partSending, verdict{OutcomeUnconfirmed, ErrPending} }); err != nil {
 		// Without the journal's word that it is being sent, it must not be sent.
 		op.stop(err)
-		_ = op.update(ctx, p, func() { op.unsend(p, err) })
+		_ = op.update(ctx, p, func() { op.returnToPlan(p, err) })
 		return
 	}
 	var answer struct {
@@ -211,19 +211,19 @@ func (op *Operation) send(ctx context.Context, p *part) {
 		op.sendFailed(ctx, p, err)
 		return
 	}
-	if other := op.ofUnit(answer.UID); other != nil {
+	if other := op.checkUnit(answer.UID); other != nil {
 		op.stop(other)
 		_ = op.update(ctx, p, func() { // it happens where nobody asked for it
 			p.eventID, p.at = answer.EventID, time.Now()
 			op.progress.Accepted++
 			op.finish(p, verdict{OutcomeUnconfirmed, other}, nil)
-			p.checked = true
+			p.wasReadBack = true
 		})
 		return
 	}
 	err = op.update(ctx, p, func() {
 		p.state, p.eventID, p.at = partSubmitted, answer.EventID, time.Now()
-		p.nextLook = p.at.Add(op.client.firstLook())
+		p.nextPoll = p.at.Add(op.client.firstPoll())
 		p.verdict = verdict{OutcomeUnconfirmed, ErrPending}
 		op.progress.Accepted++
 	})

@@ -18,14 +18,14 @@ func (op *Operation) sendFailed(ctx context.Context, p *part, err error) {
 	case errors.Is(err, ErrAmbiguous):
 		after = func() {
 			p.state, p.at, p.verdict = partUnknown, time.Now(), verdict{OutcomeUnconfirmed, err}
-			p.nextLook = p.at.Add(op.client.opts.pollInterval)
+			p.nextPoll = p.at.Add(op.client.opts.pollInterval)
 		}
 	case apple && IsLimit(err):
 		after = op.splitByLimits(ctx, p, err)
 	case !apple && (!isError || e.StatusCode/100 != 4), IsAuth(err), IsForbidden(err), IsRetryable(err):
 		// Not accepted for a reason that holds for the other parts as well.
 		op.stop(err)
-		after = func() { op.unsend(p, err) }
+		after = func() { op.returnToPlan(p, err) }
 	case apple && e.Info != nil && !e.Info.empty():
 		after = op.splitByNames(p, e)
 	case apple && op.opts.bisect && p.Len() > 1:
@@ -48,12 +48,12 @@ func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) fu
 	fresh, err := op.client.Config.refresh(ctx)
 	if err != nil {
 		op.stop(err)
-		return func() { op.unsend(p, err) }
+		return func() { op.returnToPlan(p, err) }
 	}
 	limits := op.tables.kind.limits(fresh.config.Limits.orDefaults())
 	pieces := batch.Split(p.Part, limits)
 	if p.splits >= maxSplits || len(pieces) == 1 {
-		pieces = batch.Split(p.Part, op.lowerCeiling(p, limits, cause))
+		pieces = batch.Split(p.Part, op.lowerLearnedLimits(p, limits, cause))
 	}
 	if len(pieces) == 1 { // and so small a request is not too large: there is something else about it
 		op.stop(cause)
@@ -68,11 +68,11 @@ func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) fu
 }
 
 // lowerCeiling makes half of the size of a part the largest that is sent.
-func (op *Operation) lowerCeiling(p *part, limits batch.Limits, cause error) batch.Limits {
+func (op *Operation) lowerLearnedLimits(p *part, limits batch.Limits, cause error) batch.Limits {
 	op.mu.Lock()
 	defer op.mu.Unlock()
-	if op.ceiling != nil {
-		limits = *op.ceiling
+	if op.learnedLimits != nil {
+		limits = *op.learnedLimits
 	}
 	lower := func(limit *int, n int) { *limit = min(*limit, max(1, n/2)) }
 	switch {
@@ -83,24 +83,24 @@ func (op *Operation) lowerCeiling(p *part, limits batch.Limits, cause error) bat
 	default:
 		lower(&limits.Users, len(p.Users))
 	}
-	op.ceiling = &limits
+	op.learnedLimits = &limits
 	return limits
 }
 
 // underCeiling are the pieces of a part that are no larger than what the service
 // has refused before.
-func (op *Operation) underCeiling(p *part) []batch.Part {
+func (op *Operation) splitByLearnedLimits(p *part) []batch.Part {
 	op.mu.Lock()
 	defer op.mu.Unlock()
-	if op.ceiling == nil {
+	if op.learnedLimits == nil {
 		return nil
 	}
-	return batch.Split(p.Part, *op.ceiling)
+	return batch.Split(p.Part, *op.learnedLimits)
 }
 
 // splitByNames fails the pairs that a refusal names, and sends the rest again.
 func (op *Operation) splitByNames(p *part, e *Error) func() {
-	bad, rest := op.tables.named(p.Part, e)
+	bad, rest := op.tables.namedPairs(p.Part, e)
 	if bad.Len() == 0 {
 		return func() { op.finish(p, verdict{OutcomeFailed, e}, nil) }
 	}
@@ -113,13 +113,13 @@ func (op *Operation) splitByNames(p *part, e *Error) func() {
 // bisect cuts a part in two, so that the bad items end up in ever smaller ones.
 func (op *Operation) bisect(p *part, cause error) func() {
 	op.mu.Lock()
-	if p.trials == nil {
-		p.trials = new(int)
-		*p.trials = 64
+	if p.bisectBudget == nil {
+		p.bisectBudget = new(int)
+		*p.bisectBudget = 64
 	}
-	enough := *p.trials >= 2
+	enough := *p.bisectBudget >= 2
 	if enough {
-		*p.trials -= 2
+		*p.bisectBudget -= 2
 	}
 	op.mu.Unlock()
 	if !enough {
@@ -141,13 +141,13 @@ func (op *Operation) bisect(p *part, cause error) func() {
 
 // replace puts pieces in the place of a part. The caller holds op.mu.
 func (op *Operation) replace(p *part, pieces []batch.Part) {
-	p.state = partSuperseded
+	p.state = partReplaced
 	op.progress.Requests--
 	op.progress.Pairs -= p.Len()
 	if p.eventID != "" {
 		op.progress.Accepted--
 	}
 	for _, b := range pieces {
-		op.addPart(&part{Part: b, splits: p.splits, trials: p.trials, doubt: p.doubt, resent: p.resent})
+		op.addPart(&part{Part: b, splits: p.splits, bisectBudget: p.bisectBudget, priorUncertainty: p.priorUncertainty, resent: p.resent})
 	}
 }

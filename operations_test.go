@@ -51,7 +51,7 @@ func names(prefix string, n int) []string {
 func stock(srv *appsandbookstest.Server, n, licences int) []appsandbooks.AssetID {
 	ids := make([]appsandbooks.AssetID, n)
 	for i := range ids {
-		ids[i] = appsandbooks.AssetID{AdamID: fmt.Sprint(1000 + i), PricingParam: appsandbooks.STDQ}
+		ids[i] = appsandbooks.AssetID{AdamID: fmt.Sprint(1000 + i), PricingParam: appsandbooks.PricingSTDQ}
 		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: ids[i].AdamID, Total: licences})
 	}
 	return ids
@@ -253,7 +253,7 @@ func TestPartialFailure(t *testing.T) {
 		srv.Unit().Purchase("1000", "STDQ", 2)
 		again, err := op.Retry(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, 2, again.Plan().Targets)
+		require.Equal(t, 2, again.Plan().Pairs)
 		report, err = again.Wait(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 2, report.Total)
@@ -340,7 +340,7 @@ func TestWithoutErrorInfo(t *testing.T) {
 
 func TestLimitsShrinkMidway(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		_, err := c.Config.Service(t.Context())
+		_, err := c.Config.ServiceConfig(t.Context())
 		require.NoError(t, err)
 		srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxSerialNumbers, l.MaxAssets = 400, 10 })
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
@@ -444,7 +444,7 @@ func TestResentIntoSuccess(t *testing.T) {
 		c := newClient(t, srv)
 		defer c.Close()
 		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetAfter, Times: 1})
-		op, err := c.Users.Create(t.Context(), []appsandbooks.UserRequest{{ClientUserID: "a"}, {ClientUserID: "b"}}, appsandbooks.WithResend())
+		op, err := c.Users.Create(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "a"}, {ClientUserID: "b"}}}, appsandbooks.WithResend())
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())
 		require.NoError(t, err)
@@ -604,31 +604,35 @@ func TestEmptyChanges(t *testing.T) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: asset, ClientUserIDs: []string{"a\xff"}})
 		},
 		"serial not UTF-8": func() (*appsandbooks.Operation, error) {
-			return c.Assets.Revoke(ctx, appsandbooks.Targets{SerialNumbers: []string{"a\xff"}})
+			return c.Assets.Revoke(ctx, appsandbooks.AssetChange{SerialNumbers: []string{"a\xff"}})
 		},
 		"pair not UTF-8": func() (*appsandbooks.Operation, error) {
-			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.Assignment{{AdamID: "1", SerialNumber: "\xff"}}})
+			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.AssetPair{{AdamID: "1", SerialNumber: "\xff"}}})
 		},
 		"Adam ID not UTF-8": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "\xff"}}, SerialNumbers: []string{"C"}})
 		},
 		"both": func() (*appsandbooks.Operation, error) {
-			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.Assignment{{AdamID: "1", ClientUserID: "u", SerialNumber: "C"}}})
+			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.AssetPair{{AdamID: "1", ClientUserID: "u", SerialNumber: "C"}}})
 		},
 		"neither": func() (*appsandbooks.Operation, error) {
-			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.Assignment{{AdamID: "1"}}})
+			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.AssetPair{{AdamID: "1"}}})
 		},
-		"revoke": func() (*appsandbooks.Operation, error) { return c.Assets.Revoke(ctx, appsandbooks.Targets{}) },
-		"create": func() (*appsandbooks.Operation, error) { return c.Users.Create(ctx, nil) },
+		"revoke": func() (*appsandbooks.Operation, error) { return c.Assets.Revoke(ctx, appsandbooks.AssetChange{}) },
+		"create": func() (*appsandbooks.Operation, error) {
+			return c.Users.Create(ctx, appsandbooks.UserChange{Users: nil})
+		},
 		"conflicting": func() (*appsandbooks.Operation, error) {
-			return c.Users.Create(ctx, []appsandbooks.UserRequest{{ClientUserID: "u", Email: "a@example.com"}, {ClientUserID: "u"}})
+			return c.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "u", Email: "a@example.com"}, {ClientUserID: "u"}}})
 		},
-		"retire": func() (*appsandbooks.Operation, error) { return c.Users.Retire(ctx, nil) },
+		"retire": func() (*appsandbooks.Operation, error) {
+			return c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: nil})
+		},
 		"no seats": func() (*appsandbooks.Operation, error) {
-			return c.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{ClientUserIDs: []string{"u"}}, appsandbooks.Renewing)
+			return c.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{ClientUserIDs: []string{"u"}})
 		},
 		"no users": func() (*appsandbooks.Operation, error) {
-			return c.Subscriptions.Disassociate(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{1}}, appsandbooks.Immediately)
+			return c.Subscriptions.Disassociate(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{1}})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -646,14 +650,14 @@ func TestUsersLifecycle(t *testing.T) {
 		for _, id := range names("u", 250) {
 			requests = append(requests, appsandbooks.UserRequest{ClientUserID: id, Email: id + "@example.com"})
 		}
-		op, err := c.Users.Create(t.Context(), requests)
+		op, err := c.Users.Create(t.Context(), appsandbooks.UserChange{Users: requests})
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 3, countPath(srv, "users/create"))
 
 		// A second time each fails by itself; the new one succeeds.
-		op, err = c.Users.Create(t.Context(), append(requests[:2:2], appsandbooks.UserRequest{ClientUserID: "new"}))
+		op, err = c.Users.Create(t.Context(), appsandbooks.UserChange{Users: append(requests[:2:2], appsandbooks.UserRequest{ClientUserID: "new"})})
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrUserAlreadyExists)
@@ -664,14 +668,14 @@ func TestUsersLifecycle(t *testing.T) {
 			require.NotEmpty(t, o.EventID)
 		}
 
-		op, err = c.Users.Update(t.Context(), []appsandbooks.UserRequest{{ClientUserID: "new", Email: "new@example.com"}})
+		op, err = c.Users.Update(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "new", Email: "new@example.com"}}})
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
 		_, err = op.Verify(t.Context())
 		require.NoError(t, err)
 
-		op, err = c.Users.Retire(t.Context(), names("u", 250))
+		op, err = c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: names("u", 250)})
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
@@ -690,19 +694,18 @@ func TestUsersLifecycle(t *testing.T) {
 
 func TestSubscriptionsLifecycle(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		enabled, err := c.Subscriptions.Enable(t.Context())
+		err := c.Subscriptions.Enable(t.Context())
 		require.NoError(t, err)
-		require.True(t, enabled.Enabled)
 		srv.Unit().AddSubscription(appsandbookstest.Subscription{AdamID: 67890, ParentAdamID: 361309726})
 		srv.Unit().PurchaseSubscription(67890, 4, 1)
-		_, err = c.Subscriptions.Disable(t.Context())
+		err = c.Subscriptions.Disable(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrSubscriptionsExist)
 
 		ids := users(srv, 5)
 		op, err := c.Subscriptions.Associate(t.Context(), appsandbooks.SubscriptionChange{
 			AdamIDs: []int64{67890}, ClientUserIDs: ids[:2],
 			Pairs: []appsandbooks.SubscriptionPair{{AdamID: 67890, ClientUserID: ids[2]}, {AdamID: 67890, ClientUserID: ids[1]}},
-		}, appsandbooks.Renewing)
+		})
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())
 		require.NoError(t, err)
@@ -713,20 +716,20 @@ func TestSubscriptionsLifecycle(t *testing.T) {
 
 		op, err = c.Subscriptions.Disassociate(t.Context(), appsandbooks.SubscriptionChange{
 			AdamIDs: []int64{67890}, ClientUserIDs: ids[:1],
-		}, appsandbooks.Immediately)
+		})
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
-		all, err := appsandbooks.Collect(c.Subscriptions.AllAssignments(t.Context(), appsandbooks.SubscriptionAssignmentFilter{}))
+		all, err := appsandbooks.Collect(c.SubscriptionAssignments.All(t.Context(), appsandbooks.SubscriptionAssignmentFilter{}))
 		require.NoError(t, err)
 		require.Len(t, all, 2)
 
-		_, err = c.Subscriptions.AddAdmins(t.Context(), []int64{67890}, ids[1:2])
+		err = c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{67890}, ClientUserIDs: ids[1:2]})
 		require.NoError(t, err)
-		admins, err := appsandbooks.Collect(c.Subscriptions.AllAdmins(t.Context(), appsandbooks.SubscriptionAdminFilter{IncludeUserState: true}))
+		admins, err := appsandbooks.Collect(c.SubscriptionAdmins.All(t.Context(), appsandbooks.SubscriptionAdminFilter{IncludeUserState: true}))
 		require.NoError(t, err)
 		require.Len(t, admins, 1)
-		_, err = c.Subscriptions.RemoveAdmins(t.Context(), []int64{67890}, ids[1:2])
+		err = c.SubscriptionAdmins.Remove(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{67890}, ClientUserIDs: ids[1:2]})
 		require.NoError(t, err)
 	})
 }
@@ -740,7 +743,7 @@ func TestRevoke(t *testing.T) {
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
 
-		op, err = c.Assets.Revoke(t.Context(), appsandbooks.Targets{
+		op, err = c.Assets.Revoke(t.Context(), appsandbooks.AssetChange{
 			SerialNumbers: names("C02", 250), ClientUserIDs: names("user-", 20),
 		})
 		require.NoError(t, err)
@@ -762,12 +765,12 @@ func TestRevokeIsNotDoneByNotifications(t *testing.T) {
 		require.NoError(t, err)
 
 		srv.Unit().HoldEvents(true)
-		op, err = c.Assets.Revoke(t.Context(), appsandbooks.Targets{SerialNumbers: []string{"C02"}})
+		op, err = c.Assets.Revoke(t.Context(), appsandbooks.AssetChange{SerialNumbers: []string{"C02"}})
 		require.NoError(t, err)
 		time.AfterFunc(6*time.Second, func() { // the first look was at 5 s
 			c.Notify(&appsandbooks.Notification{ID: "1", Type: appsandbooks.NotificationAssetManagement, AssetManagement: &appsandbooks.AssetManagement{
-				Assignments: []appsandbooks.Assignment{{AdamID: "1000", SerialNumber: "C02"}},
-				EventResult: appsandbooks.EventResult{EventID: op.EventIDs()[0], Result: appsandbooks.ResultSuccess},
+				Assignments: []appsandbooks.Assignment{{AssetPair: appsandbooks.AssetPair{AdamID: "1000", SerialNumber: "C02"}}},
+				EventResult: appsandbooks.EventResult{EventID: op.EventIDs()[0], Result: appsandbooks.NotificationSuccess},
 			}})
 		})
 		time.AfterFunc(20*time.Second, func() { srv.Unit().HoldEvents(false) })
@@ -839,10 +842,10 @@ func TestCancelAndResume(t *testing.T) {
 func TestSparsePairs(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		assets := stock(srv, 40, 100_000)
-		var pairs []appsandbooks.Assignment
+		var pairs []appsandbooks.AssetPair
 		for i, serial := range names("C02", 5000) {
 			for j := range 5 {
-				pairs = append(pairs, appsandbooks.Assignment{AdamID: assets[(i%8)*5+j].AdamID, SerialNumber: serial})
+				pairs = append(pairs, appsandbooks.AssetPair{AdamID: assets[(i%8)*5+j].AdamID, SerialNumber: serial})
 			}
 		}
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Pairs: append(pairs, pairs[:100]...)})
@@ -865,7 +868,7 @@ func TestVerifyRevokeOfABook(t *testing.T) {
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
-		op, err = c.Assets.Revoke(t.Context(), appsandbooks.Targets{ClientUserIDs: change.ClientUserIDs})
+		op, err = c.Assets.Revoke(t.Context(), appsandbooks.AssetChange{ClientUserIDs: change.ClientUserIDs})
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
@@ -893,7 +896,7 @@ func TestNotificationsWake(t *testing.T) {
 		defer srv.Close()
 		c = newClient(t, srv)
 		defer c.Close()
-		_, err := c.Config.SetClient(t.Context(), appsandbooks.ClientConfigUpdate{
+		_, err := c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{
 			NotificationURL: "https://mdm.example.com/n", NotificationAuthToken: appsandbooks.NewSecret("secret"),
 			NotificationTypes: appsandbooks.NotificationTypes(),
 		})
@@ -933,7 +936,7 @@ func TestPlanOnly(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 			Assets: stock(srv, 2, 100_000), SerialNumbers: names("C02", 1500),
-		}, appsandbooks.PlanOnly())
+		}, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		plan := op.Plan()
 		require.Equal(t, 2, plan.Requests)
@@ -952,7 +955,7 @@ func TestResumedOperationKeepsThePace(t *testing.T) {
 	virtual(t, []appsandbookstest.Option{appsandbookstest.WithLimits(limits)}, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 			Assets: stock(srv, 1, 100), SerialNumbers: names("C02", 20),
-		}, appsandbooks.PlanOnly())
+		}, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		saved, err := op.MarshalJSON()
 		require.NoError(t, err)

@@ -25,15 +25,15 @@ func BenchmarkPlan(b *testing.B) {
 	c := newClient(b, srv)
 	defer c.Close()
 	for name, shape := range shapes {
-		pairs := make([]appsandbooks.Assignment, n)
+		pairs := make([]appsandbooks.AssetPair, n)
 		for i := range pairs {
 			asset, device := shape(i)
-			pairs[i] = appsandbooks.Assignment{AdamID: fmt.Sprint(1000 + asset), SerialNumber: fmt.Sprintf("C02%07d", device)}
+			pairs[i] = appsandbooks.AssetPair{AdamID: fmt.Sprint(1000 + asset), SerialNumber: fmt.Sprintf("C02%07d", device)}
 		}
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				op, err := c.Assets.Associate(b.Context(), appsandbooks.AssetChange{Pairs: pairs}, appsandbooks.PlanOnly())
+				op, err := c.Assets.Associate(b.Context(), appsandbooks.AssetChange{Pairs: pairs}, appsandbooks.WithPlanOnly())
 				require.NoError(b, err)
 				b.ReportMetric(float64(op.Plan().Requests), "requests")
 			}

@@ -77,12 +77,12 @@ func unluckyAssociation(t *testing.T, seed uint64) {
 		for _, a := range change.Assets {
 			for _, u := range change.ClientUserIDs {
 				if chance(0.5) {
-					pairs.Pairs = append(pairs.Pairs, appsandbooks.Assignment{AdamID: a.AdamID, ClientUserID: u})
+					pairs.Pairs = append(pairs.Pairs, appsandbooks.AssetPair{AdamID: a.AdamID, ClientUserID: u})
 				}
 			}
 			for _, s := range change.SerialNumbers {
 				if chance(0.5) {
-					pairs.Pairs = append(pairs.Pairs, appsandbooks.Assignment{AdamID: a.AdamID, SerialNumber: s})
+					pairs.Pairs = append(pairs.Pairs, appsandbooks.AssetPair{AdamID: a.AdamID, SerialNumber: s})
 				}
 			}
 		}

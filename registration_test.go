@@ -33,10 +33,10 @@ func registrar(t *testing.T, front http.Handler, opts ...appsandbooks.Option) (*
 }
 
 func TestRegister(t *testing.T) {
-	h := newHandler(t, appsandbooks.NotificationHooks{}, "another-units-secret")
+	h := newHandlerOf(t, nil, withSecrets("another-units-secret"))
 	srv, c := registrar(t, h)
 	config, err := c.Config.Register(t.Context(), appsandbooks.Registration{
-		URL: receiverURL, Secret: appsandbooks.NewSecret(hookSecret), MDMInfo: &ours, Handler: h,
+		NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), MDMInfo: &ours, Handler: h,
 	})
 	require.NoError(t, err)
 	require.Equal(t, receiverURL, config.NotificationURL)
@@ -46,8 +46,8 @@ func TestRegister(t *testing.T) {
 	require.Equal(t, ours.ID, registered.MDMInfo.ID)
 
 	config, err = c.Config.Register(t.Context(), appsandbooks.Registration{
-		URL: receiverURL, Secret: appsandbooks.NewSecret(hookSecret), Handler: h,
-		Types: []appsandbooks.NotificationType{appsandbooks.NotificationAssetCount},
+		NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h,
+		NotificationTypes: []appsandbooks.NotificationType{appsandbooks.NotificationAssetCount},
 	})
 	require.NoError(t, err)
 	require.Equal(t, []appsandbooks.NotificationType{appsandbooks.NotificationAssetCount}, config.SubscribedNotificationTypes)
@@ -62,7 +62,7 @@ func TestRegister(t *testing.T) {
 func TestRotationWithoutGap(t *testing.T) {
 	for name, fails := range map[string]bool{"accepted": false, "refused": true} {
 		t.Run(name, func(t *testing.T) {
-			h := newHandler(t, appsandbooks.NotificationHooks{}, "old")
+			h := newHandlerOf(t, nil, withSecrets("old"))
 			accepts := func(secret string) bool {
 				r := notice(enveloped(appsandbooks.NotificationTest, `{}`))
 				r.Header.Set("Authorization", "Bearer "+secret)
@@ -79,7 +79,7 @@ func TestRotationWithoutGap(t *testing.T) {
 			})
 			_, c := registrar(t, front)
 			_, err := c.Config.Register(t.Context(), appsandbooks.Registration{
-				URL: receiverURL, Secret: appsandbooks.NewSecret("new"), Handler: h,
+				NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret("new"), Handler: h,
 			})
 			assert.Equal(t, []bool{true, true}, during)
 			assert.True(t, accepts("old"), "until it is removed")
@@ -89,7 +89,7 @@ func TestRotationWithoutGap(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			h.RemoveSecret("old")
+			h.RemoveSecret(appsandbooks.NewSecret("old"))
 			assert.False(t, accepts("old"))
 			assert.True(t, accepts("new"))
 		})
@@ -98,10 +98,10 @@ func TestRotationWithoutGap(t *testing.T) {
 
 // A secret that was accepted before a refused registration still is.
 func TestRefusedRegistrationLeavesTheHandlerAlone(t *testing.T) {
-	h := newHandler(t, appsandbooks.NotificationHooks{})
+	h := newHandler(t, nil)
 	_, c := registrar(t, http.NotFoundHandler())
 	_, err := c.Config.Register(t.Context(), appsandbooks.Registration{
-		URL: receiverURL, Secret: appsandbooks.NewSecret(hookSecret), Handler: h,
+		NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h,
 	})
 	require.ErrorIs(t, err, appsandbooks.ErrNotificationURLUnreachable)
 	require.Equal(t, http.StatusOK, post(h, notice(counted("1", "1"))).Code)
@@ -109,7 +109,7 @@ func TestRefusedRegistrationLeavesTheHandlerAlone(t *testing.T) {
 
 // Each refusal says what to do.
 func TestRegisterExplains(t *testing.T) {
-	good := appsandbooks.Registration{URL: receiverURL, Secret: appsandbooks.NewSecret(hookSecret), MDMInfo: &ours}
+	good := appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), MDMInfo: &ours}
 	long := strings.Repeat("x", 513)
 	for name, test := range map[string]struct {
 		change func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler)
@@ -118,27 +118,27 @@ func TestRegisterExplains(t *testing.T) {
 		sent   bool // to the service
 		says   string
 	}{
-		"no URL": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) { r.URL = "" }, is: appsandbooks.ErrNotificationConfigIncomplete, says: "URL and Secret"},
+		"no URL": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) { r.NotificationURL = "" }, is: appsandbooks.ErrNotificationConfigIncomplete, says: "NotificationURL and NotificationAuthToken"},
 		"no secret": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
-			r.Secret = appsandbooks.Secret{}
-		}, is: appsandbooks.ErrNotificationConfigIncomplete, says: "URL and Secret"},
+			r.NotificationAuthToken = appsandbooks.Secret{}
+		}, is: appsandbooks.ErrNotificationConfigIncomplete, says: "NotificationURL and NotificationAuthToken"},
 		"http": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
-			r.URL = "http://mdm.example.com/"
+			r.NotificationURL = "http://mdm.example.com/"
 		}, is: appsandbooks.ErrNotificationURLInvalid, says: "must be https://"},
 		"query": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
-			r.URL += "?unit=1"
+			r.NotificationURL += "?unit=1"
 		}, is: appsandbooks.ErrNotificationURLInvalid, says: "without user, query"},
 		"no host": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
-			r.URL = "https:///notifications"
+			r.NotificationURL = "https:///notifications"
 		}, is: appsandbooks.ErrNotificationURLInvalid, says: "host and path"},
 		"secret": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
-			r.Secret = appsandbooks.NewSecret("pass word")
+			r.NotificationAuthToken = appsandbooks.NewSecret("pass word")
 		}, is: appsandbooks.ErrInvalid, says: "letters, digits"},
 		"half an owner": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
 			r.MDMInfo = &appsandbooks.MDMInfo{ID: "1"}
 		}, is: appsandbooks.ErrMDMInfoIncomplete, says: "the ID, the Name and the Metadata"},
 		"too long": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
-			r.Secret = appsandbooks.NewSecret(long)
+			r.NotificationAuthToken = appsandbooks.NewSecret(long)
 		}, is: appsandbooks.ErrNotificationConfigTooLong, sent: true, says: "the URL has 37 characters and the secret 513; the service takes 512 of each"},
 		"receiver elsewhere": {
 			front: func(http.Handler) http.Handler { return http.NotFoundHandler() },
@@ -181,7 +181,7 @@ func TestRegisterExplains(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHandler(t, appsandbooks.NotificationHooks{})
+			h := newHandler(t, nil)
 			var front http.Handler = h
 			if test.front != nil {
 				front = test.front(h)
@@ -203,7 +203,7 @@ func TestRegisterExplains(t *testing.T) {
 			} else {
 				require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 			}
-			if secret := r.Secret.Reveal(); secret != "" {
+			if secret := r.NotificationAuthToken.Reveal(); secret != "" {
 				require.NotContains(t, fmt.Sprintf("%v %+v", err, r), secret)
 			}
 		})
@@ -227,24 +227,24 @@ func TestRegisterComparesTheAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := recordedClient(t, test.answer)
-			config, err := c.Config.Register(t.Context(), appsandbooks.Registration{URL: receiverURL, Secret: appsandbooks.NewSecret(hookSecret)})
+			config, err := c.Config.Register(t.Context(), appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret)})
 			require.NotNil(t, config)
 			if test.says == "" {
 				require.NoError(t, err)
 				return
 			}
-			require.ErrorIs(t, err, appsandbooks.ErrRegistrationDiffers)
+			require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
 			require.ErrorContains(t, err, test.says)
 			require.NotContains(t, err.Error(), hookSecret)
 		})
 	}
 	c, _ := recordedClient(t, `{"notificationUrl":"`+receiverURL+`","mdmInfo":{"id":"theirs","name":"x","metadata":"y"},"subscribedNotificationTypes":`+types+`}`)
-	_, err := c.Config.Register(t.Context(), appsandbooks.Registration{URL: receiverURL, Secret: appsandbooks.NewSecret(hookSecret), MDMInfo: &ours})
+	_, err := c.Config.Register(t.Context(), appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), MDMInfo: &ours})
 	require.ErrorContains(t, err, "mdmInfo")
 
 	c, _ = recordedClient(t, `{"uId":"u"}`, `{"subscribedNotificationTypes":["ASSET_COUNT"]}`)
 	_, err = c.Config.Unregister(t.Context())
-	require.ErrorIs(t, err, appsandbooks.ErrRegistrationDiffers)
+	require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
 
 	// What is no configuration at all does not say that there is no MDMInfo.
 	c, r := recordedClient(t, `{}`)
@@ -262,7 +262,7 @@ func (l *takeovers) add(e *appsandbooks.TakeoverError) { *l = append(*l, e) }
 
 func TestOwnershipGuard(t *testing.T) {
 	var lost takeovers
-	h := newHandler(t, appsandbooks.NotificationHooks{})
+	h := newHandler(t, nil)
 	srv, c := registrar(t, h, appsandbooks.WithOwner(ours, lost.add))
 	ctx, unit := t.Context(), srv.Unit()
 	assets := stock(srv, 1, 100)
@@ -272,7 +272,7 @@ func TestOwnershipGuard(t *testing.T) {
 	}
 
 	require.NoError(t, associate("C1"), "nobody has claimed the unit: no conflict")
-	_, err := c.Config.Register(ctx, appsandbooks.Registration{URL: receiverURL, Secret: appsandbooks.NewSecret(hookSecret), Handler: h})
+	_, err := c.Config.Register(ctx, appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h})
 	require.NoError(t, err)
 	require.Equal(t, ours.ID, unit.ClientConfig().MDMInfo.ID, "Register claims it for the owner")
 	require.NoError(t, associate("C2"))
@@ -289,13 +289,13 @@ func TestOwnershipGuard(t *testing.T) {
 	for name, write := range map[string]func() error{
 		"associate": func() error { return associate("C3") },
 		"users": func() error {
-			_, err := c.Users.Create(ctx, []appsandbooks.UserRequest{{ClientUserID: "u", Email: "u@example.com"}})
+			_, err := c.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "u", Email: "u@example.com"}}})
 			return err
 		},
-		"enable": func() error { _, err := c.Subscriptions.Enable(ctx); return err },
+		"enable": func() error { return c.Subscriptions.Enable(ctx) },
 		"do":     func() error { return c.Do(ctx, http.MethodPost, "assets/associate", nil, struct{}{}, nil) },
 		"register": func() error {
-			_, err := c.Config.SetClient(ctx, appsandbooks.ClientConfigUpdate{MDMInfo: &ours})
+			_, err := c.Config.UpdateClientConfig(ctx, appsandbooks.Registration{MDMInfo: &ours})
 			return err
 		},
 		"unregister": func() error { _, err := c.Config.Unregister(ctx); return err },
@@ -309,11 +309,11 @@ func TestOwnershipGuard(t *testing.T) {
 		require.False(t, appsandbooks.IsRetryable(err))
 	}
 	require.False(t, slices.ContainsFunc(srv.Requests(), func(r appsandbookstest.Request) bool { return r.Method == "POST" }))
-	_, err = c.Config.Client(ctx)
+	_, err = c.Config.ClientConfig(ctx)
 	require.NoError(t, err)
 	require.Len(t, lost, 1, "it is told once")
 
-	config, err := c.Config.TakeOver(ctx)
+	config, err := c.Config.Claim(ctx)
 	require.NoError(t, err)
 	require.Equal(t, ours, *config.MDMInfo)
 	require.NoError(t, associate("C4"))
@@ -333,12 +333,12 @@ func TestTakeoverInAnOperation(t *testing.T) {
 		defer srv.Close()
 		c := newClient(t, srv, appsandbooks.WithOwner(ours, lost.add))
 		defer c.Close()
-		_, err := c.Config.TakeOver(t.Context())
+		_, err := c.Config.Claim(t.Context())
 		require.NoError(t, err)
 
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 			Assets: stock(srv, 1, 10_000), SerialNumbers: names("C02", 9500),
-		}, appsandbooks.PlanOnly())
+		}, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		require.Equal(t, 10, op.Plan().Requests)
 		srv.Unit().TakeOver(theirs)
@@ -362,7 +362,7 @@ func TestTakeoverInAnOperation(t *testing.T) {
 		}
 
 		// Claimed back, the operation goes on where it was.
-		_, err = c.Config.TakeOver(t.Context())
+		_, err = c.Config.Claim(t.Context())
 		require.NoError(t, err)
 		report, err = op.Wait(t.Context())
 		require.NoError(t, err)
@@ -388,7 +388,7 @@ func TestTakeoverOldNews(t *testing.T) {
 			read <- err
 		}()
 		time.Sleep(time.Second)
-		_, err := c.Config.TakeOver(t.Context())
+		_, err := c.Config.Claim(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, <-read)
 		require.Empty(t, lost)
@@ -403,11 +403,10 @@ func TestTakeOverTakenAgain(t *testing.T) {
 	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: r}), appsandbooks.WithOwner(ours, nil))
 	require.NoError(t, err)
 	defer c.Close()
-	config, err := c.Config.TakeOver(t.Context())
+	config, err := c.Config.Claim(t.Context())
 	require.ErrorIs(t, err, appsandbooks.ErrTakenOver)
 	require.Equal(t, "theirs", config.MDMInfo.ID)
-	_, err = c.Subscriptions.Enable(t.Context())
-	require.ErrorIs(t, err, appsandbooks.ErrTakenOver)
+	require.ErrorIs(t, c.Subscriptions.Enable(t.Context()), appsandbooks.ErrTakenOver)
 }
 
 func TestOwnerIsChecked(t *testing.T) {
@@ -415,12 +414,12 @@ func TestOwnerIsChecked(t *testing.T) {
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 
 	c, _ := recordedClient(t)
-	_, err = c.Config.TakeOver(t.Context())
+	_, err = c.Config.Claim(t.Context())
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid, "there is no owner to claim for")
 
 	c, err = appsandbooks.NewClient(stoken, appsandbooks.WithOwner(ours, nil))
 	require.NoError(t, err)
-	_, err = c.Config.SetClient(context.Background(), appsandbooks.ClientConfigUpdate{MDMInfo: &appsandbooks.MDMInfo{ID: "x", Name: "y", Metadata: "z"}})
+	_, err = c.Config.UpdateClientConfig(context.Background(), appsandbooks.Registration{MDMInfo: &appsandbooks.MDMInfo{ID: "x", Name: "y", Metadata: "z"}})
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid, "a claim for somebody else")
 	require.ErrorIs(t, &appsandbooks.TakeoverError{}, appsandbooks.ErrTakenOver)
 }

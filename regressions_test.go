@@ -78,7 +78,7 @@ func TestClientsKeepTheirTokens(t *testing.T) {
 		defer c.Close()
 		for range 4 {
 			wg.Go(func() {
-				config, err := c.Config.Client(t.Context())
+				config, err := c.Config.ClientConfig(t.Context())
 				if assert.NoError(t, err) {
 					assert.Equal(t, fmt.Sprint(i), config.UID)
 				}
@@ -166,7 +166,7 @@ func TestLimitsThatAreBehind(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				_, err := c.Config.Service(t.Context())
+				_, err := c.Config.ServiceConfig(t.Context())
 				require.NoError(t, err)
 				if test.stale {
 					srv.AddFault(appsandbookstest.Fault{Path: "service/config", Status: 200, Body: `{"limits":{"maxAssets":25,"maxSerialNumbers":1000}}`})
@@ -202,11 +202,11 @@ func TestDuplicatesAreAskedForOnce(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		stock(srv, 1, 2)
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-			Assets:        []appsandbooks.AssetID{{AdamID: "1000"}, {AdamID: "1000", PricingParam: appsandbooks.STDQ}},
+			Assets:        []appsandbooks.AssetID{{AdamID: "1000"}, {AdamID: "1000", PricingParam: appsandbooks.PricingSTDQ}},
 			SerialNumbers: []string{"C02", "C03", "C02"},
-			Pairs: []appsandbooks.Assignment{
+			Pairs: []appsandbooks.AssetPair{
 				{AdamID: "1000", SerialNumber: "C02"},
-				{AdamID: "1000", PricingParam: appsandbooks.STDQ, SerialNumber: "C02"},
+				{AdamID: "1000", PricingParam: appsandbooks.PricingSTDQ, SerialNumber: "C02"},
 				{AdamID: "1000", SerialNumber: "C03"},
 			},
 		})
@@ -217,7 +217,7 @@ func TestDuplicatesAreAskedForOnce(t *testing.T) {
 		agree(t, srv, r)
 	})
 	c, r := recordedClient(t, `{"uId":"1"}`)
-	_, err := c.Subscriptions.AddAdmins(t.Context(), []int64{1, 1}, []string{"a", "a", "b"})
+	err := c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1, 1}, ClientUserIDs: []string{"a", "a", "b"}})
 	require.NoError(t, err)
 	jsonEqual(t, `{"adamIds":[1],"clientUserIds":["a","b"]}`, r.bodies[0])
 }
@@ -226,9 +226,9 @@ func TestDuplicatesAreAskedForOnce(t *testing.T) {
 func TestOnePairBesideAProduct(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		change := appsandbooks.AssetChange{Assets: stock(srv, 40, 1), SerialNumbers: names("C02", 2500)}
-		for _, pairs := range [][]appsandbooks.Assignment{nil, {{AdamID: "999", SerialNumber: "X"}}} {
+		for _, pairs := range [][]appsandbooks.AssetPair{nil, {{AdamID: "999", SerialNumber: "X"}}} {
 			change.Pairs = pairs
-			op, err := c.Assets.Associate(t.Context(), change, appsandbooks.PlanOnly())
+			op, err := c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly())
 			require.NoError(t, err)
 			require.Equal(t, 2*3+len(pairs), op.Plan().Requests)
 			require.Equal(t, 40*2500+len(pairs), op.Plan().Pairs)
@@ -242,7 +242,7 @@ func TestInputIsNotKept(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		stock(srv, 1, 2)
 		change := appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "1000"}}, SerialNumbers: []string{"C02", "C03"}}
-		op, err := c.Assets.Associate(t.Context(), change, appsandbooks.PlanOnly())
+		op, err := c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		require.Equal(t, appsandbooks.AssetID{AdamID: "1000"}, change.Assets[0])
 		change.Assets[0].AdamID, change.SerialNumbers[0] = "1", "X"
@@ -265,7 +265,7 @@ func TestIDsAreNotFolded(t *testing.T) {
 		for _, id := range ids {
 			requests = append(requests, appsandbooks.UserRequest{ClientUserID: id, Email: "x@example.com"})
 		}
-		op, err := c.Users.Create(t.Context(), requests)
+		op, err := c.Users.Create(t.Context(), appsandbooks.UserChange{Users: requests})
 		require.NoError(t, err)
 		r, err := op.Wait(t.Context())
 		require.NoError(t, err)
@@ -290,7 +290,7 @@ func TestIDsAreNotFolded(t *testing.T) {
 func TestUnusableInputIsRefused(t *testing.T) {
 	c, r := recordedClient(t)
 	associate := func(change appsandbooks.AssetChange) error {
-		return second(c.Assets.Associate(t.Context(), change, appsandbooks.PlanOnly()))
+		return second(c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly()))
 	}
 	app := []appsandbooks.AssetID{{AdamID: "1"}}
 	for _, serial := range []string{" ", "\t", "C02\r", "C02\n", " C02", "C 02", "\ufeffC02", "C02\x00"} {
@@ -308,14 +308,14 @@ func TestUnusableInputIsRefused(t *testing.T) {
 	for want, err := range map[string]error{
 		"SerialNumbers[7777]": associate(appsandbooks.AssetChange{Assets: app, SerialNumbers: many}),
 		"ClientUserIDs[7777]": associate(appsandbooks.AssetChange{Assets: app, ClientUserIDs: many}),
-		"Pairs[1]": associate(appsandbooks.AssetChange{Pairs: []appsandbooks.Assignment{
+		"Pairs[1]": associate(appsandbooks.AssetChange{Pairs: []appsandbooks.AssetPair{
 			{AdamID: "1", SerialNumber: "C02"}, {AdamID: "1", SerialNumber: "C02\n"},
 		}}),
 		"Assets[0]": associate(appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "1", PricingParam: "A\xff"}}, SerialNumbers: []string{"C02"}}),
-		"users[1]": second(c.Users.Create(t.Context(), []appsandbooks.UserRequest{
+		"Users[1]": second(c.Users.Create(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{
 			{ClientUserID: "a"}, {ClientUserID: "b", Email: "\xff@example.com"},
-		}, appsandbooks.PlanOnly())),
-		"": second(c.Subscriptions.AddAdmins(t.Context(), []int64{1}, []string{""})),
+		}}, appsandbooks.WithPlanOnly())),
+		"": c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{""}}),
 	} {
 		require.ErrorIs(t, err, appsandbooks.ErrInvalid, want)
 		require.ErrorContains(t, err, want)
@@ -326,8 +326,8 @@ func TestUnusableInputIsRefused(t *testing.T) {
 // A loop that is left in an unusual way leaves nothing behind, and the next one
 // begins at the beginning.
 func TestLoopsThatAreLeft(t *testing.T) {
-	for name, leave := range map[string]func(iter.Seq2[*appsandbooks.AssignmentPage, error]){
-		"Goexit": func(pages iter.Seq2[*appsandbooks.AssignmentPage, error]) {
+	for name, leave := range map[string]func(iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]){
+		"Goexit": func(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
@@ -337,12 +337,12 @@ func TestLoopsThatAreLeft(t *testing.T) {
 			}()
 			<-done
 		},
-		"Pull": func(pages iter.Seq2[*appsandbooks.AssignmentPage, error]) {
+		"Pull": func(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) {
 			next, stop := iter.Pull2(pages)
 			_, _, _ = next()
 			stop()
 		},
-		"Pull, not begun": func(pages iter.Seq2[*appsandbooks.AssignmentPage, error]) {
+		"Pull, not begun": func(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) {
 			_, stop := iter.Pull2(pages)
 			stop()
 		},
@@ -350,7 +350,7 @@ func TestLoopsThatAreLeft(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			virtual(t, slowPages(100*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				fillPages(srv, 0, 30)
-				_, err := c.Config.Service(t.Context())
+				_, err := c.Config.ServiceConfig(t.Context())
 				require.NoError(t, err)
 				pages := c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})
 				leave(pages)
@@ -477,7 +477,7 @@ func TestEmptyUnit(t *testing.T) {
 		assets, err := appsandbooks.Collect(c.Assets.All(t.Context(), appsandbooks.AssetFilter{}))
 		require.NoError(t, err)
 		require.Empty(t, assets)
-		seats, err := appsandbooks.Collect(c.Subscriptions.AllAssignments(t.Context(), appsandbooks.SubscriptionAssignmentFilter{}))
+		seats, err := appsandbooks.Collect(c.SubscriptionAssignments.All(t.Context(), appsandbooks.SubscriptionAssignmentFilter{}))
 		require.NoError(t, err)
 		require.Empty(t, seats)
 		require.Len(t, srv.Requests(), 2)
@@ -572,7 +572,7 @@ func TestOperationIsShared(t *testing.T) {
 			assert.LessOrEqual(t, len(op.EventIDs()), 3)
 		}
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 3, 3000), SerialNumbers: names("C02", 2500)},
-			appsandbooks.PlanOnly(), appsandbooks.WithProgress(func(appsandbooks.Progress) { calls.Add(1); look() }))
+			appsandbooks.WithPlanOnly(), appsandbooks.WithProgress(func(appsandbooks.Progress) { calls.Add(1); look() }))
 		require.NoError(t, err)
 		var wg sync.WaitGroup
 		for range 3 {
@@ -604,7 +604,7 @@ func TestJournalLooksAtItsOperation(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var op *appsandbooks.Operation
 		entries := 0
-		op, err := associateOne(t.Context(), srv, c, appsandbooks.PlanOnly(), appsandbooks.WithJournal(func(context.Context, []byte) error {
+		op, err := associateOne(t.Context(), srv, c, appsandbooks.WithPlanOnly(), appsandbooks.WithJournal(func(context.Context, []byte) error {
 			entries++
 			require.NotEmpty(t, op.ID())
 			require.Equal(t, 1, op.Report().Total)
@@ -630,7 +630,7 @@ func TestCallsOfAClosedClient(t *testing.T) {
 				c := newClient(t, srv)
 				calls := map[string]func() error{
 					"walk":   func() error { return drain(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{})) },
-					"config": func() error { return second(c.Config.Service(t.Context())) },
+					"config": func() error { return second(c.Config.ServiceConfig(t.Context())) },
 					"operation": func() error {
 						op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: []string{"C02"}})
 						if err != nil {
@@ -835,7 +835,7 @@ func TestPauseIsToldBehindThePatient(t *testing.T) {
 			return second(c.Users.List(ctx, appsandbooks.UserFilter{}))
 		}},
 		"the rate": {"client/config", 15, func(ctx context.Context, c *appsandbooks.Client) error {
-			return second(c.Config.Client(ctx))
+			return second(c.Config.ClientConfig(ctx))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -863,13 +863,13 @@ func TestPauseIsToldInTheQueue(t *testing.T) {
 		srv.AddFault(appsandbookstest.Fault{Path: "client/config", Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
 		var patient sync.WaitGroup
 		for range 15 + 1 { // the rate, and one at the head of the queue
-			patient.Go(func() { assert.NoError(t, second(c.Config.Client(t.Context()))) })
+			patient.Go(func() { assert.NoError(t, second(c.Config.ClientConfig(t.Context()))) })
 			synctest.Wait()
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		began := time.Now()
-		_, err := c.Config.Client(ctx)
+		_, err := c.Config.ClientConfig(ctx)
 		require.Equal(t, 200*time.Second, isError(t, err).RetryAfter)
 		require.Equal(t, 100*time.Millisecond, time.Since(began))
 		patient.Wait()
@@ -1030,7 +1030,7 @@ func TestOperationsPrintNoIDs(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 			Assets: stock(srv, 1, 9), SerialNumbers: []string{"C02SECRET"}, ClientUserIDs: []string{"ada.lovelace"},
-		}, appsandbooks.PlanOnly())
+		}, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 			text := fmt.Sprintf(verb, op)
@@ -1044,7 +1044,7 @@ func TestOperationsPrintNoIDs(t *testing.T) {
 // in JSON, "Bearer" before a token.
 func TestSecretsThatCannotWork(t *testing.T) {
 	for _, secret := range []string{"s3cret\n", " s3cret", "Bearer s3cret", "[REDACTED]"} {
-		_, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{}, secret)
+		_, err := appsandbooks.NewNotificationHandler(nil, appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret(secret)))
 		require.ErrorIs(t, err, appsandbooks.ErrInvalid, "%q", secret)
 	}
 	_, err := appsandbooks.NewClient("Bearer " + stoken)
@@ -1055,7 +1055,7 @@ func TestSecretsThatCannotWork(t *testing.T) {
 	var back appsandbooks.ClientConfig
 	require.NoError(t, json.Unmarshal(text, &back))
 	c, r := recordedClient(t)
-	_, err = c.Config.SetClient(t.Context(), appsandbooks.ClientConfigUpdate{
+	_, err = c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{
 		NotificationURL: receiverURL, NotificationAuthToken: back.NotificationAuthToken,
 	})
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
@@ -1075,7 +1075,7 @@ func TestShortTokenLeavesAnswersAlone(t *testing.T) {
 		c.Close()
 		require.NoError(t, err)
 		require.Equal(t, 2030, page.TokenExpirationDate.Year())
-		require.Equal(t, "test-1", page.Users[0].ClientUserID)
+		require.Equal(t, "test-1", page.Items[0].ClientUserID)
 	}
 }
 
@@ -1084,11 +1084,11 @@ func TestShortTokenLeavesAnswersAlone(t *testing.T) {
 func TestHookBeyondItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		h := newHandler(t, appsandbooks.NotificationHooks{HookTimeout: time.Second, Any: func(context.Context, *appsandbooks.Notification) error {
+		h := newHandler(t, func(context.Context, *appsandbooks.Notification) error {
 			calls++
 			time.Sleep(time.Minute) // virtual; it does not look at its context
 			return nil
-		}})
+		}, appsandbooks.WithNotificationTimeouts(0, time.Second))
 		for range 2 {
 			require.Equal(t, http.StatusOK, post(h, notice(counted("1", "u"))).Code)
 		}
@@ -1100,8 +1100,13 @@ func TestHookBeyondItsTime(t *testing.T) {
 func TestNilsAndZeroValues(t *testing.T) {
 	c := transported(t, func(*http.Request) (*http.Response, error) { return nil, errors.New("no") }, appsandbooks.WithRetry(1, 0, 0))
 	for name, f := range map[string]func() error{
-		"nil Option":          func() error { return second(appsandbooks.NewClient(stoken, nil)) },
-		"nil OperationOption": func() error { return second(c.Users.Retire(t.Context(), []string{"a"}, nil)) },
+		"nil Option": func() error { return second(appsandbooks.NewClient(stoken, nil)) },
+		"nil OperationOption": func() error {
+			return second(c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: []string{"a"}}, nil))
+		},
+		"nil journal": func() error {
+			return second(c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: []string{"a"}}, appsandbooks.WithJournal(nil)))
+		},
 		"nil sequence":        func() error { return second(appsandbooks.Collect[int](nil)) },
 		"zero OperationError": func() error { return &appsandbooks.OperationError{} },
 		"zero EventError":     func() error { return &appsandbooks.EventError{} },

@@ -284,7 +284,7 @@ func TestCancelKeepsTheCause(t *testing.T) {
 func TestGraceIsNotWaitedOut(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLatency(2 * time.Second)}
 	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		_, err := c.Config.Service(t.Context())
+		_, err := c.Config.ServiceConfig(t.Context())
 		require.NoError(t, err)
 		srv.AddFault(appsandbookstest.Fault{Method: "POST", Number: 9729, Header: http.Header{"Retry-After": {"60"}}})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -436,7 +436,7 @@ func TestServiceConfigCache(t *testing.T) {
 	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		assets := stock(srv, 1, 1000)
 		plan := func(ctx context.Context) (*appsandbooks.Operation, error) {
-			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: assets, SerialNumbers: names("C02", 1000)}, appsandbooks.PlanOnly())
+			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: assets, SerialNumbers: names("C02", 1000)}, appsandbooks.WithPlanOnly())
 		}
 		hasty, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
@@ -474,7 +474,7 @@ func TestServiceConfigCache(t *testing.T) {
 		srv.AddFault(appsandbookstest.Fault{Path: "service/config", Status: 500, Body: "<html>"})
 		time.Sleep(time.Hour)
 		require.Equal(t, 10, requests()) // the last good ones
-		_, err := c.Config.Service(t.Context())
+		_, err := c.Config.ServiceConfig(t.Context())
 		require.Error(t, err) // who asks for the configuration itself is told
 	})
 }
@@ -517,7 +517,7 @@ func TestServiceConfigWaitsForAPause(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
 		began := time.Now()
-		_, err := c.Config.Service(t.Context())
+		_, err := c.Config.ServiceConfig(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 200*time.Second, time.Since(began))
 	})

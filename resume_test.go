@@ -112,7 +112,7 @@ func TestContinueBehindIndentedJSON(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 			Assets: stock(srv, 1, 3), SerialNumbers: names("C02", 3),
-		}, appsandbooks.PlanOnly())
+		}, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		indented, err := json.MarshalIndent(op, "", "  ")
 		require.NoError(t, err)
@@ -188,7 +188,7 @@ func FuzzResume(f *testing.F) {
 		}
 		seen := map[appsandbooks.Assignment]bool{}
 		for o := range report.Outcomes() {
-			a := appsandbooks.Assignment{AdamID: o.AdamID, PricingParam: o.PricingParam, ClientUserID: o.ClientUserID, SerialNumber: o.SerialNumber}
+			a := appsandbooks.Assignment{AssetPair: appsandbooks.AssetPair{AdamID: o.AdamID, PricingParam: o.PricingParam, ClientUserID: o.ClientUserID, SerialNumber: o.SerialNumber}}
 			require.False(t, seen[a], "two outcomes for %v", a)
 			seen[a] = true
 			require.Equal(t, o.Status == appsandbooks.OutcomeSucceeded, o.Err == nil)

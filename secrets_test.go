@@ -80,8 +80,8 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	require.NoError(t, err)
 	secret := appsandbooks.NewSecret(canarySecret)
 	config := appsandbooks.ClientConfig{NotificationAuthToken: secret}
-	update := appsandbooks.ClientConfigUpdate{NotificationAuthToken: secret}
-	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{}, canarySecret)
+	update := appsandbooks.Registration{NotificationAuthToken: secret}
+	handler, err := appsandbooks.NewNotificationHandler(nil, appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret(canarySecret)))
 	require.NoError(t, err)
 	for _, fixed := range []bool{true, false} {
 		var opts []appsandbooks.Option
@@ -103,7 +103,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 				token   appsandbooks.Token
 				secret  appsandbooks.Secret
 				config  appsandbooks.ClientConfig
-				update  *appsandbooks.ClientConfigUpdate
+				update  *appsandbooks.Registration
 				client  *appsandbooks.Client
 				handler *appsandbooks.NotificationHandler
 			}
@@ -113,8 +113,11 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 			"secret": secret, "pointer to secret": &secret, "embedded secret": embedsSecret{secret},
 			"config": config, "pointer to config": &config, "update": update, "pointer to update": &update,
 			"client": client, "client by value": byValue, "embedded client": embedsClient{client},
-			"services": []any{client.Users, *client.Users, client.Assets, client.Config, client.Status, client.Subscriptions, client.Assignments},
-			"handler":  handler, "embedded handler": embedsHandler{handler},
+			"services": []any{
+				client.Users, *client.Users, client.Assets, client.Config, client.Status, client.Assignments,
+				client.Subscriptions, client.SubscriptionAssignments, client.SubscriptionAdmins,
+			},
+			"handler": handler, "embedded handler": embedsHandler{handler},
 			"hidden": hides{token, secret, config, &update, client, handler}, "pointer to hidden": &hides{token, secret, config, &update, client, handler},
 			"options": opts,
 		} {
@@ -138,13 +141,13 @@ func TestSecretsAreNotEchoed(t *testing.T) {
 			return second(c.Users.List(ctx, appsandbooks.UserFilter{}))
 		}},
 		"write": {canaryToken, func(ctx context.Context, c *appsandbooks.Client) error {
-			return second(c.Subscriptions.AddAdmins(ctx, []int64{1}, []string{"u"}))
+			return c.SubscriptionAdmins.Add(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"u"}})
 		}},
 		"operation": {canaryToken, func(ctx context.Context, c *appsandbooks.Client) error {
 			return second(c.Assets.Revoke(ctx, matrixTargets))
 		}},
 		"configuration": {canaryToken + " and " + canarySecret, func(ctx context.Context, c *appsandbooks.Client) error {
-			return second(c.Config.SetClient(ctx, appsandbooks.ClientConfigUpdate{NotificationAuthToken: appsandbooks.NewSecret(canarySecret)}))
+			return second(c.Config.UpdateClientConfig(ctx, appsandbooks.Registration{NotificationAuthToken: appsandbooks.NewSecret(canarySecret)}))
 		}},
 	} {
 		for answer, rt := range echoes("you sent " + call.sends) {
@@ -241,7 +244,7 @@ func TestTokenGoesToTheConfiguredHostOnly(t *testing.T) {
 	c, err := appsandbooks.NewClient(canaryToken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}))
 	require.NoError(t, err)
 	defer c.Close()
-	_, err = c.Config.Service(t.Context())
+	_, err = c.Config.ServiceConfig(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, drain(c.Users.All(t.Context(), appsandbooks.UserFilter{})))
 	require.NoError(t, drain(c.Assets.All(t.Context(), appsandbooks.AssetFilter{})))

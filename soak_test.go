@@ -61,15 +61,14 @@ const (
 )
 
 func soak(t *testing.T, tcp bool, long time.Duration) {
-	const secret = "soak-secret"
+	secret := appsandbooks.NewSecret("soak-secret")
 	clients := map[string]*appsandbooks.Client{} // by uId; complete before it is read
-	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		Notify: func(n *appsandbooks.Notification) {
+	handler, err := appsandbooks.NewNotificationHandler(nil, appsandbooks.WithNotificationSecrets(secret),
+		appsandbooks.WithNotify(func(n *appsandbooks.Notification) {
 			if c := clients[n.UID]; c != nil {
 				c.Notify(n)
 			}
-		},
-	}, secret)
+		}))
 	require.NoError(t, err)
 	srv := appsandbookstest.NewServer(
 		appsandbookstest.WithLatency(time.Millisecond),
@@ -111,9 +110,9 @@ func soak(t *testing.T, tcp bool, long time.Duration) {
 		defer c.Close()
 		clients[unit.UID()] = c
 		if i%2 == 0 { // the others only poll
-			_, err = c.Config.SetClient(t.Context(), appsandbooks.ClientConfigUpdate{
+			_, err = c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{
 				MDMInfo:         &appsandbooks.MDMInfo{ID: "soak", Name: "soak", Metadata: "soak"},
-				NotificationURL: "https://mdm.example.com/notifications", NotificationAuthToken: appsandbooks.NewSecret(secret),
+				NotificationURL: "https://mdm.example.com/notifications", NotificationAuthToken: secret,
 				NotificationTypes: appsandbooks.NotificationTypes(),
 			})
 			require.NoError(t, err)
@@ -243,7 +242,7 @@ func (s *soaker) round() {
 		op, err := s.c.Assets.Disassociate(ctx, change, s.options()...)
 		s.carryOut(ctx, op, err, pairKeys, absent)
 	case 5:
-		op, err := s.c.Assets.Revoke(ctx, appsandbooks.Targets{ClientUserIDs: s.some(s.users), SerialNumbers: s.some(s.devices)}, s.options()...)
+		op, err := s.c.Assets.Revoke(ctx, appsandbooks.AssetChange{ClientUserIDs: s.some(s.users), SerialNumbers: s.some(s.devices)}, s.options()...)
 		s.carryOut(ctx, op, err, func(o appsandbooks.Outcome) (keys []string) {
 			for a := range soakAssets {
 				keys = append(keys, assetKey(fmt.Sprint(100+a), o.ClientUserID, o.SerialNumber))
@@ -258,32 +257,32 @@ func (s *soaker) round() {
 			}
 		}
 		if len(requests) > 0 {
-			op, err := s.c.Users.Create(ctx, requests, s.options()...)
+			op, err := s.c.Users.Create(ctx, appsandbooks.UserChange{Users: requests}, s.options()...)
 			s.carryOut(ctx, op, err, accountKeys, present)
 		}
 	case 7:
 		if ids := s.having("account ", s.accounts); len(ids) > 0 {
-			op, err := s.c.Users.Retire(ctx, ids, s.options()...)
+			op, err := s.c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: ids}, s.options()...)
 			s.carryOut(ctx, op, err, accountKeys, absent)
 		}
 	case 8:
-		op, err := s.c.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{soakSeat}, ClientUserIDs: s.some(s.users)}, appsandbooks.Renewing, s.options()...)
+		op, err := s.c.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{soakSeat}, ClientUserIDs: s.some(s.users)}, s.options()...)
 		s.carryOut(ctx, op, err, seatKeys, present)
 	case 9:
 		if ids := s.having("seat ", s.users); len(ids) > 0 {
-			op, err := s.c.Subscriptions.Disassociate(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{soakSeat}, ClientUserIDs: ids}, appsandbooks.Immediately, s.options()...)
+			op, err := s.c.Subscriptions.Disassociate(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{soakSeat}, ClientUserIDs: ids}, s.options()...)
 			s.carryOut(ctx, op, err, seatKeys, absent)
 		}
 	case 10:
 		s.read(ctx)
 	case 11:
-		_, err := s.c.Users.Update(ctx, []appsandbooks.UserRequest{{ClientUserID: s.users[0], Email: "soak@example.com"}})
+		_, err := s.c.Users.Update(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: s.users[0], Email: "soak@example.com"}}})
 		s.expected(err)
-		_, err = s.c.Subscriptions.AddAdmins(ctx, []int64{soakSeat}, s.users[:1])
+		err = s.c.SubscriptionAdmins.Add(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{soakSeat}, ClientUserIDs: s.users[:1]})
 		s.expected(err)
-		_, err = s.c.Subscriptions.RemoveAdmins(ctx, []int64{soakSeat}, s.users[:1])
+		err = s.c.SubscriptionAdmins.Remove(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{soakSeat}, ClientUserIDs: s.users[:1]})
 		s.expected(err)
-		_, err = s.c.Config.Client(ctx)
+		_, err = s.c.Config.ClientConfig(ctx)
 		s.expected(err)
 		_, err = s.c.Users.InvitationURL(ctx, "code")
 		s.expected(err)
@@ -350,7 +349,7 @@ func (s *soaker) read(ctx context.Context) {
 	for _, err := range s.c.Assets.All(ctx, appsandbooks.AssetFilter{}) {
 		s.expected(err)
 	}
-	for _, err := range s.c.Subscriptions.AllAssignments(ctx, appsandbooks.SubscriptionAssignmentFilter{}) {
+	for _, err := range s.c.SubscriptionAssignments.All(ctx, appsandbooks.SubscriptionAssignmentFilter{}) {
 		s.expected(err)
 	}
 }

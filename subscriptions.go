@@ -2,6 +2,7 @@ package appsandbooks
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"net/url"
 
@@ -51,26 +52,27 @@ type SeatCounts struct {
 // the service wants several ids of one kind is not documented; they are sent
 // as a repeated key.
 type SubscriptionFilter struct {
-	Cursor        string // of List and the start of Pages and All: a page's NextCursor
-	Restarts      int    // how often Pages and All begin again when the data changes; see [ErrRestarted]
+	ListOptions
 	ParentAdamIDs []int64
 	AdamIDs       []int64
 }
 
 func (f SubscriptionFilter) query() url.Values {
 	return query{}.
-		text("cursor", f.Cursor).
 		ids("parentAdamId", f.ParentAdamIDs).
 		ids("adamId", f.AdamIDs).values()
 }
 
-// SubscriptionPage is one page of subscriptions.
-type SubscriptionPage struct {
-	Subscriptions []Subscription `json:"subscriptions,omitzero"`
-	CursorInfo
+var subscriptionList = list[Subscription]{
+	path: "subscriptions", cursor: true, answer: func() listAnswer[Subscription] { return new(subscriptionAnswer) },
 }
 
-func (p *SubscriptionPage) empty() bool { return len(p.Subscriptions) == 0 }
+type subscriptionAnswer struct {
+	Subscriptions []Subscription `json:"subscriptions"`
+	listing
+}
+
+func (p *subscriptionAnswer) items() []Subscription { return p.Subscriptions }
 
 // List reads one page of subscriptions.
 //
@@ -78,24 +80,19 @@ func (p *SubscriptionPage) empty() bool { return len(p.Subscriptions) == 0 }
 // knows is [ErrInvalidCursor]: begin again.
 //
 // https://developer.apple.com/documentation/devicemanagement/get-subscriptions
-func (s *SubscriptionsService) List(ctx context.Context, f SubscriptionFilter) (*SubscriptionPage, error) {
-	page := new(SubscriptionPage)
-	return get(ctx, s.client, "subscriptions", f.query(), page)
+func (s *SubscriptionsService) List(ctx context.Context, f SubscriptionFilter) (*Page[Subscription], error) {
+	return subscriptionList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // Pages reads the subscriptions page by page, strictly in order; the next page
 // is read while the loop has this one.
-func (s *SubscriptionsService) Pages(ctx context.Context, f SubscriptionFilter) iter.Seq2[*SubscriptionPage, error] {
-	return cursorPages(ctx, s.client, f.Cursor, f.Restarts, func(ctx context.Context, cursor string) (*SubscriptionPage, error) {
-		f := f
-		f.Cursor = cursor
-		return s.List(ctx, f)
-	})
+func (s *SubscriptionsService) Pages(ctx context.Context, f SubscriptionFilter) iter.Seq2[*Page[Subscription], error] {
+	return subscriptionList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // All reads the subscriptions one by one.
 func (s *SubscriptionsService) All(ctx context.Context, f SubscriptionFilter) iter.Seq2[Subscription, error] {
-	return items(s.Pages(ctx, f), func(p *SubscriptionPage) []Subscription { return p.Subscriptions })
+	return subscriptionList.all(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // SubscriptionChange names pairs of a subscription and a user: every
@@ -105,32 +102,20 @@ type SubscriptionChange struct {
 	AdamIDs       []int64
 	ClientUserIDs []string
 	Pairs         []SubscriptionPair
+	// Expiring makes Associate assign seats that end with the current billing
+	// period. By default they renew. Apple documents no default, so one of the two
+	// is always sent.
+	Expiring bool
+	// Deferred makes Disassociate take the seats back at the end of the current
+	// billing period. By default it takes them back at once.
+	Deferred bool
 }
 
 // SubscriptionPair is one subscription and one user.
 type SubscriptionPair struct {
-	AdamID       int64
-	ClientUserID string
+	AdamID       int64  `json:"adamId"`
+	ClientUserID string `json:"clientUserId"`
 }
-
-// Renewal says what happens to a seat at the end of the billing period. Apple
-// documents no default, so Associate always sends it.
-type Renewal bool
-
-// What happens to a seat.
-const (
-	Renewing Renewal = true
-	Expiring Renewal = false
-)
-
-// Timing says when a seat is taken back.
-type Timing bool
-
-// When a seat is taken back.
-const (
-	Immediately Timing = false
-	AtPeriodEnd Timing = true // Apple: deferred; confirmed only then
-)
 
 // Associate assigns seats of subscriptions to users.
 //
@@ -138,9 +123,12 @@ const (
 // [ErrSubscriptionAssignedByGroup], [ErrNotEnoughLicenses].
 //
 // https://developer.apple.com/documentation/devicemanagement/associate-subscriptions
-func (s *SubscriptionsService) Associate(ctx context.Context, change SubscriptionChange, renewal Renewal, opts ...OperationOption) (*Operation, error) {
+func (s *SubscriptionsService) Associate(ctx context.Context, change SubscriptionChange, opts ...OperationOption) (*Operation, error) {
 	return s.client.start(ctx, associateSubscriptions, func(t *tables) error {
-		t.renewing = bool(renewal)
+		if change.Deferred {
+			return invalidf("SubscriptionChange.Deferred is for Disassociate only")
+		}
+		t.renewing = !change.Expiring
 		return t.addSubscriptionChange(change)
 	}, opts)
 }
@@ -152,47 +140,57 @@ func (s *SubscriptionsService) Associate(ctx context.Context, change Subscriptio
 // Asynchronous; see [Operation].
 //
 // https://developer.apple.com/documentation/devicemanagement/disassociate-subscriptions
-func (s *SubscriptionsService) Disassociate(ctx context.Context, change SubscriptionChange, when Timing, opts ...OperationOption) (*Operation, error) {
+func (s *SubscriptionsService) Disassociate(ctx context.Context, change SubscriptionChange, opts ...OperationOption) (*Operation, error) {
 	return s.client.start(ctx, disassociateSubscriptions, func(t *tables) error {
-		t.deferred = bool(when)
+		if change.Expiring {
+			return invalidf("SubscriptionChange.Expiring is for Associate only")
+		}
+		t.deferred = change.Deferred
 		return t.addSubscriptionChange(change)
 	}, opts)
 }
 
-// SubscriptionSupport is whether subscriptions are enabled for the
-// organizational unit. Only Enable and Disable tell: there is no way to read it.
-type SubscriptionSupport struct {
-	Enabled bool `json:"subscriptionManagement"`
-	Meta
-	// MDMInfo is explicitly null in these answers until somebody sets it.
-	MDMInfo *MDMInfo `json:"mdmInfo"`
-}
-
-// meta shows also the MDMInfo, which stands beside it here.
-func (s *SubscriptionSupport) meta() *Meta {
-	m := s.Meta
-	m.MDMInfo = s.MDMInfo
-	return &m
-}
-
-// Enable says that this service manages subscriptions for the organizational
-// unit: content managers can then buy them. Compare Enabled of the answer.
+// Enable declares that this device management service manages subscriptions for
+// the organizational unit: content managers can then buy them. There is no way to
+// read the setting. If the answer does not show it, the error is [ErrAnswerDiffers].
 //
-// Synchronous. Retried like a read.
+// It is retried like a read.
 //
 // https://developer.apple.com/documentation/devicemanagement/enable-subscriptions
-func (s *SubscriptionsService) Enable(ctx context.Context) (*SubscriptionSupport, error) {
-	return post(ctx, s.client, "subscriptions/enable", nil, transport.Repeatable, new(SubscriptionSupport))
+func (s *SubscriptionsService) Enable(ctx context.Context) error {
+	return s.setManagement(ctx, "subscriptions/enable", true)
 }
 
-// Disable says that this service does not manage subscriptions. It is refused
-// with [ErrSubscriptionsExist] while the organizational unit has any.
+// Disable declares that this device management service does not manage
+// subscriptions. The service refuses it with [ErrSubscriptionsExist] while the
+// organizational unit has any. If the answer does not show the setting, the error
+// is [ErrAnswerDiffers].
 //
-// Synchronous. Retried like a read.
+// It is retried like a read.
 //
 // https://developer.apple.com/documentation/devicemanagement/disable-subscriptions
-func (s *SubscriptionsService) Disable(ctx context.Context) (*SubscriptionSupport, error) {
-	return post(ctx, s.client, "subscriptions/disable", nil, transport.Repeatable, new(SubscriptionSupport))
+func (s *SubscriptionsService) Disable(ctx context.Context) error {
+	return s.setManagement(ctx, "subscriptions/disable", false)
+}
+
+func (s *SubscriptionsService) setManagement(ctx context.Context, path string, want bool) error {
+	answer, err := post(ctx, s.client, path, nil, transport.Repeatable, new(managementAnswer))
+	switch {
+	case err != nil:
+		return err
+	case answer.Enabled == nil:
+		return fmt.Errorf("%w: POST %s: no subscriptionManagement", ErrAnswerDiffers, path)
+	case *answer.Enabled != want:
+		return fmt.Errorf("%w: POST %s: subscriptionManagement is %t", ErrAnswerDiffers, path, *answer.Enabled)
+	}
+	return nil
+}
+
+// managementAnswer is the answer to Enable and Disable. Its mdmInfo is null until a
+// device management service has set it.
+type managementAnswer struct {
+	Enabled *bool `json:"subscriptionManagement"`
+	Meta
 }
 
 // subscriptionRequest is the body of all subscription writes.

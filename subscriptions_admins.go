@@ -8,98 +8,104 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
+// SubscriptionAdminsService reads and changes who administers subscriptions
+// inside their apps.
+type SubscriptionAdminsService service
+
 // SubscriptionAdmin is a user who administers a subscription inside its app.
 type SubscriptionAdmin struct {
-	AdamID       int64      `json:"adamId"`
-	ClientUserID string     `json:"clientUserId"`
-	IDHash       string     `json:"idHash,omitzero"`
-	UserStatus   UserStatus `json:"userStatus,omitzero"` // with SubscriptionAdminFilter.IncludeUserState
+	SubscriptionPair
+	IDHash     string     `json:"idHash,omitzero"`
+	UserStatus UserStatus `json:"userStatus,omitzero"` // with SubscriptionAdminFilter.IncludeUserState
 }
 
 // SubscriptionAdminFilter selects administrators. The zero value selects all.
 type SubscriptionAdminFilter struct {
-	Cursor           string // of List and the start of Pages and All: a page's NextCursor
-	Restarts         int    // how often Pages and All begin again when the data changes; see [ErrRestarted]
+	ListOptions
 	AdamIDs          []int64
 	IncludeUserState bool
 }
 
 func (f SubscriptionAdminFilter) query() url.Values {
 	return query{}.
-		text("cursor", f.Cursor).
 		ids("adamId", f.AdamIDs).
 		flag("includeUserState", f.IncludeUserState).values()
 }
 
-// SubscriptionAdminPage is one page of administrators.
-type SubscriptionAdminPage struct {
-	Admins []SubscriptionAdmin `json:"admins,omitzero"`
-	CursorInfo
+var subscriptionAdminList = list[SubscriptionAdmin]{
+	path: "subscriptions/admins", cursor: true, answer: func() listAnswer[SubscriptionAdmin] { return new(subscriptionAdminAnswer) },
 }
 
-func (p *SubscriptionAdminPage) empty() bool { return len(p.Admins) == 0 }
+type subscriptionAdminAnswer struct {
+	Admins []SubscriptionAdmin `json:"admins"`
+	listing
+}
 
-// ListAdmins reads one page of administrators.
+func (p *subscriptionAdminAnswer) items() []SubscriptionAdmin { return p.Admins }
+
+// List reads one page of administrators.
 //
 // Synchronous. Retried like any read.
 //
 // https://developer.apple.com/documentation/devicemanagement/get-subscription-administrators
-func (s *SubscriptionsService) ListAdmins(ctx context.Context, f SubscriptionAdminFilter) (*SubscriptionAdminPage, error) {
-	page := new(SubscriptionAdminPage)
-	return get(ctx, s.client, "subscriptions/admins", f.query(), page)
+func (s *SubscriptionAdminsService) List(ctx context.Context, f SubscriptionAdminFilter) (*Page[SubscriptionAdmin], error) {
+	return subscriptionAdminList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// AdminPages reads the administrators page by page, strictly in order; the next
+// Pages reads the administrators page by page, strictly in order; the next
 // page is read while the loop has this one.
-func (s *SubscriptionsService) AdminPages(ctx context.Context, f SubscriptionAdminFilter) iter.Seq2[*SubscriptionAdminPage, error] {
-	return cursorPages(ctx, s.client, f.Cursor, f.Restarts, func(ctx context.Context, cursor string) (*SubscriptionAdminPage, error) {
-		f := f
-		f.Cursor = cursor
-		return s.ListAdmins(ctx, f)
-	})
+func (s *SubscriptionAdminsService) Pages(ctx context.Context, f SubscriptionAdminFilter) iter.Seq2[*Page[SubscriptionAdmin], error] {
+	return subscriptionAdminList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// AllAdmins reads the administrators one by one.
-func (s *SubscriptionsService) AllAdmins(ctx context.Context, f SubscriptionAdminFilter) iter.Seq2[SubscriptionAdmin, error] {
-	return items(s.AdminPages(ctx, f), func(p *SubscriptionAdminPage) []SubscriptionAdmin { return p.Admins })
+// All reads the administrators one by one.
+func (s *SubscriptionAdminsService) All(ctx context.Context, f SubscriptionAdminFilter) iter.Seq2[SubscriptionAdmin, error] {
+	return subscriptionAdminList.all(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// AdminsResult is the answer to a change of administrators.
-type AdminsResult struct {
-	VersionID string `json:"versionId,omitzero"`
-	Meta
-}
-
-// AddAdmins makes each user an administrator of each subscription. It is one
-// request: the limits of subscription requests presumably apply.
+// Add makes each user of change.ClientUserIDs an administrator of each
+// subscription of change.AdamIDs; the other fields of change must be zero. It is
+// one request: presumably the limits of subscription requests apply to it.
 //
-// Synchronous, without an event. Not repeated when its fate is unknown.
+// The service answers at once, without an event. Add is not repeated when its
+// result is unknown ([ErrAmbiguous]).
 //
 // https://developer.apple.com/documentation/devicemanagement/add-subscription-administrators
-func (s *SubscriptionsService) AddAdmins(ctx context.Context, adamIDs []int64, clientUserIDs []string) (*AdminsResult, error) {
-	return s.changeAdmins(ctx, "subscriptions/admins/add", adamIDs, clientUserIDs)
+func (s *SubscriptionAdminsService) Add(ctx context.Context, change SubscriptionChange) error {
+	return s.post(ctx, "subscriptions/admins/add", change)
 }
 
-// RemoveAdmins is the opposite of AddAdmins.
+// Remove is the opposite of Add.
 //
-// Synchronous, without an event. Not repeated when its fate is unknown.
+// The service answers at once, without an event. Remove is not repeated when its
+// result is unknown ([ErrAmbiguous]).
 //
 // https://developer.apple.com/documentation/devicemanagement/remove-subscription-administrators
-func (s *SubscriptionsService) RemoveAdmins(ctx context.Context, adamIDs []int64, clientUserIDs []string) (*AdminsResult, error) {
-	return s.changeAdmins(ctx, "subscriptions/admins/remove", adamIDs, clientUserIDs)
+func (s *SubscriptionAdminsService) Remove(ctx context.Context, change SubscriptionChange) error {
+	return s.post(ctx, "subscriptions/admins/remove", change)
 }
 
-func (s *SubscriptionsService) changeAdmins(ctx context.Context, path string, adamIDs []int64, clientUserIDs []string) (*AdminsResult, error) {
-	if len(adamIDs) == 0 || len(clientUserIDs) == 0 {
-		return nil, invalidf("name at least one subscription and one user")
+func (s *SubscriptionAdminsService) post(ctx context.Context, path string, change SubscriptionChange) error {
+	switch {
+	case len(change.Pairs) > 0 || change.Expiring || change.Deferred:
+		return invalidf("a change of administrators takes AdamIDs and ClientUserIDs only")
+	case len(change.AdamIDs) == 0 || len(change.ClientUserIDs) == 0:
+		return invalidf("name at least one subscription and one user")
 	}
-	for i, id := range clientUserIDs {
+	for i, id := range change.ClientUserIDs {
 		if err := checkName("clientUserId", id); err != nil {
-			return nil, at("clientUserIDs", i, err)
+			return at("ClientUserIDs", i, err)
 		}
 	}
-	in := subscriptionRequest{AdamIDs: unique(adamIDs), ClientUserIDs: unique(clientUserIDs)}
-	return post(ctx, s.client, path, in, transport.Write, new(AdminsResult))
+	in := subscriptionRequest{AdamIDs: unique(change.AdamIDs), ClientUserIDs: unique(change.ClientUserIDs)}
+	_, err := post(ctx, s.client, path, in, transport.Write, new(adminsAnswer))
+	return err
+}
+
+// adminsAnswer is the answer to a change of administrators.
+type adminsAnswer struct {
+	VersionID string `json:"versionId"`
+	Meta
 }
 
 // unique leaves out repetitions.

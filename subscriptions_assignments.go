@@ -6,18 +6,19 @@ import (
 	"net/url"
 )
 
+// SubscriptionAssignmentsService reads who has which seat.
+type SubscriptionAssignmentsService service
+
 // SubscriptionAssignment is a seat that belongs to a user.
 type SubscriptionAssignment struct {
-	AdamID       int64  `json:"adamId"`
-	ClientUserID string `json:"clientUserId"`
-	Renewing     bool   `json:"renewing"` // false: ends with the billing period
+	SubscriptionPair
+	Renewing bool `json:"renewing"` // false: ends with the billing period
 }
 
 // SubscriptionAssignmentFilter selects subscription assignments. The zero
 // value selects all. Several values of one kind are sent as a repeated key.
 type SubscriptionAssignmentFilter struct {
-	Cursor        string // of List and the start of Pages and All: a page's NextCursor
-	Restarts      int    // how often Pages and All begin again when the data changes; see [ErrRestarted]
+	ListOptions
 	ParentAdamIDs []int64
 	AdamIDs       []int64
 	ClientUserIDs []string
@@ -25,41 +26,39 @@ type SubscriptionAssignmentFilter struct {
 
 func (f SubscriptionAssignmentFilter) query() url.Values {
 	return query{}.
-		text("cursor", f.Cursor).
 		ids("parentAdamId", f.ParentAdamIDs).
 		ids("adamId", f.AdamIDs).
 		texts("clientUserId", f.ClientUserIDs).values()
 }
 
-// SubscriptionAssignmentPage is one page of subscription assignments.
-type SubscriptionAssignmentPage struct {
-	Assignments []SubscriptionAssignment `json:"assignments,omitzero"`
-	CursorInfo
+var subscriptionAssignmentList = list[SubscriptionAssignment]{
+	path: "subscriptions/assignments", cursor: true,
+	answer: func() listAnswer[SubscriptionAssignment] { return new(subscriptionAssignmentAnswer) },
 }
 
-func (p *SubscriptionAssignmentPage) empty() bool { return len(p.Assignments) == 0 }
+type subscriptionAssignmentAnswer struct {
+	Assignments []SubscriptionAssignment `json:"assignments"`
+	listing
+}
 
-// ListAssignments reads one page of subscription assignments.
+func (p *subscriptionAssignmentAnswer) items() []SubscriptionAssignment { return p.Assignments }
+
+// List reads one page of subscription assignments.
 //
 // Synchronous. Retried like any read.
 //
 // https://developer.apple.com/documentation/devicemanagement/get-subscription-assignments
-func (s *SubscriptionsService) ListAssignments(ctx context.Context, f SubscriptionAssignmentFilter) (*SubscriptionAssignmentPage, error) {
-	page := new(SubscriptionAssignmentPage)
-	return get(ctx, s.client, "subscriptions/assignments", f.query(), page)
+func (s *SubscriptionAssignmentsService) List(ctx context.Context, f SubscriptionAssignmentFilter) (*Page[SubscriptionAssignment], error) {
+	return subscriptionAssignmentList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// AssignmentPages reads the subscription assignments page by page, strictly in
+// Pages reads the subscription assignments page by page, strictly in
 // order; the next page is read while the loop has this one.
-func (s *SubscriptionsService) AssignmentPages(ctx context.Context, f SubscriptionAssignmentFilter) iter.Seq2[*SubscriptionAssignmentPage, error] {
-	return cursorPages(ctx, s.client, f.Cursor, f.Restarts, func(ctx context.Context, cursor string) (*SubscriptionAssignmentPage, error) {
-		f := f
-		f.Cursor = cursor
-		return s.ListAssignments(ctx, f)
-	})
+func (s *SubscriptionAssignmentsService) Pages(ctx context.Context, f SubscriptionAssignmentFilter) iter.Seq2[*Page[SubscriptionAssignment], error] {
+	return subscriptionAssignmentList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// AllAssignments reads the subscription assignments one by one.
-func (s *SubscriptionsService) AllAssignments(ctx context.Context, f SubscriptionAssignmentFilter) iter.Seq2[SubscriptionAssignment, error] {
-	return items(s.AssignmentPages(ctx, f), func(p *SubscriptionAssignmentPage) []SubscriptionAssignment { return p.Assignments })
+// All reads the subscription assignments one by one.
+func (s *SubscriptionAssignmentsService) All(ctx context.Context, f SubscriptionAssignmentFilter) iter.Seq2[SubscriptionAssignment, error] {
+	return subscriptionAssignmentList.all(ctx, s.client, f.query(), f.ListOptions)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 	"unicode"
@@ -97,9 +96,6 @@ func cleanToken(content string) (string, error) {
 
 // Format implements [fmt.Formatter], for every verb.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
-
-// LogValue implements [slog.LogValuer].
-func (t Token) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText implements [encoding.TextMarshaler], and so JSON.
 func (t Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -94,7 +94,7 @@ func TestTraceOfTheQueue(t *testing.T) {
 	all = traced(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "client/config", Number: 9729, Header: http.Header{"Retry-After": {"7"}}, Times: 1})
 		var group sync.WaitGroup
-		group.Go(func() { _, _ = c.Config.Client(t.Context()) })
+		group.Go(func() { _, _ = c.Config.ClientConfig(t.Context()) })
 		time.Sleep(time.Second)
 		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 		require.NoError(t, err)
@@ -111,7 +111,7 @@ func TestTraceWithoutAttempt(t *testing.T) {
 	all := traced(t, func(t *testing.T, _ *appsandbookstest.Server, c *appsandbooks.Client) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(errors.New("enough"))
-		_, err := c.Config.Client(ctx)
+		_, err := c.Config.ClientConfig(ctx)
 		require.ErrorIs(t, err, context.Canceled)
 	})
 	require.Empty(t, all)

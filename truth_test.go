@@ -360,7 +360,7 @@ func TestReportsWhilePartsAreSplit(t *testing.T) {
 	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 			Assets: stock(srv, 2, 100), ClientUserIDs: append(names("ghost", 20), users(srv, 10)...),
-		}, appsandbooks.WithBisection(), appsandbooks.PlanOnly())
+		}, appsandbooks.WithBisection(), appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		ctx, done := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
@@ -405,7 +405,7 @@ func TestNamedOneAtATime(t *testing.T) {
 			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 					Assets: stock(srv, 1, 100), ClientUserIDs: users(srv, test.people),
-				}, append(test.opts, appsandbooks.PlanOnly())...)
+				}, append(test.opts, appsandbooks.WithPlanOnly())...)
 				require.NoError(t, err)
 				for i := range test.bad {
 					srv.AddFault(appsandbookstest.Fault{
@@ -463,7 +463,7 @@ func TestCreationOfWhoIsThere(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().AddUser(appsandbookstest.User{ClientUserID: "u", Email: "old@example.com", Status: appsandbookstest.UserAssociated})
 		srv.AddFault(appsandbookstest.Fault{Path: "users/create", Kind: appsandbookstest.FaultResetBefore, Times: 1})
-		op, err := c.Users.Create(t.Context(), []appsandbooks.UserRequest{{ClientUserID: "u", Email: "new@example.com"}})
+		op, err := c.Users.Create(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "u", Email: "new@example.com"}}})
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
@@ -484,9 +484,11 @@ func TestBookOfARetiredUser(t *testing.T) {
 		}
 		for _, begin := range []func() (*appsandbooks.Operation, error){
 			associate,
-			func() (*appsandbooks.Operation, error) { return c.Users.Retire(t.Context(), []string{"u"}) },
 			func() (*appsandbooks.Operation, error) {
-				return c.Users.Create(t.Context(), []appsandbooks.UserRequest{{ClientUserID: "u"}})
+				return c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: []string{"u"}})
+			},
+			func() (*appsandbooks.Operation, error) {
+				return c.Users.Create(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "u"}}})
 			},
 		} {
 			op, err := begin()
@@ -515,7 +517,7 @@ func TestReasonsOutliveTheProcess(t *testing.T) {
 		return op
 	}
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		op, err := associateOne(t.Context(), srv, c, appsandbooks.PlanOnly())
+		op, err := associateOne(t.Context(), srv, c, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(errors.New("enough"))
@@ -553,15 +555,17 @@ func TestStatusWaitOfARevocation(t *testing.T) {
 			appsandbookstest.Assignment{AdamID: "1000", PricingParam: "STDQ", SerialNumber: "C03"},
 		)
 		srv.Unit().HoldEvents(true)
-		op, err := c.Assets.Revoke(t.Context(), appsandbooks.Targets{SerialNumbers: []string{"C02", "C03"}})
+		op, err := c.Assets.Revoke(t.Context(), appsandbooks.AssetChange{SerialNumbers: []string{"C02", "C03"}})
 		require.NoError(t, err)
 		srv.AddFault(appsandbookstest.Fault{Path: "status", Status: 200, Body: `{"eventStatus":"PENDING","eventType":"REVOKE","numRequested":2,"numCompleted":0}`})
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		time.AfterFunc(time.Minute, func() {
 			c.Notify(&appsandbooks.Notification{ID: "n", Type: appsandbooks.NotificationAssetManagement, AssetManagement: &appsandbooks.AssetManagement{
-				EventResult: appsandbooks.EventResult{EventID: op.EventIDs()[0], Result: appsandbooks.ResultSuccess},
-				Assignments: []appsandbooks.Assignment{{AdamID: "1000", SerialNumber: "C02"}, {AdamID: "1001", SerialNumber: "C02"}},
+				EventResult: appsandbooks.EventResult{EventID: op.EventIDs()[0], Result: appsandbooks.NotificationSuccess},
+				Assignments: []appsandbooks.Assignment{
+					{AssetPair: appsandbooks.AssetPair{AdamID: "1000", SerialNumber: "C02"}}, {AssetPair: appsandbooks.AssetPair{AdamID: "1001", SerialNumber: "C02"}},
+				},
 			}})
 		})
 		_, err = c.Status.Wait(ctx, op.EventIDs()[0])
@@ -664,7 +668,7 @@ func TestSeatOfAnotherKindProvesNothing(t *testing.T) {
 		srv.Unit().AddSubscription(appsandbookstest.Subscription{AdamID: 67890, ParentAdamID: 1, Total: appsandbookstest.Seats{Renewing: 1, Expiring: 1}})
 		srv.Unit().AddSubscriptionAssignments(appsandbookstest.SubscriptionAssignment{AdamID: 67890, ClientUserID: "u"})
 		srv.AddFault(appsandbookstest.Fault{Path: "subscriptions/associate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
-		op, err := c.Subscriptions.Associate(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{67890}, ClientUserIDs: []string{"u"}}, appsandbooks.Renewing)
+		op, err := c.Subscriptions.Associate(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{67890}, ClientUserIDs: []string{"u"}})
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
@@ -676,12 +680,12 @@ func TestSeatOfAnotherKindProvesNothing(t *testing.T) {
 // being carried out in its own unit.
 func TestUnitOfAnotherForAMoment(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 5), SerialNumbers: []string{"C02"}}, appsandbooks.PlanOnly())
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 5), SerialNumbers: []string{"C02"}}, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		token := srv.NewUnit("another").Token()
 		d := newClient(t, srv, appsandbooks.WithTokenSource(func(context.Context) (string, error) { return token, nil }))
 		defer d.Close()
-		_, err = d.Config.Client(t.Context())
+		_, err = d.Config.ClientConfig(t.Context())
 		require.NoError(t, err)
 		token = srv.Unit().Token()
 		saved, err := op.MarshalJSON()

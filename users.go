@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/appsandbooks/appsandbooks/internal/records"
-	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
 // UsersService reads and manages the users who can hold licences.
@@ -38,32 +37,31 @@ const (
 
 // UserFilter selects users. The zero value selects all, the retired included.
 type UserFilter struct {
-	PageIndex      int    // of List and the start of Pages and All; the first page is 0
+	ListOptions
 	ActiveOnly     bool   // without the retired
 	RetiredOnly    bool   // the retired alone
 	ClientUserID   string // this user; may still be several entries
 	SinceVersionID string // changed since a walk with this FirstVersionID
-	// Restarts is how often Pages and All begin again when the data changes
-	// under them; see [ErrRestarted]. With 0 they read on: see PageInfo.Changed.
-	Restarts int
 }
 
 func (f UserFilter) query() url.Values {
 	return query{}.
-		page(f.PageIndex).
 		flag("activeOnly", f.ActiveOnly).
 		flag("retiredOnly", f.RetiredOnly).
 		text("clientUserId", f.ClientUserID).
 		text("sinceVersionId", f.SinceVersionID).values()
 }
 
-// UserPage is one page of users.
-type UserPage struct {
-	Users []User `json:"users,omitzero"`
-	PageInfo
+var userList = list[User]{path: "users", urlKey: "getUsers", answer: func() listAnswer[User] { return new(userAnswer) }}
+
+type userAnswer struct {
+	Users []User `json:"users"`
+	listing
 }
 
-func (p *UserPage) decodePlain(body []byte) bool {
+func (p *userAnswer) items() []User { return p.Users }
+
+func (p *userAnswer) decodePlain(body []byte) bool {
 	return decodePlain(body, "users", p, &p.Users, func(u *User, key []byte) records.Field {
 		switch string(key) {
 		case "clientUserId":
@@ -87,28 +85,20 @@ func (p *UserPage) decodePlain(body []byte) bool {
 // knows is [ErrInvalidVersionID]: read everything then.
 //
 // https://developer.apple.com/documentation/devicemanagement/get-users-4mwln
-func (s *UsersService) List(ctx context.Context, f UserFilter) (*UserPage, error) {
-	page := new(UserPage)
-	if err := s.client.getPage(ctx, "users", "getUsers", f.query(), transport.Turn{}, page); err != nil {
-		return nil, err
-	}
-	return page, nil
+func (s *UsersService) List(ctx context.Context, f UserFilter) (*Page[User], error) {
+	return userList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // Pages reads the users page by page, beginning at f.PageIndex: in order, with
 // up to five pages read ahead in parallel. To resume after an error, begin at
-// the NextPageIndex of the last page; see [PageInfo] for changes under the walk.
-func (s *UsersService) Pages(ctx context.Context, f UserFilter) iter.Seq2[*UserPage, error] {
-	return pages[UserPage](ctx, s.client, "users", "getUsers", f.PageIndex, f.Restarts, func(index int) url.Values {
-		f := f
-		f.PageIndex = index
-		return f.query()
-	})
+// the Next of the last page; see [Page] for changes under the walk.
+func (s *UsersService) Pages(ctx context.Context, f UserFilter) iter.Seq2[*Page[User], error] {
+	return userList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // All reads the users one by one, beginning with those of f.PageIndex.
 func (s *UsersService) All(ctx context.Context, f UserFilter) iter.Seq2[User, error] {
-	return items(s.Pages(ctx, f), func(p *UserPage) []User { return p.Users })
+	return userList.all(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // Changes reads, page by page, the users that changed since a walk whose
@@ -120,7 +110,7 @@ func (s *UsersService) All(ctx context.Context, f UserFilter) iter.Seq2[User, er
 //		if err != nil {
 //			return err
 //		}
-//		store(page.Users)
+//		store(page.Items)
 //		next = page.FirstVersionID
 //	}
 //	saved = next
@@ -129,14 +119,22 @@ func (s *UsersService) All(ctx context.Context, f UserFilter) iter.Seq2[User, er
 // a trace is not documented. Read everything now and then.
 //
 // https://developer.apple.com/documentation/devicemanagement/using-paginated-endpoints
-func (s *UsersService) Changes(ctx context.Context, f UserFilter) iter.Seq2[*UserPage, error] {
-	return changes(f.SinceVersionID, func(since string) iter.Seq2[*UserPage, error] {
+func (s *UsersService) Changes(ctx context.Context, f UserFilter) iter.Seq2[*Page[User], error] {
+	return changes(f.SinceVersionID, func(since string) iter.Seq2[*Page[User], error] {
 		f := f
 		if since != f.SinceVersionID {
-			f.SinceVersionID, f.PageIndex = since, 0
+			f.SinceVersionID, f.Start = since, ""
 		}
 		return s.Pages(ctx, f)
 	})
+}
+
+// UserChange names the users of a change. Repetitions count once.
+type UserChange struct {
+	// Users are the users of Create and Update.
+	Users []UserRequest
+	// ClientUserIDs are the users of Retire.
+	ClientUserIDs []string
 }
 
 // UserRequest describes a user to create or to update.
@@ -159,8 +157,8 @@ type UserRequest struct {
 // active user of the same ClientUserID is [ErrUserAlreadyExists] in the report.
 //
 // https://developer.apple.com/documentation/devicemanagement/create-users
-func (s *UsersService) Create(ctx context.Context, users []UserRequest, opts ...OperationOption) (*Operation, error) {
-	return s.client.start(ctx, createUsers, func(t *tables) error { return t.addUserRequests(users) }, opts)
+func (s *UsersService) Create(ctx context.Context, change UserChange, opts ...OperationOption) (*Operation, error) {
+	return s.client.start(ctx, createUsers, func(t *tables) error { return t.addUserRequests(change) }, opts)
 }
 
 // Update changes e-mail addresses, and associates Managed Apple Accounts.
@@ -168,8 +166,8 @@ func (s *UsersService) Create(ctx context.Context, users []UserRequest, opts ...
 // Asynchronous; see [Operation].
 //
 // https://developer.apple.com/documentation/devicemanagement/update-users
-func (s *UsersService) Update(ctx context.Context, users []UserRequest, opts ...OperationOption) (*Operation, error) {
-	return s.client.start(ctx, updateUsers, func(t *tables) error { return t.addUserRequests(users) }, opts)
+func (s *UsersService) Update(ctx context.Context, change UserChange, opts ...OperationOption) (*Operation, error) {
+	return s.client.start(ctx, updateUsers, func(t *tables) error { return t.addUserRequests(change) }, opts)
 }
 
 // Retire ends users: the tie to the Apple Account is cut. That revocable
@@ -178,8 +176,8 @@ func (s *UsersService) Update(ctx context.Context, users []UserRequest, opts ...
 // Asynchronous; see [Operation].
 //
 // https://developer.apple.com/documentation/devicemanagement/retire-users
-func (s *UsersService) Retire(ctx context.Context, clientUserIDs []string, opts ...OperationOption) (*Operation, error) {
-	return s.client.start(ctx, retireUsers, func(t *tables) error { return t.addTargets(clientUserIDs, nil) }, opts)
+func (s *UsersService) Retire(ctx context.Context, change UserChange, opts ...OperationOption) (*Operation, error) {
+	return s.client.start(ctx, retireUsers, func(t *tables) error { return t.addUserIDs(change) }, opts)
 }
 
 // InvitationURL is where a Registered user accepts the invitation. It reads
@@ -190,7 +188,7 @@ func (s *UsersService) InvitationURL(ctx context.Context, inviteCode string) (st
 	if inviteCode == "" {
 		return "", fmt.Errorf("%w: the user has no invite code", ErrInvalid)
 	}
-	config, err := s.client.Config.Service(ctx)
+	config, err := s.client.Config.ServiceConfig(ctx)
 	if err != nil {
 		return "", err
 	}

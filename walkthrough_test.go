@@ -109,13 +109,13 @@ func walkthroughCalls() []golden {
 	return []golden{
 		{
 			name:   "service config",
-			call:   func(ctx context.Context, c *appsandbooks.Client) (any, error) { return c.Config.Service(ctx) },
+			call:   func(ctx context.Context, c *appsandbooks.Client) (any, error) { return c.Config.ServiceConfig(ctx) },
 			method: "GET", path: "service/config", response: "01-service-config.response.json",
 		},
 		{
 			name: "client config",
 			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
-				return c.Config.SetClient(ctx, appsandbooks.ClientConfigUpdate{
+				return c.Config.UpdateClientConfig(ctx, appsandbooks.Registration{
 					MDMInfo: &appsandbooks.MDMInfo{
 						ID: "522d5c43-44ca-4f7e-ba7a-53570cf60765", Name: "My MDM Server", Metadata: "1.0.0",
 					},
@@ -134,9 +134,9 @@ func walkthroughCalls() []golden {
 		{
 			name: "create user",
 			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
-				return event(c.Users.Create(ctx, []appsandbooks.UserRequest{
+				return event(c.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{
 					{ClientUserID: "user-1", ManagedAppleID: "jappleseed@appleschool.example.com"},
-				}))
+				}}))
 			},
 			before: serviceConfig, method: "POST", path: "users/create",
 			request: "04-users-create.request.json", response: "05-users-create.response.json",
@@ -149,21 +149,24 @@ func walkthroughCalls() []golden {
 		{
 			name: "users",
 			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
-				return c.Users.List(ctx, appsandbooks.UserFilter{ClientUserID: "user-1"})
+				page, err := c.Users.List(ctx, appsandbooks.UserFilter{ClientUserID: "user-1"})
+				return asSent("users", page), err
 			},
 			method: "GET", path: "users", query: "clientUserId=user-1", response: "08-users.response.json",
 		},
 		{
 			name: "assets",
 			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
-				return c.Assets.List(ctx, appsandbooks.AssetFilter{AdamID: "361309726"})
+				page, err := c.Assets.List(ctx, appsandbooks.AssetFilter{AdamID: "361309726"})
+				return asSent("assets", page), err
 			},
 			method: "GET", path: "assets", query: "adamId=361309726", response: "10-assets.response.json",
 		},
 		{
 			name: "subscriptions",
 			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
-				return c.Subscriptions.List(ctx, appsandbooks.SubscriptionFilter{ParentAdamIDs: []int64{361309726}})
+				page, err := c.Subscriptions.List(ctx, appsandbooks.SubscriptionFilter{ParentAdamIDs: []int64{361309726}})
+				return asSent("subscriptions", page), err
 			},
 			method: "GET", path: "subscriptions", query: "parentAdamId=361309726", response: "11-subscriptions.response.json",
 		},
@@ -171,7 +174,7 @@ func walkthroughCalls() []golden {
 			name: "associate asset",
 			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
 				return event(c.Assets.Associate(ctx, appsandbooks.AssetChange{
-					Assets:        []appsandbooks.AssetID{{AdamID: "361309726", PricingParam: appsandbooks.STDQ}},
+					Assets:        []appsandbooks.AssetID{{AdamID: "361309726", PricingParam: appsandbooks.PricingSTDQ}},
 					ClientUserIDs: []string{"user-1"},
 				}))
 			},
@@ -186,7 +189,8 @@ func walkthroughCalls() []golden {
 		{
 			name: "assignments",
 			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
-				return c.Assignments.List(ctx, appsandbooks.AssignmentFilter{AdamID: "361309726", ClientUserID: "user-1"})
+				page, err := c.Assignments.List(ctx, appsandbooks.AssignmentFilter{AdamID: "361309726", ClientUserID: "user-1"})
+				return asSent("assignments", page), err
 			},
 			method: "GET", path: "assignments", query: "adamId=361309726&clientUserId=user-1",
 			response: "16-assignments.response.json",
@@ -196,7 +200,7 @@ func walkthroughCalls() []golden {
 			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
 				return event(c.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{
 					AdamIDs: []int64{67890}, ClientUserIDs: []string{"user-1"},
-				}, appsandbooks.Renewing))
+				}))
 			},
 			before: serviceConfig, method: "POST", path: "subscriptions/associate",
 			request: "17-subscriptions-associate.request.json", response: "18-subscriptions-associate.response.json",
@@ -209,14 +213,34 @@ func walkthroughCalls() []golden {
 		{
 			name: "subscription assignments",
 			call: func(ctx context.Context, c *appsandbooks.Client) (any, error) {
-				return c.Subscriptions.ListAssignments(ctx, appsandbooks.SubscriptionAssignmentFilter{
+				page, err := c.SubscriptionAssignments.List(ctx, appsandbooks.SubscriptionAssignmentFilter{
 					AdamIDs: []int64{67890}, ClientUserIDs: []string{"user-1"},
 				})
+				return asSent("assignments", page), err
 			},
 			method: "GET", path: "subscriptions/assignments", query: "adamId=67890&clientUserId=user-1",
 			response: "20-subscriptions-assignments.response.json",
 		},
 	}
+}
+
+// asSent is a page in the form in which the service sends it.
+func asSent[T any](name string, p *appsandbooks.Page[T]) map[string]any {
+	if p == nil {
+		return nil
+	}
+	sent := map[string]any{name: p.Items, "versionId": p.VersionID, "uId": p.UID, "tokenExpirationDate": p.TokenExpirationDate}
+	if p.TotalPages == 0 { // by cursor
+		if p.Next != "" {
+			sent["nextCursor"] = p.Next
+		}
+		return sent
+	}
+	sent["currentPageIndex"], sent["totalPages"], sent["size"] = p.Index, p.TotalPages, len(p.Items)
+	if p.Next != "" {
+		sent["nextPageIndex"] = json.RawMessage(p.Next)
+	}
+	return sent
 }
 
 // Each request of Apple's walkthrough is sent as it is printed there, and each

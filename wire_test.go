@@ -19,7 +19,6 @@ import (
 // again, nothing is lost.
 func TestShapesSurvive(t *testing.T) {
 	const meta = `"uId":"204","tokenExpirationDate":"2031-02-03T04:05:06+0000","mdmInfo":{"id":"i","name":"n","metadata":"m"}`
-	const paged = `"currentPageIndex":1,"nextPageIndex":2,"size":1,"totalPages":4,"versionId":"v",` + meta
 	for name, test := range map[string]struct {
 		into any
 		body string
@@ -31,32 +30,10 @@ func TestShapesSurvive(t *testing.T) {
 			"urls":{"getAssets":"https://vpp.itunes.apple.com/mdm/v2/assets","somethingNew":"https://x.example.com"}}`},
 		"client config": {new(appsandbooks.ClientConfig), `{"countryISO2ACode":"US","defaultPlatform":"enterprisestore","locationName":"HQ",
 			"notificationUrl":"https://mdm.example.com/n","subscribedNotificationTypes":[],"websiteURL":"https://business.apple.com",` + meta + `}`},
-		"users": {new(appsandbooks.UserPage), `{"users":[
-			{"clientUserId":"a","email":"a@example.com","inviteCode":"00ff","status":"Registered"},
-			{"clientUserId":"a","idHash":"x=","status":"Retired"},
-			{"clientUserId":"b","idHash":"y=","status":"SomethingNew"}],` + paged + `}`},
-		"no users": {new(appsandbooks.UserPage), `{"users":[],"currentPageIndex":0,"size":0,"totalPages":1,"versionId":"v","uId":"204"}`},
-		"assets": {new(appsandbooks.AssetPage), `{"assets":[
-			{"adamId":"1","pricingParam":"PLUS","productType":"Book","assignedCount":5000,"availableCount":10000,"retiredCount":0,
-			 "totalCount":2147483647,"deviceAssignable":false,"revocable":false,"supportedPlatforms":["iOS","macOS","visionOS","newOS"]}],
-			"unlimitedAssets":[{"adamId":"2","pricingParam":"STDQ","productType":"App","assignedCount":3,"deviceAssignable":true,
-			 "revocable":true,"supportedPlatforms":[]}],` + paged + `}`},
-		"assignments": {new(appsandbooks.AssignmentPage), `{"assignments":[
-			{"adamId":"1","pricingParam":"STDQ","serialNumber":"C02"},
-			{"adamId":"1","pricingParam":"STDQ","clientUserId":"a","userStatus":"Associated","idHash":"x="}],` + paged + `}`},
 		"failed event": {new(appsandbooks.EventStatus), `{"eventStatus":"FAILED","eventType":"ASSOCIATE","numCompleted":14,"numRequested":16,
 			"failures":[{"errorNumber":9609,"errorMessage":"m","errorInfo":{"assets":[{"adamId":"1","pricingParam":"STDQ"}],"clientUserIds":["a"]}},
 			{"errorNumber":9709,"errorMessage":"m","errorInfo":{"adamIds":[5],"clientUserIds":["b"]}},{"errorNumber":12345}],` + meta + `}`},
 		"pending event": {new(appsandbooks.EventStatus), `{"eventStatus":"PENDING","eventType":"REVOKE","numCompleted":0,"numRequested":0,"uId":"204"}`},
-		"subscriptions": {new(appsandbooks.SubscriptionPage), `{"subscriptions":[
-			{"parentAdamId":null,"adamId":67890,"status":"PAUSED","periodEndDate":"2027-01-15","counts":{"total":{"renewing":3,"expiring":1}}},
-			{"parentAdamId":9007199254740993,"adamId":9007199254740995}],"versionId":"1680000000001","uId":"204"}`},
-		"subscription assignments": {new(appsandbooks.SubscriptionAssignmentPage), `{"assignments":[{"adamId":67890,"clientUserId":"a","renewing":false}],
-			"nextCursor":"abc","uId":"204"}`},
-		"administrators": {new(appsandbooks.SubscriptionAdminPage), `{"admins":[
-			{"adamId":67890,"clientUserId":"a","idHash":"x=","userStatus":"Associated"},{"adamId":67890,"clientUserId":"b"}],"nextCursor":"abc","uId":"204"}`},
-		"administrators changed": {new(appsandbooks.AdminsResult), `{"uId":"204","tokenExpirationDate":"2031-02-03T04:05:06+0000","versionId":"v"}`},
-		"subscriptions enabled":  {new(appsandbooks.SubscriptionSupport), `{"mdmInfo":null,"subscriptionManagement":true,"tokenExpirationDate":"2031-02-03T04:05:06-0730","uId":"204"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(test.body), test.into))
@@ -64,6 +41,109 @@ func TestShapesSurvive(t *testing.T) {
 			require.NoError(t, err)
 			jsonEqual(t, test.body, string(encoded))
 		})
+	}
+}
+
+// Pages have all that the service sent, in each list.
+func TestPageShapes(t *testing.T) {
+	const tail = `"currentPageIndex":1,"nextPageIndex":2,"size":1,"totalPages":4,"versionId":"v","uId":"204",` +
+		`"tokenExpirationDate":"2031-02-03T04:05:06+0000","mdmInfo":{"id":"i","name":"n","metadata":"m"}}`
+	date := appsandbooks.Time{Time: time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)}
+	meta := appsandbooks.Meta{UID: "204", TokenExpirationDate: date, MDMInfo: &appsandbooks.MDMInfo{ID: "i", Name: "n", Metadata: "m"}}
+	client := func(body string) *appsandbooks.Client { c, _ := recordedClient(t, body); return c }
+
+	users, err := client(`{"users":[
+		{"clientUserId":"a","email":"a@example.com","inviteCode":"00ff","status":"Registered"},
+		{"clientUserId":"a","idHash":"x=","status":"Retired"},
+		{"clientUserId":"b","idHash":"y=","status":"SomethingNew"}],`+tail).Users.List(t.Context(), appsandbooks.UserFilter{})
+	require.NoError(t, err)
+	users.TokenExpirationDate = appsandbooks.Time{Time: users.TokenExpirationDate.UTC()}
+	require.Equal(t, &appsandbooks.Page[appsandbooks.User]{Next: "2", Index: 1, TotalPages: 4, VersionID: "v", Meta: meta, Items: []appsandbooks.User{
+		{ClientUserID: "a", Email: "a@example.com", InviteCode: "00ff", Status: appsandbooks.UserRegistered},
+		{ClientUserID: "a", IDHash: "x=", Status: appsandbooks.UserRetired},
+		{ClientUserID: "b", IDHash: "y=", Status: "SomethingNew"},
+	}}, users)
+
+	users, err = client(`{"users":[],"currentPageIndex":0,"size":0,"totalPages":1,"versionId":"v","uId":"204"}`).Users.List(t.Context(), appsandbooks.UserFilter{})
+	require.NoError(t, err)
+	require.Equal(t, &appsandbooks.Page[appsandbooks.User]{Items: []appsandbooks.User{}, TotalPages: 1, VersionID: "v", Meta: appsandbooks.Meta{UID: "204"}}, users)
+
+	// Assets whose licenses are not counted come in a list of their own, without the counts.
+	assets, err := client(`{"assets":[
+		{"adamId":"1","pricingParam":"PLUS","productType":"Book","assignedCount":5000,"availableCount":10000,"retiredCount":7,
+		 "totalCount":2147483647,"deviceAssignable":false,"revocable":false,"supportedPlatforms":["iOS","newOS"]}],
+		"unlimitedAssets":[{"adamId":"2","pricingParam":"STDQ","productType":"App","assignedCount":3,"deviceAssignable":true,
+		 "revocable":true,"supportedPlatforms":[]}],`+tail).Assets.List(t.Context(), appsandbooks.AssetFilter{})
+	require.NoError(t, err)
+	require.Equal(t, []appsandbooks.Asset{
+		{
+			AssetID: appsandbooks.AssetID{AdamID: "1", PricingParam: appsandbooks.PricingPLUS}, ProductType: appsandbooks.ProductBook,
+			AssignedCount: 5000, AvailableCount: 10000, RetiredCount: 7, TotalCount: appsandbooks.AssetUnlimited, SupportedPlatforms: []string{"iOS", "newOS"},
+		},
+		{
+			AssetID: appsandbooks.AssetID{AdamID: "2", PricingParam: appsandbooks.PricingSTDQ}, ProductType: appsandbooks.ProductApp,
+			AssignedCount: 3, TotalCount: appsandbooks.AssetUnlimited, DeviceAssignable: true, Revocable: true, SupportedPlatforms: []string{},
+		},
+	}, assets.Items)
+
+	assignments, err := client(`{"assignments":[
+		{"adamId":"1","pricingParam":"STDQ","serialNumber":"C02"},
+		{"adamId":"1","pricingParam":"STDQ","clientUserId":"a","userStatus":"Associated","idHash":"x="}],`+tail).Assignments.List(t.Context(), appsandbooks.AssignmentFilter{})
+	require.NoError(t, err)
+	require.Equal(t, []appsandbooks.Assignment{
+		{AssetPair: appsandbooks.AssetPair{AdamID: "1", PricingParam: appsandbooks.PricingSTDQ, SerialNumber: "C02"}},
+		{
+			AssetPair:  appsandbooks.AssetPair{AdamID: "1", PricingParam: appsandbooks.PricingSTDQ, ClientUserID: "a"},
+			UserStatus: appsandbooks.UserAssociated, IDHash: "x=",
+		},
+	}, assignments.Items)
+
+	subscriptions, err := client(`{"subscriptions":[
+		{"parentAdamId":null,"adamId":67890,"status":"PAUSED","periodEndDate":"2027-01-15","counts":{"total":{"renewing":3,"expiring":1}}},
+		{"parentAdamId":9007199254740993,"adamId":9007199254740995}],"nextCursor":"abc","versionId":"1680000000001","uId":"204"}`).Subscriptions.List(t.Context(), appsandbooks.SubscriptionFilter{})
+	require.NoError(t, err)
+	require.Equal(t, &appsandbooks.Page[appsandbooks.Subscription]{
+		Next: "abc", VersionID: "1680000000001", Meta: appsandbooks.Meta{UID: "204"}, Items: []appsandbooks.Subscription{
+			{
+				AdamID: 67890, Status: appsandbooks.SubscriptionPaused, PeriodEndDate: "2027-01-15",
+				Counts: appsandbooks.SubscriptionCounts{Total: &appsandbooks.SeatCounts{Renewing: 3, Expiring: 1}},
+			},
+			{ParentAdamID: appsandbooks.Ptr(int64(9007199254740993)), AdamID: 9007199254740995},
+		},
+	}, subscriptions)
+
+	seats, err := client(`{"assignments":[{"adamId":67890,"clientUserId":"a","renewing":true}],"nextCursor":"abc","uId":"204"}`).
+		SubscriptionAssignments.List(t.Context(), appsandbooks.SubscriptionAssignmentFilter{})
+	require.NoError(t, err)
+	require.Equal(t, []appsandbooks.SubscriptionAssignment{{SubscriptionPair: appsandbooks.SubscriptionPair{AdamID: 67890, ClientUserID: "a"}, Renewing: true}}, seats.Items)
+
+	admins, err := client(`{"admins":[{"adamId":67890,"clientUserId":"a","idHash":"x=","userStatus":"Associated"}],"uId":"204"}`).
+		SubscriptionAdmins.List(t.Context(), appsandbooks.SubscriptionAdminFilter{})
+	require.NoError(t, err)
+	require.Equal(t, []appsandbooks.SubscriptionAdmin{{
+		SubscriptionPair: appsandbooks.SubscriptionPair{AdamID: 67890, ClientUserID: "a"}, IDHash: "x=", UserStatus: appsandbooks.UserAssociated,
+	}}, admins.Items)
+	require.Empty(t, admins.Next)
+}
+
+// Enable and Disable are done only if the answer shows the setting.
+func TestSubscriptionsService_Enable_checksTheAnswer(t *testing.T) {
+	for body, enabled := range map[string]any{
+		`{"mdmInfo":null,"subscriptionManagement":true,"uId":"204"}`:  true,
+		`{"mdmInfo":null,"subscriptionManagement":false,"uId":"204"}`: false,
+		`{"uId":"204"}`: nil,
+	} {
+		c, _ := recordedClient(t, body, body)
+		if err := c.Subscriptions.Enable(t.Context()); enabled == true {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
+		}
+		if err := c.Subscriptions.Disable(t.Context()); enabled == false {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
+		}
 	}
 }
 
@@ -93,7 +173,7 @@ func TestAnswersAreReadLeniently(t *testing.T) {
 // A limit that is no number of ours must not take the others with it.
 func TestOddLimits(t *testing.T) {
 	c, _ := recordedClient(t, `{"limits":{"maxAssets":7,"maxUsers":"many","maxClientUserIds":1e30,"maxSerialNumbers":null,"perUser":{"x":1},"newLimit":3}}`)
-	config, err := c.Config.Service(t.Context())
+	config, err := c.Config.ServiceConfig(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, appsandbooks.Limits{MaxAssets: 7, Other: map[string]int{"newLimit": 3}}, config.Limits)
 }
@@ -106,7 +186,7 @@ func TestFilters(t *testing.T) {
 		call   func(context.Context, *appsandbooks.Client) error
 	}{
 		"users?activeOnly=true&clientUserId=a+b%26c&pageIndex=3&sinceVersionId=v": {page, func(ctx context.Context, c *appsandbooks.Client) error {
-			_, err := c.Users.List(ctx, appsandbooks.UserFilter{PageIndex: 3, ActiveOnly: true, ClientUserID: "a b&c", SinceVersionID: "v"})
+			_, err := c.Users.List(ctx, appsandbooks.UserFilter{ListOptions: appsandbooks.ListOptions{Start: "3"}, ActiveOnly: true, ClientUserID: "a b&c", SinceVersionID: "v"})
 			return err
 		}},
 		"users?retiredOnly=true": {page, func(ctx context.Context, c *appsandbooks.Client) error {
@@ -116,7 +196,7 @@ func TestFilters(t *testing.T) {
 		"assets?adamId=1&deviceAssignable=true&maxAssignedCount=0&maxAvailableCount=0&minAssignedCount=0&minAvailableCount=0&pageIndex=1&pricingParam=PLUS&productType=Book&revocable=false&unlimited=false": {page, func(ctx context.Context, c *appsandbooks.Client) error {
 			zero := appsandbooks.Ptr(0)
 			_, err := c.Assets.List(ctx, appsandbooks.AssetFilter{
-				PageIndex: 1, AdamID: "1", ProductType: appsandbooks.ProductBook, PricingParam: appsandbooks.PLUS,
+				ListOptions: appsandbooks.ListOptions{Start: "1"}, AdamID: "1", ProductType: appsandbooks.ProductBook, PricingParam: appsandbooks.PricingPLUS,
 				Revocable: appsandbooks.Ptr(false), DeviceAssignable: appsandbooks.Ptr(true), Unlimited: appsandbooks.Ptr(false),
 				MinAvailableCount: zero, MaxAvailableCount: zero, MinAssignedCount: zero, MaxAssignedCount: zero,
 			})
@@ -128,25 +208,25 @@ func TestFilters(t *testing.T) {
 		}},
 		"assignments?adamId=1&clientUserId=u&excludeInactiveUsers=true&includeUserState=true&pageIndex=2&pricingParam=STDQ&serialNumber=C02&sinceVersionId=v": {page, func(ctx context.Context, c *appsandbooks.Client) error {
 			_, err := c.Assignments.List(ctx, appsandbooks.AssignmentFilter{
-				PageIndex: 2, AdamID: "1", PricingParam: appsandbooks.STDQ, ClientUserID: "u", SerialNumber: "C02",
+				ListOptions: appsandbooks.ListOptions{Start: "2"}, AdamID: "1", PricingParam: appsandbooks.PricingSTDQ, ClientUserID: "u", SerialNumber: "C02",
 				ExcludeInactiveUsers: true, IncludeUserState: true, SinceVersionID: "v",
 			})
 			return err
 		}},
 		"subscriptions?adamId=1&adamId=2&cursor=c%3D%3D&parentAdamId=9007199254740993": {cursor, func(ctx context.Context, c *appsandbooks.Client) error {
 			_, err := c.Subscriptions.List(ctx, appsandbooks.SubscriptionFilter{
-				Cursor: "c==", AdamIDs: []int64{1, 2}, ParentAdamIDs: []int64{9007199254740993},
+				ListOptions: appsandbooks.ListOptions{Start: "c=="}, AdamIDs: []int64{1, 2}, ParentAdamIDs: []int64{9007199254740993},
 			})
 			return err
 		}},
 		"subscriptions/assignments?adamId=1&clientUserId=a&clientUserId=b&cursor=c&parentAdamId=2": {cursor, func(ctx context.Context, c *appsandbooks.Client) error {
-			_, err := c.Subscriptions.ListAssignments(ctx, appsandbooks.SubscriptionAssignmentFilter{
-				Cursor: "c", AdamIDs: []int64{1}, ParentAdamIDs: []int64{2}, ClientUserIDs: []string{"a", "b"},
+			_, err := c.SubscriptionAssignments.List(ctx, appsandbooks.SubscriptionAssignmentFilter{
+				ListOptions: appsandbooks.ListOptions{Start: "c"}, AdamIDs: []int64{1}, ParentAdamIDs: []int64{2}, ClientUserIDs: []string{"a", "b"},
 			})
 			return err
 		}},
 		"subscriptions/admins?adamId=1&cursor=c&includeUserState=true": {cursor, func(ctx context.Context, c *appsandbooks.Client) error {
-			_, err := c.Subscriptions.ListAdmins(ctx, appsandbooks.SubscriptionAdminFilter{Cursor: "c", AdamIDs: []int64{1}, IncludeUserState: true})
+			_, err := c.SubscriptionAdmins.List(ctx, appsandbooks.SubscriptionAdminFilter{ListOptions: appsandbooks.ListOptions{Start: "c"}, AdamIDs: []int64{1}, IncludeUserState: true})
 			return err
 		}},
 	} {
@@ -161,10 +241,11 @@ func TestFilters(t *testing.T) {
 // The bodies of the writes that the walkthrough lacks.
 func TestRequestBodies(t *testing.T) {
 	change := appsandbooks.AssetChange{
-		Assets:        []appsandbooks.AssetID{{AdamID: "1"}, {AdamID: "2", PricingParam: appsandbooks.PLUS}},
+		Assets:        []appsandbooks.AssetID{{AdamID: "1"}, {AdamID: "2", PricingParam: appsandbooks.PricingPLUS}},
 		ClientUserIDs: []string{"a"}, SerialNumbers: []string{"C02", "C03"},
 	}
-	seats := appsandbooks.SubscriptionChange{AdamIDs: []int64{5}, ClientUserIDs: []string{"a"}}
+	expiring := appsandbooks.SubscriptionChange{AdamIDs: []int64{5}, ClientUserIDs: []string{"a"}, Expiring: true}
+	deferred := appsandbooks.SubscriptionChange{AdamIDs: []int64{5}, ClientUserIDs: []string{"a"}, Deferred: true}
 	type op = *appsandbooks.Operation
 	for path, test := range map[string]struct {
 		body string
@@ -177,19 +258,19 @@ func TestRequestBodies(t *testing.T) {
 			},
 		},
 		"assets/revoke": {`{"serialNumbers":["C02"]}`, func(ctx context.Context, c *appsandbooks.Client) (op, error) {
-			return c.Assets.Revoke(ctx, appsandbooks.Targets{SerialNumbers: []string{"C02", "C02"}})
+			return c.Assets.Revoke(ctx, appsandbooks.AssetChange{SerialNumbers: []string{"C02", "C02"}})
 		}},
 		"users/update": {`{"users":[{"clientUserId":"a","email":"a@example.com"}]}`, func(ctx context.Context, c *appsandbooks.Client) (op, error) {
-			return c.Users.Update(ctx, []appsandbooks.UserRequest{{ClientUserID: "a", Email: "a@example.com"}})
+			return c.Users.Update(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "a", Email: "a@example.com"}}})
 		}},
 		"users/retire": {`{"users":[{"clientUserId":"a"},{"clientUserId":"b"}]}`, func(ctx context.Context, c *appsandbooks.Client) (op, error) {
-			return c.Users.Retire(ctx, []string{"a", "b", "a"})
+			return c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{"a", "b", "a"}})
 		}},
 		"subscriptions/associate": {`{"adamIds":[5],"clientUserIds":["a"],"renewing":false}`, func(ctx context.Context, c *appsandbooks.Client) (op, error) {
-			return c.Subscriptions.Associate(ctx, seats, appsandbooks.Expiring)
+			return c.Subscriptions.Associate(ctx, expiring)
 		}},
 		"subscriptions/disassociate": {`{"adamIds":[5],"clientUserIds":["a"],"deferred":true}`, func(ctx context.Context, c *appsandbooks.Client) (op, error) {
-			return c.Subscriptions.Disassociate(ctx, seats, appsandbooks.AtPeriodEnd)
+			return c.Subscriptions.Disassociate(ctx, deferred)
 		}},
 	} {
 		t.Run(path, func(t *testing.T) {
@@ -201,11 +282,11 @@ func TestRequestBodies(t *testing.T) {
 		})
 	}
 	c, r := recordedClient(t, `{"subscriptionManagement":false}`, `{"uId":"1"}`, `{}`)
-	_, err := c.Subscriptions.Disable(t.Context())
+	err := c.Subscriptions.Disable(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, r.bodies[0])
 	require.Empty(t, r.requests[0].Header["Content-Type"]) // there is no content
-	_, err = c.Subscriptions.RemoveAdmins(t.Context(), []int64{1}, []string{"a"})
+	err = c.SubscriptionAdmins.Remove(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"a"}})
 	require.NoError(t, err)
 	jsonEqual(t, `{"adamIds":[1],"clientUserIds":["a"]}`, r.bodies[1])
 	require.NoError(t, c.Do(t.Context(), "PUT", "/some/thing", map[string][]string{"a": {"1"}}, nil, nil))
@@ -378,10 +459,10 @@ func TestWithoutToken(t *testing.T) {
 	c, err := appsandbooks.NewClient("", appsandbooks.WithoutToken(), appsandbooks.WithHTTPClient(&http.Client{Transport: r}))
 	require.NoError(t, err)
 	defer c.Close()
-	_, err = c.Config.Service(t.Context())
+	_, err = c.Config.ServiceConfig(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, r.requests[0].Header["Authorization"])
-	_, err = c.Config.Client(t.Context())
+	_, err = c.Config.ClientConfig(t.Context())
 	require.ErrorIs(t, err, appsandbooks.ErrNoToken)
 	require.Len(t, r.requests, 1)
 }
@@ -395,7 +476,7 @@ func TestTokenSource(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	for range 2 {
-		_, err = c.Config.Client(t.Context())
+		_, err = c.Config.ClientConfig(t.Context())
 		require.NoError(t, err)
 	}
 	require.Equal(t, "Bearer token1", r.requests[0].Header.Get("Authorization"))
@@ -420,7 +501,7 @@ func TestDiscoveredURLs(t *testing.T) {
 		r := &recorded{t: t, answers: []string{fmt.Sprintf(`{"limits":{},"urls":{"getUsers":%q}}`, test.named), `{}`}}
 		c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(test.base), appsandbooks.WithHTTPClient(&http.Client{Transport: r}))
 		require.NoError(t, err)
-		_, err = c.Config.Service(t.Context())
+		_, err = c.Config.ServiceConfig(t.Context())
 		require.NoError(t, err)
 		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
 		require.NoError(t, err)
@@ -438,7 +519,7 @@ func TestSecret(t *testing.T) {
 	config := new(appsandbooks.ClientConfig)
 	require.NoError(t, json.Unmarshal([]byte(`{"notificationAuthToken":"`+canary+`"}`), config))
 	require.Equal(t, canary, config.NotificationAuthToken.Reveal())
-	update := appsandbooks.ClientConfigUpdate{NotificationAuthToken: appsandbooks.NewSecret(canary)}
+	update := appsandbooks.Registration{NotificationAuthToken: appsandbooks.NewSecret(canary)}
 	var b strings.Builder
 	for _, v := range []any{
 		config, *config, update, &update, config.NotificationAuthToken,
@@ -462,13 +543,13 @@ func TestSecret(t *testing.T) {
 	// it elsewhere does not reach an error.
 	c, r := recordedClient(t, `{"notificationAuthToken":"`+canary+`"}`,
 		`{"errorNumber":9711,"errorMessage":"`+canary+` is too long"}`, `{} `+canary)
-	config, err := c.Config.SetClient(t.Context(), update)
+	config, err := c.Config.UpdateClientConfig(t.Context(), update)
 	require.NoError(t, err)
 	require.Equal(t, canary, config.NotificationAuthToken.Reveal())
-	_, err = c.Config.SetClient(t.Context(), update)
+	_, err = c.Config.UpdateClientConfig(t.Context(), update)
 	require.ErrorIs(t, err, appsandbooks.ErrNotificationConfigTooLong)
 	require.NotContains(t, err.Error(), canary)
 	require.Contains(t, r.bodies[0], canary)
-	_, err = c.Config.SetClient(t.Context(), update)
+	_, err = c.Config.UpdateClientConfig(t.Context(), update)
 	require.NotContains(t, isError(t, err).Excerpt, canary)
 }

@@ -41,7 +41,7 @@ notification secrets are never stored.
 
 Plan it and keep it, in the transaction that also enqueues the job that carries it:
 
-	op, err := client.Assets.Associate(ctx, change, appsandbooks.PlanOnly())
+	op, err := client.Assets.Associate(ctx, change, appsandbooks.WithPlanOnly())
 	...
 	err = store.Put(ctx, tx, uid, op)
 

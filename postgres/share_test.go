@@ -32,17 +32,16 @@ func TestInboxOneMachine(t *testing.T) {
 	fails.Store(2)
 	var machines []*httptest.Server
 	for range 3 {
-		h, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-			Deduper: process(t, pool, schema),
-			Any: func(context.Context, *appsandbooks.Notification) error {
-				time.Sleep(10 * time.Millisecond)
-				if fails.Add(-1) >= 0 {
-					return fmt.Errorf("not now")
-				}
-				handled.Add(1)
-				return nil
-			},
-		}, "secret")
+		h, err := appsandbooks.NewNotificationHandler(func(context.Context, *appsandbooks.Notification) error {
+			time.Sleep(10 * time.Millisecond)
+			if fails.Add(-1) >= 0 {
+				return fmt.Errorf("not now")
+			}
+			handled.Add(1)
+			return nil
+		},
+			appsandbooks.WithDeduper(process(t, pool, schema)),
+			appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret("secret")))
 		require.NoError(t, err)
 		srv := httptest.NewServer(h)
 		t.Cleanup(srv.Close)
@@ -187,10 +186,10 @@ func slow(t *testing.T, srv *appsandbookstest.Server) *appsandbooks.Client {
 func success(srv *appsandbookstest.Server) *appsandbooks.Notification {
 	events := srv.Unit().Events()
 	m := &appsandbooks.AssetManagement{EventResult: appsandbooks.EventResult{
-		EventID: events[len(events)-1].ID, Result: appsandbooks.ResultSuccess, Type: appsandbooks.EventAssociate,
+		EventID: events[len(events)-1].ID, Result: appsandbooks.NotificationSuccess, Type: appsandbooks.EventAssociate,
 	}}
 	for _, s := range serials(10) {
-		m.Assignments = append(m.Assignments, appsandbooks.Assignment{AdamID: "1", PricingParam: "STDQ", SerialNumber: s})
+		m.Assignments = append(m.Assignments, appsandbooks.Assignment{AssetPair: appsandbooks.AssetPair{AdamID: "1", PricingParam: "STDQ", SerialNumber: s}})
 	}
 	return &appsandbooks.Notification{
 		ID: fmt.Sprint("n-", m.EventID), Type: appsandbooks.NotificationAssetManagement, UID: srv.Unit().UID(), AssetManagement: m,
@@ -239,7 +238,7 @@ func TestWakeManyAtOnce(t *testing.T) {
 	for i := range 1000 { // before anybody spreads them
 		m := &appsandbooks.AssetManagement{EventResult: appsandbooks.EventResult{EventID: fmt.Sprint("e", i)}}
 		for range i % 100 {
-			m.Assignments = append(m.Assignments, appsandbooks.Assignment{AdamID: "1", SerialNumber: "C02XXXXXXXXX"})
+			m.Assignments = append(m.Assignments, appsandbooks.Assignment{AssetPair: appsandbooks.AssetPair{AdamID: "1", SerialNumber: "C02XXXXXXXXX"}})
 		}
 		b.Notify(&appsandbooks.Notification{ID: fmt.Sprint(i), Type: appsandbooks.NotificationAssetManagement, UID: "u", AssetManagement: m})
 	}

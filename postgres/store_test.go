@@ -110,7 +110,7 @@ func put(t *testing.T, s *postgres.Store, pool *pgxpool.Pool, srv *appsandbookst
 	t.Helper()
 	op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 		Assets: []appsandbooks.AssetID{{AdamID: "1"}}, SerialNumbers: serials(n),
-	}, appsandbooks.PlanOnly())
+	}, appsandbooks.WithPlanOnly())
 	require.NoError(t, err)
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 		return s.Put(t.Context(), tx, srv.Unit().UID(), op)

@@ -136,10 +136,10 @@ func (in *input) target(t target) int32 {
 
 // plan plans the change of all rows.
 func (in *input) plan(ctx context.Context, client *appsandbooks.Client, action string, opts ...appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
-	change := appsandbooks.AssetChange{Pairs: make([]appsandbooks.Assignment, len(in.rows))}
+	change := appsandbooks.AssetChange{Pairs: make([]appsandbooks.AssetPair, len(in.rows))}
 	for i, row := range in.rows {
 		asset, target := in.assets[row.asset], in.targets[row.target]
-		pair := appsandbooks.Assignment{AdamID: asset.AdamID, PricingParam: asset.PricingParam}
+		pair := appsandbooks.AssetPair{AdamID: asset.AdamID, PricingParam: asset.PricingParam}
 		if target.device {
 			pair.SerialNumber = target.id
 		} else {
@@ -147,7 +147,7 @@ func (in *input) plan(ctx context.Context, client *appsandbooks.Client, action s
 		}
 		change.Pairs[i] = pair
 	}
-	opts = append(opts, appsandbooks.PlanOnly())
+	opts = append(opts, appsandbooks.WithPlanOnly())
 	if action == disassociate {
 		return client.Assets.Disassociate(ctx, change, opts...)
 	}
@@ -222,7 +222,7 @@ func (r *reader) next() (record []string, asset appsandbooks.AssetID, t target, 
 	user, device := value(r.user), value(r.device)
 	asset.AdamID = value(r.asset)
 	if asset.PricingParam = appsandbooks.PricingParam(value(r.pricing)); asset.PricingParam == "" {
-		asset.PricingParam = appsandbooks.STDQ
+		asset.PricingParam = appsandbooks.PricingSTDQ
 	}
 	wrong := ""
 	switch {

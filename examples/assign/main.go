@@ -154,7 +154,7 @@ func carryOut(ctx context.Context, p *cli.Program, client *appsandbooks.Client, 
 	p.OnExit(state.close)
 	meter := newMeter(p)
 	opts := []appsandbooks.OperationOption{
-		appsandbooks.PlanOnly(),
+		appsandbooks.WithPlanOnly(),
 		appsandbooks.WithResend(),
 		appsandbooks.WithBisection(),
 		appsandbooks.WithJournal(state.append),

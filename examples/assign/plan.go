@@ -54,7 +54,7 @@ func printPlan(ctx context.Context, p *cli.Program, client *appsandbooks.Client,
 	}
 
 	fmt.Fprintf(p.Stdout, "\n%s of %s with %s", count(plan.Pairs, "pair"),
-		count(len(in.assets), "asset"), count(plan.Targets, "user or device", "users and devices"))
+		count(len(in.assets), "asset"), count(len(in.targets), "user or device", "users and devices"))
 	if n := len(in.rows) - plan.Pairs; n > 0 {
 		fmt.Fprintf(p.Stdout, " (%s repeated)", count(n, "row"))
 	}
@@ -93,7 +93,7 @@ func newSupply(in *input, client *appsandbooks.Client) *supply {
 // needs are the cells of an asset to be assigned in a number of pairs, and
 // what is in the way.
 func (s *supply) needs(ctx context.Context, i int32, asset appsandbooks.Asset, pairs int) (cells, trouble string, err error) {
-	if asset.TotalCount == appsandbooks.Unlimited {
+	if asset.TotalCount == appsandbooks.AssetUnlimited {
 		return fmt.Sprintf("%d\tunlimited", pairs), "", nil
 	}
 	needed := pairs

@@ -119,7 +119,7 @@ func enqueue(ctx context.Context, pool *pgxpool.Pool, store *postgres.Store, job
 	if o.remove {
 		begin = client.Assets.Disassociate
 	}
-	op, err := begin(ctx, change, appsandbooks.PlanOnly())
+	op, err := begin(ctx, change, appsandbooks.WithPlanOnly())
 	if err != nil {
 		return "", err
 	}

@@ -219,7 +219,7 @@ func prove(ctx context.Context, c proof) (r *result, err error) {
 				return err
 			}
 			_, err = client.Config.Register(ctx, appsandbooks.Registration{
-				URL: "http://" + balancer.Addr().String() + "/notifications", Secret: appsandbooks.NewSecret(v.Secret),
+				NotificationURL: "http://" + balancer.Addr().String() + "/notifications", NotificationAuthToken: appsandbooks.NewSecret(v.Secret),
 			})
 			return err
 		})

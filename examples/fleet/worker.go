@@ -66,12 +66,9 @@ func worker(ctx context.Context, s settings) error {
 		return err
 	}
 
-	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		Notify:  store.Notify,
-		Deduper: store,
-		Logger:  log,
+	handler, err := appsandbooks.NewNotificationHandler(
 		// The vendor's own use of a notification; exactly one transaction with it commits.
-		Any: func(ctx context.Context, n *appsandbooks.Notification) error {
+		func(ctx context.Context, n *appsandbooks.Notification) error {
 			return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 				_, err := tx.Exec(ctx, `INSERT INTO fleet_notifications (key, kind, unit) VALUES ($1, $2, $3)`, n.Key(), n.Type, n.UID)
 				if err != nil {
@@ -80,7 +77,10 @@ func worker(ctx context.Context, s settings) error {
 				return store.Done(ctx, tx, n)
 			})
 		},
-	}, v.Secret)
+		appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret(v.Secret)),
+		appsandbooks.WithNotify(store.Notify),
+		appsandbooks.WithDeduper(store),
+		appsandbooks.WithNotificationLogger(log))
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 // table prints the assets, those with the fewest licences left first.
 func table(ctx context.Context, p *cli.Program, c *appsandbooks.Client, short int) error {
 	// A few pages at most: so we can have them of one moment.
-	assets, err := appsandbooks.Collect(c.Assets.All(ctx, appsandbooks.AssetFilter{Restarts: 3}))
+	assets, err := appsandbooks.Collect(c.Assets.All(ctx, appsandbooks.AssetFilter{ListOptions: appsandbooks.ListOptions{Restarts: 3}}))
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -37,7 +37,7 @@ func printTable(w io.Writer, assets []appsandbooks.Asset, short int, bars bool) 
 	for _, a := range assets {
 		owned, left, share, mark := strconv.Itoa(a.TotalCount), strconv.Itoa(a.AvailableCount), "", ""
 		switch {
-		case a.TotalCount == appsandbooks.Unlimited:
+		case a.TotalCount == appsandbooks.AssetUnlimited:
 			owned, left = "unlimited", "unlimited"
 		case a.AvailableCount < short:
 			missing = append(missing, a)

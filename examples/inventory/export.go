@@ -14,6 +14,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
+	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
@@ -26,7 +27,7 @@ type export struct {
 }
 
 // write writes a list as it is read.
-func write[T any](ctx context.Context, e *export, what string, columns []string, row func([]string, T) []string, pages iter.Seq2[page[T], error]) error {
+func write[T any](ctx context.Context, e *export, what string, columns []string, row func([]string, T) []string, pages iter.Seq2[*appsandbooks.Page[T], error]) error {
 	to, finish, err := e.open()
 	if err != nil {
 		return err
@@ -50,9 +51,9 @@ func write[T any](ctx context.Context, e *export, what string, columns []string,
 		return finish(err)
 	}
 
-	var last page[T]
+	last := new(appsandbooks.Page[T])
 	bar := e.bar(what)
-	count := 0
+	read, count := 0, 0 // pages and records
 	for page, err := range pages {
 		if err != nil {
 			bar.clear()
@@ -61,29 +62,30 @@ func write[T any](ctx context.Context, e *export, what string, columns []string,
 			}
 			return finish(fmt.Errorf("reading %s: %w", what, err))
 		}
-		for _, record := range page.records {
+		for _, record := range page.Items {
 			if err := encode(record); err != nil {
 				bar.clear()
 				return finish(fmt.Errorf("writing %s: %w", what, err))
 			}
 		}
-		count += len(page.records)
-		bar.show(page.index+1, page.total, count)
+		count += len(page.Items)
+		read++
+		bar.show(read, page.TotalPages, count)
 		last = page
 	}
 	bar.clear()
 	if err := finish(flush()); err != nil {
 		return err
 	}
-	if e.since != "" && last.full {
+	if e.since != "" && last.Full {
 		e.program.Notef("the service does not know version %s any more: this is everything", e.since)
 	}
-	if last.changed {
+	if last.Changed {
 		e.program.Notef("the data changed meanwhile: records can be there twice, or missing")
 	}
 	note := fmt.Sprintf("%d %s", count, what)
-	if last.version != "" {
-		note += "; version " + last.version
+	if last.FirstVersionID != "" {
+		note += "; version " + last.FirstVersionID
 	}
 	e.program.Notef("%s", note)
 	return nil

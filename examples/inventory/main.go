@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"iter"
 	"strconv"
 
 	"github.com/appsandbooks/appsandbooks"
@@ -93,65 +92,15 @@ func run(ctx context.Context, p *cli.Program) error {
 	switch {
 	case *assignments:
 		return write(ctx, e, "assignments", assignmentColumns, assignmentRow,
-			indexed(c.Assignments.Changes(ctx, appsandbooks.AssignmentFilter{SinceVersionID: *since}),
-				func(p *appsandbooks.AssignmentPage) ([]appsandbooks.Assignment, *appsandbooks.PageInfo) {
-					return p.Assignments, &p.PageInfo
-				}))
+			c.Assignments.Changes(ctx, appsandbooks.AssignmentFilter{SinceVersionID: *since}))
 	case *users:
 		return write(ctx, e, "users", userColumns, userRow,
-			indexed(c.Users.Changes(ctx, appsandbooks.UserFilter{SinceVersionID: *since}),
-				func(p *appsandbooks.UserPage) ([]appsandbooks.User, *appsandbooks.PageInfo) {
-					return p.Users, &p.PageInfo
-				}))
+			c.Users.Changes(ctx, appsandbooks.UserFilter{SinceVersionID: *since}))
 	case *subscriptions:
 		return write(ctx, e, "subscriptions", subscriptionColumns, subscriptionRow,
-			byCursor(c.Subscriptions.Pages(ctx, appsandbooks.SubscriptionFilter{})))
+			c.Subscriptions.Pages(ctx, appsandbooks.SubscriptionFilter{}))
 	}
 	return table(ctx, p, c, *short)
-}
-
-// page is a page of any list.
-type page[T any] struct {
-	records []T
-	index   int
-	total   int    // pages; 0 when nobody knows
-	version string // for -since
-	changed bool
-	full    bool
-}
-
-func indexed[P, T any](pages iter.Seq2[P, error], of func(P) ([]T, *appsandbooks.PageInfo)) iter.Seq2[page[T], error] {
-	return func(yield func(page[T], error) bool) {
-		for p, err := range pages {
-			var general page[T]
-			if err == nil {
-				records, info := of(p)
-				general = page[T]{
-					records: records, index: info.CurrentPageIndex, total: info.TotalPages,
-					version: info.FirstVersionID, changed: info.Changed, full: info.Full,
-				}
-			}
-			if !yield(general, err) {
-				return
-			}
-		}
-	}
-}
-
-func byCursor(pages iter.Seq2[*appsandbooks.SubscriptionPage, error]) iter.Seq2[page[appsandbooks.Subscription], error] {
-	return func(yield func(page[appsandbooks.Subscription], error) bool) {
-		index := 0
-		for p, err := range pages {
-			var general page[appsandbooks.Subscription]
-			if err == nil {
-				general = page[appsandbooks.Subscription]{records: p.Subscriptions, index: index, changed: p.Changed}
-			}
-			if !yield(general, err) {
-				return
-			}
-			index++
-		}
-	}
 }
 
 var assignmentColumns = []string{"adamId", "pricingParam", "clientUserId", "serialNumber"}

@@ -99,7 +99,7 @@ func TestTable(t *testing.T) {
 
 func TestBars(t *testing.T) {
 	var b bytes.Buffer
-	require.NoError(t, printTable(&b, []appsandbooks.Asset{{AdamID: "1", TotalCount: 160, AvailableCount: 71, AssignedCount: 89}}, 5, true))
+	require.NoError(t, printTable(&b, []appsandbooks.Asset{{AssetID: appsandbooks.AssetID{AdamID: "1"}, TotalCount: 160, AvailableCount: 71, AssignedCount: 89}}, 5, true))
 	require.Contains(t, b.String(), "███████████▏          55%")
 	require.Equal(t, "  0%", shareOf(3, 0, false))
 	require.Equal(t, strings.Repeat("█", 20)+" 100%", shareOf(7, 7, true))

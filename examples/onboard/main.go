@@ -154,7 +154,7 @@ func (l *list) look(ctx context.Context, client *appsandbooks.Client) error {
 }
 
 // begin is what creates and updates have in common.
-type begin func(context.Context, []appsandbooks.UserRequest, ...appsandbooks.OperationOption) (*appsandbooks.Operation, error)
+type begin func(context.Context, appsandbooks.UserChange, ...appsandbooks.OperationOption) (*appsandbooks.Operation, error)
 
 // change creates or updates some people and waits until that is done. What
 // became of each is kept with the person; the error is why it ended early.
@@ -167,7 +167,7 @@ func (l *list) change(ctx context.Context, p *cli.Program, begin begin, people [
 		requests = append(requests, person.request)
 	}
 	progress, done := meter(p)
-	op, err := begin(ctx, requests,
+	op, err := begin(ctx, appsandbooks.UserChange{Users: requests},
 		appsandbooks.WithBisection(), // one bad address must not keep the others out
 		appsandbooks.WithResend(),    // a user is created once, however often it is asked for
 		appsandbooks.WithProgress(progress))

@@ -77,8 +77,8 @@ func run(ctx context.Context, p *cli.Program) error {
 	}
 	secret := cmp.Or(os.Getenv(secretVariable), rand.Text())
 	r := appsandbooks.Registration{
-		URL:    cmp.Or(p.NotificationURL, "http://"+l.Addr().String()+"/notifications"),
-		Secret: appsandbooks.NewSecret(secret),
+		NotificationURL:       cmp.Or(p.NotificationURL, "http://"+l.Addr().String()+"/notifications"),
+		NotificationAuthToken: appsandbooks.NewSecret(secret),
 	}
 	if mdm.ID != "" {
 		mdm.Metadata = "appsandbooks-example"
@@ -108,7 +108,7 @@ func receive(ctx context.Context, p *cli.Program, l net.Listener, client *appsan
 
 	config, err := client.Config.Register(ctx, r)
 	switch {
-	case errors.Is(err, appsandbooks.ErrRegistrationDiffers):
+	case errors.Is(err, appsandbooks.ErrAnswerDiffers):
 		p.Notef("warning: %v", err)
 	case err != nil:
 		stop()
@@ -121,20 +121,20 @@ func receive(ctx context.Context, p *cli.Program, l net.Listener, client *appsan
 
 // receiver is the handler that prints notifications.
 func receiver(p *cli.Program, lines *printer, secret, previous string) (*appsandbooks.NotificationHandler, error) {
-	secrets := []string{secret}
+	secrets := []appsandbooks.Secret{appsandbooks.NewSecret(secret)}
 	if previous != "" {
-		secrets = append(secrets, previous)
+		secrets = append(secrets, appsandbooks.NewSecret(previous))
 	}
 	log := slog.New(slog.NewTextHandler(p.Stderr, nil))
-	return appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		Any:    func(_ context.Context, n *appsandbooks.Notification) error { return lines.print(n) },
-		Logger: log,
-		Notify: func(n *appsandbooks.Notification) {
+	return appsandbooks.NewNotificationHandler(
+		func(_ context.Context, n *appsandbooks.Notification) error { return lines.print(n) },
+		appsandbooks.WithNotificationSecrets(secrets...),
+		appsandbooks.WithNotificationLogger(log),
+		appsandbooks.WithNotify(func(n *appsandbooks.Notification) {
 			if n.Type == appsandbooks.NotificationTest {
 				p.Notef("the service's test arrived")
 			}
-		},
-	}, secrets...)
+		}))
 }
 
 // printer writes lines, one at a time.

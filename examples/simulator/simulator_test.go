@@ -67,8 +67,8 @@ func TestSeedByFlags(t *testing.T) {
 	page, err := client.Assets.List(t.Context(), appsandbooks.AssetFilter{})
 	require.NoError(t, err)
 	assert.Equal(t, a.Units[1].UID, page.UID)
-	assert.Len(t, page.Assets, 2, "a page")
-	assert.Equal(t, 7, page.Assets[0].AvailableCount)
+	assert.Len(t, page.Items, 2, "a page")
+	assert.Equal(t, 7, page.Items[0].AvailableCount)
 	users := 0
 	for user, err := range client.Users.All(t.Context(), appsandbooks.UserFilter{}) {
 		require.NoError(t, err)
@@ -112,15 +112,15 @@ func TestSeedByFile(t *testing.T) {
 	assert.Equal(t, "School", a.Units[0].Name)
 	client := a.client(t, 0)
 
-	config, err := client.Config.Service(t.Context())
+	config, err := client.Config.ServiceConfig(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, 3, config.Limits.MaxAssets)
 	assert.Equal(t, 1000, config.Limits.MaxSerialNumbers, "as documented")
 	assets, err := client.Assets.List(t.Context(), appsandbooks.AssetFilter{})
 	require.NoError(t, err)
-	require.Len(t, assets.Assets, 2)
-	assert.Equal(t, 1, assets.Assets[0].AssignedCount)
-	assert.Equal(t, appsandbooks.Unlimited, assets.Assets[1].TotalCount)
+	require.Len(t, assets.Items, 2)
+	assert.Equal(t, 1, assets.Items[0].AssignedCount)
+	assert.Equal(t, appsandbooks.AssetUnlimited, assets.Items[1].TotalCount)
 	_, err = client.Assets.List(t.Context(), appsandbooks.AssetFilter{})
 	require.ErrorIs(t, err, appsandbooks.ErrTooManyRequests)
 

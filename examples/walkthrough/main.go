@@ -120,22 +120,22 @@ func (w *walk) steps() []step {
 		return s
 	}
 	var create, assign, assignSeat *appsandbooks.Operation
-	expected := appsandbooks.ResultSuccess // of creating the user
+	expected := appsandbooks.NotificationSuccess // of creating the user
 	return []step{
 		{title: "service configuration", asked: "GET service/config", do: w.serviceConfig},
 		{title: "client configuration", asked: "POST client/config", do: func(ctx context.Context) (string, error) {
 			return w.clientConfig(ctx, receiving)
 		}},
 		{title: "create the user", asked: "POST users/create " + w.user, do: func(ctx context.Context) (said string, err error) {
-			create, said, err = began(w.client.Users.Create(ctx, []appsandbooks.UserRequest{
+			create, said, err = began(w.client.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{
 				{ClientUserID: w.user, ManagedAppleID: w.account},
-			}))
+			}}))
 			return said, err
 		}},
 		{title: "wait for it", asked: "GET status", do: func(ctx context.Context) (string, error) {
 			report, err := create.Wait(ctx)
 			if errors.Is(err, appsandbooks.ErrUserAlreadyExists) {
-				expected = appsandbooks.ResultFailure
+				expected = appsandbooks.NotificationFailure
 				return "the user was there already", nil
 			}
 			return complete(report, err)
@@ -187,7 +187,7 @@ func (w *walk) steps() []step {
 		notification(step{title: "hear of it", asked: "ASSET_MANAGEMENT", do: func(ctx context.Context) (string, error) {
 			return w.hear(ctx, func(n *appsandbooks.Notification) (string, bool) {
 				m := n.AssetManagement
-				if m == nil || m.EventID != assign.EventIDs()[0] || len(m.Assignments) == 0 || m.Result != appsandbooks.ResultSuccess {
+				if m == nil || m.EventID != assign.EventIDs()[0] || len(m.Assignments) == 0 || m.Result != appsandbooks.NotificationSuccess {
 					return "", false
 				}
 				return fmt.Sprintf("%s %s: %s for %s", m.Type, m.Result, m.Assignments[0].AdamID, m.Assignments[0].ClientUserID), true
@@ -197,7 +197,7 @@ func (w *walk) steps() []step {
 		{title: "assign the subscription", asked: "POST subscriptions/associate", do: func(ctx context.Context) (said string, err error) {
 			assignSeat, said, err = began(w.client.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{
 				AdamIDs: []int64{w.adamID}, ClientUserIDs: []string{w.user},
-			}, appsandbooks.Renewing))
+			}))
 			return said, err
 		}},
 		{title: "wait for it", asked: "GET status", do: func(ctx context.Context) (string, error) { return complete(assignSeat.Wait(ctx)) }},
@@ -228,7 +228,7 @@ func complete(report *appsandbooks.Report, err error) (string, error) {
 }
 
 func (w *walk) serviceConfig(ctx context.Context) (string, error) {
-	c, err := w.client.Config.Service(ctx)
+	c, err := w.client.Config.ServiceConfig(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -244,7 +244,7 @@ func (w *walk) serviceConfig(ctx context.Context) (string, error) {
 }
 
 func (w *walk) clientConfig(ctx context.Context, receiving bool) (string, error) {
-	update := appsandbooks.ClientConfigUpdate{MDMInfo: &w.mdm}
+	update := appsandbooks.Registration{MDMInfo: &w.mdm}
 	if receiving {
 		where, err := w.receive()
 		if err != nil {
@@ -257,7 +257,7 @@ func (w *walk) clientConfig(ctx context.Context, receiving bool) (string, error)
 			appsandbooks.NotificationSubscriptionManagement, appsandbooks.NotificationSubscriptionCount,
 		}
 	}
-	c, err := w.client.Config.SetClient(ctx, update)
+	c, err := w.client.Config.UpdateClientConfig(ctx, update)
 	if err != nil {
 		return "", err
 	}
@@ -295,13 +295,13 @@ func (w *walk) receive() (string, error) {
 	if where == "" {
 		where = "http://" + listener.Addr().String() + "/notifications"
 	}
-	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		Notify: w.client.Notify,
-		Any: func(_ context.Context, n *appsandbooks.Notification) error {
+	handler, err := appsandbooks.NewNotificationHandler(
+		func(_ context.Context, n *appsandbooks.Notification) error {
 			w.arrived <- n
 			return nil
 		},
-	}, w.secret)
+		appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret(w.secret)),
+		appsandbooks.WithNotify(w.client.Notify))
 	if err != nil {
 		return "", err
 	}
@@ -342,12 +342,12 @@ func (w *walk) readUser(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, u := range page.Users {
+	for _, u := range page.Items {
 		if u.ClientUserID == w.user && u.Status == appsandbooks.UserAssociated {
 			return fmt.Sprintf("%s is %s", u.ClientUserID, u.Status), nil
 		}
 	}
-	return "", fmt.Errorf("no associated user %s among %d", w.user, len(page.Users))
+	return "", fmt.Errorf("no associated user %s among %d", w.user, len(page.Items))
 }
 
 func (w *walk) readAsset(ctx context.Context) (string, error) {
@@ -355,7 +355,7 @@ func (w *walk) readAsset(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, a := range page.Assets {
+	for _, a := range page.Items {
 		if a.AdamID == w.app.AdamID && a.PricingParam == w.app.PricingParam {
 			if a.AvailableCount < 1 {
 				return "", fmt.Errorf("no licence is available of %d", a.TotalCount)
@@ -371,7 +371,7 @@ func (w *walk) readSubscription(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, s := range page.Subscriptions {
+	for _, s := range page.Items {
 		if s.AdamID != w.adamID {
 			continue
 		}
@@ -388,7 +388,7 @@ func (w *walk) readAssignment(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, a := range page.Assignments {
+	for _, a := range page.Items {
 		if a.AdamID == w.app.AdamID && a.ClientUserID == w.user && a.PricingParam == w.app.PricingParam {
 			return fmt.Sprintf("%s has %s", a.ClientUserID, a.AdamID), nil
 		}
@@ -397,13 +397,13 @@ func (w *walk) readAssignment(ctx context.Context) (string, error) {
 }
 
 func (w *walk) readSeat(ctx context.Context) (string, error) {
-	page, err := w.client.Subscriptions.ListAssignments(ctx, appsandbooks.SubscriptionAssignmentFilter{
+	page, err := w.client.SubscriptionAssignments.List(ctx, appsandbooks.SubscriptionAssignmentFilter{
 		AdamIDs: []int64{w.adamID}, ClientUserIDs: []string{w.user},
 	})
 	if err != nil {
 		return "", err
 	}
-	for _, a := range page.Assignments {
+	for _, a := range page.Items {
 		if a.AdamID == w.adamID && a.ClientUserID == w.user && a.Renewing {
 			return fmt.Sprintf("%s has %d, renewing", a.ClientUserID, a.AdamID), nil
 		}

@@ -3,6 +3,7 @@ package contract_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"flag"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -116,20 +118,32 @@ func some[T any](t *testing.T, pages iter.Seq2[T, error]) (read []T) {
 	return read
 }
 
-// place checks what the SDK's walk relies on.
-func place(t *testing.T, index int, info appsandbooks.PageInfo) {
-	require.Equal(t, index, info.CurrentPageIndex)
-	if info.Size > 0 { // how many pages an empty list has is not documented
-		require.Greater(t, info.TotalPages, index)
+// place checks what the SDK relies on when it reads a list page by page.
+func place[T any](t *testing.T, index int, page *appsandbooks.Page[T]) {
+	require.Equal(t, index, page.Index)
+	if len(page.Items) > 0 { // how many pages an empty list has is not documented
+		require.Greater(t, page.TotalPages, index)
 	}
-	require.NotEmpty(t, info.UID)
-	require.NotEmpty(t, info.VersionID)
-	if index+1 < info.TotalPages {
-		require.NotNil(t, info.NextPageIndex)
-		require.Greater(t, *info.NextPageIndex, index)
+	require.NotEmpty(t, page.UID)
+	require.NotEmpty(t, page.VersionID)
+	if index+1 < page.TotalPages {
+		next, err := strconv.Atoi(page.Next)
+		require.NoError(t, err)
+		require.Greater(t, next, index)
 	} else {
-		require.Nil(t, info.NextPageIndex)
+		require.Empty(t, page.Next)
 	}
+}
+
+// size checks that the size of a page is the number of its records.
+func size(t *testing.T, c *appsandbooks.Client, path string) {
+	var page struct {
+		Size        int               `json:"size"`
+		Users       []json.RawMessage `json:"users"`
+		Assignments []json.RawMessage `json:"assignments"`
+	}
+	require.NoError(t, c.Do(t.Context(), http.MethodGet, path, nil, nil, &page))
+	require.Equal(t, page.Size, len(page.Users)+len(page.Assignments))
 }
 
 // reads change nothing. Names of their own begin with "contract-".
@@ -138,7 +152,7 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 	ctx := t.Context()
 
 	t.Run("service configuration", func(t *testing.T) {
-		config, err := c.Config.Service(ctx)
+		config, err := c.Config.ServiceConfig(ctx)
 		require.NoError(t, err)
 		for name, limit := range map[string]int{
 			"assets": config.Limits.MaxAssets, "users": config.Limits.MaxClientUserIDs, "devices": config.Limits.MaxSerialNumbers,
@@ -152,22 +166,22 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		require.NotEmpty(t, config.NotificationTypes)
 	})
 	t.Run("client configuration", func(t *testing.T) {
-		config, err := c.Config.Client(ctx)
+		config, err := c.Config.ClientConfig(ctx)
 		require.NoError(t, err)
 		require.NotEmpty(t, config.UID)
 	})
 	t.Run("users", func(t *testing.T) {
+		size(t, c, "users")
 		pages := some(t, c.Users.Pages(ctx, appsandbooks.UserFilter{}))
 		for i, page := range pages {
-			place(t, i, page.PageInfo)
-			require.Len(t, page.Users, page.Size)
-			for _, u := range page.Users {
+			place(t, i, page)
+			for _, u := range page.Items {
 				require.NotEmpty(t, u.ClientUserID)
 				require.NotEmpty(t, u.Status)
 			}
 		}
-		if len(pages[0].Users) > 0 {
-			id := pages[0].Users[0].ClientUserID
+		if len(pages[0].Items) > 0 {
+			id := pages[0].Items[0].ClientUserID
 			for u, err := range c.Users.All(ctx, appsandbooks.UserFilter{ClientUserID: id}) {
 				require.NoError(t, err)
 				require.Equal(t, id, u.ClientUserID)
@@ -179,8 +193,8 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 	t.Run("assets", func(t *testing.T) {
 		pages := some(t, c.Assets.Pages(ctx, appsandbooks.AssetFilter{}))
 		for i, page := range pages {
-			place(t, i, page.PageInfo)
-			for _, a := range page.Assets {
+			place(t, i, page)
+			for _, a := range page.Items {
 				require.NotEmpty(t, a.AdamID)
 				require.NotEmpty(t, a.PricingParam)
 				if a.TotalCount != a.AssignedCount+a.AvailableCount+a.RetiredCount { // nobody says that it must be
@@ -188,8 +202,8 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 				}
 			}
 		}
-		if len(pages[0].Assets) > 0 {
-			want := pages[0].Assets[0]
+		if len(pages[0].Items) > 0 {
+			want := pages[0].Items[0]
 			for a, err := range c.Assets.All(ctx, appsandbooks.AssetFilter{AdamID: want.AdamID, PricingParam: want.PricingParam}) {
 				require.NoError(t, err)
 				require.Equal(t, want.AdamID, a.AdamID)
@@ -198,17 +212,17 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		}
 	})
 	t.Run("assignments", func(t *testing.T) {
+		size(t, c, "assignments")
 		pages := some(t, c.Assignments.Pages(ctx, appsandbooks.AssignmentFilter{IncludeUserState: true}))
 		for i, page := range pages {
-			place(t, i, page.PageInfo)
-			require.Len(t, page.Assignments, page.Size)
-			for _, a := range page.Assignments {
+			place(t, i, page)
+			for _, a := range page.Items {
 				require.NotEmpty(t, a.AdamID)
 				require.NotEqual(t, a.ClientUserID == "", a.SerialNumber == "", "to a user or to a device")
 			}
 		}
-		if len(pages[0].Assignments) > 0 {
-			want := pages[0].Assignments[0]
+		if len(pages[0].Items) > 0 {
+			want := pages[0].Items[0]
 			filter := appsandbooks.AssignmentFilter{AdamID: want.AdamID, ClientUserID: want.ClientUserID, SerialNumber: want.SerialNumber}
 			found := 0
 			for a, err := range c.Assignments.All(ctx, filter) {
@@ -228,19 +242,19 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 			t.Skip("the unit has no subscriptions:", err)
 		}
 		require.NoError(t, err)
-		for _, s := range page.Subscriptions {
+		for _, s := range page.Items {
 			require.NotZero(t, s.AdamID)
 		}
-		if len(page.Subscriptions) == 0 {
+		if len(page.Items) == 0 {
 			return
 		}
-		seats, err := c.Subscriptions.ListAssignments(ctx, appsandbooks.SubscriptionAssignmentFilter{AdamIDs: []int64{page.Subscriptions[0].AdamID}})
+		seats, err := c.SubscriptionAssignments.List(ctx, appsandbooks.SubscriptionAssignmentFilter{AdamIDs: []int64{page.Items[0].AdamID}})
 		require.NoError(t, err)
-		for _, s := range seats.Assignments {
-			require.Equal(t, page.Subscriptions[0].AdamID, s.AdamID)
+		for _, s := range seats.Items {
+			require.Equal(t, page.Items[0].AdamID, s.AdamID)
 			require.NotEmpty(t, s.ClientUserID)
 		}
-		_, err = c.Subscriptions.ListAdmins(ctx, appsandbooks.SubscriptionAdminFilter{})
+		_, err = c.SubscriptionAdmins.List(ctx, appsandbooks.SubscriptionAdminFilter{})
 		require.NoError(t, err)
 	})
 	for name, refusal := range map[string]struct {
@@ -249,7 +263,7 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 	}{
 		"an event": {func() error { _, err := c.Status.Get(ctx, noEvent); return err }, is(appsandbooks.ErrEventNotFound)},
 		"a page": {func() error {
-			_, err := c.Users.List(ctx, appsandbooks.UserFilter{PageIndex: 1_000_000})
+			_, err := c.Users.List(ctx, appsandbooks.UserFilter{ListOptions: appsandbooks.ListOptions{Start: "1000000"}})
 			return err
 		}, is(appsandbooks.ErrInvalidPageIndex)},
 		"a version": {func() error {
@@ -261,7 +275,7 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 			return errors.As(err, &e)
 		}},
 		"a token": {func() error {
-			_, err := newClient(t, noToken, opts...).Config.Client(ctx)
+			_, err := newClient(t, noToken, opts...).Config.ClientConfig(ctx)
 			return err
 		}, func(err error) bool {
 			return appsandbooks.IsAuth(err) || errors.Is(err, appsandbooks.ErrInvalidArgument)
@@ -308,23 +322,23 @@ func writes(t *testing.T, token string, opts ...appsandbooks.Option) {
 	retired := false
 	t.Cleanup(func() {
 		if !retired {
-			_, _ = c.Users.Retire(context.WithoutCancel(ctx), []string{id})
+			_, _ = c.Users.Retire(context.WithoutCancel(ctx), appsandbooks.UserChange{ClientUserIDs: []string{id}})
 		}
 	})
 	t.Run("a user", func(t *testing.T) {
 		require.Nil(t, find())
-		finish(c.Users.Create(ctx, []appsandbooks.UserRequest{{ClientUserID: id, Email: "contract@example.com"}}))
+		finish(c.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: id, Email: "contract@example.com"}}}))
 		require.NotNil(t, find())
-		finish(c.Users.Update(ctx, []appsandbooks.UserRequest{{ClientUserID: id, Email: "contract2@example.com"}}))
+		finish(c.Users.Update(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: id, Email: "contract2@example.com"}}}))
 		require.Equal(t, "contract2@example.com", find().Email)
 
-		op, err := c.Users.Create(ctx, []appsandbooks.UserRequest{{ClientUserID: id}})
+		op, err := c.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: id}}})
 		if err == nil {
 			_, err = op.Wait(ctx)
 		}
 		require.ErrorIs(t, err, appsandbooks.ErrUserAlreadyExists)
 
-		finish(c.Users.Retire(ctx, []string{id}))
+		finish(c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{id}}))
 		retired = true
 		if u := find(); u != nil {
 			require.Equal(t, appsandbooks.UserRetired, u.Status)

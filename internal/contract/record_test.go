@@ -101,13 +101,17 @@ var keys = sync.OnceValue(func() map[string]bool {
 	known := map[string]bool{"limits": true, "urls": true}
 	for _, t := range []reflect.Type{
 		reflect.TypeFor[appsandbooks.ServiceConfig](), reflect.TypeFor[appsandbooks.ClientConfig](),
-		reflect.TypeFor[appsandbooks.UserPage](), reflect.TypeFor[appsandbooks.AssetPage](), reflect.TypeFor[appsandbooks.AssignmentPage](),
-		reflect.TypeFor[appsandbooks.SubscriptionPage](), reflect.TypeFor[appsandbooks.SubscriptionAssignmentPage](), reflect.TypeFor[appsandbooks.SubscriptionAdminPage](),
+		reflect.TypeFor[appsandbooks.User](), reflect.TypeFor[appsandbooks.Asset](), reflect.TypeFor[appsandbooks.Assignment](),
+		reflect.TypeFor[appsandbooks.Subscription](), reflect.TypeFor[appsandbooks.SubscriptionAssignment](), reflect.TypeFor[appsandbooks.SubscriptionAdmin](),
 		reflect.TypeFor[appsandbooks.EventStatus](),
 	} {
 		addKeys(known, t)
 	}
-	for _, key := range []string{"errorNumber", "errorMessage", "errorInfo", "clientUserIds", "serialNumbers"} {
+	for _, key := range []string{
+		"users", "assets", "unlimitedAssets", "assignments", "subscriptions", "admins",
+		"currentPageIndex", "nextPageIndex", "size", "totalPages", "nextCursor", "versionId",
+		"errorNumber", "errorMessage", "errorInfo", "clientUserIds", "serialNumbers",
+	} {
 		known[key] = true
 	}
 	return known
@@ -267,7 +271,7 @@ func TestRecording(t *testing.T) {
 	srv := standIn(t)
 	token := srv.Unit().Token()
 	c := newClient(t, token, appsandbooks.WithHTTPClient(srv.Client()))
-	_, err := c.Config.SetClient(t.Context(), appsandbooks.ClientConfigUpdate{
+	_, err := c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{
 		MDMInfo: &appsandbooks.MDMInfo{ID: "canary-id", Name: "canary-name", Metadata: "canary-metadata"},
 	})
 	require.NoError(t, err)

@@ -113,7 +113,7 @@ func TestClient(t *testing.T) {
 			client, err := p.Client(test.standIn, appsandbooks.WithRetry(1, 0, time.Second))
 			if test.works {
 				require.NoError(t, err)
-				_, err := client.Config.Client(t.Context())
+				_, err := client.Config.ClientConfig(t.Context())
 				require.NoError(t, err)
 			}
 			assert.Equal(t, test.code, p.finish(err))
