@@ -51,7 +51,7 @@ var goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
 func TestDocsShowCodeThatCompiles(t *testing.T) {
 	var source strings.Builder
 	for name, text := range walk(t, ".go") {
-		if name != "docs_test.go" {
+		if name != "suite_docs_test.go" {
 			source.WriteString("\n" + lines(text))
 		}
 	}
@@ -60,7 +60,7 @@ func TestDocsShowCodeThatCompiles(t *testing.T) {
 		for _, block := range goBlock.FindAllStringSubmatch(text, -1) {
 			blocks++
 			if !strings.Contains(all, "\n"+lines(block[1])) {
-				t.Errorf("%s: this code is in no Go file; put it into guides_test.go:\n%s", name, block[1])
+				t.Errorf("%s: this code is in no Go file; put it into example_guides_test.go:\n%s", name, block[1])
 			}
 		}
 	}
