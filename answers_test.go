@@ -146,9 +146,9 @@ func TestEmptyPagesWithoutEnd(t *testing.T) {
 func TestAnnouncedPagesThatAreNot(t *testing.T) {
 	var n atomic.Int64
 	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
-		body := outOfRange
+		body := invalidPageIndexJSON
 		if r.URL.Query().Get("pageIndex") == "" {
-			body = pageAt(0, int(n.Add(1)), 2, "v")
+			body = pageJSON(0, int(n.Add(1)), 2, "v")
 		}
 		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
 	})
@@ -164,7 +164,7 @@ func (unlimited) SetRate(int)                                            {}
 
 // A Retry-After of a thousand years holds the client back for a day: then it asks.
 func TestPauseOfAThousandYears(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"99999999999"}}, Times: 1})
 		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable)
@@ -190,8 +190,8 @@ func TestStatusOfSomethingElse(t *testing.T) {
 		"a failure of null": `{"eventStatus":"FAILED","eventType":"ASSOCIATE","numRequested":1,"numCompleted":1,"failures":[null]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				assets := stock(srv, 1, 5)
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				assets := addAssets(srv, 1, 5)
 				srv.AddFault(appsandbookstest.Fault{Path: "status", Status: 200, Body: body})
 				srv.AddFault(appsandbookstest.Fault{Path: "assignments", Number: 9602, Times: 1})
 				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: []string{"C02"}})
@@ -212,9 +212,9 @@ func TestStatusOfSomethingElse(t *testing.T) {
 func TestEventsThatCannotBe(t *testing.T) {
 	for name, event := range map[string]string{"the same twice": "e", "a book": strings.Repeat("e", 1<<10), "none": ""} {
 		t.Run(name, func(t *testing.T) {
-			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxSerialNumbers = 1 })
-				assets := stock(srv, 1, 5)
+				assets := addAssets(srv, 1, 5)
 				srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Status: 200, Body: `{"eventId":"` + event + `"}`, Times: 2})
 				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: []string{"C02", "C03"}})
 				require.NoError(t, err)
@@ -238,7 +238,7 @@ func TestWhoseUnitItIs(t *testing.T) {
 		return c.Do(t.Context(), http.MethodPost, "assets/associate", nil, struct{}{}, nil)
 	}
 	const another = `{"id":"another","name":"n","metadata":"m"}`
-	owner := appsandbooks.WithOwner(ours, func(*appsandbooks.TakeoverError) {})
+	owner := appsandbooks.WithOwner(ourMDM, func(*appsandbooks.TakeoverError) {})
 	answers := []string{}
 	rt := roundTripper(func(*http.Request) (*http.Response, error) {
 		body := answers[0]
@@ -264,7 +264,7 @@ func TestWhoseUnitItIs(t *testing.T) {
 	require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
 	require.ErrorIs(t, write(c), appsandbooks.ErrTakenOver)
 
-	answers = []string{`{"mdmInfo":{"id":"` + ours.ID + `","name":"n","metadata":"m"},"uId":"u"}`, `{}`}
+	answers = []string{`{"mdmInfo":{"id":"` + ourMDM.ID + `","name":"n","metadata":"m"},"uId":"u"}`, `{}`}
 	_, err = c.Config.Claim(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, write(c))
@@ -415,7 +415,7 @@ func TestSerialNumberWithWhiteSpace(t *testing.T) {
 	defer srv.Close()
 	c := newClient(t, srv)
 	defer c.Close()
-	change := appsandbooks.AssetChange{Assets: stock(srv, 1, 5), SerialNumbers: []string{"C02 X"}}
+	change := appsandbooks.AssetChange{Assets: addAssets(srv, 1, 5), SerialNumbers: []string{"C02 X"}}
 	_, err := c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly())
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 	_, err = c.Assets.Disassociate(t.Context(), change, appsandbooks.WithPlanOnly())

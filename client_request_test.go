@@ -1,42 +1,23 @@
 package appsandbooks_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httptrace"
-	"net/url"
-	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/iotest"
-	"testing/synctest"
 	"time"
-
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
 )
-
-func isError(t testing.TB, err error) *appsandbooks.Error {
-	t.Helper()
-	var e *appsandbooks.Error
-	require.ErrorAs(t, err, &e)
-	return e
-}
 
 // When a read is repeated, and when not: attempts seen by the service, and the
 // virtual time that went by.
-func TestRetryOfReads(t *testing.T) {
+func TestClient_Do_retriesReads(t *testing.T) {
 	header := func(v string) http.Header { return http.Header{"Retry-After": {v}} }
 	for name, test := range map[string]struct {
 		fault    appsandbookstest.Fault
@@ -69,7 +50,7 @@ func TestRetryOfReads(t *testing.T) {
 		"429 seconds":         {fault: appsandbookstest.Fault{Number: 9646, Header: header("9"), Times: 1}, attempts: 2, ok: true, min: 9 * time.Second, max: 9 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				srv.AddFault(test.fault)
 				began := time.Now()
 				_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
@@ -91,7 +72,7 @@ func TestRetryOfReads(t *testing.T) {
 }
 
 // A write is repeated only when it was certainly not carried out.
-func TestRetryOfWrites(t *testing.T) {
+func TestClient_Do_retriesOnlyWritesThatWereNotCarriedOut(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault     appsandbookstest.Fault
 		attempts  int
@@ -116,7 +97,7 @@ func TestRetryOfWrites(t *testing.T) {
 		"307":            {fault: appsandbookstest.Fault{Status: 307, Header: http.Header{"Location": {"http://elsewhere.example.com/"}}, Body: " ", Times: 1}, attempts: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				test.fault.Method = "POST"
 				srv.AddFault(test.fault)
 				var out map[string]any
@@ -142,71 +123,9 @@ func TestRetryOfWrites(t *testing.T) {
 	}
 }
 
-// A Retry-After holds back every request of the client, not just the one that got it.
-func TestRetryAfterClosesTheGate(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729, Header: http.Header{"Retry-After": {"60"}}, Times: 1})
-		began := time.Now()
-		done := make(chan error, 1)
-		go func() {
-			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
-			done <- err
-		}()
-		synctest.Wait()
-		_, err := c.Assets.List(t.Context(), appsandbooks.AssetFilter{})
-		require.NoError(t, err)
-		require.Equal(t, 60*time.Second, time.Since(began))
-		require.NoError(t, <-done)
-
-		// A pause that is too long for the caller ends the call at once.
-		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729, Header: http.Header{"Retry-After": {"3600"}}, Times: 1})
-		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
-		require.Equal(t, time.Hour, isError(t, err).RetryAfter)
-		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable)
-		time.Sleep(time.Minute) // virtual
-		_, err = c.Assets.List(t.Context(), appsandbooks.AssetFilter{})
-		e := isError(t, err)
-		require.Equal(t, 59*time.Minute, e.RetryAfter)
-		require.Zero(t, e.Attempts)
-
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		_, err = c.Assets.List(ctx, appsandbooks.AssetFilter{})
-		require.NotZero(t, isError(t, err).RetryAfter, "not a mere deadline: %v", err)
-	})
-}
-
-// No second ever sees more requests than the limit that the service names.
-func TestPace(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		began := time.Now()
-		for range 46 {
-			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
-			require.NoError(t, err)
-		}
-		require.Equal(t, 3*time.Second, time.Since(began)) // 15 a second, the first at once
-	})
-}
-
-func TestSharedLimiter(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
-		limiter := appsandbooks.NewLimiter()
-		began := time.Now()
-		for range 3 {
-			c := newClient(t, srv, appsandbooks.WithLimiter(limiter))
-			defer c.Close()
-			for range 10 {
-				_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
-				require.NoError(t, err)
-			}
-		}
-		require.Equal(t, time.Second, time.Since(began))
-	})
-}
-
 // An outage is not made worse: retries end when the budget is spent.
-func TestRetryBudget(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+func TestClient_stopsRetriesWhenBudgetIsSpent(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9603})
 		const calls = 60
 		began := time.Now()
@@ -227,8 +146,8 @@ func TestRetryBudget(t *testing.T) {
 }
 
 // Clients that fail together do not come back together.
-func TestFullJitter(t *testing.T) {
-	virtual(t, []appsandbookstest.Option{appsandbookstest.WithLimits(func() appsandbookstest.Limits {
+func TestClient_spreadsRetriesOfManyClients(t *testing.T) {
+	inVirtualTime(t, []appsandbookstest.Option{appsandbookstest.WithLimits(func() appsandbookstest.Limits {
 		l := appsandbookstest.DefaultLimits()
 		l.MaxRequestPerSecond = 0
 		return l
@@ -255,8 +174,8 @@ func TestFullJitter(t *testing.T) {
 	})
 }
 
-func TestCancelKeepsTheCause(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+func TestClient_keepsCauseOfCancellation(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Number: 9603, Header: http.Header{"Retry-After": {"60"}}})
 		reason := errors.New("shutting down")
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -281,9 +200,9 @@ func TestCancelKeepsTheCause(t *testing.T) {
 
 // The grace of a cancelled write is for its answer, not for a wait that no
 // attempt can follow.
-func TestGraceIsNotWaitedOut(t *testing.T) {
+func TestClient_endsGracePeriodWhenNoAttemptCanFollow(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLatency(2 * time.Second)}
-	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		_, err := c.Config.ServiceConfig(t.Context())
 		require.NoError(t, err)
 		srv.AddFault(appsandbookstest.Fault{Method: "POST", Number: 9729, Header: http.Header{"Retry-After": {"60"}}})
@@ -291,77 +210,15 @@ func TestGraceIsNotWaitedOut(t *testing.T) {
 		defer cancel()
 		time.AfterFunc(time.Second, cancel)
 		began := time.Now()
-		_, err = c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: stock(srv, 1, 1), SerialNumbers: []string{"C02"}})
+		_, err = c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: addAssets(srv, 1, 1), SerialNumbers: []string{"C02"}})
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable)
 		require.Equal(t, 2*time.Second, time.Since(began))
 	})
 }
 
-func TestSlowAnswerTimesOutPerAttempt(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
-		srv.AddFault(appsandbookstest.Fault{Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour, Times: 1})
-		c := newClient(t, srv, appsandbooks.WithTimeout(10*time.Second))
-		defer c.Close()
-		began := time.Now()
-		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
-		require.NoError(t, err)
-		require.GreaterOrEqual(t, time.Since(began), 10*time.Second)
-		require.Less(t, time.Since(began), 11*time.Second)
-	})
-}
-
-// Over real connections: one is enough for many requests, half of which fail,
-// and somebody else's idle connections stay open.
-func TestConnectionsAreKept(t *testing.T) {
-	srv := appsandbookstest.NewServer()
-	defer srv.Close()
-	require.NoError(t, srv.Listen(""))
-	tr := &http.Transport{}
-	defer tr.CloseIdleConnections()
-	hc := &http.Client{Transport: tr, Timeout: 5 * time.Second}
-	c, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithBaseURL(srv.URL()),
-		appsandbooks.WithHTTPClient(hc), appsandbooks.WithRetry(1, 0, 0))
-	require.NoError(t, err)
-	srv.AddFault(appsandbookstest.Fault{Status: 503, Body: strings.Repeat("x", 50_000), Probability: 0.5})
-	var connections atomic.Int32
-	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
-		if !i.Reused {
-			connections.Add(1)
-		}
-	}})
-	failures := 0
-	for range 14 {
-		if _, err := c.Users.List(ctx, appsandbooks.UserFilter{}); err != nil {
-			failures++
-		}
-	}
-	require.NotZero(t, failures)
-	require.EqualValues(t, 1, connections.Load())
-	require.Nil(t, hc.CheckRedirect, "the caller's client was written to")
-	require.Same(t, tr, hc.Transport)
-}
-
-// A redirect is an error, and nothing is sent to where it points.
-func TestRedirectsAreNotFollowed(t *testing.T) {
-	var elsewhere atomic.Int32
-	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
-	defer thief.Close()
-	for _, status := range []int{301, 302, 303, 307, 308} {
-		srv := httptest.NewServer(http.RedirectHandler(thief.URL, status))
-		c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(srv.URL))
-		require.NoError(t, err)
-		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
-		require.ErrorIs(t, err, appsandbooks.ErrRedirect)
-		require.Equal(t, status, isError(t, err).StatusCode)
-		c.Close()
-		srv.Close()
-	}
-	require.Zero(t, elsewhere.Load())
-}
-
 // What a certificate error means does not change by asking again.
-func TestCertificateErrorsAreFinal(t *testing.T) {
+func TestClient_doesNotRetryCertificateErrors(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
 	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	srv.StartTLS()
@@ -375,150 +232,30 @@ func TestCertificateErrorsAreFinal(t *testing.T) {
 	require.Equal(t, 1, isError(t, err).Attempts)
 }
 
-// Nothing that identifies a person or opens a door is in an error or a log line.
-func TestErrorsAndLogsAreClean(t *testing.T) {
-	var log bytes.Buffer
-	refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
-	answers := []func() (*http.Response, error){
-		func() (*http.Response, error) { return nil, refused },
-		func() (*http.Response, error) {
-			body := "<html>you sent\x1b[31m Bearer " + stoken + "\n</html>" + strings.Repeat("x", 10_000)
-			return &http.Response{StatusCode: 418, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
-		},
-		func() (*http.Response, error) {
-			body := `{"errorNumber":9622,"errorMessage":"bad token ` + stoken + `"}`
-			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
-		},
-		func() (*http.Response, error) { // as some encoders of JSON write it
-			body := `{"errorNumber":9622,"errorMessage":"bad token ` + strings.ReplaceAll(stoken, "=", `\u003d`) + `"}`
-			return &http.Response{StatusCode: 401, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
-		},
-		func() (*http.Response, error) { // large, and no JSON
-			body := "<html>" + stoken + strings.Repeat("x", 10_000)
-			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
-		},
-		func() (*http.Response, error) { // cut off
-			body := io.MultiReader(strings.NewReader("<html>"+stoken), iotest.ErrReader(io.ErrUnexpectedEOF))
-			return &http.Response{StatusCode: 200, Body: io.NopCloser(body), Header: http.Header{}}, nil
-		},
-		func() (*http.Response, error) { // from a transport that is a client itself
-			return nil, &url.Error{Op: "Get", URL: "https://proxy.example.com/?clientUserId=person", Err: refused}
-		},
-	}
-	for i, answer := range answers {
-		rt := roundTripper(func(*http.Request) (*http.Response, error) { return answer() })
-		c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}),
-			appsandbooks.WithRetry(1, 0, 0),
-			appsandbooks.WithLogger(slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
-		require.NoError(t, err)
-		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "person@example.com"})
-		e := isError(t, err)
-		for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", e), e.Excerpt, e.Message, log.String()} {
-			assert.NotContains(t, text, stoken, i)
-			assert.NotContains(t, text, stoken[:40], i)
-			assert.NotContains(t, text, "person", i)
-			assert.NotContains(t, text, "\x1b", i)
-		}
-		assert.LessOrEqual(t, len(e.Excerpt), 512)
-		var u *url.Error
-		assert.NotErrorAs(t, err, &u)
-	}
-}
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// The limits come from one request for all callers, are used for five minutes,
-// then refreshed behind the callers' backs, and survive an outage.
-func TestServiceConfigCache(t *testing.T) {
-	options := []appsandbookstest.Option{appsandbookstest.WithLatency(time.Second)}
-	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		assets := stock(srv, 1, 1000)
-		plan := func(ctx context.Context) (*appsandbooks.Operation, error) {
-			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: assets, SerialNumbers: names("C02", 1000)}, appsandbooks.WithPlanOnly())
-		}
-		hasty, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		defer cancel()
-		errs := make(chan error)
-		go func() { _, err := plan(hasty); errs <- err }()
-		for range 9 {
-			go func() { _, err := plan(t.Context()); errs <- err }()
-		}
-		failed := 0
-		for range 10 {
-			if err := <-errs; err != nil {
-				require.ErrorIs(t, err, context.DeadlineExceeded)
-				failed++
-			}
-		}
-		require.Equal(t, 1, failed, "one caller's impatience is not the others'")
-		require.Equal(t, 1, countPath(srv, "service/config"))
-
-		srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxSerialNumbers = 100 })
-		requests := func() int {
-			op, err := plan(t.Context())
-			require.NoError(t, err)
-			return op.Plan().Requests
-		}
-		time.Sleep(4 * time.Minute) // virtual, as all below
-		require.Equal(t, 1, requests())
-		time.Sleep(2 * time.Minute)
-		began := time.Now()
-		require.Equal(t, 1, requests()) // stale, but at once
-		require.Zero(t, time.Since(began))
-		time.Sleep(2 * time.Second)
-		require.Equal(t, 10, requests())
-		require.Equal(t, 2, countPath(srv, "service/config"))
-
-		srv.AddFault(appsandbookstest.Fault{Path: "service/config", Status: 500, Body: "<html>"})
-		time.Sleep(time.Hour)
-		require.Equal(t, 10, requests()) // the last good ones
-		_, err := c.Config.ServiceConfig(t.Context())
-		require.Error(t, err) // who asks for the configuration itself is told
-	})
-}
-
-// A waiter does not sit out a pause that no call of its client would.
-func TestWaitGivesUpOnALongPause(t *testing.T) {
-	for _, pause := range []string{"3600", "99999999999999999999"} {
-		virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-			op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3)})
-			require.NoError(t, err)
-			srv.AddFault(appsandbookstest.Fault{Path: "status", Number: 9729, Header: http.Header{"Retry-After": {pause}}})
-			began := time.Now()
-			_, err = op.Wait(t.Context())
-			require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable)
-			require.GreaterOrEqual(t, isError(t, err).RetryAfter, time.Hour)
-			_, err = c.Status.Wait(t.Context(), op.EventIDs()[0])
-			require.NotZero(t, isError(t, err).RetryAfter)
-			require.Equal(t, 10*time.Second, time.Since(began)) // one early look each
-		})
-	}
-}
-
 // The five seconds for an answer on its way are not spent on a pause in which
 // no answer is on its way.
-func TestCancelInThePauseOfAWrite(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+func TestClient_endsPauseOfWriteWhenCanceled(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9729, Header: http.Header{"Retry-After": {"60"}}})
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(20*time.Second, cancel)
 		began := time.Now()
-		_, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3)})
+		_, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3)})
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable) // what happened before
 		require.Equal(t, 20*time.Second, time.Since(began))
 	})
 }
 
-// A pause that any other call would wait for is waited for.
-func TestServiceConfigWaitsForAPause(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
-		began := time.Now()
-		_, err := c.Config.ServiceConfig(t.Context())
+// A connection that was never made proves that nothing was started.
+func TestClient_retriesWriteAfterFailedConnection(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultDial, Times: 4})
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: addAssets(srv, 2, 3), SerialNumbers: names("C02", 3),
+		})
 		require.NoError(t, err)
-		require.Equal(t, 200*time.Second, time.Since(began))
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
 	})
 }

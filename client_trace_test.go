@@ -11,15 +11,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
-
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // traced runs f in virtual time and returns what the hook was told.
-func traced(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client), opts ...appsandbooks.Option) (all []appsandbooks.Attempt) {
+func collectAttempts(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client), opts ...appsandbooks.Option) (all []appsandbooks.Attempt) {
 	t.Helper()
 	var mu sync.Mutex
 	synctest.Test(t, func(t *testing.T) {
@@ -36,8 +35,8 @@ func traced(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Server, c *
 	return all
 }
 
-func TestTraceOfAttempts(t *testing.T) {
-	all := traced(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+func TestWithTrace_reportsEachAttempt(t *testing.T) {
+	all := collectAttempts(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Kind: appsandbookstest.FaultResetBefore, Times: 1})
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729, Header: http.Header{"Retry-After": {"7"}}, Times: 1})
 		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "person"})
@@ -70,8 +69,8 @@ func TestTraceOfAttempts(t *testing.T) {
 
 // The sixteenth request of a second waits for the pace, and one that meets a
 // Retry-After of another request waits for that: both show as Queued.
-func TestTraceOfTheQueue(t *testing.T) {
-	all := traced(t, func(t *testing.T, _ *appsandbookstest.Server, c *appsandbooks.Client) {
+func TestWithTrace_reportsTimeInQueue(t *testing.T) {
+	all := collectAttempts(t, func(t *testing.T, _ *appsandbookstest.Server, c *appsandbooks.Client) {
 		var group sync.WaitGroup
 		for range 16 {
 			group.Go(func() {
@@ -91,7 +90,7 @@ func TestTraceOfTheQueue(t *testing.T) {
 	}
 	require.Equal(t, []time.Duration{1200 * time.Millisecond}, queued, "a second after the first answer")
 
-	all = traced(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	all = collectAttempts(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "client/config", Number: 9729, Header: http.Header{"Retry-After": {"7"}}, Times: 1})
 		var group sync.WaitGroup
 		group.Go(func() { _, _ = c.Config.ClientConfig(t.Context()) })
@@ -107,8 +106,8 @@ func TestTraceOfTheQueue(t *testing.T) {
 	}
 }
 
-func TestTraceWithoutAttempt(t *testing.T) {
-	all := traced(t, func(t *testing.T, _ *appsandbookstest.Server, c *appsandbooks.Client) {
+func TestWithTrace_reportsNothingWithoutAttempt(t *testing.T) {
+	all := collectAttempts(t, func(t *testing.T, _ *appsandbookstest.Server, c *appsandbooks.Client) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(errors.New("enough"))
 		_, err := c.Config.ClientConfig(ctx)
@@ -120,7 +119,7 @@ func TestTraceWithoutAttempt(t *testing.T) {
 }
 
 // What the log of an attempt looks like is documented in docs/operations.md.
-func TestLogOfAttempts(t *testing.T) {
+func TestWithLogger_writesDocumentedLines(t *testing.T) {
 	var out bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		srv := appsandbookstest.NewServer(appsandbookstest.WithLatency(200 * time.Millisecond))

@@ -1,49 +1,28 @@
 package appsandbooks_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
-
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/appsandbooks/appsandbooks"
-	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
-var ours = appsandbooks.MDMInfo{ID: "522d5c43-44ca-4f7e-ba7a-53570cf60765", Name: "My MDM Server", Metadata: "1.0.0"}
-
-const receiverURL = "https://mdm.example.com/notifications"
-
-// registrar is a stand-in and a client of it; front stands between the service
-// and the handler.
-func registrar(t *testing.T, front http.Handler, opts ...appsandbooks.Option) (*appsandbookstest.Server, *appsandbooks.Client) {
-	t.Helper()
-	srv := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(front)))
-	t.Cleanup(srv.Close)
-	c := newClient(t, srv, opts...)
-	t.Cleanup(c.Close)
-	return srv, c
-}
-
-func TestRegister(t *testing.T) {
+func TestConfigService_Register_setsReceiverTypesAndOwner(t *testing.T) {
 	h := newHandlerOf(t, nil, withSecrets("another-units-secret"))
-	srv, c := registrar(t, h)
+	srv, c := newServerWithReceiver(t, h)
 	config, err := c.Config.Register(t.Context(), appsandbooks.Registration{
-		NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), MDMInfo: &ours, Handler: h,
+		NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), MDMInfo: &ourMDM, Handler: h,
 	})
 	require.NoError(t, err)
 	require.Equal(t, receiverURL, config.NotificationURL)
 	require.ElementsMatch(t, appsandbooks.NotificationTypes(), config.SubscribedNotificationTypes)
 	registered := srv.Unit().ClientConfig()
 	require.Equal(t, hookSecret, registered.NotificationAuthToken)
-	require.Equal(t, ours.ID, registered.MDMInfo.ID)
+	require.Equal(t, ourMDM.ID, registered.MDMInfo.ID)
 
 	config, err = c.Config.Register(t.Context(), appsandbooks.Registration{
 		NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h,
@@ -55,16 +34,16 @@ func TestRegister(t *testing.T) {
 	config, err = c.Config.Unregister(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, config.SubscribedNotificationTypes)
-	require.Equal(t, ours, *config.MDMInfo, "the unit is still ours")
+	require.Equal(t, ourMDM, *config.MDMInfo, "the unit is still ours")
 }
 
 // At no moment of a rotation is a notification refused, whichever secret it carries.
-func TestRotationWithoutGap(t *testing.T) {
+func TestConfigService_Register_replacesSecretWithoutGap(t *testing.T) {
 	for name, fails := range map[string]bool{"accepted": false, "refused": true} {
 		t.Run(name, func(t *testing.T) {
 			h := newHandlerOf(t, nil, withSecrets("old"))
 			accepts := func(secret string) bool {
-				r := notice(enveloped(appsandbooks.NotificationTest, `{}`))
+				r := notificationRequest(notificationJSON(appsandbooks.NotificationTest, `{}`))
 				r.Header.Set("Authorization", "Bearer "+secret)
 				return post(h, r).Code == http.StatusOK
 			}
@@ -77,7 +56,7 @@ func TestRotationWithoutGap(t *testing.T) {
 				}
 				h.ServeHTTP(w, r)
 			})
-			_, c := registrar(t, front)
+			_, c := newServerWithReceiver(t, front)
 			_, err := c.Config.Register(t.Context(), appsandbooks.Registration{
 				NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret("new"), Handler: h,
 			})
@@ -97,19 +76,19 @@ func TestRotationWithoutGap(t *testing.T) {
 }
 
 // A secret that was accepted before a refused registration still is.
-func TestRefusedRegistrationLeavesTheHandlerAlone(t *testing.T) {
+func TestConfigService_Register_keepsOldSecretWhenRefused(t *testing.T) {
 	h := newHandler(t, nil)
-	_, c := registrar(t, http.NotFoundHandler())
+	_, c := newServerWithReceiver(t, http.NotFoundHandler())
 	_, err := c.Config.Register(t.Context(), appsandbooks.Registration{
 		NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h,
 	})
 	require.ErrorIs(t, err, appsandbooks.ErrNotificationURLUnreachable)
-	require.Equal(t, http.StatusOK, post(h, notice(counted("1", "1"))).Code)
+	require.Equal(t, http.StatusOK, post(h, notificationRequest(assetCountNotification("1", "1"))).Code)
 }
 
 // Each refusal says what to do.
-func TestRegisterExplains(t *testing.T) {
-	good := appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), MDMInfo: &ours}
+func TestConfigService_Register_explainsRefusals(t *testing.T) {
+	good := appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), MDMInfo: &ourMDM}
 	long := strings.Repeat("x", 513)
 	for name, test := range map[string]struct {
 		change func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler)
@@ -186,7 +165,7 @@ func TestRegisterExplains(t *testing.T) {
 			if test.front != nil {
 				front = test.front(h)
 			}
-			srv, c := registrar(t, front)
+			srv, c := newServerWithReceiver(t, front)
 			r := good
 			if test.change != nil {
 				test.change(&r, h)
@@ -211,7 +190,7 @@ func TestRegisterExplains(t *testing.T) {
 }
 
 // An answer that repeats something else is no success.
-func TestRegisterComparesTheAnswer(t *testing.T) {
+func TestConfigService_Register_failsWhenAnswerDiffers(t *testing.T) {
 	types := `["ASSET_MANAGEMENT","USER_MANAGEMENT","USER_ASSOCIATED","ASSET_COUNT","SUBSCRIPTION_MANAGEMENT","SUBSCRIPTION_COUNT"]`
 	for name, test := range map[string]struct {
 		answer string
@@ -239,7 +218,7 @@ func TestRegisterComparesTheAnswer(t *testing.T) {
 		})
 	}
 	c, _ := recordedClient(t, `{"notificationUrl":"`+receiverURL+`","mdmInfo":{"id":"theirs","name":"x","metadata":"y"},"subscribedNotificationTypes":`+types+`}`)
-	_, err := c.Config.Register(t.Context(), appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), MDMInfo: &ours})
+	_, err := c.Config.Register(t.Context(), appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), MDMInfo: &ourMDM})
 	require.ErrorContains(t, err, "mdmInfo")
 
 	c, _ = recordedClient(t, `{"uId":"u"}`, `{"subscribedNotificationTypes":["ASSET_COUNT"]}`)
@@ -251,175 +230,4 @@ func TestRegisterComparesTheAnswer(t *testing.T) {
 	_, err = c.Config.Unregister(t.Context())
 	require.Equal(t, 200, isError(t, err).StatusCode)
 	require.Len(t, r.requests, 1)
-}
-
-var theirs = appsandbookstest.MDMInfo{ID: "another-service", Name: "Another MDM", Metadata: "x"}
-
-// takeovers collects what WithOwner tells.
-type takeovers []*appsandbooks.TakeoverError
-
-func (l *takeovers) add(e *appsandbooks.TakeoverError) { *l = append(*l, e) }
-
-func TestOwnershipGuard(t *testing.T) {
-	var lost takeovers
-	h := newHandler(t, nil)
-	srv, c := registrar(t, h, appsandbooks.WithOwner(ours, lost.add))
-	ctx, unit := t.Context(), srv.Unit()
-	assets := stock(srv, 1, 100)
-	associate := func(serial string) error {
-		_, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: assets, SerialNumbers: []string{serial}})
-		return err
-	}
-
-	require.NoError(t, associate("C1"), "nobody has claimed the unit: no conflict")
-	_, err := c.Config.Register(ctx, appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h})
-	require.NoError(t, err)
-	require.Equal(t, ours.ID, unit.ClientConfig().MDMInfo.ID, "Register claims it for the owner")
-	require.NoError(t, associate("C2"))
-	require.Empty(t, lost)
-
-	unit.TakeOver(theirs)
-	_, err = c.Assets.List(ctx, appsandbooks.AssetFilter{})
-	require.NoError(t, err, "reads go on")
-	require.Len(t, lost, 1)
-	require.Equal(t, unit.UID(), lost[0].UID)
-	require.Equal(t, theirs.ID, lost[0].By.ID)
-
-	srv.ResetRequests()
-	for name, write := range map[string]func() error{
-		"associate": func() error { return associate("C3") },
-		"users": func() error {
-			_, err := c.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "u", Email: "u@example.com"}}})
-			return err
-		},
-		"enable": func() error { return c.Subscriptions.Enable(ctx) },
-		"do":     func() error { return c.Do(ctx, http.MethodPost, "assets/associate", nil, struct{}{}, nil) },
-		"register": func() error {
-			_, err := c.Config.UpdateClientConfig(ctx, appsandbooks.Registration{MDMInfo: &ours})
-			return err
-		},
-		"unregister": func() error { _, err := c.Config.Unregister(ctx); return err },
-	} {
-		err := write()
-		require.ErrorIs(t, err, appsandbooks.ErrTakenOver, name)
-		var taken *appsandbooks.TakeoverError
-		require.ErrorAs(t, err, &taken, name)
-		require.Equal(t, theirs.Name, taken.By.Name)
-		require.ErrorContains(t, err, `"Another MDM" (id "another-service")`)
-		require.False(t, appsandbooks.IsRetryable(err))
-	}
-	require.False(t, slices.ContainsFunc(srv.Requests(), func(r appsandbookstest.Request) bool { return r.Method == "POST" }))
-	_, err = c.Config.ClientConfig(ctx)
-	require.NoError(t, err)
-	require.Len(t, lost, 1, "it is told once")
-
-	config, err := c.Config.Claim(ctx)
-	require.NoError(t, err)
-	require.Equal(t, ours, *config.MDMInfo)
-	require.NoError(t, associate("C4"))
-
-	unit.TakeOver(theirs)
-	_, err = c.Assets.List(ctx, appsandbooks.AssetFilter{})
-	require.NoError(t, err)
-	require.Len(t, lost, 2, "the next takeover is told again")
-}
-
-// The write whose answer shows the takeover was carried out: nothing of it is
-// lost, and nothing follows it.
-func TestTakeoverInAnOperation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var lost takeovers
-		srv := appsandbookstest.NewServer()
-		defer srv.Close()
-		c := newClient(t, srv, appsandbooks.WithOwner(ours, lost.add))
-		defer c.Close()
-		_, err := c.Config.Claim(t.Context())
-		require.NoError(t, err)
-
-		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-			Assets: stock(srv, 1, 10_000), SerialNumbers: names("C02", 9500),
-		}, appsandbooks.WithPlanOnly())
-		require.NoError(t, err)
-		require.Equal(t, 10, op.Plan().Requests)
-		srv.Unit().TakeOver(theirs)
-		require.NoError(t, op.Submit(t.Context()))
-		require.Len(t, lost, 1)
-		sent := countPath(srv, "assets/associate")
-		require.Less(t, sent, 10)
-		require.Len(t, op.EventIDs(), sent)
-
-		report, err := op.Wait(t.Context())
-		require.ErrorIs(t, err, appsandbooks.ErrTakenOver)
-		require.Equal(t, sent, countPath(srv, "assets/associate"), "Wait sends nothing either")
-		require.Positive(t, report.Succeeded)
-		require.Equal(t, report.Total, report.Succeeded+report.Failed)
-		agree(t, srv, report)
-		for o := range report.Outcomes() {
-			if o.Status == appsandbooks.OutcomeFailed {
-				require.ErrorIs(t, o.Err, appsandbooks.ErrNotSent)
-				require.ErrorIs(t, o.Err, appsandbooks.ErrTakenOver)
-			}
-		}
-
-		// Claimed back, the operation goes on where it was.
-		_, err = c.Config.Claim(t.Context())
-		require.NoError(t, err)
-		report, err = op.Wait(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, 9500, report.Succeeded)
-		require.Equal(t, 10, countPath(srv, "assets/associate"))
-		require.Empty(t, srv.Violations())
-	})
-}
-
-// An answer to what was asked before a claim is old news.
-func TestTakeoverOldNews(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var lost takeovers
-		srv := appsandbookstest.NewServer(appsandbookstest.WithLatency(4 * time.Second))
-		defer srv.Close()
-		c := newClient(t, srv, appsandbooks.WithOwner(ours, lost.add))
-		defer c.Close()
-		srv.Unit().TakeOver(theirs)
-		srv.AddFault(appsandbookstest.Fault{Path: "assets", Kind: appsandbookstest.FaultSlowBody, Delay: 10 * time.Second, Times: 1})
-		read := make(chan error, 1)
-		go func() {
-			_, err := c.Assets.List(t.Context(), appsandbooks.AssetFilter{})
-			read <- err
-		}()
-		time.Sleep(time.Second)
-		_, err := c.Config.Claim(t.Context())
-		require.NoError(t, err)
-		require.NoError(t, <-read)
-		require.Empty(t, lost)
-		_, err = c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 1), SerialNumbers: []string{"C"}})
-		require.NoError(t, err)
-	})
-}
-
-func TestTakeOverTakenAgain(t *testing.T) {
-	answer := `{"mdmInfo":{"id":"theirs","name":"x","metadata":"y"},"uId":"1"}`
-	r := &recorded{t: t, answers: []string{answer}}
-	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: r}), appsandbooks.WithOwner(ours, nil))
-	require.NoError(t, err)
-	defer c.Close()
-	config, err := c.Config.Claim(t.Context())
-	require.ErrorIs(t, err, appsandbooks.ErrTakenOver)
-	require.Equal(t, "theirs", config.MDMInfo.ID)
-	require.ErrorIs(t, c.Subscriptions.Enable(t.Context()), appsandbooks.ErrTakenOver)
-}
-
-func TestOwnerIsChecked(t *testing.T) {
-	_, err := appsandbooks.NewClient(stoken, appsandbooks.WithOwner(appsandbooks.MDMInfo{ID: "1"}, nil))
-	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
-
-	c, _ := recordedClient(t)
-	_, err = c.Config.Claim(t.Context())
-	require.ErrorIs(t, err, appsandbooks.ErrInvalid, "there is no owner to claim for")
-
-	c, err = appsandbooks.NewClient(stoken, appsandbooks.WithOwner(ours, nil))
-	require.NoError(t, err)
-	_, err = c.Config.UpdateClientConfig(context.Background(), appsandbooks.Registration{MDMInfo: &appsandbooks.MDMInfo{ID: "x", Name: "y", Metadata: "z"}})
-	require.ErrorIs(t, err, appsandbooks.ErrInvalid, "a claim for somebody else")
-	require.ErrorIs(t, &appsandbooks.TakeoverError{}, appsandbooks.ErrTakenOver)
 }

@@ -1,9 +1,5 @@
 package appsandbooks_test
 
-// The code of README.md and of the guides in docs, compiled and run. Each block
-// there is taken from here or from another file of the repository, line by
-// line: TestDocsShowCodeThatCompiles compares them.
-
 import (
 	"context"
 	"crypto/rand"
@@ -23,10 +19,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
 )
 
 // README.md
@@ -52,13 +47,13 @@ func quickStart(ctx context.Context, stoken string, serials []string) error {
 	return err // nil only if every pair succeeded
 }
 
-func TestQuickStart(t *testing.T) {
+func TestAssetsService_Associate_quickStartCompilesAndEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // it would talk to Apple
 	require.ErrorIs(t, quickStart(ctx, "dG9rZW4=", []string{"C02XL0GYJGH5"}), context.Canceled)
 }
 
-func TestStandInOfQuickStart(t *testing.T) {
+func TestAssetsService_Associate_succeedsAgainstStandIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
 		defer srv.Close()
@@ -148,7 +143,7 @@ const installApplication = `<?xml version="1.0" encoding="UTF-8"?>
 	<key>CommandUUID</key><string>%s</string>
 </dict></plist>`
 
-func TestNanoMDM(t *testing.T) {
+func TestReport_Outcomes_selectsDevicesForInstallation(t *testing.T) {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()
@@ -238,7 +233,7 @@ func (f *fleet) receiver(secrets ...appsandbooks.Secret) (http.Handler, error) {
 
 func store(context.Context, string, *appsandbooks.AssetCount) error { return nil }
 
-func TestFleet(t *testing.T) {
+func TestConfigService_ClientConfig_identifiesUnitOfToken(t *testing.T) {
 	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
 	defer srv.Close()
 	require.NoError(t, srv.Listen(""))
@@ -278,7 +273,7 @@ func onEnrollment(ctx context.Context, client *appsandbooks.Client, serial strin
 	return err
 }
 
-func TestEnrollment(t *testing.T) {
+func TestAssetsService_Associate_assignsOnEnrollment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(42 * time.Second))
 		defer srv.Close()
@@ -305,7 +300,7 @@ func TestEnrollment(t *testing.T) {
 	})
 }
 
-func TestEnrollmentWithTrouble(t *testing.T) {
+func TestAssetsService_Associate_handlesFaultsOnEnrollment(t *testing.T) {
 	for name, test := range map[string]struct {
 		trouble func(srv *appsandbookstest.Server)
 		want    error
@@ -342,7 +337,7 @@ func TestEnrollmentWithTrouble(t *testing.T) {
 	}
 }
 
-func TestReceiver(t *testing.T) {
+func TestNotificationHandler_receivesPurchase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		received := make(chan *appsandbooks.Notification, 1)
 		secret := appsandbooks.NewSecret("a-secret-of-16-bytes")
@@ -381,7 +376,7 @@ func TestReceiver(t *testing.T) {
 	})
 }
 
-func TestOverTCP(t *testing.T) {
+func TestWithBaseURL_reachesStandInOverTCP(t *testing.T) {
 	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
 	defer srv.Close()
 	if err := srv.Listen("127.0.0.1:0"); err != nil {
@@ -413,7 +408,7 @@ func syncUsers(ctx context.Context, client *appsandbooks.Client, since string, s
 	return next, nil
 }
 
-func TestSyncUsers(t *testing.T) {
+func TestUsersService_Changes_keepsCopyUpToDate(t *testing.T) {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()
@@ -453,7 +448,7 @@ func advice(err error) string {
 	return err.Error()
 }
 
-func TestAdvice(t *testing.T) {
+func TestErrorNumber_leadsToMatchingAdvice(t *testing.T) {
 	for number, want := range map[appsandbooks.ErrorNumber]string{
 		9625: "download", 9622: "damaged", 9637: "right to assign", 9709: "buy more", 9729: "later", 9602: "invalid",
 	} {
@@ -481,7 +476,7 @@ func measured(stoken string, seconds func(path, outcome string, took, held time.
 	}))
 }
 
-func TestOptionsOfOperators(t *testing.T) {
+func TestNewClient_acceptsLoggerAndTraceOfGuide(t *testing.T) {
 	c, err := logJSON("dG9rZW4=")
 	require.NoError(t, err)
 	c.Close()

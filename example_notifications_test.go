@@ -2,78 +2,17 @@ package appsandbooks_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
-	"net"
 	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
-
-// Receives notifications, tells the service where, and waits for a change
-// that ends as soon as the service says so.
-func ExampleConfigService_Register() {
-	srv := appsandbookstest.NewServer() // in the place of Apple's
-	defer srv.Close()
-	srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})
-	client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()))
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer client.Close()
-
-	secret := appsandbooks.NewSecret("at-least-as-long-as-this-one")
-	handler, err := appsandbooks.NewNotificationHandler(
-		func(_ context.Context, n *appsandbooks.Notification) error {
-			if m := n.AssetManagement; m != nil {
-				fmt.Println(m.Type, m.Result, len(m.Assignments))
-			}
-			return nil // it is stored: the service need not send it again
-		},
-		appsandbooks.WithNotificationSecrets(secret),
-		appsandbooks.WithNotify(client.Notify), // wakes those who wait
-	)
-	if err != nil {
-		log.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // behind a proxy that ends TLS
-	if err != nil {
-		log.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- handler.Serve(ctx, l) }()
-
-	_, err = client.Config.Register(ctx, appsandbooks.Registration{
-		NotificationURL:       "http://" + l.Addr().String() + "/notifications",
-		NotificationAuthToken: secret,
-		MDMInfo:               &appsandbooks.MDMInfo{ID: "522d5c43-44ca-4f7e-ba7a-53570cf60765", Name: "My MDM Server", Metadata: "1.0.0"},
-		Handler:               handler,
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
-		Assets:        []appsandbooks.AssetID{{AdamID: "361309726", PricingParam: appsandbooks.PricingSTDQ}},
-		SerialNumbers: []string{"C02XK0AAJG5J", "C02XK0ABJG5J"},
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	report, err := op.Wait(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(report.Succeeded, "assigned")
-	stop()
-	if err := <-served; err != nil {
-		log.Fatal(err)
-	}
-	// Unordered output:
-	// ASSOCIATE SUCCESS 2
-	// 2 assigned
-}
 
 // One handler for the organizational units of many customers, each with a
 // notification URL and a secret of its own.
@@ -103,4 +42,90 @@ func ExampleWithUnitSecrets() {
 	mux := http.NewServeMux()
 	mux.Handle("/notifications/{uid}", handler)
 	// Output:
+}
+
+// A handler is an http.Handler, to be mounted where the service reaches it.
+func ExampleNewNotificationHandler() {
+	handler, err := appsandbooks.NewNotificationHandler(
+		func(_ context.Context, n *appsandbooks.Notification) error {
+			if n.AssetCount != nil {
+				fmt.Printf("%+d licenses of %s\n", n.AssetCount.CountDelta, n.AssetCount.AdamID)
+			}
+			return nil // the notification is stored: the service need not deliver it again
+		},
+		// Both secrets are accepted while the old one is being replaced.
+		appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret("new-secret"), appsandbooks.NewSecret("old-secret")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("POST /apple/notifications", handler)
+
+	// The service delivers:
+	r := httptest.NewRequest(http.MethodPost, "/apple/notifications", strings.NewReader(
+		`{"notificationId": "8a3b", "notificationType": "ASSET_COUNT", "uId": "2049025000431439",
+		  "notification": {"adamId": "361309726", "pricingParam": "STDQ", "countDelta": 25}}`))
+	r.Header.Set("Authorization", "Bearer old-secret")
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, r)
+	fmt.Println(w.Code)
+	// Output:
+	// +25 licenses of 361309726
+	// 200
+}
+
+// Whoever waits for an event looks at once when its notification comes.
+func ExampleClient_Notify() {
+	var client *appsandbooks.Client
+	handler, err := appsandbooks.NewNotificationHandler(nil,
+		appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret("secret")),
+		appsandbooks.WithNotify(func(n *appsandbooks.Notification) { client.Notify(n) }))
+	if err != nil {
+		log.Fatal(err)
+	}
+	srv := appsandbookstest.NewServer(
+		appsandbookstest.WithEventDelay(50*time.Millisecond),
+		appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(handler)))
+	defer srv.Close()
+	srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})
+	client, err = appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	_, err = client.Config.Register(ctx, appsandbooks.Registration{
+		NotificationURL: "https://mdm.example.com/apple/notifications", NotificationAuthToken: appsandbooks.NewSecret("secret"),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	began := time.Now()
+	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
+		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},
+		SerialNumbers: []string{"C02XL0GYJGH5"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	report, err := op.Wait(ctx)
+	fmt.Println(report, err, "without waiting for the next poll:", time.Since(began) < 5*time.Second)
+	// Output: assets/associate: 1 of 1 succeeded <nil> without waiting for the next poll: true
+}
+
+func ExampleParseNotification() {
+	n, err := appsandbooks.ParseNotification([]byte(`{
+		"notificationId": "8a3b", "notificationType": "ASSET_MANAGEMENT", "uId": "2049025000431439",
+		"notification": {
+			"eventId": "4f1c", "result": "FAILURE", "type": "ASSOCIATE",
+			"error": {"errorNumber": 9709, "errorMessage": "Not enough licenses"},
+			"assignments": [{"adamId": "361309726", "pricingParam": "STDQ", "serialNumber": "C02XL0GYJGH5"}]
+		}}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	a := n.AssetManagement
+	fmt.Println(n.EventID(), a.Result, a.Assignments[0].SerialNumber, errors.Is(a.Error, appsandbooks.ErrNotEnoughLicenses))
+	// Output: 4f1c FAILURE C02XL0GYJGH5 true
 }

@@ -6,59 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"net/http"
 	"time"
 
 	"github.com/appsandbooks/appsandbooks"
-	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
-
-// exampleService is a stand-in with a little content, and a client that asks
-// for events early, since nobody minds.
-func exampleService() (*appsandbookstest.Server, *appsandbooks.Client) {
-	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
-	unit := srv.Unit()
-	unit.AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 3})
-	unit.AddAsset(appsandbookstest.Asset{AdamID: "409201541", Total: 100})
-	unit.AddUser(appsandbookstest.User{ClientUserID: "user-1", Status: appsandbookstest.UserAssociated})
-	unit.AddUser(appsandbookstest.User{ClientUserID: "user-2", Status: appsandbookstest.UserAssociated})
-	unit.AddSubscription(appsandbookstest.Subscription{AdamID: 67890, ParentAdamID: 361309726})
-	unit.PurchaseSubscription(67890, 25, 0)
-	client, err := appsandbooks.NewClient(unit.Token(),
-		appsandbooks.WithHTTPClient(srv.Client()),
-		appsandbooks.WithRetry(5, time.Millisecond, 10*time.Millisecond),
-		appsandbooks.WithPolling(time.Millisecond, 30*time.Second))
-	if err != nil {
-		log.Fatal(err)
-	}
-	return srv, client
-}
-
-func Example() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-	ctx := context.Background()
-
-	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
-		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}, {AdamID: "409201541"}},
-		ClientUserIDs: []string{"user-1", "user-2"},
-		SerialNumbers: []string{"C02XL0GYJGH5", "DMPXK1YQJF8J"},
-	})
-	if err != nil {
-		log.Fatal(err) // nothing was accepted
-	}
-	report, err := op.Wait(ctx)
-	fmt.Println(report)
-	if errors.Is(err, appsandbooks.ErrNotEnoughLicenses) {
-		for o := range report.Problems() {
-			fmt.Println(o.AdamID, o.SerialNumber, o.Status)
-		}
-	}
-	// Output:
-	// assets/associate: 7 of 8 succeeded, 1 failed
-	// 361309726 DMPXK1YQJF8J failed
-}
 
 func ExampleOperation_Wait() {
 	srv, client := exampleService()
@@ -253,234 +204,53 @@ func ExampleWithProgress() {
 	// Output: 1 of 1 requests, 2 of 2 pairs
 }
 
-func ExampleAssetsService_All() {
+// A job engine does not sleep: it asks when to come back.
+func ExampleOperation_Step() {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()
+	ctx := context.Background()
 
-	filter := appsandbooks.AssetFilter{ProductType: appsandbooks.ProductApp, MinAvailableCount: appsandbooks.Ptr(1)}
-	for asset, err := range client.Assets.All(context.Background(), filter) {
+	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
+		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},
+		ClientUserIDs: []string{"user-1"},
+	}, appsandbooks.WithPlanOnly())
+	if err != nil {
+		log.Fatal(err)
+	}
+	for {
+		next, err := op.Step(ctx)
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Printf("%s: %d of %d available\n", asset.AdamID, asset.AvailableCount, asset.TotalCount)
+		if next.IsZero() {
+			break
+		}
+		time.Sleep(time.Until(next)) // a job engine would save the operation instead
 	}
-	// Output:
-	// 361309726: 3 of 3 available
-	// 409201541: 100 of 100 available
+	fmt.Println(op.Report())
+	// Output: assets/associate: 1 of 1 succeeded
 }
 
-func ExampleAssetsService_Pages_restarts() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-
-	// All pages of one state of the data, or an error.
-	var assets []appsandbooks.Asset
-	for page, err := range client.Assets.Pages(context.Background(), appsandbooks.AssetFilter{ListOptions: appsandbooks.ListOptions{Restarts: 3}}) {
-		if errors.Is(err, appsandbooks.ErrRestarted) {
-			assets = nil
-			continue
-		}
-		if err != nil {
-			log.Fatal(err)
-		}
-		assets = append(assets, page.Items...)
-	}
-	fmt.Println(len(assets))
-	// Output: 2
-}
-
-func ExampleAssignmentsService_Changes() {
+func ExampleReport_Outcomes() {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()
 	ctx := context.Background()
+	srv.Unit().FailTarget("user-2", 9603)
 
-	version := "" // none yet
-	sync := func() error {
-		next := version
-		for page, err := range client.Assignments.Changes(ctx, appsandbooks.AssignmentFilter{SinceVersionID: version}) {
-			if err != nil {
-				return err
-			}
-			for _, a := range page.Items {
-				fmt.Println(a.AdamID, a.SerialNumber, page.Full)
-			}
-			next = page.FirstVersionID
-		}
-		version = next
-		return nil
-	}
-
-	for _, serial := range []string{"C02XL0GYJGH5", "DMPXK1YQJF8J"} {
-		srv.Unit().AddAssignments(appsandbookstest.Assignment{AdamID: "361309726", SerialNumber: serial})
-		if err := sync(); err != nil {
-			log.Fatal(err)
-		}
-	}
-	// Output:
-	// 361309726 C02XL0GYJGH5 true
-	// 361309726 DMPXK1YQJF8J false
-}
-
-func ExampleAssetsService_Revoke() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-	ctx := context.Background()
-	srv.Unit().AddAssignments(
-		appsandbookstest.Assignment{AdamID: "361309726", SerialNumber: "C02XL0GYJGH5"},
-		appsandbookstest.Assignment{AdamID: "409201541", SerialNumber: "C02XL0GYJGH5"})
-
-	// The device is wiped: take everything back.
-	op, err := client.Assets.Revoke(ctx, appsandbooks.AssetChange{SerialNumbers: []string{"C02XL0GYJGH5"}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	report, _ := op.Wait(ctx)
-	fmt.Println(report)
-	// Output: assets/revoke: 1 of 1 succeeded
-}
-
-func ExampleUsersService_Create() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-	ctx := context.Background()
-
-	op, err := client.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{
-		{ClientUserID: "managed", ManagedAppleID: "managed@school.example.com"}, // associated at once
-		{ClientUserID: "invited", Email: "invited@school.example.com"},          // has to accept an invitation
-		{ClientUserID: "user-1"}, // exists
-	}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	report, err := op.Wait(ctx)
-	fmt.Println(report, errors.Is(err, appsandbooks.ErrUserAlreadyExists))
-
-	users, err := appsandbooks.Collect(client.Users.All(ctx, appsandbooks.UserFilter{ClientUserID: "invited"}))
-	if err != nil {
-		log.Fatal(err)
-	}
-	url, err := client.Users.InvitationURL(ctx, users[0].InviteCode)
-	fmt.Println(users[0].Status, url != "", err)
-	// Output:
-	// users/create: 2 of 3 succeeded, 1 failed true
-	// Registered true <nil>
-}
-
-func ExampleSubscriptionsService_Associate() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-	ctx := context.Background()
-
-	op, err := client.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{
-		AdamIDs:       []int64{67890},
+	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
+		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},
 		ClientUserIDs: []string{"user-1", "user-2"},
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	report, _ := op.Wait(ctx)
-	fmt.Println(report)
-	for s, err := range client.Subscriptions.All(ctx, appsandbooks.SubscriptionFilter{}) {
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Println(s.AdamID, s.Counts.Assigned.Renewing, "of", s.Counts.Total.Renewing)
+	for o := range report.Outcomes() {
+		fmt.Println(o.AdamID, o.ClientUserID, o.Status, appsandbooks.IsRetryable(o.Err))
 	}
 	// Output:
-	// subscriptions/associate: 2 of 2 succeeded
-	// 67890 2 of 25
-}
-
-func ExampleStatusService_Wait() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-	ctx := context.Background()
-
-	op, _ := client.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
-	status, err := client.Status.Wait(ctx, op.EventIDs()[0])
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(status.Type, status.State, status.NumCompleted)
-	// Output: RETIRE COMPLETE 1
-}
-
-func ExampleConfigService_ServiceConfig() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-
-	config, err := client.Config.ServiceConfig(context.Background())
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(config.Limits.MaxAssets, config.Limits.MaxSerialNumbers)
-	// Output: 25 1000
-}
-
-// The service configuration says nothing about the token; the client
-// configuration does.
-func ExampleConfigService_ClientConfig() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-	srv.Unit().SetTokenState(appsandbookstest.TokenRevoked)
-
-	_, err := client.Config.ClientConfig(context.Background())
-	switch {
-	case errors.Is(err, appsandbooks.ErrTokenExpired):
-		fmt.Println("expired: download a new token")
-	case errors.Is(err, appsandbooks.ErrTokenRevoked):
-		fmt.Println("revoked: somebody downloaded a newer token")
-	}
-	// Output: revoked: somebody downloaded a newer token
-}
-
-func ExampleError() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-	srv.AddFault(appsandbookstest.Fault{Status: 502, Body: "<html>Bad Gateway</html>"})
-
-	_, err := client.Assets.Associate(context.Background(), appsandbooks.AssetChange{
-		Assets: []appsandbooks.AssetID{{AdamID: "1"}}, SerialNumbers: []string{"C02XL0GYJGH5"},
-	})
-	var e *appsandbooks.Error
-	if errors.As(err, &e) {
-		fmt.Println(e.StatusCode, e.Path, e.Attempts, appsandbooks.IsRetryable(err))
-	}
-	// Output: 502 service/config 5 true
-}
-
-// An endpoint that the SDK has no method for.
-func ExampleClient_Do() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-
-	var out struct {
-		UID string `json:"uId"`
-	}
-	err := client.Do(context.Background(), http.MethodGet, "client/config", nil, nil, &out)
-	fmt.Println(out.UID == srv.Unit().UID(), err)
-	// Output: true <nil>
-}
-
-func ExampleParseToken() {
-	token, err := appsandbooks.ParseToken(stoken)
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(token.OrganizationName, token.ExpirationDate.Format(time.DateOnly))
-	fmt.Println(token)
-	// Output:
-	// ORG12345 2030-11-08
-	// [REDACTED]
+	// 361309726 user-1 succeeded false
+	// 361309726 user-2 failed true
 }

@@ -1,18 +1,465 @@
 package appsandbooks_test
 
 import (
+	"bytes"
+	"context"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"iter"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
-func decode(r *http.Request, out any) error { return json.NewDecoder(r.Body).Decode(out) }
+func isError(t testing.TB, err error) *appsandbooks.Error {
+	t.Helper()
+	var e *appsandbooks.Error
+	require.ErrorAs(t, err, &e)
+	return e
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+var ourMDM = appsandbooks.MDMInfo{ID: "522d5c43-44ca-4f7e-ba7a-53570cf60765", Name: "My MDM Server", Metadata: "1.0.0"}
+
+const receiverURL = "https://mdm.example.com/notifications"
+
+// registrar is a stand-in and a client of it; front stands between the service
+// and the handler.
+func newServerWithReceiver(t *testing.T, front http.Handler, opts ...appsandbooks.Option) (*appsandbookstest.Server, *appsandbooks.Client) {
+	t.Helper()
+	srv := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(front)))
+	t.Cleanup(srv.Close)
+	c := newClient(t, srv, opts...)
+	t.Cleanup(c.Close)
+	return srv, c
+}
+
+// answering is a client whose every request gets the same answer.
+func sameAnswerClient(t *testing.T, status int, body []byte, opts ...appsandbooks.Option) (*appsandbooks.Client, *atomic.Int32) {
+	t.Helper()
+	requests := new(atomic.Int32)
+	rt := roundTripper(func(*http.Request) (*http.Response, error) {
+		requests.Add(1)
+		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, nil
+	})
+	c, err := appsandbooks.NewClient(stoken, append([]appsandbooks.Option{
+		appsandbooks.WithHTTPClient(&http.Client{Transport: rt}), appsandbooks.WithRetry(1, 0, 0),
+	}, opts...)...)
+	require.NoError(t, err)
+	return c, requests
+}
+
+// exampleService is a stand-in with a little content, and a client that asks
+// for events early, since nobody minds.
+func exampleService() (*appsandbookstest.Server, *appsandbooks.Client) {
+	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	unit := srv.Unit()
+	unit.AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 3})
+	unit.AddAsset(appsandbookstest.Asset{AdamID: "409201541", Total: 100})
+	unit.AddUser(appsandbookstest.User{ClientUserID: "user-1", Status: appsandbookstest.UserAssociated})
+	unit.AddUser(appsandbookstest.User{ClientUserID: "user-2", Status: appsandbookstest.UserAssociated})
+	unit.AddSubscription(appsandbookstest.Subscription{AdamID: 67890, ParentAdamID: 361309726})
+	unit.PurchaseSubscription(67890, 25, 0)
+	client, err := appsandbooks.NewClient(unit.Token(),
+		appsandbooks.WithHTTPClient(srv.Client()),
+		appsandbooks.WithRetry(5, time.Millisecond, 10*time.Millisecond),
+		appsandbooks.WithPolling(time.Millisecond, 30*time.Second))
+	if err != nil {
+		log.Fatal(err)
+	}
+	return srv, client
+}
+
+func decodeBody(r *http.Request, out any) error { return json.NewDecoder(r.Body).Decode(out) }
 
 func readCloser(s string) io.ReadCloser { return io.NopCloser(strings.NewReader(s)) }
 
 // No test leaves a goroutine behind.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// pagesBound is the least time that n pages can take: the first says how many there
+// are, and the others come five at a time.
+func shortestTimeOfPages(n int, latency time.Duration) time.Duration {
+	return latency + time.Duration((n-1+4)/5)*latency
+}
+
+// slowPages is a stand-in that answers after a latency, with small pages, and whose
+// rate is no obstacle.
+func slowPages(latency time.Duration, more ...appsandbookstest.Option) []appsandbookstest.Option {
+	limits := appsandbookstest.DefaultLimits()
+	limits.MaxRequestPerSecond = 1000
+	return append([]appsandbookstest.Option{
+		appsandbookstest.WithLatency(latency), appsandbookstest.WithLimits(limits),
+		appsandbookstest.WithPageSize(2), appsandbookstest.WithCursorPageSize(2),
+	}, more...)
+}
+
+// fillPages adds assignments that fill n pages of slowPages, from device number first on.
+func fillPages(srv *appsandbookstest.Server, first, n int) {
+	var list []appsandbookstest.Assignment
+	for i := range 2 * n {
+		list = append(list, appsandbookstest.Assignment{AdamID: "1", SerialNumber: fmt.Sprintf("D%06d", 2*first+i)})
+	}
+	srv.Unit().AddAssignments(list...)
+}
+
+// indexes collects the places of pages, and fails on an error.
+func pageIndexes(t *testing.T, pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) (all []int) {
+	t.Helper()
+	for page, err := range pages {
+		require.NoError(t, err)
+		all = append(all, page.Index)
+	}
+	return all
+}
+
+func numbersUpTo(n int) (all []int) {
+	for i := range n {
+		all = append(all, i)
+	}
+	return all
+}
+
+const hookSecret = "s3cret-of-the-receiver"
+
+// newHandler makes a handler that accepts hookSecret.
+func newHandler(t testing.TB, f hook, opts ...appsandbooks.NotificationOption) *appsandbooks.NotificationHandler {
+	t.Helper()
+	return newHandlerOf(t, f, append([]appsandbooks.NotificationOption{withSecrets(hookSecret)}, opts...)...)
+}
+
+// newHandlerOf makes a handler that accepts what the options say.
+func newHandlerOf(t testing.TB, f hook, opts ...appsandbooks.NotificationOption) *appsandbooks.NotificationHandler {
+	t.Helper()
+	h, err := appsandbooks.NewNotificationHandler(f, opts...)
+	require.NoError(t, err)
+	return h
+}
+
+func withSecrets(all ...string) appsandbooks.NotificationOption {
+	return appsandbooks.WithNotificationSecrets(secretsOf(all)...)
+}
+
+func secretsOf(all []string) (secrets []appsandbooks.Secret) {
+	for _, s := range all {
+		secrets = append(secrets, appsandbooks.NewSecret(s))
+	}
+	return secrets
+}
+
+// notice is a request as the service makes it.
+func notificationRequest(body string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "https://mdm.example.com/notifications", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+hookSecret)
+	return r
+}
+
+func post(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// counted is an ASSET_COUNT notification.
+func assetCountNotification(id, uid string) string {
+	return fmt.Sprintf(`{"notification":{"adamId":"361309726","countDelta":25,"pricingParam":"STDQ"},`+
+		`"notificationId":%q,"notificationType":"ASSET_COUNT","uId":%q}`, id, uid)
+}
+
+// diary collects the ids that a hook gets.
+type idRecorder struct {
+	mu  sync.Mutex
+	ids []string
+}
+
+func (d *idRecorder) write(_ context.Context, n *appsandbooks.Notification) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ids = append(d.ids, n.ID)
+	return nil
+}
+
+const (
+	notificationUID = "2049025000431439"
+	someEventID     = "954910a8-3d9c-4fde-948d-253e5aef431a"
+)
+
+// enveloped is a notification as the service writes it.
+func notificationJSON(typ appsandbooks.NotificationType, payload string) string {
+	return `{"notification":` + payload + `,"notificationId":"6e7a2c1b-4f0d-4c55-9a58-0d1f6c2b7e90",` +
+		`"notificationType":"` + string(typ) + `","uId":"` + notificationUID + `"}`
+}
+
+// The shapes that Apple publishes, beside those of the walkthrough, with values
+// of our own.
+var publishedNotifications = map[string]struct {
+	typ     appsandbooks.NotificationType
+	payload string
+	check   func(t *testing.T, n *appsandbooks.Notification)
+}{
+	"test": {appsandbooks.NotificationTest, `{}`, func(t *testing.T, n *appsandbooks.Notification) {
+		assert.Empty(t, n.EventID())
+	}},
+	"disassociate": {
+		appsandbooks.NotificationAssetManagement,
+		`{"assignments":[{"adamId":"1000","pricingParam":"STDQ","serialNumber":"C02XK0AAJG5J"},{"adamId":"1000","pricingParam":"STDQ","serialNumber":"C02XK0ABJG5J"}],
+			"eventId":"` + someEventID + `","result":"SUCCESS","type":"DISASSOCIATE"}`,
+		func(t *testing.T, n *appsandbooks.Notification) {
+			m := n.AssetManagement
+			assert.Equal(t, appsandbooks.EventDisassociate, m.Type)
+			assert.Equal(t, appsandbooks.NotificationSuccess, m.Result)
+			assert.Equal(t, []appsandbooks.Assignment{
+				{AssetPair: appsandbooks.AssetPair{AdamID: "1000", PricingParam: appsandbooks.PricingSTDQ, SerialNumber: "C02XK0AAJG5J"}},
+				{AssetPair: appsandbooks.AssetPair{AdamID: "1000", PricingParam: appsandbooks.PricingSTDQ, SerialNumber: "C02XK0ABJG5J"}},
+			}, m.Assignments)
+			assert.Nil(t, m.Error)
+			assert.Equal(t, someEventID, n.EventID())
+		},
+	},
+	"revoke": {
+		appsandbooks.NotificationAssetManagement,
+		`{"assignments":[{"adamId":"1001","clientUserId":"u1","pricingParam":"PLUS"}],"eventId":"e","result":"SUCCESS","type":"REVOKE"}`,
+		func(t *testing.T, n *appsandbooks.Notification) {
+			assert.Equal(t, appsandbooks.EventRevoke, n.AssetManagement.Type)
+		},
+	},
+	"failure of users and devices": {
+		appsandbooks.NotificationAssetManagement,
+		`{"assignments":[{"adamId":"1000","pricingParam":"STDQ","serialNumber":"C02"},{"adamId":"1000","clientUserId":"u1","pricingParam":"STDQ"}],
+			"error":{"errorInfo":{"assets":[{"adamId":"1000","pricingParam":"STDQ"}],"clientUserIds":["u1"],"serialNumbers":["C02"]},
+				"errorMessage":"Not enough licenses","errorNumber":9709},
+			"eventId":"e","result":"FAILURE","type":"ASSOCIATE"}`,
+		func(t *testing.T, n *appsandbooks.Notification) {
+			m := n.AssetManagement
+			assert.Equal(t, appsandbooks.NotificationFailure, m.Result)
+			require.ErrorIs(t, m.Error, appsandbooks.ErrNotEnoughLicenses)
+			assert.Equal(t, []string{"u1"}, m.Error.Info.ClientUserIDs)
+		},
+	},
+	"users updated": {
+		appsandbooks.NotificationUserManagement,
+		`{"eventId":"e","result":"SUCCESS","type":"UPDATE","users":[{"clientUserId":"u1","email":"u1@example.com","inviteCode":"abc","status":"Registered"}]}`,
+		func(t *testing.T, n *appsandbooks.Notification) {
+			assert.Equal(t, appsandbooks.EventUpdate, n.UserManagement.Type)
+			assert.Equal(t, "u1@example.com", n.UserManagement.Users[0].Email)
+		},
+	},
+	"users retired": {
+		appsandbooks.NotificationUserManagement,
+		`{"eventId":"e","result":"SUCCESS","type":"RETIRE","users":[{"clientUserId":"u1","status":"Retired"}]}`,
+		func(t *testing.T, n *appsandbooks.Notification) {
+			assert.Equal(t, appsandbooks.EventRetire, n.UserManagement.Type)
+			assert.Equal(t, "e", n.EventID())
+		},
+	},
+	"users associated": {
+		appsandbooks.NotificationUserAssociated,
+		`{"associatedUsers":[{"clientUserId":"u1","email":"u1@example.com","idHash":"rRVS8rlBrJjRqYwL8aNGDJG2CbU=","inviteCode":"abc","status":"Associated"}]}`,
+		func(t *testing.T, n *appsandbooks.Notification) {
+			assert.Equal(t, "u1", n.UserAssociated.AssociatedUsers[0].ClientUserID)
+			assert.Empty(t, n.EventID())
+		},
+	},
+	"licences sold": {
+		appsandbooks.NotificationAssetCount,
+		`{"adamId":"1000","countDelta":-3,"pricingParam":"PLUS"}`,
+		func(t *testing.T, n *appsandbooks.Notification) {
+			assert.Equal(t, appsandbooks.AssetCount{AssetID: appsandbooks.AssetID{AdamID: "1000", PricingParam: appsandbooks.PricingPLUS}, CountDelta: -3}, *n.AssetCount)
+		},
+	},
+	"seats assigned": {
+		appsandbooks.NotificationSubscriptionManagement,
+		`{"assignments":[{"adamId":67890,"clientUserId":"u1","renewing":false}],"eventId":"e","result":"SUCCESS","type":"ASSOCIATE"}`,
+		func(t *testing.T, n *appsandbooks.Notification) {
+			assert.EqualValues(t, 67890, n.SubscriptionManagement.Assignments[0].AdamID)
+			assert.Equal(t, "e", n.EventID())
+		},
+	},
+	"seats not taken back": {
+		appsandbooks.NotificationSubscriptionManagement,
+		`{"assignments":[{"adamId":67890,"clientUserId":"u1","renewing":true}],"error":{"errorMessage":"no","errorNumber":9815},
+			"eventId":"e","result":"FAILURE","type":"DISASSOCIATE"}`,
+		func(t *testing.T, n *appsandbooks.Notification) {
+			require.ErrorIs(t, n.SubscriptionManagement.Error, appsandbooks.ErrSubscriptionNotAssigned)
+		},
+	},
+	"seats counted": {
+		appsandbooks.NotificationSubscriptionCount,
+		`{"adamId":67890,"counts":{"available":{"expiring":0,"renewing":9},"total":{"expiring":2,"renewing":10}},"parentAdamId":1000}`,
+		func(t *testing.T, n *appsandbooks.Notification) {
+			assert.Equal(t, 10, n.SubscriptionCount.Counts.Total.Renewing)
+			assert.EqualValues(t, 1000, *n.SubscriptionCount.ParentAdamID)
+		},
+	},
+	"unlimited asset": {
+		appsandbooks.NotificationUnlimitedAsset,
+		`{"adamId":"1000","whatever":[1,2,{"x":null}]}`,
+		func(t *testing.T, n *appsandbooks.Notification) { assert.Empty(t, n.EventID()) },
+	},
+	"a type of tomorrow": {
+		"MOON_PHASE",
+		`{"phase":"full"}`,
+		func(t *testing.T, n *appsandbooks.Notification) { jsonEqual(t, `{"phase":"full"}`, string(n.Raw)) },
+	},
+	"fields of tomorrow": {
+		appsandbooks.NotificationAssetCount,
+		`{"adamId":"1000","countDelta":1,"pricingParam":"STDQ","reason":"gift"}`,
+		func(t *testing.T, n *appsandbooks.Notification) {
+			assert.Equal(t, 1, n.AssetCount.CountDelta)
+			assert.Contains(t, string(n.Raw), "gift")
+		},
+	},
+	"a payload of another form": {
+		appsandbooks.NotificationAssetCount,
+		`{"adamId":1000,"countDelta":"many"}`,
+		func(t *testing.T, n *appsandbooks.Notification) { assert.Nil(t, n.AssetCount) },
+	},
+	"no payload": {
+		appsandbooks.NotificationAssetCount, `null`,
+		func(t *testing.T, n *appsandbooks.Notification) { assert.Nil(t, n.AssetCount) },
+	},
+}
+
+// virtual runs f in virtual time with a stand-in in memory and a client of its
+// default unit. The stand-in's rules of conduct must hold at the end.
+func inVirtualTime(t *testing.T, options []appsandbookstest.Option, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		srv := appsandbookstest.NewServer(options...)
+		defer srv.Close()
+		c := newClient(t, srv)
+		defer c.Close()
+		f(t, srv, c)
+		require.Empty(t, srv.Violations())
+	})
+}
+
+func newClient(t testing.TB, srv *appsandbookstest.Server, opts ...appsandbooks.Option) *appsandbooks.Client {
+	t.Helper()
+	c, err := appsandbooks.NewClient(srv.Unit().Token(), append([]appsandbooks.Option{
+		appsandbooks.WithHTTPClient(srv.Client()),
+	}, opts...)...)
+	require.NoError(t, err)
+	return c
+}
+
+func names(prefix string, n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("%s%05d", prefix, i)
+	}
+	return all
+}
+
+// stock adds n assets with licences each, and returns their ids.
+func addAssets(srv *appsandbookstest.Server, n, licences int) []appsandbooks.AssetID {
+	ids := make([]appsandbooks.AssetID, n)
+	for i := range ids {
+		ids[i] = appsandbooks.AssetID{AdamID: fmt.Sprint(1000 + i), PricingParam: appsandbooks.PricingSTDQ}
+		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: ids[i].AdamID, Total: licences})
+	}
+	return ids
+}
+
+func addUsers(srv *appsandbookstest.Server, n int) []string {
+	ids := names("user-", n)
+	for _, id := range ids {
+		srv.Unit().AddUser(appsandbookstest.User{ClientUserID: id, Status: appsandbookstest.UserAssociated})
+	}
+	return ids
+}
+
+func countPath(srv *appsandbookstest.Server, path string) int {
+	n := 0
+	for _, r := range srv.Requests() {
+		if r.Path == path {
+			n++
+		}
+	}
+	return n
+}
+
+// agree checks a report of associations against the ledger, pair by pair.
+func requireLedgerAgrees(t testing.TB, srv *appsandbookstest.Server, r *appsandbooks.Report) {
+	t.Helper()
+	seen := map[appsandbookstest.Assignment]bool{}
+	totals := map[appsandbooks.OutcomeStatus]int{}
+	for o := range r.Outcomes() {
+		a := appsandbookstest.Assignment{
+			AdamID: o.AdamID, PricingParam: string(o.PricingParam), ClientUserID: o.ClientUserID, SerialNumber: o.SerialNumber,
+		}
+		require.False(t, seen[a], "two outcomes for %v", a)
+		seen[a] = true
+		totals[o.Status]++
+		there := srv.Unit().HasAssignment(a)
+		switch o.Status {
+		case appsandbooks.OutcomeSucceeded:
+			require.True(t, there, "%v succeeded, but is not in the ledger", a)
+			require.NoError(t, o.Err)
+		case appsandbooks.OutcomeFailed:
+			require.False(t, there, "%v failed (%v), but is in the ledger", a, o.Err)
+			require.Error(t, o.Err)
+		default:
+			require.Error(t, o.Err)
+		}
+	}
+	require.Len(t, seen, r.Total)
+	require.Equal(t, r.Succeeded, totals[appsandbooks.OutcomeSucceeded])
+	require.Equal(t, r.Failed, totals[appsandbooks.OutcomeFailed])
+	require.Equal(t, r.Unconfirmed, totals[appsandbooks.OutcomeUnconfirmed])
+}
+
+// A report is never a lie: what is not known is unconfirmed.
+
+// held are the assignments of the asset 1000 to some devices.
+func deviceAssignments(serials []string) (all []appsandbookstest.Assignment) {
+	for _, s := range serials {
+		all = append(all, appsandbookstest.Assignment{AdamID: "1000", PricingParam: "STDQ", SerialNumber: s})
+	}
+	return all
+}
+
+// onDevices is a change of the asset 1000.
+func deviceChange(serials []string) appsandbooks.AssetChange {
+	return appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "1000"}}, SerialNumbers: serials}
+}
+
+// noLists are answers to the reading of assignments that are no list of them.
+var answersWithoutList = []string{
+	`{}`, `null`, `{"status":"ok"}`, `{"assignments":null}`,
+	`{"errorNumber":"INTERNAL","errorMessage":"try later"}`, `{"errorMessage":"try later","assignments":[]}`,
+}
+
+func errorOf[T any](_ T, err error) error { return err }
+
+func drain[T any](seq iter.Seq2[T, error]) error { return errorOf(appsandbooks.Collect(seq)) }
+
+var errCrash = errors.New("crashed")
+
+// Two secrets go through the SDK: the content token and the secret of the
+// notifications. They are looked for in everything that a program can print.
+const (
+	canaryInner  = "canary-inner-token"
+	canarySecret = "canary-notification-secret"
+)
+
+var canaryToken = base64.StdEncoding.EncodeToString([]byte(`{"token":"` + canaryInner + `","expDate":"2099-01-01T00:00:00+0000","orgName":"Org"}`))

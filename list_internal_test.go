@@ -32,19 +32,19 @@ func TestPage_decodesLikeEncodingJSON(t *testing.T) {
 		`{"assignments":[{"adamId":"1"}]`,
 	}
 	for _, body := range assignments {
-		compareDecoded[assignmentAnswer](t, body)
+		requireDecodedLikeEncodingJSON[assignmentAnswer](t, body)
 	}
 	for _, body := range []string{
 		read("08-users.response.json"),
 		`{"users":[{"clientUserId":"u","email":"e@example.com","inviteCode":"c","status":"Registered"},{"clientUserId":"v","idHash":"h","status":"Odd"}]` + tail,
 		`{"users":[{"clientUserId":"u","email":"\"e\"@example.com"}]` + tail,
 	} {
-		compareDecoded[userAnswer](t, body)
+		requireDecodedLikeEncodingJSON[userAnswer](t, body)
 	}
 }
 
 // compareDecoded decodes an answer as request.decode does, and with encoding/json alone.
-func compareDecoded[T any, P interface {
+func requireDecodedLikeEncodingJSON[T any, P interface {
 	*T
 	plainPage
 }](t *testing.T, body string) {

@@ -1,14 +1,11 @@
 package appsandbooks_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"net/http"
-	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,291 +13,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
 )
 
-// pagesBound is the least time that n pages can take: the first says how many there
-// are, and the others come five at a time.
-func pagesBound(n int, latency time.Duration) time.Duration {
-	return latency + time.Duration((n-1+4)/5)*latency
-}
-
-// slowPages is a stand-in that answers after a latency, with small pages, and whose
-// rate is no obstacle.
-func slowPages(latency time.Duration, more ...appsandbookstest.Option) []appsandbookstest.Option {
-	limits := appsandbookstest.DefaultLimits()
-	limits.MaxRequestPerSecond = 1000
-	return append([]appsandbookstest.Option{
-		appsandbookstest.WithLatency(latency), appsandbookstest.WithLimits(limits),
-		appsandbookstest.WithPageSize(2), appsandbookstest.WithCursorPageSize(2),
-	}, more...)
-}
-
-// fillPages adds assignments that fill n pages of slowPages, from device number first on.
-func fillPages(srv *appsandbookstest.Server, first, n int) {
-	var list []appsandbookstest.Assignment
-	for i := range 2 * n {
-		list = append(list, appsandbookstest.Assignment{AdamID: "1", SerialNumber: fmt.Sprintf("D%06d", 2*first+i)})
-	}
-	srv.Unit().AddAssignments(list...)
-}
-
-func serials(prefix string, n int) (all []string) {
-	for i := range n {
-		all = append(all, fmt.Sprintf("%s%06d", prefix, i))
-	}
-	return all
-}
-
-// indexes collects the places of pages, and fails on an error.
-func indexes(t *testing.T, pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) (all []int) {
-	t.Helper()
-	for page, err := range pages {
-		require.NoError(t, err)
-		all = append(all, page.Index)
-	}
-	return all
-}
-
-func upTo(n int) (all []int) {
-	for i := range n {
-		all = append(all, i)
-	}
-	return all
-}
-
-func TestPagesTakeAsLongAsTheBound(t *testing.T) {
-	const latency = 200 * time.Millisecond
-	for _, n := range []int{1, 2, 6, 7, 11, 353} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				fillPages(srv, 0, n)
-				start := time.Now()
-				var got []string
-				for a, err := range c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{}) {
-					require.NoError(t, err)
-					got = append(got, a.SerialNumber)
-				}
-				require.Equal(t, pagesBound(n, latency), time.Since(start))
-				require.Equal(t, serials("D", 2*n), got)
-				require.Equal(t, n, countPath(srv, "assignments"))
-				require.Equal(t, min(n-1, 1), countPath(srv, "service/config"), "for the rate, and only when there are more pages")
-			})
-		})
-	}
-}
-
-func TestPagesFirstRequestsDoNotStall(t *testing.T) {
-	// The rate is the documented default: nothing is known of the service's.
-	const latency = 10 * time.Millisecond
-	options := slowPages(latency, appsandbookstest.WithLimits(appsandbookstest.DefaultLimits()))
-	virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		const n = 14 // and the service configuration: fifteen
-		fillPages(srv, 0, n)
-		start := time.Now()
-		require.Equal(t, upTo(n), indexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
-		require.Equal(t, pagesBound(n, latency), time.Since(start))
-	})
-}
-
-func TestPagesKeepToTheRate(t *testing.T) {
-	for _, rate := range []int{3, 15, 40} { // virtual checks every second
-		limits := appsandbookstest.DefaultLimits()
-		limits.MaxRequestPerSecond = rate
-		options := slowPages(30*time.Millisecond, appsandbookstest.WithLimits(limits))
-		virtual(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-			if rate < 15 { // the documented rate is what an unknown one is taken for
-				_, err := c.Config.ServiceConfig(t.Context())
-				require.NoError(t, err)
-			}
-			fillPages(srv, 0, 100)
-			require.Equal(t, upTo(100), indexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
-		})
-	}
-}
-
-func TestPagesAreLazy(t *testing.T) {
-	const latency = 100 * time.Millisecond
-	virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		fillPages(srv, 0, 30)
-		start := time.Now()
-		pages := c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})
-		time.Sleep(time.Second)
-		require.Empty(t, srv.Requests())
-		for range pages { //nolint:errcheck // how slowly it is read is what matters
-			time.Sleep(10 * time.Second) // and no more than the window, however long it takes
-			break
-		}
-		var at []time.Duration
-		for _, r := range srv.Requests() {
-			if r.Path == "assignments" {
-				at = append(at, r.Time.Sub(start)-time.Second)
-			}
-		}
-		require.Equal(t, slices.Concat(
-			slices.Repeat([]time.Duration{0}, 1),
-			slices.Repeat([]time.Duration{latency}, 5),
-			slices.Repeat([]time.Duration{2 * latency}, 5),
-		), at)
-	})
-}
-
-func TestPagesWaitForASlowConsumer(t *testing.T) {
-	const n, latency = 353, 200 * time.Millisecond
-	for work, want := range map[time.Duration]time.Duration{
-		7 * time.Millisecond:   pagesBound(n, latency) + 2*7*time.Millisecond, // the last five are but two
-		40 * time.Millisecond:  2*latency + (n-1)*40*time.Millisecond,         // as fast as the pages come
-		60 * time.Millisecond:  2*latency + (n-1)*60*time.Millisecond,
-		300 * time.Millisecond: latency + n*300*time.Millisecond,
-	} {
-		t.Run(work.String(), func(t *testing.T) {
-			virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				fillPages(srv, 0, n)
-				start, taken := time.Now(), 0
-				for page, err := range c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{}) {
-					require.NoError(t, err)
-					require.Equal(t, taken, page.Index)
-					taken++
-					time.Sleep(work)
-					require.LessOrEqual(t, countPath(srv, "assignments"), taken+10, "the window bounds the memory")
-				}
-				require.Equal(t, want, time.Since(start))
-			})
-		})
-	}
-}
-
-func TestPagesStopAtOnce(t *testing.T) {
-	const latency = 200 * time.Millisecond
-	for _, stop := range []string{"break", "cancel", "panic"} {
-		t.Run(stop, func(t *testing.T) {
-			virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				fillPages(srv, 0, 100)
-				_, err := c.Config.ServiceConfig(t.Context()) // leave nothing else in the background
-				require.NoError(t, err)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				start := time.Now()
-				func() {
-					defer func() {
-						require.Equal(t, stop == "panic", recover() != nil)
-					}()
-					for page, err := range c.Assignments.Pages(ctx, appsandbooks.AssignmentFilter{}) {
-						if err != nil {
-							require.Equal(t, "cancel", stop)
-							require.ErrorIs(t, err, context.Canceled)
-							continue // it is the last all the same
-						}
-						if page.Index < 6 {
-							continue
-						}
-						if stop == "break" {
-							break
-						}
-						if stop == "panic" {
-							panic(stop)
-						}
-						cancel()
-					}
-				}()
-				require.Equal(t, pagesBound(7, latency), time.Since(start), "what is under way is not waited for")
-				require.NotContains(t, stacks(), "transport.(*Transport).Do", "nothing is left behind")
-				require.LessOrEqual(t, countPath(srv, "assignments"), 1+3*5)
-			})
-		})
-	}
-}
-
-// stacks are those of all goroutines.
-func stacks() string {
-	buf := make([]byte, 1<<20)
-	return string(buf[:runtime.Stack(buf, true)])
-}
-
-func TestListsShareTheParallelReads(t *testing.T) {
-	const n, latency = 23, 100 * time.Millisecond
-	for _, shared := range []bool{false, true} { // one client, or two of one unit
-		virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-			fillPages(srv, 0, n)
-			other := c
-			if shared {
-				limiter := appsandbooks.NewLimiter()
-				c = newClient(t, srv, appsandbooks.WithLimiter(limiter))
-				other = newClient(t, srv, appsandbooks.WithLimiter(limiter))
-				defer c.Close()
-				defer other.Close()
-			}
-			start := time.Now()
-			var wg sync.WaitGroup
-			for _, c := range []*appsandbooks.Client{c, other} {
-				wg.Go(func() {
-					require.Equal(t, upTo(n), indexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
-				})
-			}
-			wg.Wait()
-			rounds := (2*(n-1) + 4) / 5
-			require.Equal(t, latency+time.Duration(rounds)*latency, time.Since(start))
-		})
-	}
-}
-
-func TestPagesFollowAGrowingList(t *testing.T) {
-	const latency = 100 * time.Millisecond
-	virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		fillPages(srv, 0, 6)
-		start := time.Now()
-		time.AfterFunc(latency+latency/4, func() { fillPages(srv, 6, 20) }) // while pages 1 to 5 are on their way
-		var first string
-		var changed []bool
-		n := 0
-		for page, err := range c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{}) {
-			require.NoError(t, err)
-			if n == 0 {
-				first = page.VersionID
-			}
-			require.Equal(t, n, page.Index)
-			require.Equal(t, first, page.FirstVersionID)
-			changed = append(changed, page.Changed)
-			n++
-		}
-		require.Equal(t, 26, n)
-		require.False(t, changed[0])
-		require.True(t, changed[25])
-		require.Equal(t, pagesBound(26, latency), time.Since(start), "the new pages fill the window as if they had always been there")
-
-		// The version of the first page brings what came since.
-		var late []string
-		for page, err := range c.Assignments.Changes(t.Context(), appsandbooks.AssignmentFilter{SinceVersionID: first}) {
-			require.NoError(t, err)
-			require.False(t, page.Full)
-			for _, a := range page.Items {
-				late = append(late, a.SerialNumber)
-			}
-		}
-		require.Equal(t, serials("D", 52)[12:], late)
-	})
-}
-
-func TestPagesFollowEmptyPages(t *testing.T) {
-	const latency = 100 * time.Millisecond
-	empty := appsandbookstest.WithEmptyPages(func(_ string, index int) bool { return index == 0 || index%3 == 2 })
-	virtual(t, slowPages(latency, empty), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		fillPages(srv, 0, 10)
-		start := time.Now()
-		all, err := appsandbooks.Collect(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{}))
-		require.NoError(t, err)
-		require.Len(t, all, 20)
-		n := countPath(srv, "assignments")
-		require.Greater(t, n, 15)
-		require.Equal(t, pagesBound(n, latency), time.Since(start))
-	})
-}
-
 // scripted answers the pages of a list as it is told to.
-type scripted struct {
+type scriptedPages struct {
 	latency time.Duration
 	page    func(index, read int) string // read: how often the page was asked for before
 
@@ -309,7 +28,7 @@ type scripted struct {
 	order []int
 }
 
-func (s *scripted) RoundTrip(r *http.Request) (*http.Response, error) {
+func (s *scriptedPages) RoundTrip(r *http.Request) (*http.Response, error) {
 	body := `{"limits":{"maxRequestPerSecond":1000}}`
 	if !strings.HasSuffix(r.URL.Path, "/service/config") {
 		index, _ := strconv.Atoi(r.URL.Query().Get("pageIndex"))
@@ -337,10 +56,10 @@ func (s *scripted) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-const outOfRange = `{"errorNumber":9650,"errorMessage":"Invalid pageIndex."}`
+const invalidPageIndexJSON = `{"errorNumber":9650,"errorMessage":"Invalid pageIndex."}`
 
 // pageAt is the body of a page without records.
-func pageAt(index, next, total int, version string) string {
+func pageJSON(index, next, total int, version string) string {
 	follow := ""
 	if next >= 0 {
 		follow = fmt.Sprintf(`"nextPageIndex":%d,`, next)
@@ -350,15 +69,15 @@ func pageAt(index, next, total int, version string) string {
 }
 
 // steady is a list of n pages in one version.
-func steady(n int) func(index, read int) string {
+func unchangingList(n int) func(index, read int) string {
 	return func(index, _ int) string {
 		switch {
 		case index >= n:
-			return outOfRange
+			return invalidPageIndexJSON
 		case index == n-1:
-			return pageAt(index, -1, n, "v1")
+			return pageJSON(index, -1, n, "v1")
 		}
-		return pageAt(index, index+1, n, "v1")
+		return pageJSON(index, index+1, n, "v1")
 	}
 }
 
@@ -386,7 +105,7 @@ func walkSteps(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], erro
 	return all
 }
 
-func TestWalks(t *testing.T) {
+func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing.T) {
 	const latency = 100 * time.Millisecond
 	// list is a steady one of n pages with some that differ.
 	list := func(n int, other func(index, read int) string) func(index, read int) string {
@@ -394,7 +113,7 @@ func TestWalks(t *testing.T) {
 			if body := other(index, read); body != "" {
 				return body
 			}
-			return steady(n)(index, read)
+			return unchangingList(n)(index, read)
 		}
 	}
 	for _, test := range []struct {
@@ -405,20 +124,20 @@ func TestWalks(t *testing.T) {
 		rounds int // of the latency
 	}{
 		{
-			name: "resumed", page: steady(9), filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Start: "6"}},
+			name: "resumed", page: unchangingList(9), filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Start: "6"}},
 			want: "6 7 8", rounds: 2,
 		},
 		{
-			name: "beginning beyond the end", page: steady(3), filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Start: "3"}},
+			name: "beginning beyond the end", page: unchangingList(3), filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Start: "3"}},
 			want: "9650", rounds: 1,
 		},
 		{
 			name: "shrunk before the end was read",
 			page: func(index, _ int) string {
 				if index == 0 {
-					return pageAt(0, 1, 20, "v1") // and then there are only four
+					return pageJSON(0, 1, 20, "v1") // and then there are only four
 				}
-				return steady(4)(index, 0)
+				return unchangingList(4)(index, 0)
 			},
 			want: "0 1 2 3", rounds: 2,
 		},
@@ -427,9 +146,9 @@ func TestWalks(t *testing.T) {
 			page: list(6, func(index, read int) string {
 				switch {
 				case index == 5:
-					return outOfRange
+					return invalidPageIndexJSON
 				case index == 4 && read > 0:
-					return pageAt(4, -1, 5, "v2")
+					return pageJSON(4, -1, 5, "v2")
 				}
 				return ""
 			}),
@@ -440,9 +159,9 @@ func TestWalks(t *testing.T) {
 			page: list(6, func(index, read int) string {
 				switch {
 				case index == 5, index > 2 && read > 0:
-					return outOfRange
+					return invalidPageIndexJSON
 				case index == 2 && read > 0:
-					return pageAt(2, -1, 3, "v2")
+					return pageJSON(2, -1, 3, "v2")
 				}
 				return ""
 			}),
@@ -452,7 +171,7 @@ func TestWalks(t *testing.T) {
 			name: "an end that is always announced and never there",
 			page: list(6, func(index, _ int) string {
 				if index == 5 {
-					return outOfRange
+					return invalidPageIndexJSON
 				}
 				return ""
 			}),
@@ -461,16 +180,16 @@ func TestWalks(t *testing.T) {
 		{
 			name: "no total", page: func(index, _ int) string {
 				if index == 3 {
-					return pageAt(3, -1, 0, "v1")
+					return pageJSON(3, -1, 0, "v1")
 				}
-				return pageAt(index, index+1, 0, "v1")
+				return pageJSON(index, index+1, 0, "v1")
 			},
 			want: "0 1 2 3", rounds: 4,
 		},
 		{
 			name: "a jump", page: list(9, func(index, _ int) string {
 				if index == 2 {
-					return pageAt(2, 7, 9, "v1")
+					return pageJSON(2, 7, 9, "v1")
 				}
 				return ""
 			}),
@@ -479,7 +198,7 @@ func TestWalks(t *testing.T) {
 		{
 			name: "backward", page: list(9, func(index, _ int) string {
 				if index == 4 {
-					return pageAt(4, 3, 9, "v1")
+					return pageJSON(4, 3, 9, "v1")
 				}
 				return ""
 			}),
@@ -488,20 +207,20 @@ func TestWalks(t *testing.T) {
 		{
 			name: "on the spot", page: list(9, func(index, _ int) string {
 				if index == 4 {
-					return pageAt(4, 4, 9, "v1")
+					return pageJSON(4, 4, 9, "v1")
 				}
 				return ""
 			}),
 			want: "0 1 2 3 4 no progress", rounds: 2,
 		},
 		{
-			name: "the first page again and again", page: func(int, int) string { return pageAt(0, 1, 9, "v1") },
+			name: "the first page again and again", page: func(int, int) string { return pageJSON(0, 1, 9, "v1") },
 			want: "0 0 no progress", rounds: 2,
 		},
 		{
 			name: "another page than asked for", page: list(9, func(index, _ int) string {
 				if index == 3 {
-					return pageAt(2, 3, 9, "v1")
+					return pageJSON(2, 3, 9, "v1")
 				}
 				return ""
 			}),
@@ -523,7 +242,7 @@ func TestWalks(t *testing.T) {
 		{
 			name: "versions that flip", page: list(6, func(index, _ int) string {
 				if index == 2 || index == 4 {
-					return pageAt(index, index+1, 6, "v2")
+					return pageJSON(index, index+1, 6, "v2")
 				}
 				return ""
 			}),
@@ -532,7 +251,7 @@ func TestWalks(t *testing.T) {
 		{
 			name: "versions that are missing", page: list(3, func(index, _ int) string {
 				if index == 1 {
-					return pageAt(1, 2, 3, "")
+					return pageJSON(1, 2, 3, "")
 				}
 				return ""
 			}),
@@ -542,7 +261,7 @@ func TestWalks(t *testing.T) {
 			name: "begun again", filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 2}},
 			page: list(8, func(index, read int) string {
 				if index == 3 && read == 0 {
-					return pageAt(3, 4, 8, "v2")
+					return pageJSON(3, 4, 8, "v2")
 				}
 				return ""
 			}),
@@ -552,7 +271,7 @@ func TestWalks(t *testing.T) {
 			name: "begun again because the end is gone", filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 1}},
 			page: list(3, func(index, read int) string {
 				if index == 2 && read == 0 {
-					return outOfRange
+					return invalidPageIndexJSON
 				}
 				return ""
 			}),
@@ -562,7 +281,7 @@ func TestWalks(t *testing.T) {
 			name: "begun again too often", filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 2}},
 			page: list(4, func(index, read int) string {
 				if index == 1 {
-					return pageAt(1, 2, 4, "v2")
+					return pageJSON(1, 2, 4, "v2")
 				}
 				return ""
 			}),
@@ -571,7 +290,7 @@ func TestWalks(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &scripted{latency: latency, page: test.page}
+				s := &scriptedPages{latency: latency, page: test.page}
 				c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: s}))
 				require.NoError(t, err)
 				defer c.Close()
@@ -583,32 +302,8 @@ func TestWalks(t *testing.T) {
 	}
 }
 
-func TestCollectBeginsAgain(t *testing.T) {
-	var srv *appsandbookstest.Server
-	left := 0
-	hook := appsandbookstest.WithPageHook(func(r appsandbookstest.PageRead) {
-		if r.Index == 3 && left > 0 {
-			left--
-			fillPages(srv, 1000+left, 1)
-		}
-	})
-	virtual(t, slowPages(time.Millisecond, hook), func(t *testing.T, s *appsandbookstest.Server, c *appsandbooks.Client) {
-		srv = s
-		fillPages(srv, 0, 8)
-		left = 2
-		all, err := appsandbooks.Collect(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 2}}))
-		require.NoError(t, err)
-		require.Len(t, all, 2*(8+2), "each once")
-		left = 9
-		_, err = appsandbooks.Collect(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 2}}))
-		require.ErrorIs(t, err, appsandbooks.ErrDataChanged)
-		require.NotErrorIs(t, err, appsandbooks.ErrRestarted)
-		require.Equal(t, 6, left, "three walks")
-	})
-}
-
-func TestChanges(t *testing.T) {
-	virtual(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+func TestAssignmentsService_Changes_givesOnlyWhatChanged(t *testing.T) {
+	inVirtualTime(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var saved string
 		read := func(f appsandbooks.AssignmentFilter) (n int, full bool) {
 			t.Helper()
@@ -646,7 +341,7 @@ func TestChanges(t *testing.T) {
 		require.False(t, full)
 
 		// Users alike.
-		users(srv, 5)
+		addUsers(srv, 5)
 		page := 0
 		for p, err := range c.Users.Changes(t.Context(), appsandbooks.UserFilter{SinceVersionID: "forgotten"}) {
 			require.NoError(t, err)
@@ -662,7 +357,7 @@ func TestChanges(t *testing.T) {
 }
 
 // An answer without news need not name a version: the old one stays good.
-func TestChangesKeepTheVersionWithoutNews(t *testing.T) {
+func TestAssignmentsService_Changes_keepsVersionWhenNothingChanged(t *testing.T) {
 	c, r := recordedClient(t, `{"assignments":[],"currentPageIndex":0,"size":0,"totalPages":1}`)
 	for page, err := range c.Assignments.Changes(t.Context(), appsandbooks.AssignmentFilter{SinceVersionID: "v7"}) {
 		require.NoError(t, err)
@@ -673,12 +368,12 @@ func TestChangesKeepTheVersionWithoutNews(t *testing.T) {
 }
 
 // The service can forget a version between two pages.
-func TestChangesBeginAgainInTheMiddle(t *testing.T) {
-	s := &scripted{page: func(index, read int) string {
+func TestAssignmentsService_Changes_beginsAgainWhenVersionExpires(t *testing.T) {
+	s := &scriptedPages{page: func(index, read int) string {
 		if index == 2 && read == 0 {
 			return `{"errorNumber":9721}`
 		}
-		return steady(3)(index, read)
+		return unchangingList(3)(index, read)
 	}}
 	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: s}))
 	require.NoError(t, err)
@@ -691,141 +386,30 @@ func TestChangesBeginAgainInTheMiddle(t *testing.T) {
 	require.Equal(t, []string{"0 false", "1 false", "0 true", "1 true", "2 true"}, got)
 }
 
-func TestCursorsReadOnePageAhead(t *testing.T) {
-	const n, latency = 9, 200 * time.Millisecond
-	for work, want := range map[time.Duration]time.Duration{
-		0:                      n * latency,
-		150 * time.Millisecond: n*latency + 150*time.Millisecond,
-		500 * time.Millisecond: latency + n*500*time.Millisecond,
-	} {
-		virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-			u := srv.Unit()
-			for i := range int64(2 * n) {
-				u.AddSubscription(appsandbookstest.Subscription{AdamID: 1 + i, ParentAdamID: 99, Total: appsandbookstest.Seats{Renewing: 1}})
-			}
-			start, taken := time.Now(), 0
-			for page, err := range c.Subscriptions.Pages(t.Context(), appsandbooks.SubscriptionFilter{}) {
-				require.NoError(t, err)
-				require.Len(t, page.Items, 2)
-				require.False(t, page.Changed)
-				taken++
-				time.Sleep(work)
-				require.LessOrEqual(t, countPath(srv, "subscriptions"), taken+1)
-			}
-			require.Equal(t, want, time.Since(start))
-			require.Equal(t, n, taken)
-		})
-	}
-}
-
-func TestCursorWalks(t *testing.T) {
-	page := func(next, version string) string {
-		return fmt.Sprintf(`{"subscriptions":[{"parentAdamId":null,"adamId":1}],"nextCursor":%q,"versionId":%q}`, next, version)
-	}
-	config := `{"limits":{"maxRequestPerSecond":1000}}`
-	for _, test := range []struct {
-		name   string
-		pages  map[string][]string // by cursor, one after the other
-		filter appsandbooks.SubscriptionFilter
-		want   string
-	}{
-		{name: "to the end", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "1")}, "b": {page("", "1")}}, want: "page page page"},
-		{name: "resumed", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Start: "b"}}, pages: map[string][]string{"b": {page("", "1")}}, want: "page"},
-		{name: "on the spot", pages: map[string][]string{"": {page("a", "1")}, "a": {page("a", "1")}}, want: "page page no progress"},
-		{name: "in a circle", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "1")}, "b": {page("c", "1")}, "c": {page("a", "1")}}, want: "page page page page no progress"},
-		{name: "changed", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "2")}, "b": {page("", "1")}}, want: "page page! page!"},
-		{
-			name: "begun again", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Restarts: 1}},
-			pages: map[string][]string{"": {page("a", "1"), page("a", "2")}, "a": {page("", "2"), page("", "2")}},
-			want:  "page restarted page page",
-		},
-		{
-			name: "forgotten", pages: map[string][]string{"": {page("a", "1")}, "a": {`{"errorNumber":9812}`}},
-			want: "page 9812",
-		},
-		{
-			name: "forgotten and begun again", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Restarts: 1}},
-			pages: map[string][]string{"": {page("a", "1"), page("a", "1")}, "a": {`{"errorNumber":9812}`, page("", "1")}},
-			want:  "page restarted page page",
-		},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			var mu sync.Mutex
-			read := map[string]int{}
-			rt := roundTripper(func(r *http.Request) (*http.Response, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				body := config
-				if !strings.HasSuffix(r.URL.Path, "config") {
-					cursor := r.URL.Query().Get("cursor")
-					body = test.pages[cursor][read[cursor]]
-					read[cursor]++
-				}
-				return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(body))}, nil
+// A list in the middle of which no page comes is not at its end.
+func TestAssignmentsService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
+	for _, body := range answersWithoutList {
+		t.Run(body, func(t *testing.T) {
+			options := []appsandbookstest.Option{appsandbookstest.WithPageSize(2)}
+			inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				srv.Unit().AddAssignments(deviceAssignments(names("C02", 8))...)
+				srv.AddFault(appsandbookstest.Fault{Path: "assignments", Status: 200, Body: body, After: 2, Times: 1})
+				err := drain(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{}))
+				require.Equal(t, 200, isError(t, err).StatusCode)
 			})
-			c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}))
-			require.NoError(t, err)
-			defer c.Close()
-			var got []string
-			for page, err := range c.Subscriptions.Pages(t.Context(), test.filter) {
-				var e *appsandbooks.Error
-				switch {
-				case errors.Is(err, appsandbooks.ErrRestarted):
-					got = append(got, "restarted")
-				case errors.Is(err, appsandbooks.ErrNoProgress):
-					got = append(got, "no progress")
-				case errors.As(err, &e):
-					got = append(got, fmt.Sprint(int(e.Number)))
-				case page.Changed:
-					got = append(got, "page!")
-				default:
-					got = append(got, "page")
-				}
-			}
-			require.Equal(t, test.want, strings.Join(got, " "))
 		})
 	}
 }
 
-// A compressed answer is read like any other, and bounded by what it expands to.
-func TestBodies(t *testing.T) {
-	virtual(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		fillPages(srv, 0, 1)
-		srv.AddFault(appsandbookstest.Fault{Path: "assignments", Kind: appsandbookstest.FaultGzipBomb, Times: 1})
-		_, err := c.Assignments.List(t.Context(), appsandbooks.AssignmentFilter{})
-		var tooLarge *http.MaxBytesError
-		require.ErrorAs(t, err, &tooLarge)
-		page, err := c.Assignments.List(t.Context(), appsandbooks.AssignmentFilter{})
-		require.NoError(t, err)
-		require.Len(t, page.Items, 2)
+// A page that tells nothing but whose unit it is of does not end a list.
+func TestAssignmentsService_All_failsWhenPageHasOnlyUnitID(t *testing.T) {
+	options := []appsandbookstest.Option{appsandbookstest.WithPageSize(2)}
+	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.Unit().AddAssignments(deviceAssignments(names("C02", 8))...)
+		srv.AddFault(appsandbookstest.Fault{
+			Path: "assignments", Status: 200, After: 2, Times: 1,
+			Body: fmt.Sprintf(`{"uId":%q}`, srv.Unit().UID()),
+		})
+		require.Error(t, drain(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{})))
 	})
-}
-
-// Every page says who manages the organizational unit, however it is decoded.
-func TestPagesTellOfATakeover(t *testing.T) {
-	for _, list := range []func(*testing.T, *appsandbooks.Client) error{
-		func(t *testing.T, c *appsandbooks.Client) error {
-			_, err := appsandbooks.Collect(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{}))
-			return err
-		},
-		func(t *testing.T, c *appsandbooks.Client) error {
-			_, err := appsandbooks.Collect(c.Users.All(t.Context(), appsandbooks.UserFilter{}))
-			return err
-		},
-		func(t *testing.T, c *appsandbooks.Client) error {
-			_, err := c.Assets.List(t.Context(), appsandbooks.AssetFilter{})
-			return err
-		},
-	} {
-		var lost takeovers
-		virtual(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
-			fillPages(srv, 0, 20)
-			users(srv, 40)
-			srv.Unit().TakeOver(theirs)
-			c := newClient(t, srv, appsandbooks.WithOwner(ours, lost.add))
-			defer c.Close()
-			require.NoError(t, list(t, c), "reading goes on")
-			require.Len(t, lost, 1)
-		})
-	}
 }

@@ -10,10 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
 )
 
 // The cost of a notification in the handler, next to that in a handler that
@@ -21,7 +20,7 @@ import (
 
 // delivery posts the same notification over and over, each time with an id of
 // its own.
-type delivery struct {
+type repeatedDelivery struct {
 	handler http.Handler
 	body    []byte
 	id      []byte // in body
@@ -31,7 +30,7 @@ type delivery struct {
 	w       discardWriter
 }
 
-func newSameDelivery(b *testing.B, h http.Handler, elements int) *delivery {
+func newRepeatedDelivery(b *testing.B, h http.Handler, elements int) *repeatedDelivery {
 	var list bytes.Buffer
 	for i := range elements {
 		if i > 0 {
@@ -44,7 +43,7 @@ func newSameDelivery(b *testing.B, h http.Handler, elements int) *delivery {
 		`"result":"SUCCESS","type":"ASSOCIATE"},"notificationId":%q,"notificationType":"ASSET_MANAGEMENT","uId":"2049025000431439"}`,
 		list.Bytes(), id)
 	at := bytes.Index(body, []byte(id))
-	d := &delivery{handler: h, body: body, id: body[at : at+len(id)], w: discardWriter{header: http.Header{}}}
+	d := &repeatedDelivery{handler: h, body: body, id: body[at : at+len(id)], w: discardWriter{header: http.Header{}}}
 	d.request, _ = http.NewRequest(http.MethodPost, "https://mdm.example.com/notifications", nil)
 	d.request.Header.Set("Authorization", "Bearer "+hookSecret)
 	d.request.ContentLength = int64(len(body))
@@ -52,11 +51,11 @@ func newSameDelivery(b *testing.B, h http.Handler, elements int) *delivery {
 	return d
 }
 
-func (d *delivery) post(b *testing.B) {
+func (d *repeatedDelivery) post(b *testing.B) {
 	d.n++
 	copy(d.id[len(d.id)-12:], fmt.Appendf(nil, "%012d", d.n))
 	d.reader.Reset(d.body)
-	d.request.Body = body{&d.reader}
+	d.request.Body = reusableBody{&d.reader}
 	d.w.status = 0
 	d.handler.ServeHTTP(&d.w, d.request)
 	if d.w.status != http.StatusOK {
@@ -64,18 +63,20 @@ func (d *delivery) post(b *testing.B) {
 	}
 }
 
-type body struct{ *bytes.Reader }
+type reusableBody struct{ *bytes.Reader }
 
-func (body) Close() error { return nil }
+func (reusableBody) Close() error { return nil }
 
 type discardWriter struct {
 	header http.Header
 	status int
 }
 
-func (w *discardWriter) Header() http.Header         { return w.header }
+func (w *discardWriter) Header() http.Header { return w.header }
+
 func (w *discardWriter) Write(p []byte) (int, error) { return len(p), nil }
-func (w *discardWriter) WriteHeader(status int)      { w.status = status }
+
+func (w *discardWriter) WriteHeader(status int) { w.status = status }
 
 func BenchmarkHandler(b *testing.B) {
 	decode := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -98,7 +99,7 @@ func BenchmarkHandler(b *testing.B) {
 	for _, elements := range []int{1, 10, 100} {
 		for name, h := range map[string]http.Handler{"decode": decode, "handler": full} {
 			b.Run(fmt.Sprintf("%s/%d", name, elements), func(b *testing.B) {
-				d := newSameDelivery(b, h, elements)
+				d := newRepeatedDelivery(b, h, elements)
 				b.ReportAllocs()
 				for b.Loop() {
 					d.post(b)
@@ -132,7 +133,7 @@ func BenchmarkWakeOverLoopback(b *testing.B) {
 		NotificationURL: "http://" + l.Addr().String() + "/", NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h,
 	})
 	require.NoError(b, err)
-	assets := stock(srv, 1, 1_000_000)
+	assets := addAssets(srv, 1, 1_000_000)
 	var total, worst time.Duration
 	n := 0
 	for b.Loop() {

@@ -13,14 +13,14 @@ import (
 )
 
 // hint is a notification of an event with elements.
-func hint(event string, elements int) *Notification {
+func eventNotification(event string, elements int) *Notification {
 	n := &Notification{ID: "1", Raw: []byte("{}"), AssetManagement: &AssetManagement{Assignments: make([]Assignment, elements)}}
 	n.AssetManagement.EventID = event
 	return n
 }
 
 // The hub's memory is bounded, and nothing is kept without a reason.
-func TestHubForgets(t *testing.T) {
+func TestClient_Notify_limitsMemoryOfUnclaimedNotifications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newNotificationHub()
 		kept := func() map[string]*unclaimedEvent { // a copy, as time changes it
@@ -29,16 +29,16 @@ func TestHubForgets(t *testing.T) {
 			return maps.Clone(h.unclaimed)
 		}
 		for i := range 3000 {
-			h.deliver(hint(fmt.Sprint("event-", i), 100))
+			h.deliver(eventNotification(fmt.Sprint("event-", i), 100))
 			require.LessOrEqual(t, h.elements, maxUnclaimed)
 		}
 		require.Len(t, kept(), maxUnclaimed/100)
 		require.Contains(t, kept(), "event-2999", "the latest are kept")
-		h.deliver(hint("huge", maxUnclaimed+1))
+		h.deliver(eventNotification("huge", maxUnclaimed+1))
 		require.Empty(t, kept())
 
 		// What a client did not write itself is kept briefly.
-		h.deliver(hint("others", 1))
+		h.deliver(eventNotification("others", 1))
 		time.Sleep(keepBriefly - 1)
 		require.Contains(t, kept(), "others")
 		time.Sleep(2 * time.Nanosecond)
@@ -47,10 +47,10 @@ func TestHubForgets(t *testing.T) {
 
 		// What it may have written itself is kept for longer.
 		h.noteWrite()
-		h.deliver(hint("old", 1))
+		h.deliver(eventNotification("old", 1))
 		time.Sleep(keepUnclaimed / 2)
-		h.deliver(hint("new", 1))
-		h.deliver(hint("old", 1))
+		h.deliver(eventNotification("new", 1))
+		h.deliver(eventNotification("old", 1))
 		time.Sleep(keepUnclaimed / 2)
 		synctest.Wait()
 		require.NotContains(t, kept(), "old")
@@ -63,7 +63,7 @@ func TestHubForgets(t *testing.T) {
 		require.Nil(t, h.sweep)
 
 		h.noteWrite()
-		h.deliver(hint("x", 1))
+		h.deliver(eventNotification("x", 1))
 		h.close()
 		require.Empty(t, kept())
 		require.Empty(t, h.order)
@@ -72,22 +72,22 @@ func TestHubForgets(t *testing.T) {
 }
 
 // A listener that does not listen holds a bounded number of elements.
-func TestListenerIsBounded(t *testing.T) {
+func TestClient_Notify_limitsQueueOfOneListener(t *testing.T) {
 	h := newNotificationHub()
 	l := h.listen()
 	l.add("e")
 	for range 2 * maxQueued / 100 {
-		h.deliver(hint("e", 100))
+		h.deliver(eventNotification("e", 100))
 	}
 	require.Len(t, l.takeAll(), maxQueued/100)
-	h.deliver(hint("e", 100))
+	h.deliver(eventNotification("e", 100))
 	require.Len(t, l.takeAll(), 1)
 	l.close()
 	require.Empty(t, h.waiters)
 }
 
 // However listeners come and go, a notification reaches one of them.
-func TestHubLosesNothing(t *testing.T) {
+func TestClient_Notify_losesNothingWhenListenersChange(t *testing.T) {
 	h := newNotificationHub()
 	h.noteWrite()
 	const events, each = 20, 50
@@ -95,7 +95,7 @@ func TestHubLosesNothing(t *testing.T) {
 	for e := range events {
 		senders.Go(func() {
 			for range each {
-				h.deliver(hint(fmt.Sprint(e), 1))
+				h.deliver(eventNotification(fmt.Sprint(e), 1))
 			}
 		})
 	}
@@ -123,34 +123,4 @@ func TestHubLosesNothing(t *testing.T) {
 		l.close()
 	}
 	require.Equal(t, events*each, got)
-}
-
-// Each task is counted once, and only as many as were asked for end the event.
-func TestNamedTasks(t *testing.T) {
-	named := func(result NotificationResult, serials ...string) *Notification {
-		n := hint("e", 0)
-		n.AssetManagement.Result, n.AssetManagement.Type = result, EventAssociate
-		for _, s := range serials {
-			n.AssetManagement.Assignments = append(n.AssetManagement.Assignments, Assignment{AssetPair: AssetPair{AdamID: "1", PricingParam: PricingSTDQ, SerialNumber: s}})
-		}
-		return n
-	}
-	pending := &EventStatus{State: EventPending, NumRequested: 3, Meta: Meta{UID: "u"}}
-	var tasks taskCount
-	require.Nil(t, tasks.status(nil))
-	require.Nil(t, tasks.status(&EventStatus{}))
-	tasks.add(named(NotificationSuccess, "a", "b"))
-	tasks.add(named(NotificationSuccess, "a", "b"))
-	tasks.add(named("PARTIAL", "c"))
-	require.Nil(t, tasks.status(pending))
-	failure := named(NotificationFailure, "c")
-	failure.AssetManagement.Error = &Error{Number: ErrNotEnoughLicenses}
-	tasks.add(failure)
-	tasks.add(failure)
-	require.Equal(t, &EventStatus{
-		State: EventFailed, Type: EventAssociate, Failures: []*Error{failure.AssetManagement.Error},
-		NumCompleted: 2, NumRequested: 3, Meta: Meta{UID: "u"},
-	}, tasks.status(pending))
-	tasks.add(named(NotificationSuccess, "d"))
-	require.Nil(t, tasks.status(pending), "more than there were: something is not as we think")
 }

@@ -3,20 +3,20 @@ package appsandbooks_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
-
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // relay is a stand-in in virtual time that notifies a client of its default
 // unit through a handler.
-type relay struct {
+type notifyingServer struct {
 	*testing.T
 	srv    *appsandbookstest.Server
 	client *appsandbooks.Client
@@ -24,10 +24,10 @@ type relay struct {
 
 // relayed runs f with a relay whose events take a time and whose notifications
 // travel in a way. The rules of conduct must hold at the end.
-func relayed(t *testing.T, delay time.Duration, how appsandbookstest.NotificationOptions, f func(r *relay), more ...appsandbookstest.Option) {
+func withNotifyingServer(t *testing.T, delay time.Duration, how appsandbookstest.NotificationOptions, f func(r *notifyingServer), more ...appsandbookstest.Option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &relay{T: t}
+		r := &notifyingServer{T: t}
 		h := newHandler(t, nil, appsandbooks.WithNotify(func(n *appsandbooks.Notification) { r.client.Notify(n) }))
 		r.srv = appsandbookstest.NewServer(append([]appsandbookstest.Option{
 			appsandbookstest.WithEventDelay(delay),
@@ -47,10 +47,10 @@ func relayed(t *testing.T, delay time.Duration, how appsandbookstest.Notificatio
 }
 
 // associate begins to assign assets to devices.
-func (r *relay) associate(assets, devices int) *appsandbooks.Operation {
+func (r *notifyingServer) associate(assets, devices int) *appsandbooks.Operation {
 	r.Helper()
 	op, err := r.client.Assets.Associate(r.Context(), appsandbooks.AssetChange{
-		Assets: stock(r.srv, assets, 10*devices), SerialNumbers: names("C02", devices),
+		Assets: addAssets(r.srv, assets, 10*devices), SerialNumbers: names("C02", devices),
 	})
 	require.NoError(r, err)
 	return op
@@ -58,24 +58,24 @@ func (r *relay) associate(assets, devices int) *appsandbooks.Operation {
 
 // An operation ends at the moment when it is true, however long that takes and
 // whatever it is.
-func TestOperationsEndWhenTheyAreTrue(t *testing.T) {
-	kinds := map[string]func(r *relay) (*appsandbooks.Operation, error){
-		"associate": func(r *relay) (*appsandbooks.Operation, error) {
+func TestClient_Notify_endsOperationsWhenTheirEventsEnd(t *testing.T) {
+	kinds := map[string]func(r *notifyingServer) (*appsandbooks.Operation, error){
+		"associate": func(r *notifyingServer) (*appsandbooks.Operation, error) {
 			return r.client.Assets.Associate(r.Context(), appsandbooks.AssetChange{
-				Assets: stock(r.srv, 3, 1000), ClientUserIDs: users(r.srv, 150), SerialNumbers: names("C02", 250),
+				Assets: addAssets(r.srv, 3, 1000), ClientUserIDs: addUsers(r.srv, 150), SerialNumbers: names("C02", 250),
 			})
 		},
-		"create users": func(r *relay) (*appsandbooks.Operation, error) {
+		"create users": func(r *notifyingServer) (*appsandbooks.Operation, error) {
 			var list []appsandbooks.UserRequest
 			for _, id := range names("user-", 230) {
 				list = append(list, appsandbooks.UserRequest{ClientUserID: id, Email: id + "@example.com"})
 			}
 			return r.client.Users.Create(r.Context(), appsandbooks.UserChange{Users: list})
 		},
-		"subscriptions": func(r *relay) (*appsandbooks.Operation, error) {
+		"subscriptions": func(r *notifyingServer) (*appsandbooks.Operation, error) {
 			r.srv.Unit().AddSubscription(appsandbookstest.Subscription{AdamID: 67890, Total: appsandbookstest.Seats{Renewing: 500}})
 			return r.client.Subscriptions.Associate(r.Context(), appsandbooks.SubscriptionChange{
-				AdamIDs: []int64{67890}, ClientUserIDs: users(r.srv, 120),
+				AdamIDs: []int64{67890}, ClientUserIDs: addUsers(r.srv, 120),
 			})
 		},
 	}
@@ -83,7 +83,7 @@ func TestOperationsEndWhenTheyAreTrue(t *testing.T) {
 		// Before the first look; between two; after many.
 		for _, delay := range []time.Duration{20 * time.Millisecond, 12 * time.Second, 45 * time.Second, 5 * time.Minute} {
 			t.Run(fmt.Sprint(name, " ", delay), func(t *testing.T) {
-				relayed(t, delay, appsandbookstest.NotificationOptions{}, func(r *relay) {
+				withNotifyingServer(t, delay, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
 					began := time.Now()
 					op, err := begin(r)
 					require.NoError(t, err)
@@ -98,11 +98,11 @@ func TestOperationsEndWhenTheyAreTrue(t *testing.T) {
 }
 
 // So does the wait for a single event.
-func TestStatusWaitEndsWhenItIsTrue(t *testing.T) {
+func TestStatusService_Wait_endsOnNotification(t *testing.T) {
 	for _, delay := range []time.Duration{20 * time.Millisecond, 12 * time.Second, 45 * time.Second, 5 * time.Minute} {
 		for _, number := range []int{0, 9709} {
 			t.Run(fmt.Sprint(delay, " ", number), func(t *testing.T) {
-				relayed(t, delay, appsandbookstest.NotificationOptions{Duplicate: 0.5}, func(r *relay) {
+				withNotifyingServer(t, delay, appsandbookstest.NotificationOptions{Duplicate: 0.5}, func(r *notifyingServer) {
 					if number != 0 {
 						r.srv.Unit().FailTarget("C0200007", number)
 					}
@@ -130,9 +130,9 @@ func TestStatusWaitEndsWhenItIsTrue(t *testing.T) {
 }
 
 // What failed is told by notifications as exactly as by the status.
-func TestFailuresByNotification(t *testing.T) {
+func TestClient_Notify_reportsSameFailuresAsStatus(t *testing.T) {
 	for _, delay := range []time.Duration{12 * time.Second, 45 * time.Second} {
-		relayed(t, delay, appsandbookstest.NotificationOptions{}, func(r *relay) {
+		withNotifyingServer(t, delay, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
 			r.srv.Unit().FailTarget("C0200003", 9709)
 			began := time.Now()
 			report, err := r.associate(2, 120).Wait(r.Context())
@@ -140,14 +140,14 @@ func TestFailuresByNotification(t *testing.T) {
 			require.Equal(t, delay, time.Since(began))
 			require.Equal(t, 238, report.Succeeded)
 			require.Equal(t, 2, report.Failed)
-			agree(t, r.srv, report)
+			requireLedgerAgrees(t, r.srv, report)
 		})
 	}
 }
 
 // The status is the truth, whatever becomes of the notifications, and it is
 // never asked for too soon.
-func TestBadNetworkForNotifications(t *testing.T) {
+func TestClient_Notify_keepsResultsCorrectWhenDeliveryIsUnreliable(t *testing.T) {
 	for name, how := range map[string]appsandbookstest.NotificationOptions{
 		"lost":       {Loss: 1},
 		"half lost":  {Loss: 0.5},
@@ -160,13 +160,13 @@ func TestBadNetworkForNotifications(t *testing.T) {
 		for seed := range uint64(6) {
 			t.Run(fmt.Sprint(name, " ", seed), func(t *testing.T) {
 				delay := time.Duration(seed*17) * time.Second
-				relayed(t, delay, how, func(r *relay) {
+				withNotifyingServer(t, delay, how, func(r *notifyingServer) {
 					r.srv.Unit().FailTarget("C0200003", 9709)
 					began := time.Now()
 					report, err := r.associate(3, 250).Wait(r.Context())
 					require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
 					require.Equal(t, 3*249, report.Succeeded)
-					agree(t, r.srv, report)
+					requireLedgerAgrees(t, r.srv, report)
 					// 30 s, and a tenth more so that waiters do not march in step.
 					require.LessOrEqual(t, time.Since(began), max(30*time.Second, delay+33*time.Second))
 				}, appsandbookstest.WithSeed(seed+1))
@@ -176,8 +176,8 @@ func TestBadNetworkForNotifications(t *testing.T) {
 }
 
 // Notifications overtake the answer that names their event.
-func TestNotificationsOvertakeTheAnswer(t *testing.T) {
-	relayed(t, 100*time.Millisecond, appsandbookstest.NotificationOptions{}, func(r *relay) {
+func TestClient_Notify_acceptsNotificationBeforeAnswerToRequest(t *testing.T) {
+	withNotifyingServer(t, 100*time.Millisecond, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
 		_, err := r.client.Config.ServiceConfig(r.Context()) // limits are known from now on
 		require.NoError(t, err)
 		began := time.Now()
@@ -191,8 +191,8 @@ func TestNotificationsOvertakeTheAnswer(t *testing.T) {
 
 // What came while nobody waited is not lost, be it before Wait or between two
 // steps.
-func TestNotificationsWaitForTheWaiter(t *testing.T) {
-	relayed(t, 3*time.Second, appsandbookstest.NotificationOptions{}, func(r *relay) {
+func TestClient_Notify_keepsNotificationsThatArriveBeforeWait(t *testing.T) {
+	withNotifyingServer(t, 3*time.Second, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
 		op := r.associate(2, 250)
 		time.Sleep(9 * time.Second)
 		began := time.Now()
@@ -200,7 +200,7 @@ func TestNotificationsWaitForTheWaiter(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, time.Since(began))
 	})
-	relayed(t, 3*time.Second, appsandbookstest.NotificationOptions{Reorder: 0.5, ReorderWindow: 20 * time.Second}, func(r *relay) {
+	withNotifyingServer(t, 3*time.Second, appsandbookstest.NotificationOptions{Reorder: 0.5, ReorderWindow: 20 * time.Second}, func(r *notifyingServer) {
 		op := r.associate(2, 950)
 		for {
 			next, err := op.Step(r.Context())
@@ -213,7 +213,7 @@ func TestNotificationsWaitForTheWaiter(t *testing.T) {
 		require.Equal(t, 1, countPath(r.srv, "status"))
 		require.Equal(t, 1900, op.Report().Succeeded)
 	})
-	relayed(t, 3*time.Second, appsandbookstest.NotificationOptions{}, func(r *relay) {
+	withNotifyingServer(t, 3*time.Second, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
 		op := r.associate(1, 10)
 		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()
@@ -228,7 +228,7 @@ func TestNotificationsWaitForTheWaiter(t *testing.T) {
 }
 
 // A client that expects notifications leaves the first question to them.
-func TestFirstLook(t *testing.T) {
+func TestWithNotifications_postponesFirstPoll(t *testing.T) {
 	for name, test := range map[string]struct {
 		opts []appsandbooks.Option
 		tell bool
@@ -249,7 +249,7 @@ func TestFirstLook(t *testing.T) {
 				}
 				c.Notify(nil)
 				began := time.Now()
-				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 1), SerialNumbers: names("C02", 1)})
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 1), SerialNumbers: names("C02", 1)})
 				require.NoError(t, err)
 				_, err = op.Wait(t.Context())
 				require.NoError(t, err)
@@ -260,7 +260,7 @@ func TestFirstLook(t *testing.T) {
 }
 
 // One handler serves the clients of many units.
-func TestManyUnits(t *testing.T) {
+func TestClient_Notify_servesManyUnitsFromOneHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clients := map[string]*appsandbooks.Client{}
 		h := newHandler(t, nil, appsandbooks.WithNotify(func(n *appsandbooks.Notification) {
@@ -305,6 +305,43 @@ func TestManyUnits(t *testing.T) {
 		for range clients {
 			require.Equal(t, 7*time.Second, <-ends)
 		}
+		require.Empty(t, srv.Violations())
+	})
+}
+
+// With notifications an operation ends as soon as it is true.
+func TestClient_Notify_endsWaitBeforeNextPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c *appsandbooks.Client
+		receiver := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			n := new(appsandbooks.Notification)
+			if err := decodeBody(r, n); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			c.Notify(n)
+		})
+		srv := appsandbookstest.NewServer(
+			appsandbookstest.WithEventDelay(12*time.Second),
+			appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(receiver)))
+		defer srv.Close()
+		c = newClient(t, srv)
+		defer c.Close()
+		_, err := c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{
+			NotificationURL: "https://mdm.example.com/n", NotificationAuthToken: appsandbooks.NewSecret("secret"),
+			NotificationTypes: appsandbooks.NotificationTypes(),
+		})
+		require.NoError(t, err)
+		began := time.Now()
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: addAssets(srv, 3, 1000), SerialNumbers: names("C02", 350),
+		})
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1050, report.Succeeded)
+		require.Equal(t, 12*time.Second, time.Since(began).Truncate(time.Millisecond))
+		require.Equal(t, 1, countPath(srv, "status"))
 		require.Empty(t, srv.Violations())
 	})
 }

@@ -34,7 +34,7 @@ func FuzzParsePlain(f *testing.F) {
 }
 
 // The short way is taken by what the service writes.
-func TestParsePlain(t *testing.T) {
+func TestParseNotification_takesFastPathForUsualForm(t *testing.T) {
 	for _, data := range []string{
 		`{"notification":{"adamId":"361309726","countDelta":25,"pricingParam":"STDQ"},"notificationId":"4a7801be","notificationType":"ASSET_COUNT","uId":"2049"}`,
 		"{\n\"notification\": {\n\"x\": [\"a\\\\\", \"}\"]\n},\n\"notificationId\": \"4a7801be\",\n\"notificationType\": \"NEW\",\n\"uId\": \"2049\"\n}\n",

@@ -4,87 +4,314 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
+	"math/rand/v2"
 	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
 )
 
-// A journal that fails at any one entry, in any way, and then works again: what
-// it holds can be resumed at each later moment, and accounts for each pair once.
-func TestJournalFailsAtAnyEntry(t *testing.T) {
-	limits := appsandbookstest.DefaultLimits()
-	limits.MaxSerialNumbers, limits.MaxClientUserIDs = 3, 3
-	options := []appsandbookstest.Option{appsandbookstest.WithLimits(limits), appsandbookstest.WithEventDelay(8 * time.Second)}
-	ways := map[string]func([]byte) []byte{
-		"nothing": func([]byte) []byte { return nil },
-		"half":    func(entry []byte) []byte { return entry[:len(entry)/2] },
-		"all":     func(entry []byte) []byte { return entry },
+// What Resume does not refuse can be carried to an end.
+func FuzzResumeAndWait(f *testing.F) {
+	for _, blob := range savedOperations(f) {
+		f.Add(blob)
 	}
-	for way, kept := range ways {
-		done := false
-		for bad := 0; !done; bad++ {
-			t.Run(fmt.Sprintf("%s of %d", way, bad), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { // no rules of conduct: what is resumed was carried out in the meantime
-					srv := appsandbookstest.NewServer(options...)
-					defer srv.Close()
-					c := newClient(t, srv)
-					defer c.Close()
-					change := appsandbooks.AssetChange{
-						Assets: stock(srv, 2, 5), SerialNumbers: names("C02", 4), ClientUserIDs: append(users(srv, 3), "stranger"),
-					}
-					srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetAfter, After: 2, Times: 1})
-					srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetBefore, After: 3, Times: 1})
-					var journal bytes.Buffer
-					var moments [][]byte
-					entries := 0
-					write := appsandbooks.WithJournal(func(_ context.Context, entry []byte) (err error) {
-						if entries == bad {
-							entry, err = kept(entry), errCrash
-						}
-						entries++
-						journal.Write(entry)
-						if entries > bad {
-							moments = append(moments, bytes.Clone(journal.Bytes()))
-						}
-						return err
-					})
-					op, err := c.Assets.Associate(t.Context(), change, write, appsandbooks.WithResend())
-					if op == nil {
-						require.Error(t, err)
-						return
-					}
-					for range 3 {
-						_, err = op.Wait(t.Context())
-					}
-					require.NotErrorIs(t, err, errCrash)
-					agree(t, srv, op.Report())
-					done = entries <= bad
+	for _, s := range []string{
+		``, "\n", `null`, `[]`, `{}`, `{"version":2}`,
+		`{"version":1,"kind":"users/retire","users":["a"],"parts":[{"part":0,"state":"planned","assets":[[0,1]],"users":[[0,1]],"outcome":"failed"}]}`,
+		`{"version":1,"kind":"users/create","users":["a"],"devices":["b"],"requests":[{}],"parts":[{"part":0,"state":"planned","assets":[[0,1]],"devices":[[0,1]],"outcome":"failed"}]}`,
+		`{"version":1,"kind":"subscriptions/associate","assets":[{"adamId":"x"}],"users":["a","a"],"parts":[{"part":0,"state":"unknown","assets":[[0,1]],"users":[[0,2],[0,2]],"outcome":"unconfirmed"}]}`,
+		`{"version":1,"kind":"assets/associate","assets":[{"adamId":"1"}],"devices":["b"],"parts":[{"part":0,"state":"finished","assets":[[0,9223372036854775807]],"devices":[[0,1]],"outcome":"failed"}]}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, blob []byte) {
+		synctest.Test(t, func(t *testing.T) {
+			c, _ := sameAnswerClient(t, 400, []byte(`{"errorNumber":9602}`))
+			defer c.Close()
+			op, err := c.Resume(blob)
+			if err != nil {
+				require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+				return
+			}
+			report := op.Report()
+			if report.Total > 100_000 {
+				return
+			}
+			end, _ := op.Wait(t.Context())
+			require.Equal(t, report.Total, end.Total)
+		})
+	})
+}
 
-					moments = append(moments[:min(len(moments), 4)], journal.Bytes())
-					for i, saved := range moments {
-						op, err := c.Resume(saved)
-						if i == 0 && bad == 0 && way != "all" {
-							require.Error(t, err) // there is nothing yet
-							continue
-						}
-						require.NoError(t, err, "moment %d:\n%s", i, saved)
-						_, _ = op.Wait(t.Context())
-						report, _ := op.Verify(t.Context())
-						require.Equal(t, 16, report.Total)
-						agree(t, srv, report)
-					}
-				})
+// savedOperations are what real ones look like, at several moments.
+func savedOperations(t testing.TB) (blobs [][]byte) {
+	t.Helper()
+	srv := appsandbookstest.NewServer()
+	defer srv.Close()
+	assets, people := addAssets(srv, 3, 4), addUsers(srv, 3)
+	srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetAfter, After: 1, Times: 1})
+	c := newClient(t, srv)
+	defer c.Close()
+	change := appsandbooks.AssetChange{Assets: assets, ClientUserIDs: people, SerialNumbers: names("C02", 3)}
+	save := func(op *appsandbooks.Operation, err error) {
+		require.NoError(t, err)
+		blob, err := op.MarshalJSON()
+		require.NoError(t, err)
+		blobs = append(blobs, blob)
+	}
+	save(c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly()))
+	save(c.Assets.Associate(t.Context(), change))
+	save(c.Assets.Associate(t.Context(), change)) // of unknown fate
+	save(c.Assets.Revoke(t.Context(), appsandbooks.AssetChange{SerialNumbers: names("C02", 2)}))
+	save(c.Users.Create(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "a"}, {ClientUserID: "b", Email: "b@example.com"}}}))
+	var journal bytes.Buffer
+	op, err := c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: people[:1]}, appsandbooks.WithJournal(func(_ context.Context, entry []byte) error {
+		_, err := journal.Write(entry)
+		return err
+	}))
+	require.NoError(t, err)
+	require.NotNil(t, op)
+	return append(blobs, journal.Bytes())
+}
+
+// Cancelled in the middle, saved, and taken up by another client.
+func TestClient_Resume_finishesCanceledOperation(t *testing.T) {
+	options := []appsandbookstest.Option{appsandbookstest.WithLatency(2 * time.Second)}
+	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		reason := errors.New("the administrator pressed Ctrl-C")
+		time.AfterFunc(7*time.Second, func() { cancel(reason) })
+		op, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{
+			Assets: addAssets(srv, 25, 100_000), SerialNumbers: names("C02", 20_000),
+		})
+		require.NoError(t, err) // something was accepted
+		report, err := op.Wait(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, err, reason)
+		// 2 s for the limits; rounds of four until 7 s: 12 are accepted, the last
+		// four after the end, in the grace they are given.
+		require.Equal(t, 12, countPath(srv, "assets/associate"))
+		require.Len(t, op.EventIDs(), 12)
+		require.Equal(t, 8*25*1000, report.Failed)
+		for o := range report.Problems() {
+			if o.Status == appsandbooks.OutcomeFailed {
+				require.ErrorIs(t, o.Err, appsandbooks.ErrNotSent)
+				break
+			}
+		}
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		require.NotContains(t, string(saved), srv.Unit().Token())
+
+		other := newClient(t, srv)
+		defer other.Close()
+		op, err = other.Resume(saved)
+		require.NoError(t, err)
+		report, err = op.Wait(t.Context())
+		require.NoError(t, err)
+		requireLedgerAgrees(t, srv, report)
+		require.Equal(t, 20, countPath(srv, "assets/associate"))
+	})
+}
+
+// An operation that is resumed by a new client keeps to the pace, too.
+func TestClient_Resume_keepsRequestRate(t *testing.T) {
+	limits := appsandbookstest.DefaultLimits()
+	limits.MaxSerialNumbers, limits.MaxRequestPerSecond = 1, 2
+	inVirtualTime(t, []appsandbookstest.Option{appsandbookstest.WithLimits(limits)}, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: addAssets(srv, 1, 100), SerialNumbers: names("C02", 20),
+		}, appsandbooks.WithPlanOnly())
+		require.NoError(t, err)
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		time.Sleep(time.Minute) // virtual
+		other := newClient(t, srv)
+		defer other.Close()
+		op, err = other.Resume(saved)
+		require.NoError(t, err)
+		require.Equal(t, "assets/associate", op.Kind())
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// An operation that is taken up with the token of another unit changes nothing
+// there, and concludes nothing from what is there.
+func TestClient_Resume_changesNothingInOtherUnit(t *testing.T) {
+	for name, begin := range map[string]func(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client, journal appsandbooks.OperationOption) (*appsandbooks.Operation, error){
+		"associate": func(ctx context.Context, _ *appsandbookstest.Server, c *appsandbooks.Client, journal appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
+			return c.Assets.Associate(ctx, deviceChange([]string{"C02"}), journal)
+		},
+		"disassociate": func(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client, journal appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
+			srv.Unit().AddAssignments(deviceAssignments([]string{"C02"})...)
+			return c.Assets.Disassociate(ctx, deviceChange([]string{"C02"}), journal)
+		},
+	} {
+		for _, journaled := range []bool{false, true} {
+			options := []appsandbookstest.Option{appsandbookstest.WithEventDelay(time.Hour)}
+			inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				addAssets(srv, 1, 5)
+				var journal bytes.Buffer
+				op, err := begin(t.Context(), srv, c, appsandbooks.WithJournal(func(_ context.Context, entry []byte) error {
+					_, err := journal.Write(entry)
+					return err
+				}))
+				require.NoError(t, err)
+				before := srv.Unit().Assignments()
+				saved, err := op.MarshalJSON()
+				require.NoError(t, err)
+				if journaled {
+					saved = journal.Bytes()
+				}
+
+				other := srv.NewUnit("other")
+				other.AddAsset(appsandbookstest.Asset{AdamID: "1000", Total: 5})
+				wrong, err := appsandbooks.NewClient(other.Token(), appsandbooks.WithHTTPClient(srv.Client()))
+				require.NoError(t, err)
+				defer wrong.Close()
+				op, err = wrong.Resume(saved, appsandbooks.WithResend())
+				require.NoError(t, err)
+				for _, report := range []func(context.Context) (*appsandbooks.Report, error){op.Wait, op.Verify} {
+					r, err := report(t.Context())
+					require.ErrorIs(t, err, appsandbooks.ErrOtherUnit)
+					require.Equal(t, 1, r.Unconfirmed)
+				}
+				require.Empty(t, other.Assignments())
+				require.Equal(t, before, srv.Unit().Assignments())
+				require.Equal(t, 1, countPath(srv, "assets/"+name))
+
+				op, err = c.Resume(saved) // where it belongs it goes on
+				require.NoError(t, err)
+				time.Sleep(2 * time.Hour) // virtual
+				report, err := op.Wait(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, 1, report.Succeeded)
 			})
 		}
 	}
+}
+
+// A journal that is cut anywhere, or whose lines are damaged, is refused, or
+// accounts for each pair once.
+func TestClient_Resume_refusesDamagedJournal(t *testing.T) {
+	const pairs = 2 * (2 + 1 + 2)
+	accounted := func(t *testing.T, op *appsandbooks.Operation) {
+		t.Helper()
+		r, n := op.Report(), 0
+		require.Equal(t, r.Total, r.Succeeded+r.Failed+r.Unconfirmed)
+		if r.Total > 1<<16 { // a number became a large one
+			return
+		}
+		for range r.Outcomes() {
+			n++
+		}
+		require.Equal(t, r.Total, n)
+	}
+	limits := appsandbookstest.DefaultLimits()
+	limits.MaxClientUserIDs = 2
+	options := []appsandbookstest.Option{appsandbookstest.WithoutErrorInfo(), appsandbookstest.WithLimits(limits)}
+	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		var journal bytes.Buffer
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: addAssets(srv, 2, 100), ClientUserIDs: append(addUsers(srv, 2), "ghost"), SerialNumbers: names("D", 2),
+		}, appsandbooks.WithBisection(), appsandbooks.WithJournal(func(_ context.Context, entry []byte) error { journal.Write(entry); return nil }))
+		require.NoError(t, err)
+		_, err = op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
+		whole := journal.Bytes()
+		plan := 1 + bytes.IndexByte(whole[1:], '\n') // the first line is the whole plan
+		for i := 0; i <= len(whole); i += 3 {
+			op, err := c.Resume(whole[:i])
+			if i < plan {
+				require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+				continue
+			}
+			require.NoError(t, err)
+			require.Equal(t, pairs, op.Report().Total)
+			accounted(t, op)
+		}
+		_, err = c.Resume(append(bytes.Clone(whole[:len(whole)-7]), append([]byte("\n"), whole...)...))
+		require.NoError(t, err) // it was begun again
+
+		lines := strings.SplitAfter(strings.TrimSpace(string(whole)), "\n")
+		r := rand.New(rand.NewPCG(1, 1))
+		taken := 0
+		for range 300 {
+			damaged := append([]string{}, lines...)
+			for range 1 + r.IntN(3) {
+				a, b := r.IntN(len(damaged)), r.IntN(len(damaged))
+				switch r.IntN(4) {
+				case 0:
+					damaged[a], damaged[b] = damaged[b], damaged[a]
+				case 1:
+					damaged = append(damaged, damaged[a])
+				case 2:
+					if at := r.IntN(len(damaged[a]) + 1); at < len(damaged[a]) {
+						damaged[a] = damaged[a][:at] + string([]byte{byte(r.IntN(256))}) + damaged[a][at+1:]
+					}
+				case 3:
+					damaged[a] = damaged[a][:r.IntN(len(damaged[a])+1)]
+				}
+			}
+			op, err := c.Resume([]byte(strings.Join(damaged, "")))
+			if err != nil {
+				require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+				continue
+			}
+			taken++
+			accounted(t, op)
+		}
+		require.NotZero(t, taken)
+	})
+}
+
+// A wrong token for a moment, or one odd answer, does not keep an operation from
+// being carried out in its own unit.
+func TestClient_Resume_worksAfterTokenOfOtherUnit(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 5), SerialNumbers: []string{"C02"}}, appsandbooks.WithPlanOnly())
+		require.NoError(t, err)
+		token := srv.NewUnit("another").Token()
+		d := newClient(t, srv, appsandbooks.WithTokenSource(func(context.Context) (string, error) { return token, nil }))
+		defer d.Close()
+		_, err = d.Config.ClientConfig(t.Context())
+		require.NoError(t, err)
+		token = srv.Unit().Token()
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		op, err = d.Resume(saved)
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		requireLedgerAgrees(t, srv, report)
+	})
+}
+
+// An operation that was resumed during an outage waits it out, as any other.
+func TestClient_Resume_waitsForEndOfOutage(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := associateOne(t.Context(), srv, c)
+		require.NoError(t, err)
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		d := newClient(t, srv)
+		defer d.Close()
+		op, err = d.Resume(saved)
+		require.NoError(t, err)
+		srv.AddFault(appsandbookstest.Fault{Status: 503, Body: "<html>"})
+		time.AfterFunc(3*time.Minute, srv.ClearFaults)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		requireLedgerAgrees(t, srv, report)
+	})
 }
 
 // A saved operation: one asset, two devices; one part is planned, one has an event.
@@ -95,7 +322,7 @@ const savedSample = `{"version":1,"id":"X","kind":"assets/associate","assets":[{
 
 // What an operation is saved as may be formatted anew on its way through other
 // stores of JSON.
-func TestResumeOfIndentedJSON(t *testing.T) {
+func TestClient_Resume_acceptsIndentedJSON(t *testing.T) {
 	c, _ := recordedClient(t)
 	op, err := c.Resume([]byte(savedSample))
 	require.NoError(t, err)
@@ -107,32 +334,9 @@ func TestResumeOfIndentedJSON(t *testing.T) {
 	require.Equal(t, []string{"E"}, op.EventIDs())
 }
 
-// A journal cannot go on behind indented JSON as if it were its own first entry.
-func TestContinueBehindIndentedJSON(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-			Assets: stock(srv, 1, 3), SerialNumbers: names("C02", 3),
-		}, appsandbooks.WithPlanOnly())
-		require.NoError(t, err)
-		indented, err := json.MarshalIndent(op, "", "  ")
-		require.NoError(t, err)
-		journal := bytes.NewBuffer(append(indented, '\n'))
-		op, err = c.Resume(journal.Bytes(), appsandbooks.WithContinuedJournal(func(_ context.Context, entry []byte) error {
-			journal.Write(entry)
-			return nil
-		}))
-		require.NoError(t, err)
-		_, err = op.Wait(t.Context())
-		require.NoError(t, err)
-		op, err = c.Resume(journal.Bytes())
-		require.NoError(t, err)
-		require.Equal(t, 3, op.Report().Succeeded)
-	})
-}
-
 // No operation can have been saved like that: carried on, it would lose a
 // pair, count one twice, report what is not so, or never end.
-func TestResumeRefuses(t *testing.T) {
+func TestClient_Resume_refusesImpossibleState(t *testing.T) {
 	one := strings.ReplaceAll(savedSample, "\n", "")
 	for name, change := range map[string][]string{
 		"done before it is sent":  {`"outcome":"failed","error":{"text":"not sent","marks":["notSent"]}`, `"outcome":"succeeded"`},
@@ -206,9 +410,9 @@ func FuzzResume(f *testing.F) {
 
 // An operation that was saved while the clock was wrong does not wait for a
 // time that is years away.
-func TestResumeAfterAClockThatWasWrong(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 10), SerialNumbers: names("C02", 3)})
+func TestClient_Resume_ignoresPollTimesFarInFuture(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3)})
 		require.NoError(t, err)
 		saved, err := op.MarshalJSON()
 		require.NoError(t, err)

@@ -43,7 +43,7 @@ func transported(t *testing.T, rt roundTripper, opts ...appsandbooks.Option) *ap
 
 // associateOne asks for one licence on one device.
 func associateOne(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client, opts ...appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
-	return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: stock(srv, 1, 1), SerialNumbers: []string{"C02"}}, opts...)
+	return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: addAssets(srv, 1, 1), SerialNumbers: []string{"C02"}}, opts...)
 }
 
 // Each attempt has one Authorization header and the whole body, whatever became
@@ -93,8 +93,8 @@ func TestClientsKeepTheirTokens(t *testing.T) {
 // A rate limit that never ends costs a bounded number of requests, and the
 // report says what was not sent.
 func TestRateLimitForEver(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		assets := stock(srv, 1, 100_000)
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		assets := addAssets(srv, 1, 100_000)
 		srv.AddFault(appsandbookstest.Fault{Path: "assets", Number: 9646})
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: names("C02", 50_000)})
 		require.ErrorIs(t, err, appsandbooks.ErrTooManyRequests)
@@ -108,7 +108,7 @@ func TestRateLimitForEver(t *testing.T) {
 
 // A call whose context has ended already sends nothing.
 func TestEndedContextSendsNothing(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		reason := errors.New("the caller went home")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(reason)
@@ -135,9 +135,9 @@ func TestSenselessLimits(t *testing.T) {
 		`{"limits":{"maxAssets":9223372036854775807,"maxSerialNumbers":9223372036854775807,"maxRequestPerSecond":9223372036854775807}}`,
 	} {
 		t.Run(limits, func(t *testing.T) {
-			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				srv.AddFault(appsandbookstest.Fault{Path: "service/config", Status: 200, Body: limits})
-				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 25, 10), SerialNumbers: []string{"C02"}})
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 25, 10), SerialNumbers: []string{"C02"}})
 				require.NoError(t, err)
 				_, err = op.Wait(t.Context())
 				require.NoError(t, err)
@@ -165,7 +165,7 @@ func TestLimitsThatAreBehind(t *testing.T) {
 		"untold, and smaller": {shrink: toOne, stale: true, assets: 2, devices: 4, requests: 1 + 2 + 4 + 8},
 	} {
 		t.Run(name, func(t *testing.T) {
-			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				_, err := c.Config.ServiceConfig(t.Context())
 				require.NoError(t, err)
 				if test.stale {
@@ -173,14 +173,14 @@ func TestLimitsThatAreBehind(t *testing.T) {
 				}
 				srv.SetLimits(test.shrink)
 				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-					Assets: stock(srv, test.assets, 2000), SerialNumbers: names("C02", test.devices),
+					Assets: addAssets(srv, test.assets, 2000), SerialNumbers: names("C02", test.devices),
 				}, test.opts...)
 				require.NoError(t, err)
 				r, err := op.Wait(t.Context())
 				require.NoError(t, err)
 				require.Equal(t, test.assets*test.devices, r.Succeeded)
 				require.LessOrEqual(t, countPath(srv, "assets/associate"), test.requests)
-				agree(t, srv, r)
+				requireLedgerAgrees(t, srv, r)
 			})
 		})
 	}
@@ -188,9 +188,9 @@ func TestLimitsThatAreBehind(t *testing.T) {
 
 // A service that finds any request too large is not asked again and again.
 func TestLimitsThatNothingMeets(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9702})
-		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 5000), SerialNumbers: names("C02", 3000)})
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 5000), SerialNumbers: names("C02", 3000)})
 		require.ErrorIs(t, err, appsandbooks.ErrTooManySerialNumbers)
 		require.Equal(t, 3000, op.Report().Failed)
 		require.Less(t, countPath(srv, "assets/associate"), 50)
@@ -199,8 +199,8 @@ func TestLimitsThatNothingMeets(t *testing.T) {
 
 // What is named twice, in the product and among the pairs, is asked for once.
 func TestDuplicatesAreAskedForOnce(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		stock(srv, 1, 2)
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		addAssets(srv, 1, 2)
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 			Assets:        []appsandbooks.AssetID{{AdamID: "1000"}, {AdamID: "1000", PricingParam: appsandbooks.PricingSTDQ}},
 			SerialNumbers: []string{"C02", "C03", "C02"},
@@ -214,7 +214,7 @@ func TestDuplicatesAreAskedForOnce(t *testing.T) {
 		r, err := op.Wait(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 2, r.Total)
-		agree(t, srv, r)
+		requireLedgerAgrees(t, srv, r)
 	})
 	c, r := recordedClient(t, `{"uId":"1"}`)
 	err := c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1, 1}, ClientUserIDs: []string{"a", "a", "b"}})
@@ -224,8 +224,8 @@ func TestDuplicatesAreAskedForOnce(t *testing.T) {
 
 // One pair beside a product costs one request, not another way to cut the product.
 func TestOnePairBesideAProduct(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		change := appsandbooks.AssetChange{Assets: stock(srv, 40, 1), SerialNumbers: names("C02", 2500)}
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		change := appsandbooks.AssetChange{Assets: addAssets(srv, 40, 1), SerialNumbers: names("C02", 2500)}
 		for _, pairs := range [][]appsandbooks.AssetPair{nil, {{AdamID: "999", SerialNumber: "X"}}} {
 			change.Pairs = pairs
 			op, err := c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly())
@@ -239,8 +239,8 @@ func TestOnePairBesideAProduct(t *testing.T) {
 // What the caller does with its slices afterwards is its own affair, and they
 // stay as they were.
 func TestInputIsNotKept(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		stock(srv, 1, 2)
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		addAssets(srv, 1, 2)
 		change := appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "1000"}}, SerialNumbers: []string{"C02", "C03"}}
 		op, err := c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
@@ -248,7 +248,7 @@ func TestInputIsNotKept(t *testing.T) {
 		change.Assets[0].AdamID, change.SerialNumbers[0] = "1", "X"
 		r, err := op.Wait(t.Context())
 		require.NoError(t, err)
-		agree(t, srv, r)
+		requireLedgerAgrees(t, srv, r)
 		require.True(t, srv.Unit().HasAssignment(appsandbookstest.Assignment{AdamID: "1000", PricingParam: "STDQ", SerialNumber: "C02"}))
 	})
 }
@@ -256,7 +256,7 @@ func TestInputIsNotKept(t *testing.T) {
 // Ids that differ in case or in their Unicode form are different, and come back
 // as they went.
 func TestIDsAreNotFolded(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		ids := []string{
 			"ada", "Ada", "caf\u00e9", "cafe\u0301", "a/b", "a%2Fb", "a&b=c", "a+b", "a b", `a\b`, `a"b`, "<a>", "\u2028", "😀",
 			strings.Repeat("u", 500),
@@ -290,7 +290,7 @@ func TestIDsAreNotFolded(t *testing.T) {
 func TestUnusableInputIsRefused(t *testing.T) {
 	c, r := recordedClient(t)
 	associate := func(change appsandbooks.AssetChange) error {
-		return second(c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly()))
+		return errorOf(c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly()))
 	}
 	app := []appsandbooks.AssetID{{AdamID: "1"}}
 	for _, serial := range []string{" ", "\t", "C02\r", "C02\n", " C02", "C 02", "\ufeffC02", "C02\x00"} {
@@ -312,7 +312,7 @@ func TestUnusableInputIsRefused(t *testing.T) {
 			{AdamID: "1", SerialNumber: "C02"}, {AdamID: "1", SerialNumber: "C02\n"},
 		}}),
 		"Assets[0]": associate(appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "1", PricingParam: "A\xff"}}, SerialNumbers: []string{"C02"}}),
-		"Users[1]": second(c.Users.Create(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{
+		"Users[1]": errorOf(c.Users.Create(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{
 			{ClientUserID: "a"}, {ClientUserID: "b", Email: "\xff@example.com"},
 		}}, appsandbooks.WithPlanOnly())),
 		"": c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{""}}),
@@ -348,7 +348,7 @@ func TestLoopsThatAreLeft(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			virtual(t, slowPages(100*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			inVirtualTime(t, slowPages(100*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				fillPages(srv, 0, 30)
 				_, err := c.Config.ServiceConfig(t.Context())
 				require.NoError(t, err)
@@ -357,7 +357,7 @@ func TestLoopsThatAreLeft(t *testing.T) {
 				sent := len(srv.Requests())
 				time.Sleep(time.Hour) // virtual
 				require.Len(t, srv.Requests(), sent)
-				require.Equal(t, upTo(30), indexes(t, pages))
+				require.Equal(t, numbersUpTo(30), pageIndexes(t, pages))
 			})
 		})
 	}
@@ -365,12 +365,12 @@ func TestLoopsThatAreLeft(t *testing.T) {
 
 // One iterator in several goroutines at once gives everything to each.
 func TestIteratorSharedByGoroutines(t *testing.T) {
-	virtual(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 7)
 		pages := c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})
 		var wg sync.WaitGroup
 		for range 4 {
-			wg.Go(func() { assert.Equal(t, upTo(7), indexes(t, pages)) })
+			wg.Go(func() { assert.Equal(t, numbersUpTo(7), pageIndexes(t, pages)) })
 		}
 		wg.Wait()
 	})
@@ -378,7 +378,7 @@ func TestIteratorSharedByGoroutines(t *testing.T) {
 
 // Loops within loops do not starve each other of the five page reads.
 func TestLoopsWithinLoops(t *testing.T) {
-	virtual(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 6)
 		var walk func(depth int) int
 		walk = func(depth int) (n int) {
@@ -397,7 +397,7 @@ func TestLoopsWithinLoops(t *testing.T) {
 // A loop with a slow body does not hold up the others.
 func TestSlowLoopHoldsUpNoOther(t *testing.T) {
 	const n, latency = 40, 10 * time.Millisecond
-	virtual(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, n)
 		next := make(chan struct{})
 		var slow sync.WaitGroup
@@ -409,8 +409,8 @@ func TestSlowLoopHoldsUpNoOther(t *testing.T) {
 		})
 		time.Sleep(time.Second) // it has read ahead what it may
 		began := time.Now()
-		require.Equal(t, upTo(n), indexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
-		require.Equal(t, pagesBound(n, latency), time.Since(began))
+		require.Equal(t, numbersUpTo(n), pageIndexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
+		require.Equal(t, shortestTimeOfPages(n, latency), time.Since(began))
 		close(next)
 		slow.Wait()
 	})
@@ -425,30 +425,30 @@ func TestSenselessPageNumbers(t *testing.T) {
 	}{
 		"huge": {func(index, _ int) string {
 			if index > 0 {
-				return outOfRange
+				return invalidPageIndexJSON
 			}
 			return `{"assignments":[],"currentPageIndex":0,"nextPageIndex":9223372036854775807,"totalPages":9223372036854775807}`
 		}, "9650", 16},
 		"huge total": {func(index, _ int) string {
 			if index > 0 {
-				return outOfRange
+				return invalidPageIndexJSON
 			}
-			return pageAt(0, 1, math.MaxInt64, "v1")
+			return pageJSON(0, 1, math.MaxInt64, "v1")
 		}, "9650", 16},
 		"negative total": {func(index, _ int) string {
 			if index > 0 {
-				return outOfRange
+				return invalidPageIndexJSON
 			}
-			return pageAt(0, 1, -5, "v1")
+			return pageJSON(0, 1, -5, "v1")
 		}, "9650", 16},
 		"negative next page": {func(int, int) string {
 			return `{"assignments":[],"currentPageIndex":0,"nextPageIndex":-1,"totalPages":3}`
 		}, "no progress", 16},
-		"empty pages for ever": {func(index, _ int) string { return pageAt(index, index+1, 3, "v1") }, "no progress", 150},
+		"empty pages for ever": {func(index, _ int) string { return pageJSON(index, index+1, 3, "v1") }, "no progress", 150},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &scripted{latency: time.Millisecond, page: test.page}
+				s := &scriptedPages{latency: time.Millisecond, page: test.page}
 				c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: s}))
 				require.NoError(t, err)
 				defer c.Close()
@@ -464,7 +464,7 @@ func TestSenselessPageNumbers(t *testing.T) {
 func TestAnswerWithoutAPage(t *testing.T) {
 	for _, body := range []string{`null`, `{}`, `{"message":"ok"}`, `{"users":null}`} {
 		t.Run(body, func(t *testing.T) {
-			c, _ := answering(t, 200, []byte(body))
+			c, _ := sameAnswerClient(t, 200, []byte(body))
 			defer c.Close()
 			require.Equal(t, 200, isError(t, drain(c.Users.All(t.Context(), appsandbooks.UserFilter{}))).StatusCode)
 		})
@@ -473,7 +473,7 @@ func TestAnswerWithoutAPage(t *testing.T) {
 
 // A list without records costs one request, and is no error.
 func TestEmptyUnit(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		assets, err := appsandbooks.Collect(c.Assets.All(t.Context(), appsandbooks.AssetFilter{}))
 		require.NoError(t, err)
 		require.Empty(t, assets)
@@ -487,9 +487,9 @@ func TestEmptyUnit(t *testing.T) {
 // A token that is refused ends a walk, a waiter and an operation with many
 // events after a look or a few.
 func TestRefusedTokenIsNoFlood(t *testing.T) {
-	virtual(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 30)
-		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 90_000), SerialNumbers: names("C02", 40_000)})
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 90_000), SerialNumbers: names("C02", 40_000)})
 		require.NoError(t, err)
 		require.Len(t, op.EventIDs(), 40)
 		srv.AddFault(appsandbookstest.Fault{Number: 9625})
@@ -511,7 +511,7 @@ func TestRefusedTokenIsNoFlood(t *testing.T) {
 // operation is as good as before.
 func TestWaitersStopAtRefusals(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 405, 410, 451} {
-		virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 			op, err := associateOne(t.Context(), srv, c)
 			require.NoError(t, err)
 			srv.AddFault(appsandbookstest.Fault{Path: "status", Status: status, Body: "<html>no"})
@@ -521,7 +521,7 @@ func TestWaitersStopAtRefusals(t *testing.T) {
 			srv.ClearFaults()
 			r, err := op.Wait(t.Context())
 			require.NoError(t, err)
-			agree(t, srv, r)
+			requireLedgerAgrees(t, srv, r)
 		})
 	}
 }
@@ -538,8 +538,8 @@ func TestStepsDoNotSpin(t *testing.T) {
 		"no state":      {Path: "status", Status: 200, Body: `{}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 100), SerialNumbers: names("C02", 3)})
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 100), SerialNumbers: names("C02", 3)})
 				require.NoError(t, err)
 				srv.AddFault(fault)
 				began, steps := time.Now(), 0
@@ -560,7 +560,7 @@ func TestStepsDoNotSpin(t *testing.T) {
 
 // Several waiters, a saver and a watcher share one operation, and it is carried out once.
 func TestOperationIsShared(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var op *appsandbooks.Operation
 		var calls atomic.Int32
 		look := func() {
@@ -571,7 +571,7 @@ func TestOperationIsShared(t *testing.T) {
 			assert.Equal(t, 7500, op.Progress().Pairs)
 			assert.LessOrEqual(t, len(op.EventIDs()), 3)
 		}
-		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 3, 3000), SerialNumbers: names("C02", 2500)},
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 3, 3000), SerialNumbers: names("C02", 2500)},
 			appsandbooks.WithPlanOnly(), appsandbooks.WithProgress(func(appsandbooks.Progress) { calls.Add(1); look() }))
 		require.NoError(t, err)
 		var wg sync.WaitGroup
@@ -601,7 +601,7 @@ func TestOperationIsShared(t *testing.T) {
 
 // A journal may look at the operation that it keeps.
 func TestJournalLooksAtItsOperation(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var op *appsandbooks.Operation
 		entries := 0
 		op, err := associateOne(t.Context(), srv, c, appsandbooks.WithPlanOnly(), appsandbooks.WithJournal(func(context.Context, []byte) error {
@@ -624,19 +624,19 @@ func TestJournalLooksAtItsOperation(t *testing.T) {
 func TestCallsOfAClosedClient(t *testing.T) {
 	for _, after := range []time.Duration{0, 50 * time.Millisecond, 150 * time.Millisecond, time.Second, 5050 * time.Millisecond} {
 		t.Run(after.String(), func(t *testing.T) {
-			virtual(t, slowPages(100*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+			inVirtualTime(t, slowPages(100*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 				fillPages(srv, 0, 20)
-				assets := stock(srv, 1, 100)
+				assets := addAssets(srv, 1, 100)
 				c := newClient(t, srv)
 				calls := map[string]func() error{
 					"walk":   func() error { return drain(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{})) },
-					"config": func() error { return second(c.Config.ServiceConfig(t.Context())) },
+					"config": func() error { return errorOf(c.Config.ServiceConfig(t.Context())) },
 					"operation": func() error {
 						op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: []string{"C02"}})
 						if err != nil {
 							return err
 						}
-						return second(op.Wait(t.Context()))
+						return errorOf(op.Wait(t.Context()))
 					},
 				}
 				var wg sync.WaitGroup
@@ -675,7 +675,7 @@ func TestNothingOnTheStandardLogger(t *testing.T) {
 	before := log.Writer()
 	log.SetOutput(&text)
 	defer log.SetOutput(before)
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		for _, kind := range []appsandbookstest.FaultKind{
 			appsandbookstest.FaultDial, appsandbookstest.FaultResetAfter, appsandbookstest.FaultCutBody, appsandbookstest.FaultRespond,
 		} {
@@ -774,7 +774,7 @@ func TestOddTransports(t *testing.T) {
 
 // A pause is not made shorter by a shorter one.
 func TestPausesNeverShrink(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		limiter := appsandbooks.NewLimiter()
 		c := newClient(t, srv, appsandbooks.WithLimiter(limiter))
 		defer c.Close()
@@ -832,14 +832,14 @@ func TestPauseIsToldBehindThePatient(t *testing.T) {
 		call   func(context.Context, *appsandbooks.Client) error
 	}{
 		"page reads": {"users", 5, func(ctx context.Context, c *appsandbooks.Client) error {
-			return second(c.Users.List(ctx, appsandbooks.UserFilter{}))
+			return errorOf(c.Users.List(ctx, appsandbooks.UserFilter{}))
 		}},
 		"the rate": {"client/config", 15, func(ctx context.Context, c *appsandbooks.Client) error {
-			return second(c.Config.ClientConfig(ctx))
+			return errorOf(c.Config.ClientConfig(ctx))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				srv.AddFault(appsandbookstest.Fault{Path: test.path, Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
 				var patient sync.WaitGroup
 				for range test.places + 2 {
@@ -859,11 +859,11 @@ func TestPauseIsToldBehindThePatient(t *testing.T) {
 
 // Who waits for the pace already when a pause begins is told of it, too.
 func TestPauseIsToldInTheQueue(t *testing.T) {
-	virtual(t, []appsandbookstest.Option{appsandbookstest.WithLatency(100 * time.Millisecond)}, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, []appsandbookstest.Option{appsandbookstest.WithLatency(100 * time.Millisecond)}, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "client/config", Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
 		var patient sync.WaitGroup
 		for range 15 + 1 { // the rate, and one at the head of the queue
-			patient.Go(func() { assert.NoError(t, second(c.Config.ClientConfig(t.Context()))) })
+			patient.Go(func() { assert.NoError(t, errorOf(c.Config.ClientConfig(t.Context()))) })
 			synctest.Wait()
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -888,7 +888,7 @@ func TestLongestDurations(t *testing.T) {
 		{3, longest, longest},
 	} {
 		t.Run(fmt.Sprint("retry ", test), func(t *testing.T) {
-			virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 				c := newClient(t, srv, appsandbooks.WithRetry(test.attempts, test.min, test.most))
 				defer c.Close()
 				srv.AddFault(appsandbookstest.Fault{Number: 9603})
@@ -904,7 +904,7 @@ func TestLongestDurations(t *testing.T) {
 			})
 		})
 	}
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().HoldEvents(true)
 		op, err := associateOne(t.Context(), srv, c)
 		require.NoError(t, err)
@@ -926,7 +926,7 @@ func TestLongestDurations(t *testing.T) {
 
 // A time limit for the attempts counts beside that of the caller's http.Client.
 func TestTimeoutBesideTheHTTPClients(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour})
 		hc := *srv.Client()
 		hc.Timeout = 5 * time.Minute
@@ -941,7 +941,7 @@ func TestTimeoutBesideTheHTTPClients(t *testing.T) {
 
 // A token source that fails for a moment does not end the wait for an operation.
 func TestTokenSourceFailsForAMoment(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		var away atomic.Bool
 		c := newClient(t, srv, appsandbooks.WithTokenSource(func(context.Context) (string, error) {
 			if away.Load() {
@@ -963,10 +963,10 @@ func TestTokenSourceFailsForAMoment(t *testing.T) {
 
 // A null among an event's failures is no failure, and nothing breaks on it.
 func TestNullAmongFailures(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "status", Status: 200, Body: `{"eventType":"ASSOCIATE","eventStatus":"FAILED",
 			"numRequested":1,"numCompleted":0,"failures":[null]}`})
-		stock(srv, 1, 0)
+		addAssets(srv, 1, 0)
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "1000"}}, SerialNumbers: []string{"C02"}},
 			appsandbooks.WithJournal(func(context.Context, []byte) error { return nil }))
 		require.NoError(t, err)
@@ -978,7 +978,7 @@ func TestNullAmongFailures(t *testing.T) {
 		r, err := op.Wait(t.Context())
 		require.Error(t, err)
 		require.NotEmpty(t, err.Error())
-		agree(t, srv, r)
+		requireLedgerAgrees(t, srv, r)
 		_, err = op.MarshalJSON()
 		require.NoError(t, err)
 	})
@@ -987,7 +987,7 @@ func TestNullAmongFailures(t *testing.T) {
 // The last answer counts, after whatever came before: its number, its status
 // and what it says.
 func TestLastErrorIsKept(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore, Times: 4})
 		srv.AddFault(appsandbookstest.Fault{Status: 503, Body: "<html>maintenance page</html>"})
 		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
@@ -1004,7 +1004,7 @@ func TestPredicatesBeyondNumbers(t *testing.T) {
 	c := transported(t, func(*http.Request) (*http.Response, error) { return nil, refused }, appsandbooks.WithRetry(2, 0, 0))
 	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 	require.True(t, appsandbooks.IsRetryable(err), "%v", err)
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Status: 503, Body: "x", Header: http.Header{"Retry-After": {"3600"}}, Times: 1})
 		for range 2 { // the second is not even sent
 			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
@@ -1018,7 +1018,7 @@ func TestPredicatesBeyondNumbers(t *testing.T) {
 // An answer that cannot be read is worth a warning, though its status is 200.
 func TestUnreadableAnswerIsLogged(t *testing.T) {
 	var text bytes.Buffer
-	c, _ := answering(t, 200, []byte("<html>Sign in to this network"), appsandbooks.WithLogger(slog.New(slog.NewTextHandler(&text, nil))))
+	c, _ := sameAnswerClient(t, 200, []byte("<html>Sign in to this network"), appsandbooks.WithLogger(slog.New(slog.NewTextHandler(&text, nil))))
 	defer c.Close()
 	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 	require.Equal(t, 200, isError(t, err).StatusCode)
@@ -1027,9 +1027,9 @@ func TestUnreadableAnswerIsLogged(t *testing.T) {
 
 // An operation prints without the ids that it holds.
 func TestOperationsPrintNoIDs(t *testing.T) {
-	virtual(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-			Assets: stock(srv, 1, 9), SerialNumbers: []string{"C02SECRET"}, ClientUserIDs: []string{"ada.lovelace"},
+			Assets: addAssets(srv, 1, 9), SerialNumbers: []string{"C02SECRET"}, ClientUserIDs: []string{"ada.lovelace"},
 		}, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
@@ -1090,7 +1090,7 @@ func TestHookBeyondItsTime(t *testing.T) {
 			return nil
 		}, appsandbooks.WithNotificationTimeouts(0, time.Second))
 		for range 2 {
-			require.Equal(t, http.StatusOK, post(h, notice(counted("1", "u"))).Code)
+			require.Equal(t, http.StatusOK, post(h, notificationRequest(assetCountNotification("1", "u"))).Code)
 		}
 		require.Equal(t, 1, calls)
 	})
@@ -1100,14 +1100,14 @@ func TestHookBeyondItsTime(t *testing.T) {
 func TestNilsAndZeroValues(t *testing.T) {
 	c := transported(t, func(*http.Request) (*http.Response, error) { return nil, errors.New("no") }, appsandbooks.WithRetry(1, 0, 0))
 	for name, f := range map[string]func() error{
-		"nil Option": func() error { return second(appsandbooks.NewClient(stoken, nil)) },
+		"nil Option": func() error { return errorOf(appsandbooks.NewClient(stoken, nil)) },
 		"nil OperationOption": func() error {
-			return second(c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: []string{"a"}}, nil))
+			return errorOf(c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: []string{"a"}}, nil))
 		},
 		"nil journal": func() error {
-			return second(c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: []string{"a"}}, appsandbooks.WithJournal(nil)))
+			return errorOf(c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: []string{"a"}}, appsandbooks.WithJournal(nil)))
 		},
-		"nil sequence":        func() error { return second(appsandbooks.Collect[int](nil)) },
+		"nil sequence":        func() error { return errorOf(appsandbooks.Collect[int](nil)) },
 		"zero OperationError": func() error { return &appsandbooks.OperationError{} },
 		"zero EventError":     func() error { return &appsandbooks.EventError{} },
 		"nil Error":           func() error { return (*appsandbooks.Error)(nil) },
@@ -1131,6 +1131,6 @@ func TestNilsAndZeroValues(t *testing.T) {
 		require.Empty(t, appsandbooks.Secret{}.Reveal())
 		new(appsandbooks.Client).Close()
 		require.Empty(t, (*appsandbooks.Notification)(nil).EventID())
-		require.GreaterOrEqual(t, post(new(appsandbooks.NotificationHandler), notice(counted("1", "u"))).Code, 400)
+		require.GreaterOrEqual(t, post(new(appsandbooks.NotificationHandler), notificationRequest(assetCountNotification("1", "u"))).Code, 400)
 	})
 }

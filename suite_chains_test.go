@@ -12,11 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
-
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // Operations of every kind, one after another on the same unit, each in bad
@@ -45,12 +44,12 @@ type chain struct {
 	devices      []string
 	subscription []int64
 
-	last  chained  // what Retry and Undo go on from
-	story []string // told if the test fails
+	last  chainOperation // what Retry and Undo go on from
+	story []string       // told if the test fails
 }
 
 // chained is an operation of the chain.
-type chained struct {
+type chainOperation struct {
 	op       *appsandbooks.Operation
 	renewing bool // of subscriptions
 }
@@ -325,7 +324,7 @@ func (ch *chain) change() appsandbooks.AssetChange {
 
 // begin begins an operation of any kind. There is none when what was drawn is
 // empty, or when nothing got through.
-func (ch *chain) begin(ctx context.Context, opts []appsandbooks.OperationOption) (next chained, err error) {
+func (ch *chain) begin(ctx context.Context, opts []appsandbooks.OperationOption) (next chainOperation, err error) {
 	c := ch.c
 	seats := func() appsandbooks.SubscriptionChange {
 		return appsandbooks.SubscriptionChange{AdamIDs: ch.subscription, ClientUserIDs: ch.some(ch.people)}
@@ -472,7 +471,7 @@ func (ch *chain) ledger() ledger {
 
 // entries are those that an outcome of an operation is about, any of which means
 // that it is there.
-func (ch *chain) entries(k chained, o appsandbooks.Outcome) (entries []string, removes bool) {
+func (ch *chain) entries(k chainOperation, o appsandbooks.Outcome) (entries []string, removes bool) {
 	switch kind := k.op.Kind(); kind {
 	case "assets/associate", "assets/disassociate":
 		return []string{assetEntry(o.AdamID, o.ClientUserID, o.SerialNumber)}, kind == "assets/disassociate"
@@ -497,7 +496,7 @@ func (ch *chain) entries(k chained, o appsandbooks.Outcome) (entries []string, r
 
 // judge compares a report with the ledger before and after. What succeeded is
 // so; what failed is as it was, unless it was so before.
-func (ch *chain) judge(k chained, report *appsandbooks.Report, total int, before, after ledger) {
+func (ch *chain) judge(k chainOperation, report *appsandbooks.Report, total int, before, after ledger) {
 	t := ch.t
 	seen, touched := map[appsandbooks.AssetPair]bool{}, ledger{}
 	for o := range report.Outcomes() {

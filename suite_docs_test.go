@@ -19,7 +19,7 @@ import (
 )
 
 // walk gives the contents of the repository's files with a suffix.
-func walk(t *testing.T, suffix string) map[string]string {
+func filesWithSuffix(t *testing.T, suffix string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
@@ -34,7 +34,7 @@ func walk(t *testing.T, suffix string) map[string]string {
 }
 
 // lines joins the lines of some code without the white space around them.
-func lines(code string) string {
+func trimmedLines(code string) string {
 	var b strings.Builder
 	for line := range strings.Lines(code) {
 		if line = strings.TrimSpace(line); line != "" {
@@ -44,22 +44,22 @@ func lines(code string) string {
 	return b.String()
 }
 
-var goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
+var goBlockPattern = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
 
 // Every block of Go in a Markdown file stands, line by line, in a Go file of
 // the repository, where it is compiled and, if it can be, run.
 func TestDocsShowCodeThatCompiles(t *testing.T) {
 	var source strings.Builder
-	for name, text := range walk(t, ".go") {
+	for name, text := range filesWithSuffix(t, ".go") {
 		if name != "suite_docs_test.go" {
-			source.WriteString("\n" + lines(text))
+			source.WriteString("\n" + trimmedLines(text))
 		}
 	}
 	all, blocks := source.String(), 0
-	for name, text := range walk(t, ".md") {
-		for _, block := range goBlock.FindAllStringSubmatch(text, -1) {
+	for name, text := range filesWithSuffix(t, ".md") {
+		for _, block := range goBlockPattern.FindAllStringSubmatch(text, -1) {
 			blocks++
-			if !strings.Contains(all, "\n"+lines(block[1])) {
+			if !strings.Contains(all, "\n"+trimmedLines(block[1])) {
 				t.Errorf("%s: this code is in no Go file; put it into example_guides_test.go:\n%s", name, block[1])
 			}
 		}
@@ -67,7 +67,7 @@ func TestDocsShowCodeThatCompiles(t *testing.T) {
 	assert.Greater(t, blocks, 10)
 
 	var code strings.Builder
-	for _, file := range api(t) {
+	for _, file := range parsePackage(t) {
 		if file.Doc != nil {
 			for line := range strings.Lines(file.Doc.Text()) {
 				if strings.HasPrefix(line, "\t") && !regexp.MustCompile(`^\t9\d{3} `).MatchString(line) {
@@ -76,16 +76,16 @@ func TestDocsShowCodeThatCompiles(t *testing.T) {
 			}
 		}
 	}
-	assert.Contains(t, all, "\n"+lines(code.String()), "the quick start of the package documentation")
+	assert.Contains(t, all, "\n"+trimmedLines(code.String()), "the quick start of the package documentation")
 }
 
-var link = regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
+var linkPattern = regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
 
 // Relative links lead somewhere.
 func TestDocsLinks(t *testing.T) {
-	files := walk(t, ".md")
+	files := filesWithSuffix(t, ".md")
 	for name, text := range files {
-		for _, m := range link.FindAllStringSubmatch(text, -1) {
+		for _, m := range linkPattern.FindAllStringSubmatch(text, -1) {
 			target, anchor := m[1], m[2]
 			if strings.Contains(target, "://") {
 				continue
@@ -97,7 +97,7 @@ func TestDocsLinks(t *testing.T) {
 			if _, err := os.Stat(path); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			if anchor != "" && !slices.Contains(anchors(files[path]), anchor) {
+			if anchor != "" && !slices.Contains(headingAnchors(files[path]), anchor) {
 				t.Errorf("%s: %s has no heading #%s", name, path, anchor)
 			}
 		}
@@ -105,7 +105,7 @@ func TestDocsLinks(t *testing.T) {
 }
 
 // anchors are the names that a forge gives to headings.
-func anchors(markdown string) (all []string) {
+func headingAnchors(markdown string) (all []string) {
 	for line := range strings.Lines(markdown) {
 		if title := strings.TrimLeft(line, "#"); title != line {
 			title = strings.ToLower(strings.TrimSpace(title))
@@ -116,8 +116,8 @@ func anchors(markdown string) (all []string) {
 	return all
 }
 
-func TestREADMEsAreShort(t *testing.T) {
-	files := walk(t, "README.md")
+func TestDocsReadmesAreShort(t *testing.T) {
+	files := filesWithSuffix(t, "README.md")
 	assert.Less(t, strings.Count(files["README.md"], "\n"), 200)
 	programs, err := filepath.Glob("examples/*/main.go")
 	require.NoError(t, err)
@@ -132,7 +132,7 @@ func TestREADMEsAreShort(t *testing.T) {
 }
 
 // api is the syntax of the package without its tests.
-func api(t *testing.T) (files []*ast.File) {
+func parsePackage(t *testing.T) (files []*ast.File) {
 	t.Helper()
 	set := token.NewFileSet()
 	names, err := filepath.Glob("*.go")
@@ -148,7 +148,7 @@ func api(t *testing.T) (files []*ast.File) {
 }
 
 // receiver is the type of a method, "" for a function.
-func receiver(f *ast.FuncDecl) string {
+func receiverName(f *ast.FuncDecl) string {
 	if f.Recv == nil {
 		return ""
 	}
@@ -161,18 +161,18 @@ func receiver(f *ast.FuncDecl) string {
 
 // Each method of a service that calls an endpoint ends with Apple's page, and one
 // that starts an operation links to Operation.
-func TestEndpointsNameApplesPage(t *testing.T) {
+func TestDocsOfEndpointsLinkToApple(t *testing.T) {
 	page := regexp.MustCompile(`\n\nhttps://developer\.apple\.com/documentation/devicemanagement/[a-z0-9-]+\n$`)
 	derived := regexp.MustCompile(`^(Wait|All|Pages)$`) // of a method that has its page
 	endpoints := 0
-	for _, file := range api(t) {
+	for _, file := range parsePackage(t) {
 		for _, d := range file.Decls {
 			f, ok := d.(*ast.FuncDecl)
-			if !ok || !f.Name.IsExported() || !strings.HasSuffix(receiver(f), "Service") || derived.MatchString(f.Name.Name) {
+			if !ok || !f.Name.IsExported() || !strings.HasSuffix(receiverName(f), "Service") || derived.MatchString(f.Name.Name) {
 				continue
 			}
 			endpoints++
-			name, doc := receiver(f)+"."+f.Name.Name, f.Doc.Text()
+			name, doc := receiverName(f)+"."+f.Name.Name, f.Doc.Text()
 			assert.Regexp(t, page, doc, name)
 			if star, ok := f.Type.Results.List[0].Type.(*ast.StarExpr); ok && fmt.Sprint(star.X) == "Operation" {
 				assert.Contains(t, doc, "[Operation]", name)
@@ -183,14 +183,14 @@ func TestEndpointsNameApplesPage(t *testing.T) {
 }
 
 // Every exported name has a comment of its own, or that of its group.
-func TestEverythingIsDocumented(t *testing.T) {
+func TestDocsCoverEveryExportedName(t *testing.T) {
 	silent := regexp.MustCompile(`^(Error|Unwrap|Is|String|LogValue|(Unm|M)arshal(JSON|Text)|Format)$`) // what interfaces ask for
-	for _, file := range api(t) {
+	for _, file := range parsePackage(t) {
 		for _, d := range file.Decls {
 			switch d := d.(type) {
 			case *ast.FuncDecl:
-				if d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiver(d))) && !silent.MatchString(d.Name.Name) {
-					assert.NotEmpty(t, d.Doc.Text(), "%s.%s", receiver(d), d.Name.Name)
+				if d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiverName(d))) && !silent.MatchString(d.Name.Name) {
+					assert.NotEmpty(t, d.Doc.Text(), "%s.%s", receiverName(d), d.Name.Name)
 				}
 			case *ast.GenDecl:
 				for _, s := range d.Specs {
@@ -214,11 +214,11 @@ func TestEverythingIsDocumented(t *testing.T) {
 
 // Every error number of the service stands in the tables of the package
 // documentation and of the operator's page.
-func TestErrorTablesAreComplete(t *testing.T) {
-	operations := walk(t, ".md")[filepath.Join("docs", "operations.md")]
+func TestDocsListEveryError(t *testing.T) {
+	operations := filesWithSuffix(t, ".md")[filepath.Join("docs", "operations.md")]
 	var doc string
 	numbers := 0
-	files := api(t)
+	files := parsePackage(t)
 	for _, file := range files {
 		if file.Doc != nil {
 			doc += file.Doc.Text()
@@ -256,9 +256,9 @@ func TestErrorTablesAreComplete(t *testing.T) {
 }
 
 // There are examples of each service and each question about errors.
-func TestExamples(t *testing.T) {
+func TestDocsHaveExamplesOfServicesAndPredicates(t *testing.T) {
 	var all strings.Builder
-	for name, text := range walk(t, "_test.go") {
+	for name, text := range filesWithSuffix(t, "_test.go") {
 		if !strings.Contains(name, string(filepath.Separator)) {
 			for _, m := range regexp.MustCompile(`(?m)^func (Example\w*)\(\)`).FindAllStringSubmatch(text, -1) {
 				all.WriteString(m[1] + "\n")
@@ -267,14 +267,14 @@ func TestExamples(t *testing.T) {
 	}
 	examples := all.String()
 	assert.GreaterOrEqual(t, strings.Count(examples, "\n"), 25)
-	for _, file := range api(t) {
+	for _, file := range parsePackage(t) {
 		for _, d := range file.Decls {
 			f, ok := d.(*ast.FuncDecl)
 			switch {
 			case !ok || !f.Name.IsExported():
-			case strings.HasSuffix(receiver(f), "Service"):
-				assert.Contains(t, examples, "Example"+receiver(f)+"_")
-			case receiver(f) == "" && strings.HasPrefix(f.Name.Name, "Is"):
+			case strings.HasSuffix(receiverName(f), "Service"):
+				assert.Contains(t, examples, "Example"+receiverName(f)+"_")
+			case receiverName(f) == "" && strings.HasPrefix(f.Name.Name, "Is"):
 				assert.Contains(t, examples, "Example"+f.Name.Name+"\n")
 			}
 		}

@@ -3,7 +3,6 @@ package appsandbooks_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -12,10 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
 )
 
 // Whatever goes wrong (connections reset before and after the work is done,
@@ -28,13 +26,11 @@ func FuzzReportAgreesWithLedger(f *testing.F) {
 	}
 	f.Add(uint64(1242)) // what repeats a request of unknown fate is refused, and the first is carried out late
 	f.Fuzz(func(t *testing.T, seed uint64) {
-		synctest.Test(t, func(t *testing.T) { unluckyAssociation(t, seed) })
+		synctest.Test(t, func(t *testing.T) { associateThroughFaults(t, seed) })
 	})
 }
 
-var errCrash = errors.New("crashed")
-
-func unluckyAssociation(t *testing.T, seed uint64) {
+func associateThroughFaults(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	chance := func(p float64) bool { return r.Float64() < p }
 
@@ -199,7 +195,7 @@ func unluckyAssociation(t *testing.T, seed uint64) {
 		require.True(t, asked[a], "%v was not asked for", a)
 	}
 	require.Equal(t, len(asked), report.Total)
-	agree(t, srv, report)
+	requireLedgerAgrees(t, srv, report)
 	for o := range report.Outcomes() {
 		require.True(t, asked[appsandbookstest.Assignment{
 			AdamID: o.AdamID, PricingParam: string(o.PricingParam), ClientUserID: o.ClientUserID, SerialNumber: o.SerialNumber,

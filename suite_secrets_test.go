@@ -3,7 +3,6 @@ package appsandbooks_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -11,30 +10,115 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"testing"
 	"testing/iotest"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
-// Two secrets go through the SDK: the content token and the secret of the
-// notifications. They are looked for in everything that a program can print.
-const (
-	canaryInner  = "canary-inner-token"
-	canarySecret = "canary-notification-secret"
-)
+// Nothing that identifies a person or opens a door is in an error or a log line.
+func TestError_hidesTokenAndUserIDs(t *testing.T) {
+	var log bytes.Buffer
+	refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	answers := []func() (*http.Response, error){
+		func() (*http.Response, error) { return nil, refused },
+		func() (*http.Response, error) {
+			body := "<html>you sent\x1b[31m Bearer " + stoken + "\n</html>" + strings.Repeat("x", 10_000)
+			return &http.Response{StatusCode: 418, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) {
+			body := `{"errorNumber":9622,"errorMessage":"bad token ` + stoken + `"}`
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) { // as some encoders of JSON write it
+			body := `{"errorNumber":9622,"errorMessage":"bad token ` + strings.ReplaceAll(stoken, "=", `\u003d`) + `"}`
+			return &http.Response{StatusCode: 401, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) { // large, and no JSON
+			body := "<html>" + stoken + strings.Repeat("x", 10_000)
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) { // cut off
+			body := io.MultiReader(strings.NewReader("<html>"+stoken), iotest.ErrReader(io.ErrUnexpectedEOF))
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(body), Header: http.Header{}}, nil
+		},
+		func() (*http.Response, error) { // from a transport that is a client itself
+			return nil, &url.Error{Op: "Get", URL: "https://proxy.example.com/?clientUserId=person", Err: refused}
+		},
+	}
+	for i, answer := range answers {
+		rt := roundTripper(func(*http.Request) (*http.Response, error) { return answer() })
+		c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}),
+			appsandbooks.WithRetry(1, 0, 0),
+			appsandbooks.WithLogger(slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+		require.NoError(t, err)
+		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "person@example.com"})
+		e := isError(t, err)
+		for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", e), e.Excerpt, e.Message, log.String()} {
+			assert.NotContains(t, text, stoken, i)
+			assert.NotContains(t, text, stoken[:40], i)
+			assert.NotContains(t, text, "person", i)
+			assert.NotContains(t, text, "\x1b", i)
+		}
+		assert.LessOrEqual(t, len(e.Excerpt), 512)
+		var u *url.Error
+		assert.NotErrorAs(t, err, &u)
+	}
+}
 
-var canaryToken = base64.StdEncoding.EncodeToString([]byte(`{"token":"` + canaryInner + `","expDate":"2099-01-01T00:00:00+0000","orgName":"Org"}`))
+// The secret, and what a panic carries, stay out of every text.
+func TestNotificationHandler_keepsSecretsOutOfAnswersAndLogs(t *testing.T) {
+	const canary = "canary-4f1c9b"
+	var logged bytes.Buffer
+	opts := []appsandbooks.NotificationOption{
+		appsandbooks.WithNotificationLogger(slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))),
+		appsandbooks.WithNotificationLimits(2000, 0),
+		withSecrets(canary),
+	}
+	var texts strings.Builder
+	for _, h := range []*appsandbooks.NotificationHandler{
+		newHandlerOf(t, func(context.Context, *appsandbooks.Notification) error { panic(errors.New(canary)) }, opts...),
+		newHandlerOf(t, nil, opts...), // tells of what nobody looked at
+	} {
+		for _, body := range []string{assetCountNotification("1", "1"), "<html>", strings.Repeat(" ", 3000), notificationJSON("NEW", `{}`)} {
+			for _, header := range []string{"Bearer " + canary, "Basic " + canary, canary, "Bearer x" + canary} {
+				r := notificationRequest(body)
+				r.Header.Set("Authorization", header)
+				texts.WriteString(post(h, r).Body.String())
+			}
+		}
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+			fmt.Fprintf(&texts, verb, h)
+			fmt.Fprintf(&texts, verb, struct {
+				h *appsandbooks.NotificationHandler
+			}{h})
+			fmt.Fprintf(&texts, verb, struct{ H http.Handler }{h})
+			fmt.Fprintf(&texts, verb, opts)
+		}
+	}
+	_, err := appsandbooks.NewNotificationHandler(nil, withSecrets(canary, ""))
+	fmt.Fprint(&texts, err)
+	texts.WriteString(logged.String())
+	assert.NotContains(t, texts.String(), canary)
+	assert.NotContains(t, texts.String(), fmt.Sprintf("%x", canary))
+	for _, said := range []string{
+		"panic in a notification hook", "*errors.errorString", `"status":500`, `"status":401`, `"status":400`, `"status":413`,
+		"notification of an unknown type or form", `"notificationId":"1"`,
+	} {
+		assert.Contains(t, logged.String(), said)
+	}
+}
 
 // leaks finds a canary in any of the spellings that fmt has for a string.
-func leaks(text string) string {
+func findSecret(text string) string {
 	lower := strings.ToLower(text)
 	for _, secret := range []string{canaryToken, canaryInner, canarySecret} {
 		// Half of a secret is too much.
@@ -52,15 +136,15 @@ func leaks(text string) string {
 	return ""
 }
 
-var verbs = []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%p", "%t", "%o", "%U", "%e", "%w", "%!"}
+var formatVerbs = []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%p", "%t", "%o", "%U", "%e", "%w", "%!"}
 
 // everyWay prints a value in every way, alone and inside of others.
-func everyWay(v any) string {
+func printEveryWay(v any) string {
 	var b strings.Builder
 	type exported struct{ V any }
 	type unexported struct{ v any }
 	for _, w := range []any{v, &v, exported{v}, &exported{v}, unexported{v}, &unexported{v}, []any{v}, map[string]any{"k": v}} {
-		for _, verb := range verbs {
+		for _, verb := range formatVerbs {
 			fmt.Fprintf(&b, verb+"\n", w)
 		}
 		for _, h := range []slog.Handler{slog.NewTextHandler(&b, nil), slog.NewJSONHandler(&b, nil)} {
@@ -75,7 +159,7 @@ func everyWay(v any) string {
 	return b.String()
 }
 
-func TestSecretsAreNotPrinted(t *testing.T) {
+func TestSecret_isNeverPrinted(t *testing.T) {
 	token, err := appsandbooks.ParseToken(canaryToken)
 	require.NoError(t, err)
 	secret := appsandbooks.NewSecret(canarySecret)
@@ -121,36 +205,36 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 			"hidden": hides{token, secret, config, &update, client, handler}, "pointer to hidden": &hides{token, secret, config, &update, client, handler},
 			"options": opts,
 		} {
-			require.Empty(t, leaks(everyWay(v)), name)
+			require.Empty(t, findSecret(printEveryWay(v)), name)
 		}
 	}
 	// The canaries sing: what does contain them is found.
 	for _, verb := range []string{"%v", "%x", "%X", "%q", "%d", "% x"} {
-		require.NotEmpty(t, leaks(fmt.Sprintf(verb, []byte(canarySecret))), verb)
+		require.NotEmpty(t, findSecret(fmt.Sprintf(verb, []byte(canarySecret))), verb)
 	}
 }
 
 // Servers and networks that echo what they were sent, in every kind of answer:
 // errors, logs at debug level, panics and saved operations stay clean.
-func TestSecretsAreNotEchoed(t *testing.T) {
+func TestError_hidesSecretsThatAnswersRepeat(t *testing.T) {
 	for name, call := range map[string]struct {
 		sends string
 		call  func(context.Context, *appsandbooks.Client) error
 	}{
 		"read": {canaryToken, func(ctx context.Context, c *appsandbooks.Client) error {
-			return second(c.Users.List(ctx, appsandbooks.UserFilter{}))
+			return errorOf(c.Users.List(ctx, appsandbooks.UserFilter{}))
 		}},
 		"write": {canaryToken, func(ctx context.Context, c *appsandbooks.Client) error {
 			return c.SubscriptionAdmins.Add(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"u"}})
 		}},
 		"operation": {canaryToken, func(ctx context.Context, c *appsandbooks.Client) error {
-			return second(c.Assets.Revoke(ctx, matrixTargets))
+			return errorOf(c.Assets.Revoke(ctx, matrixTargets))
 		}},
 		"configuration": {canaryToken + " and " + canarySecret, func(ctx context.Context, c *appsandbooks.Client) error {
-			return second(c.Config.UpdateClientConfig(ctx, appsandbooks.Registration{NotificationAuthToken: appsandbooks.NewSecret(canarySecret)}))
+			return errorOf(c.Config.UpdateClientConfig(ctx, appsandbooks.Registration{NotificationAuthToken: appsandbooks.NewSecret(canarySecret)}))
 		}},
 	} {
-		for answer, rt := range echoes("you sent " + call.sends) {
+		for answer, rt := range echoingTransports("you sent " + call.sends) {
 			t.Run(name+" "+answer, func(t *testing.T) {
 				var log bytes.Buffer
 				c, err := appsandbooks.NewClient(canaryToken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}),
@@ -158,14 +242,14 @@ func TestSecretsAreNotEchoed(t *testing.T) {
 				require.NoError(t, err)
 				defer c.Close()
 				err = call.call(t.Context(), c)
-				require.Empty(t, leaks(log.String()))
+				require.Empty(t, findSecret(log.String()))
 				if err == nil {
 					return
 				}
-				require.Empty(t, leaks(everyWay(fmt.Errorf("context: %w", err))))
-				require.Empty(t, leaks(panicText(err)))
+				require.Empty(t, findSecret(printEveryWay(fmt.Errorf("context: %w", err))))
+				require.Empty(t, findSecret(panicText(err)))
 				for e := err; e != nil; e = errors.Unwrap(e) { // each link of the chain
-					require.Empty(t, leaks(everyWay(e)))
+					require.Empty(t, findSecret(printEveryWay(e)))
 				}
 			})
 		}
@@ -173,7 +257,7 @@ func TestSecretsAreNotEchoed(t *testing.T) {
 }
 
 // echoes are servers and proxies that say what they were sent.
-func echoes(text string) map[string]http.RoundTripper {
+func echoingTransports(text string) map[string]http.RoundTripper {
 	quoted, err := json.Marshal(text)
 	if err != nil {
 		panic(err)
@@ -213,7 +297,7 @@ func panicText(v any) (text string) {
 }
 
 // A saved operation and its journal hold what is needed to go on, and no secret.
-func TestSecretsAreNotSaved(t *testing.T) {
+func TestOperation_MarshalJSON_savesNoSecrets(t *testing.T) {
 	srv := appsandbookstest.NewServer()
 	defer srv.Close()
 	token := srv.Unit().Token()
@@ -222,7 +306,7 @@ func TestSecretsAreNotSaved(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Status: 502, Body: "you sent " + token, Times: 1})
-	op, _ := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: stock(srv, 1, 5), SerialNumbers: names("C02", 3)},
+	op, _ := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 5), SerialNumbers: names("C02", 3)},
 		appsandbooks.WithJournal(func(_ context.Context, entry []byte) error { journal.Write(entry); return nil }))
 	require.NotNil(t, op)
 	saved, err := op.MarshalJSON()
@@ -231,39 +315,4 @@ func TestSecretsAreNotSaved(t *testing.T) {
 		require.NotContains(t, text, token[:len(token)/2])
 	}
 	require.Contains(t, string(saved), "C0200000") // it is not empty either
-}
-
-// The token goes to the configured host, over TLS 1.2 at least, and nowhere else.
-func TestTokenGoesToTheConfiguredHostOnly(t *testing.T) {
-	authorized := map[string]string{}
-	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
-		authorized[r.URL.Scheme+"://"+r.URL.Host] = r.Header.Get("Authorization")
-		body := `{"versionId":"v","urls":{"getUsers":"https://thief.example.com/users","getAssets":"http://vpp.itunes.apple.com/mdm/v2/assets"}}`
-		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
-	})
-	c, err := appsandbooks.NewClient(canaryToken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}))
-	require.NoError(t, err)
-	defer c.Close()
-	_, err = c.Config.ServiceConfig(t.Context())
-	require.NoError(t, err)
-	require.NoError(t, drain(c.Users.All(t.Context(), appsandbooks.UserFilter{})))
-	require.NoError(t, drain(c.Assets.All(t.Context(), appsandbooks.AssetFilter{})))
-	require.Equal(t, map[string]string{"https://vpp.itunes.apple.com": "Bearer " + canaryToken}, authorized)
-}
-
-func TestTLSVersion(t *testing.T) {
-	for version, fine := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
-		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{}`)) }))
-		srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-		srv.TLS = &tls.Config{MinVersion: version, MaxVersion: version}
-		srv.StartTLS()
-		c, err := appsandbooks.NewClient(canaryToken, appsandbooks.WithBaseURL(srv.URL), appsandbooks.WithRetry(1, 0, 0))
-		require.NoError(t, err)
-		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
-		require.Error(t, err)
-		// With a version that will do, it is the certificate that will not.
-		require.Equal(t, fine, strings.Contains(err.Error(), "certificate"), "%x: %v", version, err)
-		c.Close()
-		srv.Close()
-	}
 }

@@ -14,12 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-
-	"github.com/appsandbooks/appsandbooks"
-	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
 var soakFor = flag.Duration("soak", 0, "how long the soak test runs; 0 skips it")
@@ -33,17 +32,17 @@ func TestSoak(t *testing.T) {
 		t.Skip("give it time: -soak=1m")
 	}
 	t.Cleanup(func() { goleak.VerifyNone(t) })
-	before := heap()
+	before := heapInUse()
 	for _, medium := range []string{"memory", "TCP"} {
 		t.Run(medium, func(t *testing.T) { soak(t, medium == "TCP", *soakFor/2) })
 	}
-	after := heap()
+	after := heapInUse()
 	t.Logf("heap: %d KiB before, %d KiB after", before>>10, after>>10)
 	require.Less(t, after, before+8<<20)
 }
 
 // heap is what is in use after a thorough collection: pools need two.
-func heap() uint64 {
+func heapInUse() uint64 {
 	for range 3 {
 		runtime.GC()
 	}
@@ -306,8 +305,10 @@ func (s *soaker) having(what string, ids []string) []string {
 func pairKeys(o appsandbooks.Outcome) []string {
 	return []string{assetKey(o.AdamID, o.ClientUserID, o.SerialNumber)}
 }
+
 func accountKeys(o appsandbooks.Outcome) []string { return []string{"account " + o.ClientUserID} }
-func seatKeys(o appsandbooks.Outcome) []string    { return []string{"seat " + o.ClientUserID} }
+
+func seatKeys(o appsandbooks.Outcome) []string { return []string{"seat " + o.ClientUserID} }
 
 // carryOut waits for an operation, some after a stay on paper, and enters the
 // outcomes into the ledger of the worker.

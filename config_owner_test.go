@@ -1,0 +1,214 @@
+package appsandbooks_test
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
+)
+
+var otherMDM = appsandbookstest.MDMInfo{ID: "another-service", Name: "Another MDM", Metadata: "x"}
+
+// takeovers collects what WithOwner tells.
+type takeovers []*appsandbooks.TakeoverError
+
+func (l *takeovers) add(e *appsandbooks.TakeoverError) { *l = append(*l, e) }
+
+func TestWithOwner_refusesWritesAfterTakeover(t *testing.T) {
+	var lost takeovers
+	h := newHandler(t, nil)
+	srv, c := newServerWithReceiver(t, h, appsandbooks.WithOwner(ourMDM, lost.add))
+	ctx, unit := t.Context(), srv.Unit()
+	assets := addAssets(srv, 1, 100)
+	associate := func(serial string) error {
+		_, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: assets, SerialNumbers: []string{serial}})
+		return err
+	}
+
+	require.NoError(t, associate("C1"), "nobody has claimed the unit: no conflict")
+	_, err := c.Config.Register(ctx, appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h})
+	require.NoError(t, err)
+	require.Equal(t, ourMDM.ID, unit.ClientConfig().MDMInfo.ID, "Register claims it for the owner")
+	require.NoError(t, associate("C2"))
+	require.Empty(t, lost)
+
+	unit.TakeOver(otherMDM)
+	_, err = c.Assets.List(ctx, appsandbooks.AssetFilter{})
+	require.NoError(t, err, "reads go on")
+	require.Len(t, lost, 1)
+	require.Equal(t, unit.UID(), lost[0].UID)
+	require.Equal(t, otherMDM.ID, lost[0].By.ID)
+
+	srv.ResetRequests()
+	for name, write := range map[string]func() error{
+		"associate": func() error { return associate("C3") },
+		"users": func() error {
+			_, err := c.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "u", Email: "u@example.com"}}})
+			return err
+		},
+		"enable": func() error { return c.Subscriptions.Enable(ctx) },
+		"do":     func() error { return c.Do(ctx, http.MethodPost, "assets/associate", nil, struct{}{}, nil) },
+		"register": func() error {
+			_, err := c.Config.UpdateClientConfig(ctx, appsandbooks.Registration{MDMInfo: &ourMDM})
+			return err
+		},
+		"unregister": func() error { _, err := c.Config.Unregister(ctx); return err },
+	} {
+		err := write()
+		require.ErrorIs(t, err, appsandbooks.ErrTakenOver, name)
+		var taken *appsandbooks.TakeoverError
+		require.ErrorAs(t, err, &taken, name)
+		require.Equal(t, otherMDM.Name, taken.By.Name)
+		require.ErrorContains(t, err, `"Another MDM" (id "another-service")`)
+		require.False(t, appsandbooks.IsRetryable(err))
+	}
+	require.False(t, slices.ContainsFunc(srv.Requests(), func(r appsandbookstest.Request) bool { return r.Method == "POST" }))
+	_, err = c.Config.ClientConfig(ctx)
+	require.NoError(t, err)
+	require.Len(t, lost, 1, "it is told once")
+
+	config, err := c.Config.Claim(ctx)
+	require.NoError(t, err)
+	require.Equal(t, ourMDM, *config.MDMInfo)
+	require.NoError(t, associate("C4"))
+
+	unit.TakeOver(otherMDM)
+	_, err = c.Assets.List(ctx, appsandbooks.AssetFilter{})
+	require.NoError(t, err)
+	require.Len(t, lost, 2, "the next takeover is told again")
+}
+
+// The write whose answer shows the takeover was carried out: nothing of it is
+// lost, and nothing follows it.
+func TestWithOwner_stopsOperationAtTakeover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lost takeovers
+		srv := appsandbookstest.NewServer()
+		defer srv.Close()
+		c := newClient(t, srv, appsandbooks.WithOwner(ourMDM, lost.add))
+		defer c.Close()
+		_, err := c.Config.Claim(t.Context())
+		require.NoError(t, err)
+
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: addAssets(srv, 1, 10_000), SerialNumbers: names("C02", 9500),
+		}, appsandbooks.WithPlanOnly())
+		require.NoError(t, err)
+		require.Equal(t, 10, op.Plan().Requests)
+		srv.Unit().TakeOver(otherMDM)
+		require.NoError(t, op.Submit(t.Context()))
+		require.Len(t, lost, 1)
+		sent := countPath(srv, "assets/associate")
+		require.Less(t, sent, 10)
+		require.Len(t, op.EventIDs(), sent)
+
+		report, err := op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrTakenOver)
+		require.Equal(t, sent, countPath(srv, "assets/associate"), "Wait sends nothing either")
+		require.Positive(t, report.Succeeded)
+		require.Equal(t, report.Total, report.Succeeded+report.Failed)
+		requireLedgerAgrees(t, srv, report)
+		for o := range report.Outcomes() {
+			if o.Status == appsandbooks.OutcomeFailed {
+				require.ErrorIs(t, o.Err, appsandbooks.ErrNotSent)
+				require.ErrorIs(t, o.Err, appsandbooks.ErrTakenOver)
+			}
+		}
+
+		// Claimed back, the operation goes on where it was.
+		_, err = c.Config.Claim(t.Context())
+		require.NoError(t, err)
+		report, err = op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 9500, report.Succeeded)
+		require.Equal(t, 10, countPath(srv, "assets/associate"))
+		require.Empty(t, srv.Violations())
+	})
+}
+
+// An answer to what was asked before a claim is old news.
+func TestConfigService_Claim_ignoresAnswersToEarlierRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lost takeovers
+		srv := appsandbookstest.NewServer(appsandbookstest.WithLatency(4 * time.Second))
+		defer srv.Close()
+		c := newClient(t, srv, appsandbooks.WithOwner(ourMDM, lost.add))
+		defer c.Close()
+		srv.Unit().TakeOver(otherMDM)
+		srv.AddFault(appsandbookstest.Fault{Path: "assets", Kind: appsandbookstest.FaultSlowBody, Delay: 10 * time.Second, Times: 1})
+		read := make(chan error, 1)
+		go func() {
+			_, err := c.Assets.List(t.Context(), appsandbooks.AssetFilter{})
+			read <- err
+		}()
+		time.Sleep(time.Second)
+		_, err := c.Config.Claim(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, <-read)
+		require.Empty(t, lost)
+		_, err = c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 1), SerialNumbers: []string{"C"}})
+		require.NoError(t, err)
+	})
+}
+
+func TestConfigService_Claim_failsWhenUnitIsTakenAgain(t *testing.T) {
+	answer := `{"mdmInfo":{"id":"theirs","name":"x","metadata":"y"},"uId":"1"}`
+	r := &recorded{t: t, answers: []string{answer}}
+	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: r}), appsandbooks.WithOwner(ourMDM, nil))
+	require.NoError(t, err)
+	defer c.Close()
+	config, err := c.Config.Claim(t.Context())
+	require.ErrorIs(t, err, appsandbooks.ErrTakenOver)
+	require.Equal(t, "theirs", config.MDMInfo.ID)
+	require.ErrorIs(t, c.Subscriptions.Enable(t.Context()), appsandbooks.ErrTakenOver)
+}
+
+func TestWithOwner_needsCompleteOwner(t *testing.T) {
+	_, err := appsandbooks.NewClient(stoken, appsandbooks.WithOwner(appsandbooks.MDMInfo{ID: "1"}, nil))
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+
+	c, _ := recordedClient(t)
+	_, err = c.Config.Claim(t.Context())
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid, "there is no owner to claim for")
+
+	c, err = appsandbooks.NewClient(stoken, appsandbooks.WithOwner(ourMDM, nil))
+	require.NoError(t, err)
+	_, err = c.Config.UpdateClientConfig(context.Background(), appsandbooks.Registration{MDMInfo: &appsandbooks.MDMInfo{ID: "x", Name: "y", Metadata: "z"}})
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid, "a claim for somebody else")
+	require.ErrorIs(t, &appsandbooks.TakeoverError{}, appsandbooks.ErrTakenOver)
+}
+
+// Every page says who manages the organizational unit, however it is decoded.
+func TestWithOwner_noticesTakeoverInLists(t *testing.T) {
+	for _, list := range []func(*testing.T, *appsandbooks.Client) error{
+		func(t *testing.T, c *appsandbooks.Client) error {
+			_, err := appsandbooks.Collect(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{}))
+			return err
+		},
+		func(t *testing.T, c *appsandbooks.Client) error {
+			_, err := appsandbooks.Collect(c.Users.All(t.Context(), appsandbooks.UserFilter{}))
+			return err
+		},
+		func(t *testing.T, c *appsandbooks.Client) error {
+			_, err := c.Assets.List(t.Context(), appsandbooks.AssetFilter{})
+			return err
+		},
+	} {
+		var lost takeovers
+		inVirtualTime(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+			fillPages(srv, 0, 20)
+			addUsers(srv, 40)
+			srv.Unit().TakeOver(otherMDM)
+			c := newClient(t, srv, appsandbooks.WithOwner(ourMDM, lost.add))
+			defer c.Close()
+			require.NoError(t, list(t, c), "reading goes on")
+			require.Len(t, lost, 1)
+		})
+	}
+}

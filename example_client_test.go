@@ -1,0 +1,122 @@
+package appsandbooks_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+// An endpoint that the SDK has no method for.
+func ExampleClient_Do() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+
+	var out struct {
+		UID string `json:"uId"`
+	}
+	err := client.Do(context.Background(), http.MethodGet, "client/config", nil, nil, &out)
+	fmt.Println(out.UID == srv.Unit().UID(), err)
+	// Output: true <nil>
+}
+
+func ExampleParseToken() {
+	token, err := appsandbooks.ParseToken(stoken)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(token.OrganizationName, token.ExpirationDate.Format(time.DateOnly))
+	fmt.Println(token)
+	// Output:
+	// ORG12345 2030-11-08
+	// [REDACTED]
+}
+
+func ExampleWithTrace() {
+	srv := appsandbookstest.NewServer()
+	defer srv.Close()
+	srv.AddFault(appsandbookstest.Fault{Number: 9646, Times: 1})
+
+	client, err := appsandbooks.NewClient(srv.Unit().Token(),
+		appsandbooks.WithHTTPClient(srv.Client()),
+		appsandbooks.WithRetry(5, 0, time.Millisecond),
+		appsandbooks.WithTrace(func(_ context.Context, a appsandbooks.Attempt) {
+			fmt.Println(a.Method, a.Path, a.Count, a.StatusCode, int(a.ErrorNumber), a.Again)
+		}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Config.ClientConfig(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// GET client/config 1 429 9646 true
+	// GET client/config 2 200 0 false
+}
+
+// A renewed token is used from the next attempt on.
+func ExampleWithTokenSource() {
+	srv := appsandbookstest.NewServer()
+	defer srv.Close()
+	current := srv.Unit().Token()
+	client, err := appsandbooks.NewClient("", appsandbooks.WithHTTPClient(srv.Client()),
+		appsandbooks.WithTokenSource(func(context.Context) (string, error) { return current, nil }))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	current = srv.Unit().ReplaceToken()
+	_, err = client.Config.ClientConfig(context.Background())
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// Two clients of one organizational unit keep to one pace.
+func ExampleWithLimiter() {
+	srv := appsandbookstest.NewServer()
+	defer srv.Close()
+	limiter := appsandbooks.NewLimiter()
+	for _, name := range []string{"console", "nightly"} {
+		client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()),
+			appsandbooks.WithLimiter(limiter), appsandbooks.WithUserAgent(name))
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer client.Close()
+		fmt.Println(name, client)
+	}
+	// Output:
+	// console appsandbooks.Client(https://vpp.itunes.apple.com/mdm/v2)
+	// nightly appsandbooks.Client(https://vpp.itunes.apple.com/mdm/v2)
+}
+
+func ExampleWithLogger() {
+	srv := appsandbookstest.NewServer()
+	defer srv.Close()
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == "took" {
+				return slog.Attr{} // for the example
+			}
+			return a
+		},
+	}))
+	client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()), appsandbooks.WithLogger(logger))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Users.List(context.Background(), appsandbooks.UserFilter{ClientUserID: "not in the log"}); err != nil {
+		log.Fatal(err)
+	}
+	// Output: level=DEBUG msg="appsandbooks: request" method=GET path=users attempt=1 status=200
+}

@@ -1,0 +1,96 @@
+package appsandbooks_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+func ExampleError() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+	srv.AddFault(appsandbookstest.Fault{Status: 502, Body: "<html>Bad Gateway</html>"})
+
+	_, err := client.Assets.Associate(context.Background(), appsandbooks.AssetChange{
+		Assets: []appsandbooks.AssetID{{AdamID: "1"}}, SerialNumbers: []string{"C02XL0GYJGH5"},
+	})
+	var e *appsandbooks.Error
+	if errors.As(err, &e) {
+		fmt.Println(e.StatusCode, e.Path, e.Attempts, appsandbooks.IsRetryable(err))
+	}
+	// Output: 502 service/config 5 true
+}
+
+func ExampleIsAuth() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+	srv.Unit().SetTokenState(appsandbookstest.TokenRevoked)
+
+	_, err := client.Users.List(context.Background(), appsandbooks.UserFilter{})
+	fmt.Println(appsandbooks.IsAuth(err), err)
+	// Output: true GET users: the content token was revoked (9625): The content token has been revoked. (HTTP 401)
+}
+
+// An sToken with read-only rights lists, and does not assign.
+func ExampleIsForbidden() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+	srv.Unit().SetTokenState(appsandbookstest.TokenReadOnly)
+
+	_, err := client.Users.Retire(context.Background(), appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
+	fmt.Println(appsandbooks.IsForbidden(err))
+	// Output: true
+}
+
+// The SDK has tried again already where that was safe.
+func ExampleIsRetryable() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+	srv.AddFault(appsandbookstest.Fault{Number: 9729})
+
+	_, err := client.Users.List(context.Background(), appsandbooks.UserFilter{})
+	fmt.Println(appsandbooks.IsRetryable(err))
+	// Output: true
+}
+
+// Operations split by themselves; AddAdmins is one request.
+func ExampleIsLimit() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+	srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxSubscriptionClientUserIDs = 1 })
+
+	err := client.SubscriptionAdmins.Add(context.Background(), appsandbooks.SubscriptionChange{AdamIDs: []int64{67890}, ClientUserIDs: []string{"user-1", "user-2"}})
+	fmt.Println(appsandbooks.IsLimit(err))
+	// Output: true
+}
+
+// Operations leave repetitions out, so this comes from requests of your own.
+func ExampleIsDuplicate() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+
+	body := map[string]any{"users": []map[string]string{{"clientUserId": "user-3"}, {"clientUserId": "user-3"}}}
+	err := client.Do(context.Background(), http.MethodPost, "users/create", nil, body, nil)
+	fmt.Println(appsandbooks.IsDuplicate(err))
+	// Output: true
+}
+
+func ExampleIsNotFound() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+
+	_, err := client.Status.Get(context.Background(), "an event of long ago")
+	fmt.Println(appsandbooks.IsNotFound(err), errors.Is(err, appsandbooks.ErrEventNotFound))
+	// Output: true true
+}

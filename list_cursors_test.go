@@ -1,0 +1,112 @@
+package appsandbooks_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
+)
+
+func TestSubscriptionsService_Pages_readsOnePageAhead(t *testing.T) {
+	const n, latency = 9, 200 * time.Millisecond
+	for work, want := range map[time.Duration]time.Duration{
+		0:                      n * latency,
+		150 * time.Millisecond: n*latency + 150*time.Millisecond,
+		500 * time.Millisecond: latency + n*500*time.Millisecond,
+	} {
+		inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			u := srv.Unit()
+			for i := range int64(2 * n) {
+				u.AddSubscription(appsandbookstest.Subscription{AdamID: 1 + i, ParentAdamID: 99, Total: appsandbookstest.Seats{Renewing: 1}})
+			}
+			start, taken := time.Now(), 0
+			for page, err := range c.Subscriptions.Pages(t.Context(), appsandbooks.SubscriptionFilter{}) {
+				require.NoError(t, err)
+				require.Len(t, page.Items, 2)
+				require.False(t, page.Changed)
+				taken++
+				time.Sleep(work)
+				require.LessOrEqual(t, countPath(srv, "subscriptions"), taken+1)
+			}
+			require.Equal(t, want, time.Since(start))
+			require.Equal(t, n, taken)
+		})
+	}
+}
+
+func TestSubscriptionsService_Pages_followsCursors(t *testing.T) {
+	page := func(next, version string) string {
+		return fmt.Sprintf(`{"subscriptions":[{"parentAdamId":null,"adamId":1}],"nextCursor":%q,"versionId":%q}`, next, version)
+	}
+	config := `{"limits":{"maxRequestPerSecond":1000}}`
+	for _, test := range []struct {
+		name   string
+		pages  map[string][]string // by cursor, one after the other
+		filter appsandbooks.SubscriptionFilter
+		want   string
+	}{
+		{name: "to the end", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "1")}, "b": {page("", "1")}}, want: "page page page"},
+		{name: "resumed", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Start: "b"}}, pages: map[string][]string{"b": {page("", "1")}}, want: "page"},
+		{name: "on the spot", pages: map[string][]string{"": {page("a", "1")}, "a": {page("a", "1")}}, want: "page page no progress"},
+		{name: "in a circle", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "1")}, "b": {page("c", "1")}, "c": {page("a", "1")}}, want: "page page page page no progress"},
+		{name: "changed", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "2")}, "b": {page("", "1")}}, want: "page page! page!"},
+		{
+			name: "begun again", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Restarts: 1}},
+			pages: map[string][]string{"": {page("a", "1"), page("a", "2")}, "a": {page("", "2"), page("", "2")}},
+			want:  "page restarted page page",
+		},
+		{
+			name: "forgotten", pages: map[string][]string{"": {page("a", "1")}, "a": {`{"errorNumber":9812}`}},
+			want: "page 9812",
+		},
+		{
+			name: "forgotten and begun again", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Restarts: 1}},
+			pages: map[string][]string{"": {page("a", "1"), page("a", "1")}, "a": {`{"errorNumber":9812}`, page("", "1")}},
+			want:  "page restarted page page",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var mu sync.Mutex
+			read := map[string]int{}
+			rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				body := config
+				if !strings.HasSuffix(r.URL.Path, "config") {
+					cursor := r.URL.Query().Get("cursor")
+					body = test.pages[cursor][read[cursor]]
+					read[cursor]++
+				}
+				return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(body))}, nil
+			})
+			c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}))
+			require.NoError(t, err)
+			defer c.Close()
+			var got []string
+			for page, err := range c.Subscriptions.Pages(t.Context(), test.filter) {
+				var e *appsandbooks.Error
+				switch {
+				case errors.Is(err, appsandbooks.ErrRestarted):
+					got = append(got, "restarted")
+				case errors.Is(err, appsandbooks.ErrNoProgress):
+					got = append(got, "no progress")
+				case errors.As(err, &e):
+					got = append(got, fmt.Sprint(int(e.Number)))
+				case page.Changed:
+					got = append(got, "page!")
+				default:
+					got = append(got, "page")
+				}
+			}
+			require.Equal(t, test.want, strings.Join(got, " "))
+		})
+	}
+}

@@ -1,0 +1,37 @@
+package appsandbooks
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Each task is counted once, and only as many as were asked for end the event.
+func TestStatusService_Wait_countsEachNotifiedTaskOnce(t *testing.T) {
+	named := func(result NotificationResult, serials ...string) *Notification {
+		n := eventNotification("e", 0)
+		n.AssetManagement.Result, n.AssetManagement.Type = result, EventAssociate
+		for _, s := range serials {
+			n.AssetManagement.Assignments = append(n.AssetManagement.Assignments, Assignment{AssetPair: AssetPair{AdamID: "1", PricingParam: PricingSTDQ, SerialNumber: s}})
+		}
+		return n
+	}
+	pending := &EventStatus{State: EventPending, NumRequested: 3, Meta: Meta{UID: "u"}}
+	var tasks taskCount
+	require.Nil(t, tasks.status(nil))
+	require.Nil(t, tasks.status(&EventStatus{}))
+	tasks.add(named(NotificationSuccess, "a", "b"))
+	tasks.add(named(NotificationSuccess, "a", "b"))
+	tasks.add(named("PARTIAL", "c"))
+	require.Nil(t, tasks.status(pending))
+	failure := named(NotificationFailure, "c")
+	failure.AssetManagement.Error = &Error{Number: ErrNotEnoughLicenses}
+	tasks.add(failure)
+	tasks.add(failure)
+	require.Equal(t, &EventStatus{
+		State: EventFailed, Type: EventAssociate, Failures: []*Error{failure.AssetManagement.Error},
+		NumCompleted: 2, NumRequested: 3, Meta: Meta{UID: "u"},
+	}, tasks.status(pending))
+	tasks.add(named(NotificationSuccess, "d"))
+	require.Nil(t, tasks.status(pending), "more than there were: something is not as we think")
+}

@@ -1,0 +1,177 @@
+package appsandbooks_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
+)
+
+// A write whose fate is unknown is not sent again; reading back settles it.
+func TestWithResend_repeatsOnlyWritesThatWereNotCarriedOut(t *testing.T) {
+	for _, test := range []struct {
+		kind      appsandbookstest.FaultKind
+		resend    bool
+		posts     int
+		succeeded int
+	}{
+		{appsandbookstest.FaultResetAfter, false, 1, 6},
+		{appsandbookstest.FaultResetAfter, true, 1, 6},
+		{appsandbookstest.FaultCutBody, false, 1, 6},
+		{appsandbookstest.FaultEOF, false, 1, 6},
+		{appsandbookstest.FaultResetBefore, false, 1, 0},
+		{appsandbookstest.FaultResetBefore, true, 2, 6},
+	} {
+		t.Run(fmt.Sprintf("%s resend=%t", test.kind, test.resend), func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: test.kind, Times: 1})
+				var opts []appsandbooks.OperationOption
+				if test.resend {
+					opts = append(opts, appsandbooks.WithResend())
+				}
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+					Assets: addAssets(srv, 2, 3), SerialNumbers: names("C02", 3),
+				}, opts...)
+				require.NoError(t, err)
+				report, err := op.Wait(t.Context())
+				require.Equal(t, test.posts, countPath(srv, "assets/associate"))
+				require.Equal(t, test.succeeded, report.Succeeded)
+				require.Equal(t, 6-test.succeeded, report.Unconfirmed)
+				if test.succeeded < 6 {
+					require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
+				} else {
+					require.NoError(t, err)
+				}
+				requireLedgerAgrees(t, srv, report)
+			})
+		})
+	}
+}
+
+// What is sent again can be refused because the first request was carried out
+// late, after it was looked for: that is a success.
+func TestWithResend_succeedsWhenFirstRequestIsCarriedOutLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(50 * time.Second))
+		defer srv.Close()
+		c := newClient(t, srv)
+		defer c.Close()
+		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetAfter, Times: 1})
+		op, err := c.Users.Create(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "a"}, {ClientUserID: "b"}}}, appsandbooks.WithResend())
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 2, report.Succeeded)
+		require.Equal(t, 2, countPath(srv, "users/create"))
+		require.Len(t, srv.Unit().Users(), 2)
+	})
+}
+
+// What is to be sent again, and cannot be, is as unconfirmed as it was: the
+// first request may still be carried out.
+func TestWithResend_leavesPairsUnconfirmedWhenRepetitionFails(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.Unit().HoldEvents(true)
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: addAssets(srv, 1, 5), SerialNumbers: names("C02", 3),
+		}, appsandbooks.WithResend())
+		require.NoError(t, err)
+		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9646})
+		_, err = op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrTooManyRequests)
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		resumed, err := c.Resume(saved, appsandbooks.WithResend())
+		require.NoError(t, err)
+		srv.Unit().HoldEvents(false)
+		time.Sleep(time.Second) // virtual
+		require.Len(t, srv.Unit().Assignments(), 3)
+		for _, op := range []*appsandbooks.Operation{op, resumed} {
+			report := op.Report()
+			require.Equal(t, 3, report.Unconfirmed)
+			requireLedgerAgrees(t, srv, report)
+			require.Equal(t, 1, op.Progress().Requests)
+			require.Equal(t, 0, op.Progress().Accepted)
+			for o := range report.Outcomes() {
+				require.ErrorIs(t, o.Err, appsandbooks.ErrStalled)
+				require.NotErrorIs(t, o.Err, appsandbooks.ErrNotSent)
+			}
+		}
+		_, err = op.Retry(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrInvalid) // nothing has failed
+	})
+}
+
+func TestOperation_Wait_stopsSendingWhenTokenIsRevoked(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		assets := addAssets(srv, 25, 100_000)
+		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9625, After: 3})
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: names("C02", 20_000)})
+		require.NoError(t, err)
+		require.LessOrEqual(t, countPath(srv, "assets/associate"), 3+4) // those under way
+		before := countPath(srv, "assets/associate")
+		report, err := op.Wait(t.Context()) // tries once more, and stops again
+		require.ErrorIs(t, err, appsandbooks.ErrTokenRevoked)
+		require.ErrorIs(t, err, appsandbooks.ErrNotSent)
+		require.True(t, appsandbooks.IsAuth(err))
+		require.LessOrEqual(t, countPath(srv, "assets/associate"), before+4)
+		require.Equal(t, 3*25*1000, report.Succeeded)
+		require.Equal(t, 17*25*1000, report.Failed)
+		requireLedgerAgrees(t, srv, report)
+
+		srv.ClearFaults() // a new token, say
+		report, err = op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 20*25*1000, report.Succeeded)
+		requireLedgerAgrees(t, srv, report)
+	})
+}
+
+func TestAssetsService_Associate_returnsErrorWhenNothingIsAccepted(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.Unit().SetTokenState(appsandbookstest.TokenExpired)
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: addAssets(srv, 1, 1), SerialNumbers: []string{"C02"},
+		})
+		require.ErrorIs(t, err, appsandbooks.ErrTokenExpired)
+		require.NotErrorIs(t, err, appsandbooks.ErrTokenRevoked)
+		require.NotNil(t, op)
+		require.Equal(t, 1, op.Report().Failed)
+	})
+}
+
+// That nothing was accepted is said only when that is certain.
+func TestOperation_Submit_reportsNothingAcceptedOnlyWhenCertain(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
+		op, err := associateOne(t.Context(), srv, c)
+		require.NoError(t, err)
+		_, err = op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
+		require.NoError(t, op.Submit(t.Context()), "its fate is unknown")
+	})
+	for name, first := range map[string]func(*appsandbookstest.Server){
+		"no answer": func(srv *appsandbookstest.Server) {
+			srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
+		},
+		"PENDING": func(srv *appsandbookstest.Server) { srv.Unit().HoldEvents(true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				first(srv)
+				op, err := associateOne(t.Context(), srv, c, appsandbooks.WithResend())
+				require.NoError(t, err)
+				srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9601}) // when it is sent again
+				report, err := op.Wait(t.Context())
+				require.ErrorIs(t, err, appsandbooks.ErrLoginRequired)
+				require.NotContains(t, err.Error(), "nothing was accepted")
+				require.Equal(t, 1, report.Unconfirmed)
+				require.NoError(t, op.Submit(t.Context()))
+			})
+		})
+	}
+}

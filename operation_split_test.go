@@ -1,0 +1,162 @@
+package appsandbooks_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
+)
+
+// The number of requests is the minimum, and the time is one early look.
+func TestAssetsService_Associate_sendsFewestRequests(t *testing.T) {
+	for _, test := range []struct{ assets, users, devices, requests int }{
+		{1, 1, 0, 1},
+		{25, 0, 10_000, 10},
+		{40, 0, 10_000, 20},
+		{25, 1000, 1000, 1},
+		{26, 1001, 10, 4},
+	} {
+		t.Run(fmt.Sprintf("%dx%d+%d", test.assets, test.users, test.devices), func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				change := appsandbooks.AssetChange{
+					Assets:        addAssets(srv, test.assets, 100_000),
+					ClientUserIDs: addUsers(srv, test.users),
+					SerialNumbers: names("C02", test.devices),
+				}
+				// Repetitions are the caller's right.
+				change.SerialNumbers = append(change.SerialNumbers, change.SerialNumbers...)
+				began := time.Now()
+				op, err := c.Assets.Associate(t.Context(), change)
+				require.NoError(t, err)
+				require.Equal(t, test.requests, op.Plan().Requests)
+				if test.requests < 15 { // beyond, the pace of 15 requests a second adds to it
+					require.Zero(t, time.Since(began))
+				}
+
+				report, err := op.Wait(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, test.assets*(test.users+test.devices), report.Succeeded)
+				require.Equal(t, report.Succeeded, report.Total)
+				require.Equal(t, test.requests, countPath(srv, "assets/associate"))
+				require.Equal(t, test.requests, countPath(srv, "status"))
+				require.Len(t, srv.Unit().Assignments(), report.Total)
+				if test.requests < 7 {
+					require.Equal(t, 5*time.Second, time.Since(began))
+				}
+			})
+		})
+	}
+}
+
+func TestOperation_Wait_splitsAgainWhenLimitsShrink(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		_, err := c.Config.ServiceConfig(t.Context())
+		require.NoError(t, err)
+		srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxSerialNumbers, l.MaxAssets = 400, 10 })
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets: addAssets(srv, 20, 10_000), SerialNumbers: names("C02", 1000),
+		})
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		requireLedgerAgrees(t, srv, report)
+		require.Equal(t, 20_000, report.Succeeded)
+		require.Equal(t, 1+6, countPath(srv, "assets/associate"))
+		require.Equal(t, 2, countPath(srv, "service/config"))
+	})
+}
+
+func TestOperation_Wait_leavesOutItemsNamedInRefusal(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		assets := addAssets(srv, 2, 100)
+		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "9999", ProductType: appsandbookstest.ProductBook, Total: 100})
+		assets = append(assets, appsandbooks.AssetID{AdamID: "9999", PricingParam: "STDQ"})
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+			Assets:        assets,
+			ClientUserIDs: append(addUsers(srv, 5), "stranger", "nobody"),
+			SerialNumbers: names("C02", 5),
+		})
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
+		require.ErrorIs(t, err, appsandbooks.ErrAssetNotDeviceAssignable)
+		requireLedgerAgrees(t, srv, report)
+		require.Equal(t, 3*5+2*5, report.Succeeded) // the strangers, and the book on devices, failed
+	})
+}
+
+func TestWithBisection_isolatesItemsThatRefusalDoesNotName(t *testing.T) {
+	options := []appsandbookstest.Option{appsandbookstest.WithoutErrorInfo()}
+	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		change := appsandbooks.AssetChange{
+			Assets: addAssets(srv, 3, 5000), ClientUserIDs: append(addUsers(srv, 900), "stranger"), SerialNumbers: names("C02", 10),
+		}
+		_, err := c.Assets.Associate(t.Context(), change)
+		require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
+
+		op, err := c.Assets.Associate(t.Context(), change, appsandbooks.WithBisection())
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
+		require.Equal(t, 3, report.Failed)
+		requireLedgerAgrees(t, srv, report)
+		require.LessOrEqual(t, countPath(srv, "assets/associate"), 2+64)
+	})
+}
+
+func TestAssetsService_Associate_combinesSparsePairsIntoFewRequests(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		assets := addAssets(srv, 40, 100_000)
+		var pairs []appsandbooks.AssetPair
+		for i, serial := range names("C02", 5000) {
+			for j := range 5 {
+				pairs = append(pairs, appsandbooks.AssetPair{AdamID: assets[(i%8)*5+j].AdamID, SerialNumber: serial})
+			}
+		}
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Pairs: append(pairs, pairs[:100]...)})
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 25_000, report.Succeeded)
+		require.Equal(t, 8, countPath(srv, "assets/associate"))
+		requireLedgerAgrees(t, srv, report)
+	})
+}
+
+// Items that are refused one at a time are left out one at a time, also with
+// limits that shrink after that.
+func TestOperation_Wait_leavesOutItemsNamedOneAtATime(t *testing.T) {
+	for name, test := range map[string]struct {
+		people, bad int
+		limit       int
+		opts        []appsandbooks.OperationOption
+	}{
+		"few, and a limit": {people: 20, bad: 4, limit: 10},
+		"many":             {people: 60, bad: 40, opts: []appsandbooks.OperationOption{appsandbooks.WithBisection()}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+					Assets: addAssets(srv, 1, 100), ClientUserIDs: addUsers(srv, test.people),
+				}, append(test.opts, appsandbooks.WithPlanOnly())...)
+				require.NoError(t, err)
+				for i := range test.bad {
+					srv.AddFault(appsandbookstest.Fault{
+						Path: "assets/associate", Status: 400, Times: 1,
+						Body: fmt.Sprintf(`{"errorNumber":9609,"errorMessage":"x","errorInfo":{"clientUserIds":["user-%05d"]}}`, i),
+					})
+				}
+				if test.limit > 0 {
+					srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxClientUserIDs = test.limit })
+				}
+				report, err := op.Wait(t.Context())
+				require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
+				require.Equal(t, test.bad, report.Failed)
+				requireLedgerAgrees(t, srv, report)
+			})
+		})
+	}
+}

@@ -1,0 +1,357 @@
+package appsandbooks_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
+)
+
+// Every method that makes requests meets every fault. A new method joins by a
+// line in [endpoints]; [TestFaultMatrixIsComplete] fails until it has one.
+
+// repetition is what a method may do when an answer is lost on its way.
+type repetition int
+
+const (
+	reads      repetition = iota // asks again
+	walks                        // as reads; an answer without a page is no empty list
+	repeats                      // sends again: twice is the same as once
+	writes                       // never sends again, and says that the fate is unknown
+	writesOnce                   // as writes, without an event in the answer
+	polls                        // asks again at the next interval, not sooner
+	settles                      // as writes, and then reads back what became of it
+)
+
+// endpoint is a method and the one request of it that the faults hit.
+type endpoint struct {
+	method string // Service.Method, as a caller spells it
+	path   string // of the request
+	kind   repetition
+	call   func(context.Context, *appsandbooks.Client, *appsandbookstest.Server) error
+}
+
+const (
+	matrixUser  = "canary-user"
+	matrixSeat  = 67890
+	matrixAsset = "361309726"
+)
+
+var (
+	matrixAssets = appsandbooks.AssetChange{
+		Assets: []appsandbooks.AssetID{{AdamID: matrixAsset}}, ClientUserIDs: []string{matrixUser}, SerialNumbers: []string{"CANARY1"},
+	}
+	matrixSeats   = appsandbooks.SubscriptionChange{AdamIDs: []int64{matrixSeat}, ClientUserIDs: []string{matrixUser}}
+	matrixCreate  = []appsandbooks.UserRequest{{ClientUserID: "canary-new-user"}}
+	matrixUpdate  = []appsandbooks.UserRequest{{ClientUserID: matrixUser, Email: "canary@example.com"}}
+	matrixTargets = appsandbooks.AssetChange{SerialNumbers: []string{"CANARY1"}}
+	matrixConfig  = appsandbooks.Registration{MDMInfo: &appsandbooks.MDMInfo{ID: "i", Name: "n", Metadata: "m"}}
+)
+
+type (
+	ctx    = context.Context
+	client = *appsandbooks.Client
+	server = *appsandbookstest.Server
+)
+
+var endpoints = []endpoint{
+	{"Client.Do", "users", reads, func(ctx ctx, c client, _ server) error {
+		return c.Do(ctx, http.MethodGet, "users", nil, nil, new(struct {
+			Users []appsandbooks.User `json:"users"`
+		}))
+	}},
+	{"Client.Do", "users/create", writesOnce, func(ctx ctx, c client, _ server) error {
+		in := map[string]any{"users": []map[string]string{{"clientUserId": "canary-new-user"}}}
+		return c.Do(ctx, http.MethodPost, "users/create", nil, in, &struct{ appsandbooks.Meta }{})
+	}},
+
+	{"Config.ServiceConfig", "service/config", reads, func(ctx ctx, c client, _ server) error { return errorOf(c.Config.ServiceConfig(ctx)) }},
+	{"Config.ClientConfig", "client/config", reads, func(ctx ctx, c client, _ server) error { return errorOf(c.Config.ClientConfig(ctx)) }},
+	{"Config.UpdateClientConfig", "client/config", repeats, func(ctx ctx, c client, _ server) error {
+		return errorOf(c.Config.UpdateClientConfig(ctx, matrixConfig))
+	}},
+
+	{"Users.List", "users", reads, func(ctx ctx, c client, _ server) error {
+		return errorOf(c.Users.List(ctx, appsandbooks.UserFilter{ClientUserID: matrixUser}))
+	}},
+	{"Users.Pages", "users", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.Users.Pages(ctx, appsandbooks.UserFilter{ClientUserID: matrixUser}))
+	}},
+	{"Users.All", "users", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.Users.All(ctx, appsandbooks.UserFilter{ClientUserID: matrixUser}))
+	}},
+	{"Users.Changes", "users", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.Users.Changes(ctx, appsandbooks.UserFilter{}))
+	}},
+	{"Users.Create", "users/create", writes, func(ctx ctx, c client, _ server) error {
+		return errorOfSending(c.Users.Create(ctx, appsandbooks.UserChange{Users: matrixCreate}))
+	}},
+	{"Users.Create", "service/config", reads, func(ctx ctx, c client, _ server) error {
+		return errorOfSending(c.Users.Create(ctx, appsandbooks.UserChange{Users: matrixCreate}))
+	}},
+	{"Users.Update", "users/update", writes, func(ctx ctx, c client, _ server) error {
+		return errorOfSending(c.Users.Update(ctx, appsandbooks.UserChange{Users: matrixUpdate}))
+	}},
+	{"Users.Retire", "users/retire", writes, func(ctx ctx, c client, _ server) error {
+		return errorOfSending(c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{matrixUser}}))
+	}},
+	{"Users.InvitationURL", "service/config", reads, func(ctx ctx, c client, _ server) error {
+		return errorOf(c.Users.InvitationURL(ctx, "code"))
+	}},
+
+	{"Assets.List", "assets", reads, func(ctx ctx, c client, _ server) error {
+		return errorOf(c.Assets.List(ctx, appsandbooks.AssetFilter{}))
+	}},
+	{"Assets.Pages", "assets", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.Assets.Pages(ctx, appsandbooks.AssetFilter{}))
+	}},
+	{"Assets.All", "assets", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.Assets.All(ctx, appsandbooks.AssetFilter{}))
+	}},
+	{"Assets.Associate", "assets/associate", writes, func(ctx ctx, c client, _ server) error {
+		return errorOfSending(c.Assets.Associate(ctx, matrixAssets))
+	}},
+	{"Assets.Associate", "service/config", reads, func(ctx ctx, c client, _ server) error {
+		return errorOfSending(c.Assets.Associate(ctx, matrixAssets))
+	}},
+	{"Assets.Disassociate", "assets/disassociate", writes, func(ctx ctx, c client, _ server) error {
+		return errorOfSending(c.Assets.Disassociate(ctx, matrixAssets))
+	}},
+	{"Assets.Revoke", "assets/revoke", writes, func(ctx ctx, c client, _ server) error {
+		return errorOfSending(c.Assets.Revoke(ctx, matrixTargets))
+	}},
+
+	{"Assignments.List", "assignments", reads, func(ctx ctx, c client, _ server) error {
+		return errorOf(c.Assignments.List(ctx, appsandbooks.AssignmentFilter{}))
+	}},
+	{"Assignments.Pages", "assignments", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.Assignments.Pages(ctx, appsandbooks.AssignmentFilter{}))
+	}},
+	{"Assignments.All", "assignments", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.Assignments.All(ctx, appsandbooks.AssignmentFilter{}))
+	}},
+
+	{"Assignments.Changes", "assignments", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.Assignments.Changes(ctx, appsandbooks.AssignmentFilter{}))
+	}},
+
+	{"Status.Get", "status", reads, func(ctx ctx, c client, srv server) error {
+		return errorOf(c.Status.Get(ctx, srv.Unit().Events()[0].ID))
+	}},
+	{"Status.Wait", "status", polls, func(ctx ctx, c client, srv server) error {
+		return errorOf(c.Status.Wait(ctx, srv.Unit().Events()[0].ID))
+	}},
+
+	{"Subscriptions.List", "subscriptions", reads, func(ctx ctx, c client, _ server) error {
+		return errorOf(c.Subscriptions.List(ctx, appsandbooks.SubscriptionFilter{}))
+	}},
+	{"Subscriptions.Pages", "subscriptions", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.Subscriptions.Pages(ctx, appsandbooks.SubscriptionFilter{}))
+	}},
+	{"Subscriptions.All", "subscriptions", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.Subscriptions.All(ctx, appsandbooks.SubscriptionFilter{}))
+	}},
+	{"SubscriptionAssignments.List", "subscriptions/assignments", reads, func(ctx ctx, c client, _ server) error {
+		return errorOf(c.SubscriptionAssignments.List(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
+	}},
+	{"SubscriptionAssignments.Pages", "subscriptions/assignments", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.SubscriptionAssignments.Pages(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
+	}},
+	{"SubscriptionAssignments.All", "subscriptions/assignments", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.SubscriptionAssignments.All(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
+	}},
+	{"Subscriptions.Associate", "subscriptions/associate", writes, func(ctx ctx, c client, _ server) error {
+		return errorOfSending(c.Subscriptions.Associate(ctx, matrixSeats))
+	}},
+	{"Subscriptions.Disassociate", "subscriptions/disassociate", writes, func(ctx ctx, c client, _ server) error {
+		return errorOfSending(c.Subscriptions.Disassociate(ctx, matrixSeats))
+	}},
+	{"SubscriptionAdmins.List", "subscriptions/admins", reads, func(ctx ctx, c client, _ server) error {
+		return errorOf(c.SubscriptionAdmins.List(ctx, appsandbooks.SubscriptionAdminFilter{}))
+	}},
+	{"SubscriptionAdmins.Pages", "subscriptions/admins", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.SubscriptionAdmins.Pages(ctx, appsandbooks.SubscriptionAdminFilter{}))
+	}},
+	{"SubscriptionAdmins.All", "subscriptions/admins", walks, func(ctx ctx, c client, _ server) error {
+		return drain(c.SubscriptionAdmins.All(ctx, appsandbooks.SubscriptionAdminFilter{}))
+	}},
+	{"SubscriptionAdmins.Add", "subscriptions/admins/add", writesOnce, func(ctx ctx, c client, _ server) error {
+		return c.SubscriptionAdmins.Add(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{matrixSeat}, ClientUserIDs: []string{matrixUser}})
+	}},
+	{"SubscriptionAdmins.Remove", "subscriptions/admins/remove", writesOnce, func(ctx ctx, c client, _ server) error {
+		return c.SubscriptionAdmins.Remove(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{matrixSeat}, ClientUserIDs: []string{matrixUser}})
+	}},
+	{"Subscriptions.Enable", "subscriptions/enable", repeats, func(ctx ctx, c client, _ server) error {
+		return c.Subscriptions.Enable(ctx)
+	}},
+	{"Subscriptions.Disable", "subscriptions/disable", repeats, func(ctx ctx, c client, _ server) error {
+		return c.Subscriptions.Disable(ctx)
+	}},
+
+	{"Operation.Submit", "assets/associate", writes, func(ctx ctx, c client, _ server) error {
+		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.WithPlanOnly())
+		if err != nil {
+			return err
+		}
+		return errorOfSending(op, op.Submit(ctx))
+	}},
+	{"Operation.Step", "status", polls, func(ctx ctx, c client, _ server) error {
+		op, err := c.Assets.Associate(ctx, matrixAssets)
+		for err == nil {
+			var next time.Time
+			if next, err = op.Step(ctx); err != nil || next.IsZero() {
+				break
+			}
+			select {
+			case <-time.After(time.Until(next)):
+			case <-ctx.Done():
+				err = fmt.Errorf("%w: %w", ctx.Err(), context.Cause(ctx))
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return firstProblem(op.Report())
+	}},
+	{"Operation.Wait", "status", polls, func(ctx ctx, c client, _ server) error {
+		op, err := c.Assets.Associate(ctx, matrixAssets)
+		if err != nil {
+			return err
+		}
+		return errorOf(op.Wait(ctx))
+	}},
+	{"Operation.Wait", "assets/associate", settles, func(ctx ctx, c client, srv server) error {
+		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.WithPlanOnly())
+		if err != nil {
+			return err
+		}
+		return errorOf(op.Wait(ctx))
+	}},
+	{"Operation.Verify", "assignments", walks, func(ctx ctx, c client, srv server) error {
+		op, err := finishedAssociation(ctx, c)
+		if err != nil {
+			return err
+		}
+		return errorOf(op.Verify(ctx))
+	}},
+	{"Operation.Retry", "assets/associate", writes, func(ctx ctx, c client, _ server) error {
+		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.WithPlanOnly()) // none of it was done
+		if err != nil {
+			return err
+		}
+		return errorOfSending(op.Retry(ctx))
+	}},
+	{"Operation.Undo", "assets/disassociate", writes, func(ctx ctx, c client, _ server) error {
+		op, err := finishedAssociation(ctx, c)
+		if err != nil {
+			return err
+		}
+		return errorOfSending(op.Undo(ctx))
+	}},
+}
+
+// sent is how the sending of an operation ended.
+func errorOfSending(op *appsandbooks.Operation, err error) error {
+	if err != nil || op == nil {
+		return err
+	}
+	return firstProblem(op.Report())
+}
+
+// unsettled is the first reason of a report, other than that it is early.
+func firstProblem(r *appsandbooks.Report) error {
+	for o := range r.Problems() {
+		if !errors.Is(o.Err, appsandbooks.ErrPending) {
+			return o.Err
+		}
+	}
+	return nil
+}
+
+func finishedAssociation(ctx context.Context, c *appsandbooks.Client) (*appsandbooks.Operation, error) {
+	op, err := c.Assets.Associate(ctx, matrixAssets)
+	if err != nil {
+		return nil, err
+	}
+	_, err = op.Wait(ctx)
+	return op, err
+}
+
+// world is a unit in which every method has something to do.
+func newServerFor(e endpoint) *appsandbookstest.Server {
+	srv := appsandbookstest.NewServer(appsandbookstest.WithLatency(100*time.Millisecond), appsandbookstest.WithEventDelay(time.Second))
+	u := srv.Unit()
+	u.AddAsset(appsandbookstest.Asset{AdamID: matrixAsset, Total: 10})
+	u.AddUser(appsandbookstest.User{ClientUserID: matrixUser, Status: appsandbookstest.UserAssociated})
+	if e.method == "Subscriptions.Disable" {
+		return srv // which is refused to a unit that has any
+	}
+	u.AddSubscription(appsandbookstest.Subscription{AdamID: matrixSeat, ParentAdamID: 1, Total: appsandbookstest.Seats{Renewing: 5}})
+	u.AddSubscriptionAssignments(appsandbookstest.SubscriptionAssignment{AdamID: matrixSeat, ClientUserID: matrixUser, Renewing: true})
+	return srv
+}
+
+// inWorld runs f in virtual time. No goroutine may outlive it.
+func withServerFor(t *testing.T, e endpoint, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, events int)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServerFor(e)
+		defer srv.Close()
+		c := newClient(t, srv)
+		defer c.Close()
+		before := 0
+		if e.path == "status" && !strings.HasPrefix(e.method, "Operation.") { // an event to ask for
+			_, err := c.Assets.Associate(t.Context(), matrixAssets)
+			require.NoError(t, err)
+			before = 1
+		}
+		f(t, srv, c, before)
+	})
+}
+
+// Every method of the client, of its services and of operations that takes a
+// context makes requests, and is in the matrix.
+func TestFaultMatrixIsComplete(t *testing.T) {
+	known := map[string]bool{
+		// Their requests are those of Config.ClientConfig and Config.UpdateClientConfig.
+		"Config.Register": true, "Config.Unregister": true, "Config.Claim": true,
+	}
+	for _, e := range endpoints {
+		known[e.method] = true
+	}
+	var missing []string
+	look := func(name string, typ reflect.Type) {
+		for i := range typ.NumMethod() {
+			m := typ.Method(i)
+			if m.Type.NumIn() < 2 || m.Type.In(1) != reflect.TypeFor[context.Context]() {
+				continue
+			}
+			if full := name + "." + m.Name; known[full] {
+				delete(known, full)
+			} else {
+				missing = append(missing, full)
+			}
+		}
+	}
+	c := reflect.TypeFor[appsandbooks.Client]()
+	look("Client", reflect.PointerTo(c))
+	look("Operation", reflect.TypeFor[*appsandbooks.Operation]())
+	for _, f := range reflect.VisibleFields(c) {
+		if f.IsExported() {
+			look(f.Name, f.Type)
+		}
+	}
+	slices.Sort(missing)
+	require.Empty(t, missing, "methods without a line in the matrix")
+	require.Empty(t, known, "lines without a method")
+}
