@@ -52,7 +52,7 @@
 //
 // Every answer that is not a success, an error inside HTTP 200 among them, is
 // an [*Error]. Ask what it means with errors.Is and the [ErrorNumber] constants,
-// or with [IsAuth], [IsForbidden], [IsRetryable], [IsLimit], [IsDuplicate] and
+// or with [IsAuth], [IsForbidden], [IsRetryable], [IsLimit] and
 // [IsNotFound]; they look into the errors of operations ([*OperationError]) and
 // events ([*EventError]) too. Neither the token nor the ids of people are in any
 // message.

@@ -267,11 +267,6 @@ func IsLimit(err error) bool {
 		ErrTooManySubscriptions, ErrNotificationConfigTooLong, ErrMDMMetadataTooLong, ErrMDMIDTooLong, ErrMDMNameTooLong)
 }
 
-// IsDuplicate tells whether the request named something twice.
-func IsDuplicate(err error) bool {
-	return has(err, 0, ErrDuplicateAssets, ErrDuplicateClientUserIDs, ErrDuplicateSerialNumbers, ErrDuplicateUsers)
-}
-
 // IsNotFound tells whether a user, an event or a subscription named in the
 // request does not exist.
 func IsNotFound(err error) bool {

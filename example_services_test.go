@@ -416,18 +416,6 @@ func ExampleIsLimit() {
 	// Output: true
 }
 
-// Operations leave repetitions out, so this comes from requests of your own.
-func ExampleIsDuplicate() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-
-	body := map[string]any{"users": []map[string]string{{"clientUserId": "user-3"}, {"clientUserId": "user-3"}}}
-	err := client.Do(context.Background(), http.MethodPost, "users/create", nil, body, nil)
-	fmt.Println(appsandbooks.IsDuplicate(err))
-	// Output: true
-}
-
 func ExampleIsNotFound() {
 	srv, client := exampleService()
 	defer srv.Close()
