@@ -70,7 +70,7 @@ func inspect(status int, body []byte, clean func(string) string) transport.Verdi
 			return transport.Verdict{
 				Err:       e,
 				Apple:     b.Number > 0 && b.EventID == "", // an event would mean that something was started
-				Retryable: has(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable) || !known && serverTrouble,
+				Retryable: has(e, 0, retryableNumbers...) || !known && serverTrouble,
 			}
 		}
 	}
