@@ -34,7 +34,7 @@ type Client struct {
 	idle    func() // closes the idle connections of the client's own transport
 	limiter Limiter
 	opts    options
-	hub   *notificationHub
+	hub     *notificationHub
 	life    context.Context // ends with Close
 	end     context.CancelCauseFunc
 }

@@ -70,7 +70,7 @@ func inspectAnswer(status int, body []byte, clean func(string) string) transport
 			return transport.Verdict{
 				Err:       e,
 				Apple:     b.Number > 0 && b.EventID == "", // an event would mean that something was started
-				Retryable: hasError(e, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable) || !known && serverTrouble,
+				Retryable: hasError(e, 0, retryableNumbers...) || !known && serverTrouble,
 			}
 		}
 	}

@@ -28,18 +28,18 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 
 // request is one call of an endpoint.
 type request struct {
-	method string
-	path   string // relative to the base URL
-	key    string // in the service configuration's urls; "" when it has none
-	query  url.Values
-	in     any
-	class  transport.Class
-	page   bool // counts among the parallel page reads
-	turn   transport.Turn
+	method  string
+	path    string // relative to the base URL
+	key     string // in the service configuration's urls; "" when it has none
+	query   url.Values
+	in      any
+	class   transport.Class
+	page    bool // counts among the parallel page reads
+	turn    transport.Turn
 	noToken bool          // needs no token
-	grace  time.Duration // for an attempt under way when the context ends
-	secret string        // in the body; kept out of errors and logs
-	claim  bool          // takes the organizational unit over
+	grace   time.Duration // for an attempt under way when the context ends
+	secret  string        // in the body; kept out of errors and logs
+	claim   bool          // takes the organizational unit over
 }
 
 func (c *Client) do(ctx context.Context, r request, out any) error {

@@ -61,9 +61,9 @@ type guard struct {
 	ours MDMInfo
 	lost func(*TakeoverError)
 
-	mu    sync.Mutex
-	taken *TakeoverError
-	generation   int // grows with each claim: an answer to what was asked before it is old news
+	mu         sync.Mutex
+	taken      *TakeoverError
+	generation int // grows with each claim: an answer to what was asked before it is old news
 }
 
 // admit refuses writes after a takeover.

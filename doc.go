@@ -52,7 +52,7 @@
 //
 // Every answer that is not a success, an error inside HTTP 200 among them, is
 // an [*Error]. Ask what it means with errors.Is and the [ErrorNumber] constants,
-// or with [IsAuth], [IsForbidden], [IsRetryable], [IsLimit], [IsDuplicate] and
+// or with [IsAuth], [IsForbidden], [IsRetryable] and
 // [IsNotFound]; they look into the errors of operations ([*OperationError]) and
 // events ([*EventError]) too. Neither the token nor the ids of people are in any
 // message.
@@ -60,60 +60,60 @@
 // The service's numbers, the constants, and what to do; the
 // [page for operators] says more:
 //
-//	9601  ErrLoginRequired                  authenticate
-//	9602  ErrInvalidArgument                correct the request
-//	9603  ErrInternal                       try again later; done by the SDK
-//	9609  ErrUserNotFound                   create the user, and wait for it
-//	9621  ErrTokenExpired                   download a new content token
-//	9622  ErrTokenMalformed                 pass the whole .vpptoken content; not in Apple's v2 table, seen live
-//	9623  ErrInvalidPushToken               no v2 field takes one
-//	9625  ErrTokenRevoked                   download a new content token; somebody replaced this one
-//	9634  ErrServiceRemoved                 update the SDK
-//	9635  ErrAccountNotAssociable           check the Managed Apple Account
-//	9637  ErrForbiddenFacilitator           use a content manager's token
-//	9641  ErrAccountAlreadyAssociated       the Apple Account belongs to another user
-//	9644  ErrMaintenance                    try again later; done by the SDK
-//	9646  ErrTooManyRequests                slow down; done by the SDK
-//	9647  ErrLegacyToken                    download a token for the organizational unit
-//	9650  ErrInvalidPageIndex               start the walk again
-//	9700  ErrTooManyAssets                  split; done by the SDK
-//	9701  ErrTooManyClientUserIDs           split; done by the SDK
-//	9702  ErrTooManySerialNumbers           split; done by the SDK
-//	9703  ErrDuplicateAssets                name each once; done by the SDK
-//	9704  ErrDuplicateClientUserIDs         name each once; done by the SDK
-//	9705  ErrDuplicateSerialNumbers         name each once; done by the SDK
-//	9706  ErrAssetNotRevocable              books stay where they are
-//	9707  ErrAssetNotDeviceAssignable       assign it to a user
-//	9708  ErrEventNotFound                  read the data instead
-//	9709  ErrNotEnoughLicenses              buy more, or take some back
-//	9710  ErrNotificationConfigIncomplete   give URL and token together
-//	9711  ErrNotificationConfigTooLong      keep to maxNotificationLength
-//	9712  ErrNotificationURLInvalid         https, host and path only
-//	9713  ErrMDMMetadataTooLong             keep to maxMdmMetadataLength
-//	9714  ErrTooManyUsers                   split; done by the SDK
-//	9715  ErrDuplicateUsers                 name each once; done by the SDK
-//	9716  ErrUserAlreadyExists              update it instead
-//	9717  ErrInvalidEmail                   correct the address
-//	9718  ErrAssetRequired                  name an asset
-//	9719  ErrAssigneeRequired               name a user or a device
-//	9720  ErrUsersRequired                  name a user
-//	9721  ErrInvalidVersionID               read everything
-//	9722  ErrInvalidAuthHeader              pass the whole .vpptoken content
-//	9723  ErrMDMInfoIncomplete              give id, name and metadata together
-//	9724  ErrMDMIDTooLong                   keep to maxMdmIdLength
-//	9725  ErrMDMNameTooLong                 keep to maxMdmNameLength
-//	9726  ErrMethodNotAllowed               update the SDK
-//	9727  ErrUnsupportedContentType         update the SDK
-//	9728  ErrNotificationURLUnreachable     start the receiver first, reachable from Apple
-//	9729  ErrServiceUnavailable             try again later; done by the SDK
-//	9811  ErrInvalidSubscriptionAssociation correct the request
-//	9812  ErrInvalidCursor                  start the walk again
-//	9813  ErrInvalidAdamID                  correct the Adam ID
-//	9814  ErrUserNotAssociated              the user has to accept the invitation first
-//	9815  ErrSubscriptionNotAssigned        nothing to take back
-//	9816  ErrTooManySubscriptions           split; done by the SDK
-//	9817  ErrSubscriptionAssignedByGroup    the user has it through a group
-//	9818  ErrSubscriptionsExist             wait until the unit has none
+//	9601  ErrLoginRequired                  Pass a content token.
+//	9602  ErrInvalidArgument                Correct the request.
+//	9603  ErrInternal                       The SDK retries. If all retries fail, retry later.
+//	9609  ErrUserNotFound                   Create the user, and wait until the user exists.
+//	9621  ErrTokenExpired                   Download a new content token.
+//	9622  ErrTokenMalformed                 Pass the whole content of the .vpptoken file.
+//	9623  ErrInvalidPushToken               Report it: no field of version 2 takes a push token.
+//	9625  ErrTokenRevoked                   Download a new content token.
+//	9634  ErrServiceRemoved                 Update the SDK.
+//	9635  ErrAccountNotAssociable           Check the Managed Apple Account.
+//	9637  ErrForbiddenFacilitator           Use the token of a content manager.
+//	9641  ErrAccountAlreadyAssociated       Find the user that has this Apple Account.
+//	9644  ErrMaintenance                    The SDK retries. If all retries fail, retry later.
+//	9646  ErrTooManyRequests                The SDK retries. Clients of a unit must share a Limiter.
+//	9647  ErrLegacyToken                    Download a token for the organizational unit.
+//	9650  ErrInvalidPageIndex               Read the list again from the start.
+//	9700  ErrTooManyAssets                  Name fewer assets. Operations split the request.
+//	9701  ErrTooManyClientUserIDs           Name fewer clientUserIds. Operations split the request.
+//	9702  ErrTooManySerialNumbers           Name fewer serialNumbers. Operations split the request.
+//	9703  ErrDuplicateAssets                Remove the duplicates. Operations do this already.
+//	9704  ErrDuplicateClientUserIDs         Remove the duplicates. Operations do this already.
+//	9705  ErrDuplicateSerialNumbers         Remove the duplicates. Operations do this already.
+//	9706  ErrAssetNotRevocable              Leave the asset out: a book stays assigned.
+//	9707  ErrAssetNotDeviceAssignable       Assign the asset to a user.
+//	9708  ErrEventNotFound                  Read the data back instead of the event's status.
+//	9709  ErrNotEnoughLicenses              Buy licenses, or remove assignments.
+//	9710  ErrNotificationConfigIncomplete   Set both the URL and the token.
+//	9711  ErrNotificationConfigTooLong      Shorten it to maxNotificationLength.
+//	9712  ErrNotificationURLInvalid         Use https, a host and a path, and nothing else.
+//	9713  ErrMDMMetadataTooLong             Shorten it to maxMdmMetadataLength.
+//	9714  ErrTooManyUsers                   Name fewer users. Operations split the request.
+//	9715  ErrDuplicateUsers                 Remove the duplicates. Operations do this already.
+//	9716  ErrUserAlreadyExists              Update the user instead.
+//	9717  ErrInvalidEmail                   Correct the email address.
+//	9718  ErrAssetRequired                  Name at least one asset.
+//	9719  ErrAssigneeRequired               Name at least one user or device.
+//	9720  ErrUsersRequired                  Name at least one user.
+//	9721  ErrInvalidVersionID               Read the whole list again.
+//	9722  ErrInvalidAuthHeader              Pass the whole content of the .vpptoken file.
+//	9723  ErrMDMInfoIncomplete              Set id, name and metadata together.
+//	9724  ErrMDMIDTooLong                   Shorten it to maxMdmIdLength.
+//	9725  ErrMDMNameTooLong                 Shorten it to maxMdmNameLength.
+//	9726  ErrMethodNotAllowed               Update the SDK.
+//	9727  ErrUnsupportedContentType         Update the SDK.
+//	9728  ErrNotificationURLUnreachable     Start the receiver first. Apple must be able to reach it.
+//	9729  ErrServiceUnavailable             The SDK retries. If all retries fail, retry later.
+//	9811  ErrInvalidSubscriptionAssociation Correct the request.
+//	9812  ErrInvalidCursor                  Read the list again from the start.
+//	9813  ErrInvalidAdamID                  Correct the Adam ID.
+//	9814  ErrUserNotAssociated              The user must accept the invitation first.
+//	9815  ErrSubscriptionNotAssigned        Do nothing: the user has no seat to remove.
+//	9816  ErrTooManySubscriptions           Name fewer of them. Operations split the request.
+//	9817  ErrSubscriptionAssignedByGroup    Change the group instead.
+//	9818  ErrSubscriptionsExist             Wait until the unit has no subscriptions.
 //
 // The SDK's own: [ErrAmbiguous], [ErrStalled] and [ErrPending] (nobody knows yet),
 // [ErrNotSent] (nothing happened), [ErrNotVerified] (it is not there),
@@ -212,4 +212,5 @@
 // [testing]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/testing.md
 package appsandbooks
 
+//go:generate go run ./internal/errortable
 //go:generate sh -c "go run ./internal/apilist . ./appsandbookstest ./postgres > api.txt"

@@ -233,50 +233,44 @@ var (
 	ErrNotVerified = errors.New("appsandbooks: reading back does not show it done")
 )
 
-// IsAuth tells whether the content token was refused: missing, malformed,
-// expired or revoked. Nothing will work until there is another token.
+// IsAuth reports whether the service refused the content token: it is missing,
+// malformed, expired or revoked. Every call fails until the client has another
+// token.
 func IsAuth(err error) bool {
-	return hasError(err, http.StatusUnauthorized,
-		ErrLoginRequired, ErrTokenExpired, ErrTokenMalformed, ErrTokenRevoked, ErrInvalidAuthHeader)
+	return hasError(err, http.StatusUnauthorized, authNumbers...)
 }
 
-// IsForbidden tells whether the token is good, but not for this call.
+// IsForbidden reports whether the content token is valid but does not allow
+// this call.
 func IsForbidden(err error) bool {
-	return hasError(err, http.StatusForbidden, ErrForbiddenFacilitator, ErrLegacyToken)
+	return hasError(err, http.StatusForbidden, forbiddenNumbers...)
 }
 
-// IsRetryable tells whether the same call may succeed later: the service said so,
-// it could not be reached, its answer was cut, or it asked for a pause. The SDK
-// has already tried again where that was safe. A write of unknown fate
-// ([ErrAmbiguous]) is not: settle it first.
+// IsRetryable reports whether the same call may succeed later: the service
+// reported a temporary error or asked for a pause, the service could not be
+// reached, or its answer was cut. The SDK has already retried where that is
+// safe. IsRetryable returns false for a write whose result is unknown
+// ([ErrAmbiguous]): read the data back before you send it again.
 func IsRetryable(err error) bool {
-	return !errors.Is(err, ErrAmbiguous) && (hasError(err, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable) ||
+	return !errors.Is(err, ErrAmbiguous) && (hasError(err, 0, retryableNumbers...) ||
 		hasError(err, http.StatusTooManyRequests) || hasError(err, http.StatusInternalServerError) || hasError(err, http.StatusBadGateway) ||
 		hasError(err, http.StatusServiceUnavailable) || hasError(err, http.StatusGatewayTimeout) || anyError(err, (*Error).isNetworkError))
 }
 
-// unreached tells an error of the way to the service and back.
+// isNetworkError reports whether the service could not be reached, or its answer was cut.
 func (e *Error) isNetworkError() bool {
 	return e.Number == 0 && e.err != nil && (e.StatusCode == 0 || e.cut) && !e.ended &&
 		!transport.IsCertificateError(e.err) && !errors.Is(e.err, ErrInvalid)
 }
 
-// IsLimit tells whether the request was larger than the service allows now.
-func IsLimit(err error) bool {
-	return hasError(err, 0, ErrTooManyAssets, ErrTooManyClientUserIDs, ErrTooManySerialNumbers, ErrTooManyUsers,
-		ErrTooManySubscriptions, ErrNotificationConfigTooLong, ErrMDMMetadataTooLong, ErrMDMIDTooLong, ErrMDMNameTooLong)
-}
+// isLimit reports whether a part of the request was larger than the current
+// limits of the service.
+func isLimit(err error) bool { return hasError(err, 0, limitNumbers...) }
 
-// IsDuplicate tells whether the request named something twice.
-func IsDuplicate(err error) bool {
-	return hasError(err, 0, ErrDuplicateAssets, ErrDuplicateClientUserIDs, ErrDuplicateSerialNumbers, ErrDuplicateUsers)
-}
-
-// IsNotFound tells whether a user, an event or a subscription named in the
-// request does not exist.
-func IsNotFound(err error) bool {
-	return hasError(err, 0, ErrUserNotFound, ErrEventNotFound, ErrInvalidAdamID, ErrUserNotAssociated, ErrSubscriptionNotAssigned)
-}
+// IsNotFound reports whether a user, an event or a subscription that the
+// request names does not exist, is not associated with an Apple Account, or is
+// not assigned.
+func IsNotFound(err error) bool { return hasError(err, 0, notFoundNumbers...) }
 
 // has looks for an *Error with the HTTP status (if not 0) or one of the numbers.
 func hasError(err error, status int, numbers ...ErrorNumber) bool {

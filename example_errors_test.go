@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
@@ -58,30 +57,6 @@ func ExampleIsRetryable() {
 
 	_, err := client.Users.List(context.Background(), appsandbooks.UserFilter{})
 	fmt.Println(appsandbooks.IsRetryable(err))
-	// Output: true
-}
-
-// Operations split by themselves; AddAdmins is one request.
-func ExampleIsLimit() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-	srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxSubscriptionClientUserIDs = 1 })
-
-	err := client.SubscriptionAdmins.Add(context.Background(), appsandbooks.SubscriptionChange{AdamIDs: []int64{67890}, ClientUserIDs: []string{"user-1", "user-2"}})
-	fmt.Println(appsandbooks.IsLimit(err))
-	// Output: true
-}
-
-// Operations leave repetitions out, so this comes from requests of your own.
-func ExampleIsDuplicate() {
-	srv, client := exampleService()
-	defer srv.Close()
-	defer client.Close()
-
-	body := map[string]any{"users": []map[string]string{{"clientUserId": "user-3"}, {"clientUserId": "user-3"}}}
-	err := client.Do(context.Background(), http.MethodPost, "users/create", nil, body, nil)
-	fmt.Println(appsandbooks.IsDuplicate(err))
 	// Output: true
 }
 

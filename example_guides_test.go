@@ -86,7 +86,7 @@ func Example_report() {
 	fmt.Println("buy more:", errors.Is(err, appsandbooks.ErrNotEnoughLicenses))
 	// Output:
 	// assets/associate: 3 of 4 succeeded, 1 failed
-	// 361309726 G6TZ1A2BCDEF failed not enough licences (9709): There are not enough licenses available. [1 assets, 1 serialNumbers]
+	// 361309726 G6TZ1A2BCDEF failed not enough licenses (9709): There are not enough licenses available. [1 assets, 1 serialNumbers]
 	// buy more: true
 }
 
@@ -439,7 +439,7 @@ func advice(err error) string {
 	case appsandbooks.IsForbidden(err):
 		return "use the token of a content manager with the right to assign"
 	case errors.Is(err, appsandbooks.ErrNotEnoughLicenses):
-		return "buy more licences, or take some back"
+		return "buy more licenses, or take some back"
 	case errors.Is(err, appsandbooks.ErrAmbiguous), errors.Is(err, appsandbooks.ErrStalled):
 		return "nobody knows yet: look at the report again later"
 	case appsandbooks.IsRetryable(err):

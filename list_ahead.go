@@ -17,12 +17,12 @@ const readAheadPages = 2 * transport.PageReads
 // which the pages were asked for: a later page never takes the place of one that
 // the caller waits for.
 type readAhead[K comparable, P any] struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-	read   pageReader[K, P]
-	started  map[K]chan pageResult[P]
-	turn   <-chan struct{} // of the page asked for last
-	wg     sync.WaitGroup
+	ctx     context.Context
+	cancel  context.CancelFunc
+	read    pageReader[K, P]
+	started map[K]chan pageResult[P]
+	turn    <-chan struct{} // of the page asked for last
+	wg      sync.WaitGroup
 }
 
 type pageReader[K comparable, P any] func(ctx context.Context, key K, turn transport.Turn) (P, error)

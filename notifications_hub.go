@@ -17,11 +17,11 @@ type notificationHub struct {
 	wrote    atomic.Int64 // when this client last sent a write, in Unix nanoseconds
 
 	mu        sync.Mutex
-	waiters map[string]map[*waiter]bool // by event id
-	unclaimed map[string]*unclaimedEvent             // by event id
-	order     []string                      // of unclaimed, oldest first
-	elements  int                           // in unclaimed
-	sweep     *time.Timer                   // while something is unclaimed
+	waiters   map[string]map[*waiter]bool // by event id
+	unclaimed map[string]*unclaimedEvent  // by event id
+	order     []string                    // of unclaimed, oldest first
+	elements  int                         // in unclaimed
+	sweep     *time.Timer                 // while something is unclaimed
 }
 
 // hints are the notifications of an event that nobody has waited for yet.

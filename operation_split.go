@@ -20,7 +20,7 @@ func (op *Operation) sendFailed(ctx context.Context, p *part, err error) {
 			p.state, p.at, p.verdict = partUnknown, time.Now(), verdict{OutcomeUnconfirmed, err}
 			p.nextPoll = p.at.Add(op.client.opts.pollInterval)
 		}
-	case apple && IsLimit(err):
+	case apple && isLimit(err):
 		after = op.splitByLimits(ctx, p, err)
 	case !apple && (!isError || e.StatusCode/100 != 4), IsAuth(err), IsForbidden(err), IsRetryable(err):
 		// Not accepted for a reason that holds for the other parts as well.

@@ -306,8 +306,7 @@ func TestErrors(t *testing.T) {
 	groups := map[int]string{}
 	for group, members := range map[string][]int{
 		"auth": {9601, 9621, 9622, 9625, 9722}, "forbidden": {9637, 9647}, "retryable": {9603, 9644, 9646, 9729},
-		"limit":     {9700, 9701, 9702, 9714, 9816, 9711, 9713, 9724, 9725},
-		"duplicate": {9703, 9704, 9705, 9715}, "not found": {9609, 9708, 9813, 9814, 9815},
+		"not found": {9609, 9708, 9813, 9814, 9815},
 	} {
 		for _, n := range members {
 			groups[n] = group
@@ -315,7 +314,7 @@ func TestErrors(t *testing.T) {
 	}
 	predicates := map[string]func(error) bool{
 		"auth": appsandbooks.IsAuth, "forbidden": appsandbooks.IsForbidden, "retryable": appsandbooks.IsRetryable,
-		"limit": appsandbooks.IsLimit, "duplicate": appsandbooks.IsDuplicate, "not found": appsandbooks.IsNotFound,
+		"not found": appsandbooks.IsNotFound,
 	}
 	for _, n := range numbers {
 		number := appsandbooks.ErrorNumber(n)

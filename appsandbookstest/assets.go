@@ -454,11 +454,11 @@ func (u *Unit) associate(a *asset, h *holder, isUser bool, changes *assetChanges
 	case h == nil:
 		return 0 // a device that does not exist
 	case a == nil:
-		return numNotEnoughLicences
+		return numNotEnoughLicenses
 	case u.pairs[pairKey(a, h)] != nil:
 		return 0
 	case a.available() == 0:
-		return numNotEnoughLicences
+		return numNotEnoughLicenses
 	}
 	u.assign(changes.place(), a, h, changes.assignments.number())
 	a.changed = changes.assets.number()

@@ -575,7 +575,7 @@ func (u *Unit) takeSubscription(s *subscription, x *user, renewing bool) int {
 		u.subData.change()
 		return 0
 	case old != nil || !s.canSeat(renewing):
-		return numNotEnoughLicences
+		return numNotEnoughLicenses
 	}
 	u.takeSeat(s, x, renewing)
 	return 0

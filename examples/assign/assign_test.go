@@ -212,7 +212,7 @@ func TestPartialFailure(t *testing.T) {
 	for _, row := range rows {
 		if row.outcome == "failed" {
 			assert.Equal(t, "9709", row.number)
-			assert.Contains(t, row.message, "not enough licences")
+			assert.Contains(t, row.message, "not enough licenses")
 		}
 	}
 	assert.NoFileExists(t, w.path("out.csv.state"), "there is nothing to resume")

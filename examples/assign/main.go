@@ -38,7 +38,7 @@ Input: CSV with a header line. Columns, in any order, others are kept:
 
 Output: each row of the input, in its order, with three columns more:
   outcome        succeeded, failed, or unconfirmed (nobody knows)
-  errorNumber    Apple's number, if it failed for one: 9709 is "not enough licences"
+  errorNumber    Apple's number, if it failed for one: 9709 is "not enough licenses"
   errorMessage   why it did not succeed; "not sent" where the run stopped before
 It can be the input of another run; the old outcome is replaced.
 
