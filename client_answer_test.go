@@ -1,6 +1,9 @@
 package appsandbooks_test
 
 import (
+	"bufio"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -11,6 +14,71 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/stretchr/testify/require"
 )
+
+// A server that wants to speak another protocol hands the bare connection over,
+// which never ends, and which no context ends.
+func TestClient_doesNotHangOnSwitchingProtocols(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+				_, _ = io.Copy(io.Discard, conn) // until the client ends it
+			}()
+		}
+	}()
+	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL("http://"+l.Addr().String()), appsandbooks.WithRetry(2, 0, 0))
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
+	require.ErrorContains(t, err, "101")
+	err = c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"u"}})
+	require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
+}
+
+// "See the result elsewhere" is how many a write ends that was carried out.
+func TestClient_writeIsAmbiguousAfterSeeOther(t *testing.T) {
+	c := clientWithAnswer(t, http.StatusSeeOther, http.Header{"Location": {"https://x.example.com/%zz"}}, "")
+	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+	require.ErrorIs(t, err, appsandbooks.ErrRedirect, "also to where no URL leads")
+	err = c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"u"}})
+	require.ErrorIs(t, err, appsandbooks.ErrRedirect)
+	require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
+}
+
+// An error beside the event of a request does not prove that nothing was started.
+func TestClient_Do_errorWithEventIsAmbiguous(t *testing.T) {
+	requests := 0
+	rt := roundTripper(func(*http.Request) (*http.Response, error) {
+		requests++
+		body := `{"errorNumber":9603,"eventId":"e","uId":"u"}`
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
+	})
+	c := clientWithTransport(t, rt, appsandbooks.WithRetry(5, 0, 0))
+	err := c.Do(t.Context(), http.MethodPost, "assets/associate", nil, struct{}{}, nil)
+	require.ErrorIs(t, err, appsandbooks.ErrInternal)
+	require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
+	require.Equal(t, 1, requests)
+}
+
+// A refusal that says "no event" is a refusal.
+func TestClient_Do_refusalWithoutEventIsNotAmbiguous(t *testing.T) {
+	c := clientWithAnswer(t, 200, nil, `{"errorNumber":9646,"eventId":null}`)
+	err := c.Do(t.Context(), http.MethodPost, "assets/associate", nil, struct{}{}, nil)
+	require.ErrorIs(t, err, appsandbooks.ErrTooManyRequests)
+	require.NotErrorIs(t, err, appsandbooks.ErrAmbiguous)
+	require.Equal(t, 2, isError(t, err).Attempts)
+}
 
 // A redirect is an error, and nothing is sent to where it points.
 func TestClient_doesNotFollowRedirects(t *testing.T) {
@@ -42,4 +110,66 @@ func TestClient_limitsSizeOfDecompressedAnswer(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, page.Items, 2)
 	})
+}
+
+// A token that is a word of the answer too, as in tests, is not taken out of it.
+func TestClient_keepsAnswersThatContainShortToken(t *testing.T) {
+	for _, token := range []string{"token", "test"} {
+		rt := roundTripper(func(*http.Request) (*http.Response, error) {
+			body := `{"currentPageIndex":0,"users":[{"clientUserId":"test-1"}],"tokenExpirationDate":"2030-11-08T22:33:22+0000"}`
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
+		})
+		c, err := appsandbooks.NewClient(token, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}))
+		require.NoError(t, err)
+		page, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		c.Close()
+		require.NoError(t, err)
+		require.Equal(t, 2030, page.TokenExpirationDate.Year())
+		require.Equal(t, "test-1", page.Items[0].ClientUserID)
+	}
+}
+
+func TestClient_findsErrorInUnusualBodies(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		number appsandbooks.ErrorNumber
+	}{
+		"odd info":       {400, `{"errorNumber":9602,"errorInfo":"all of it"}`, 9602},
+		"info types":     {400, `{"errorNumber":9602,"errorInfo":{"assets":"x","clientUserIds":["a"]}}`, 9602},
+		"odd message":    {200, `{"errorNumber":9602,"errorMessage":{"en":"no"}}`, 9602},
+		"no message":     {400, `{"errorNumber":9602}`, 9602},
+		"quoted number":  {400, `{"errorNumber":"9602"}`, 9602},
+		"unknown number": {400, `{"errorNumber":12345}`, 12345},
+		"a fraction":     {200, `{"errorNumber":9602.0}`, 9602},
+		"an exponent":    {200, `{"errorNumber":9.602e3}`, 9602},
+		"no such number": {200, `{"errorNumber":"E-9602","errorMessage":"no"}`, -1},
+		"half a number":  {200, `{"errorNumber":9602.5}`, -1},
+		"huge number":    {200, `{"errorNumber":1e99}`, -1},
+		"number object":  {200, `{"errorNumber":{"value":9602},"users":[],"uId":"u"}`, -1},
+		"message alone":  {200, `{"errorMessage":"no","users":[],"uId":"u"}`, 0},
+		"empty":          {400, ``, 0},
+		"HTML":           {403, `<html><body>Forbidden</body></html>`, 0},
+		"cut":            {400, `{"errorNumber":9602,"errorMess`, 9602},
+		"trailing":       {401, `{"errorMessage":"no","errorNumber": "9621"} <!-- x -->`, 9621},
+		"array":          {400, `[]`, 0},
+		"null":           {400, `null`, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rt := roundTripper(func(*http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: test.status, Header: http.Header{}, Body: readCloser(test.body)}, nil
+			})
+			c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}))
+			require.NoError(t, err)
+			defer c.Close()
+			_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
+			e := isError(t, err)
+			require.Equal(t, test.status, e.StatusCode)
+			require.Equal(t, test.number, e.Number)
+			require.NotEmpty(t, err.Error())
+			if test.number == 0 && test.status != 200 {
+				require.Equal(t, test.body, e.Excerpt)
+			}
+		})
+	}
 }

@@ -2,15 +2,35 @@ package appsandbooks_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+// A Retry-After of a thousand years holds the client back for a day: then it asks.
+func TestClient_limitsRetryAfterToOneDay(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"99999999999"}}, Times: 1})
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable)
+		time.Sleep(23 * time.Hour)
+		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.True(t, appsandbooks.IsRetryable(err), "%v", err)
+		require.Equal(t, 1, countPath(srv, "users"))
+		time.Sleep(time.Hour)
+		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.NoError(t, err)
+		srv.ResetRequests() // who told on us for not waiting for a thousand years
+	})
+}
 
 // A Retry-After holds back every request of the client, not just the one that got it.
 func TestClient_holdsBackAllRequestsDuringRetryAfter(t *testing.T) {
@@ -71,5 +91,109 @@ func TestLimiter_keepsRateAcrossClients(t *testing.T) {
 			}
 		}
 		require.Equal(t, time.Second, time.Since(began))
+	})
+}
+
+// A pause is not made shorter by a shorter one.
+func TestLimiter_Pause_isNotShortenedByShorterPause(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+		limiter := appsandbooks.NewLimiter()
+		c := newClient(t, srv, appsandbooks.WithLimiter(limiter))
+		defer c.Close()
+		began := time.Now()
+		for _, pause := range []time.Duration{time.Minute, time.Second, 0, -time.Hour} {
+			limiter.Pause(pause)
+		}
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.NoError(t, err)
+		require.Equal(t, time.Minute, time.Since(began))
+	})
+}
+
+// A pause is read from any answer that asks for one: also inside HTTP 200, and
+// by the clock of who asks.
+func TestClient_obeysRetryAfterOfAnyAnswer(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		number int
+		header http.Header
+		want   time.Duration
+	}{
+		"HTTP 200": {200, 9646, http.Header{"Retry-After": {"60"}}, time.Minute},
+		"a clock that is behind": {503, 9729, http.Header{
+			"Date": {"Fri, 31 Dec 1999 22:00:00 GMT"}, "Retry-After": {"Fri, 31 Dec 1999 22:01:30 GMT"},
+		}, 90 * time.Second},
+		"a clock that is ahead": {503, 9729, http.Header{
+			"Date": {"Sat, 01 Jan 2000 02:00:00 GMT"}, "Retry-After": {"Sat, 01 Jan 2000 02:01:30 GMT"},
+		}, 90 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked := 0
+				c := clientWithTransport(t, func(*http.Request) (*http.Response, error) {
+					if asked++; asked == 1 {
+						body := readCloser(fmt.Sprintf(`{"errorNumber":%d}`, test.number))
+						return &http.Response{StatusCode: test.status, Header: test.header, Body: body}, nil
+					}
+					return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(`{"users":[]}`)}, nil
+				})
+				began := time.Now()
+				_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+				require.NoError(t, err)
+				require.Equal(t, test.want, time.Since(began))
+			})
+		})
+	}
+}
+
+// Who has no time for a pause is told of it at once, also behind others who wait it out.
+func TestClient_failsAtOnceWhenPauseOutlastsDeadline(t *testing.T) {
+	for name, test := range map[string]struct {
+		path   string
+		places int // as many calls leave no room for one more
+		call   func(context.Context, *appsandbooks.Client) error
+	}{
+		"page reads": {"users", 5, func(ctx context.Context, c *appsandbooks.Client) error {
+			return errorOf(c.Users.List(ctx, appsandbooks.UserFilter{}))
+		}},
+		"the rate": {"client/config", 15, func(ctx context.Context, c *appsandbooks.Client) error {
+			return errorOf(c.Config.ClientConfig(ctx))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				srv.AddFault(appsandbookstest.Fault{Path: test.path, Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
+				var patient sync.WaitGroup
+				for range test.places + 2 {
+					patient.Go(func() { assert.NoError(t, test.call(t.Context(), c)) })
+					synctest.Wait()
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				began := time.Now()
+				require.Equal(t, 200*time.Second, isError(t, test.call(ctx, c)).RetryAfter)
+				require.Zero(t, time.Since(began))
+				patient.Wait()
+			})
+		})
+	}
+}
+
+// Who waits for the pace already when a pause begins is told of it, too.
+func TestClient_leavesQueueWhenPauseOutlastsDeadline(t *testing.T) {
+	inVirtualTime(t, []appsandbookstest.Option{appsandbookstest.WithLatency(100 * time.Millisecond)}, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "client/config", Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
+		var patient sync.WaitGroup
+		for range 15 + 1 { // the rate, and one at the head of the queue
+			patient.Go(func() { assert.NoError(t, errorOf(c.Config.ClientConfig(t.Context()))) })
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		began := time.Now()
+		_, err := c.Config.ClientConfig(ctx)
+		require.Equal(t, 200*time.Second, isError(t, err).RetryAfter)
+		require.Equal(t, 100*time.Millisecond, time.Since(began))
+		patient.Wait()
 	})
 }

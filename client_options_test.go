@@ -1,15 +1,20 @@
 package appsandbooks_test
 
 import (
+	"context"
+	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -55,4 +60,197 @@ func TestWithHTTPClient_reusesConnectionsAndStaysUnchanged(t *testing.T) {
 	require.EqualValues(t, 1, connections.Load())
 	require.Nil(t, hc.CheckRedirect, "the caller's client was written to")
 	require.Same(t, tr, hc.Transport)
+}
+
+// Clients that share an http.Client keep their tokens apart, and leave it as it is.
+func TestWithHTTPClient_keepsTokensApartWhenShared(t *testing.T) {
+	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+		uid := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer secret-of-")
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(fmt.Sprintf(`{"uId":%q}`, uid))}, nil
+	})
+	shared := &http.Client{Transport: rt}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		c, err := appsandbooks.NewClient(fmt.Sprintf("secret-of-%d", i), appsandbooks.WithHTTPClient(shared))
+		require.NoError(t, err)
+		defer c.Close()
+		for range 4 {
+			wg.Go(func() {
+				config, err := c.Config.ClientConfig(t.Context())
+				if assert.NoError(t, err) {
+					assert.Equal(t, fmt.Sprint(i), config.UID)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	require.Zero(t, shared.Timeout)
+	require.Nil(t, shared.CheckRedirect)
+}
+
+// A base URL with a port, an IPv6 host, slashes at its end or escaped
+// characters is used as it is.
+func TestWithBaseURL_acceptsPortsIPv6AndEscapes(t *testing.T) {
+	for base, want := range map[string]string{
+		"https://[2001:db8::1]:8443":           "https://[2001:db8::1]:8443/users",
+		"https://mdm.example.com/":             "https://mdm.example.com/users",
+		"https://mdm.example.com/mdm/v2":       "https://mdm.example.com/mdm/v2/users",
+		"https://mdm.example.com/mdm/v2//":     "https://mdm.example.com/mdm/v2/users",
+		"https://mdm.example.com/a%20b/":       "https://mdm.example.com/a%20b/users",
+		"https://mdm.example.com/t%2F1/mdm/v2": "https://mdm.example.com/t%2F1/mdm/v2/users",
+	} {
+		var asked string
+		c := clientWithTransport(t, func(r *http.Request) (*http.Response, error) {
+			asked = r.URL.String()
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(`{"users":[]}`)}, nil
+		}, appsandbooks.WithBaseURL(base))
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.NoError(t, err)
+		require.Equal(t, want, asked)
+	}
+}
+
+// Transports that break the contract of http.RoundTripper lead to errors, not to panics.
+func TestWithHTTPClient_faultyTransportCausesErrorNotPanic(t *testing.T) {
+	for name, rt := range map[string]roundTripper{
+		"no body": func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Header: http.Header{}}, nil
+		},
+		"status 0": func(*http.Request) (*http.Response, error) {
+			return &http.Response{Header: http.Header{}, Body: readCloser("{}")}, nil
+		},
+		"no header": func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 503, Body: readCloser("x")}, nil
+		},
+	} {
+		c := clientWithTransport(t, rt, appsandbooks.WithRetry(2, 0, 0))
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.NotEmpty(t, isError(t, err).Error(), name)
+	}
+}
+
+// The longest durations are what they seem, also where times are added or doubled.
+func TestWithRetry_acceptsLongestDurations(t *testing.T) {
+	const longest = time.Duration(math.MaxInt64)
+	for _, test := range []struct {
+		attempts  int
+		min, most time.Duration
+	}{
+		{31, 30 * time.Second, time.Minute},
+		{25, time.Hour, time.Hour},
+		{3, longest, longest},
+	} {
+		t.Run(fmt.Sprint("retry ", test), func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+				c := newClient(t, srv, appsandbooks.WithRetry(test.attempts, test.min, test.most))
+				defer c.Close()
+				srv.AddFault(appsandbookstest.Fault{Number: 9603})
+				ctx, cancel := context.WithTimeout(t.Context(), 1000*time.Hour)
+				defer cancel()
+				began := time.Now()
+				_, err := c.Users.List(ctx, appsandbooks.UserFilter{})
+				require.ErrorIs(t, err, appsandbooks.ErrInternal)
+				if test.most < longest {
+					require.Equal(t, test.attempts, isError(t, err).Attempts)
+					require.LessOrEqual(t, time.Since(began), time.Duration(test.attempts)*test.most)
+				}
+			})
+		})
+	}
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.Unit().HoldEvents(true)
+		op, err := associateOne(t.Context(), srv, c)
+		require.NoError(t, err)
+		time.Sleep(6 * time.Second) // virtual
+		_, err = op.Step(t.Context())
+		require.NoError(t, err)
+		saved, err := op.MarshalJSON()
+		require.NoError(t, err)
+		other := newClient(t, srv, appsandbooks.WithMaxPause(longest), appsandbooks.WithStallTime(longest), appsandbooks.WithTimeout(longest))
+		defer other.Close()
+		op, err = other.Resume(saved)
+		require.NoError(t, err)
+		next, err := op.Step(t.Context())
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, time.Until(next), 29*time.Second)
+		require.Equal(t, 1, countPath(srv, "status"), "the distance between two looks is kept")
+	})
+}
+
+// A time limit for the attempts counts beside that of the caller's http.Client.
+func TestWithTimeout_appliesBesideTimeoutOfHTTPClient(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "users", Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour})
+		hc := *srv.Client()
+		hc.Timeout = 5 * time.Minute
+		c := newClient(t, srv, appsandbooks.WithHTTPClient(&hc), appsandbooks.WithTimeout(10*time.Second), appsandbooks.WithRetry(1, 0, 0))
+		defer c.Close()
+		began := time.Now()
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		_ = isError(t, err)
+		require.Equal(t, 10*time.Second, time.Since(began))
+	})
+}
+
+func TestNewClient_refusesBadOptions(t *testing.T) {
+	for name, opts := range map[string][]appsandbooks.Option{
+		"http":         {appsandbooks.WithBaseURL("http://vpp.itunes.apple.com/mdm/v2")},
+		"user info":    {appsandbooks.WithBaseURL("https://a:b@vpp.itunes.apple.com/mdm/v2")},
+		"query":        {appsandbooks.WithBaseURL("https://vpp.itunes.apple.com/mdm/v2?x=y")},
+		"no host":      {appsandbooks.WithBaseURL("mdm/v2")},
+		"ftp":          {appsandbooks.WithBaseURL("ftp://localhost/")},
+		"nil client":   {appsandbooks.WithHTTPClient(nil)},
+		"nil limiter":  {appsandbooks.WithLimiter(nil)},
+		"nil source":   {appsandbooks.WithTokenSource(nil)},
+		"attempts":     {appsandbooks.WithRetry(0, 0, 0)},
+		"waits":        {appsandbooks.WithRetry(3, time.Second, 0)},
+		"pause":        {appsandbooks.WithMaxPause(-1)},
+		"timeout":      {appsandbooks.WithTimeout(0)},
+		"polling":      {appsandbooks.WithPolling(0, 0)},
+		"stall":        {appsandbooks.WithStallTime(0)},
+		"user agent":   {appsandbooks.WithUserAgent("a\r\nb")},
+		"empty agent":  {appsandbooks.WithUserAgent("")},
+		"second is ok": {appsandbooks.WithBaseURL("http://127.0.0.1:1"), appsandbooks.WithRetry(0, 0, 0)},
+	} {
+		_, err := appsandbooks.NewClient(stoken, opts...)
+		require.ErrorIs(t, err, appsandbooks.ErrInvalid, name)
+	}
+	for _, bad := range []string{"", " ", "a\x00b", "ä", strings.Repeat("a", 10_000)} {
+		_, err := appsandbooks.NewClient(bad)
+		require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+	}
+	for _, good := range []string{"http://localhost:8080/mdm/v2/", "http://[::1]:8080", "https://example.com"} {
+		_, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(good))
+		require.NoError(t, err)
+	}
+}
+
+// The service configuration needs no credentials; everything else says so.
+func TestWithoutToken_allowsOnlyServiceConfig(t *testing.T) {
+	r := &recordedAnswers{t: t, answers: []string{"walkthrough/01-service-config.response.json"}}
+	c, err := appsandbooks.NewClient("", appsandbooks.WithoutToken(), appsandbooks.WithHTTPClient(&http.Client{Transport: r}))
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Config.ServiceConfig(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, r.requests[0].Header["Authorization"])
+	_, err = c.Config.ClientConfig(t.Context())
+	require.ErrorIs(t, err, appsandbooks.ErrNoToken)
+	require.Len(t, r.requests, 1)
+}
+
+// Each attempt asks the source, so that a renewed token is used at once.
+func TestWithTokenSource_isAskedForEachRequest(t *testing.T) {
+	r := &recordedAnswers{t: t, answers: []string{`{}`, `{}`}}
+	n := 0
+	c, err := appsandbooks.NewClient("", appsandbooks.WithHTTPClient(&http.Client{Transport: r}),
+		appsandbooks.WithTokenSource(func(context.Context) (string, error) { n++; return fmt.Sprintf("token%d\n", n), nil }))
+	require.NoError(t, err)
+	defer c.Close()
+	for range 2 {
+		_, err = c.Config.ClientConfig(t.Context())
+		require.NoError(t, err)
+	}
+	require.Equal(t, "Bearer token1", r.requests[0].Header.Get("Authorization"))
+	require.Equal(t, "Bearer token2", r.requests[1].Header.Get("Authorization"))
 }

@@ -3,17 +3,32 @@ package appsandbooks_test
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/stretchr/testify/require"
 )
+
+// A page of nothing but braces is small on its way, and large in memory.
+func TestClient_limitsNumberOfDecodedObjects(t *testing.T) {
+	c := clientWithAnswer(t, 200, nil, `{"users":[{}`+strings.Repeat(",{}", 1<<20)+`]}`)
+	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+	require.Equal(t, 200, isError(t, err).StatusCode)
+	require.ErrorContains(t, err, "objects")
+}
 
 // When a read is repeated, and when not: attempts seen by the service, and the
 // virtual time that went by.
@@ -258,4 +273,121 @@ func TestClient_retriesWriteAfterFailedConnection(t *testing.T) {
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
 	})
+}
+
+// Each attempt has one Authorization header and the whole body, whatever became
+// of the last.
+func TestClient_Do_sendsWholeRequestOnEachAttempt(t *testing.T) {
+	var seen []string
+	c := clientWithTransport(t, func(r *http.Request) (*http.Response, error) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		seen = append(seen, fmt.Sprint(r.Header["Authorization"], r.Header["Content-Type"], r.ContentLength, string(body)))
+		r.Header.Set("Authorization", "spoiled by a transport")
+		return &http.Response{StatusCode: 500, Header: http.Header{}, Body: readCloser(`{"errorNumber":9603}`)}, nil
+	}, appsandbooks.WithRetry(3, 0, 0))
+	require.ErrorIs(t, c.Do(t.Context(), "POST", "users/create", nil, map[string]int{"a": 1}, nil), appsandbooks.ErrInternal)
+	want := "[Bearer " + stoken + `] [application/json] 7{"a":1}`
+	require.Equal(t, []string{want, want, want}, seen)
+}
+
+// A call whose context has ended already sends nothing.
+func TestClient_sendsNothingAfterContextEnds(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		reason := errors.New("the caller went home")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(reason)
+		_, err := c.Users.List(ctx, appsandbooks.UserFilter{})
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, err, reason)
+		require.ErrorIs(t, drain(c.Assignments.All(ctx, appsandbooks.AssignmentFilter{})), reason)
+		_, err = associateOne(ctx, srv, c)
+		require.ErrorIs(t, err, reason)
+		synctest.Wait()
+		for _, r := range srv.Requests() { // the limits are everybody's
+			require.Equal(t, "service/config", r.Path)
+		}
+	})
+}
+
+// A proxy that refuses is told apart from the service, gets no token, and no
+// write has left.
+func TestClient_Do_reportsProxyRefusalWithoutSendingToken(t *testing.T) {
+	var seen atomic.Value
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Store(fmt.Sprint(r.Method, r.Header["Authorization"], r.Header["Proxy-Authorization"]))
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	defer proxy.Close()
+	address, err := url.Parse(proxy.URL)
+	require.NoError(t, err)
+	tr := &http.Transport{Proxy: http.ProxyURL(address)}
+	defer tr.CloseIdleConnections()
+	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: tr}), appsandbooks.WithRetry(1, 0, 0))
+	require.NoError(t, err)
+	defer c.Close()
+	err = c.Do(t.Context(), "POST", "users/create", nil, map[string]int{}, nil)
+	require.ErrorContains(t, err, "Proxy Authentication Required")
+	require.NotErrorIs(t, err, appsandbooks.ErrAmbiguous)
+	require.Equal(t, "CONNECT[] []", seen.Load())
+}
+
+// A write that the service took on a kept connection and did not answer is not
+// sent again, not by net/http either.
+func TestClient_Do_doesNotRepeatWriteWithoutAnswer(t *testing.T) {
+	var writes atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if writes.Add(1) == 2 {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(w, `{"eventId":"e"}`)
+	}))
+	defer srv.Close()
+	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(srv.URL))
+	require.NoError(t, err)
+	defer c.Close()
+	write := func() error { return c.Do(t.Context(), "POST", "users/create", nil, map[string]int{"a": 1}, nil) }
+	require.NoError(t, write())
+	require.ErrorIs(t, write(), appsandbooks.ErrAmbiguous)
+	require.EqualValues(t, 2, writes.Load())
+	require.NoError(t, write())
+}
+
+// The last answer counts, after whatever came before: its number, its status
+// and what it says.
+func TestClient_returnsLastErrorAfterRetries(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore, Times: 4})
+		srv.AddFault(appsandbookstest.Fault{Status: 503, Body: "<html>maintenance page</html>"})
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		e := isError(t, err)
+		require.Equal(t, []any{503, 5, "<html>maintenance page</html>"}, []any{e.StatusCode, e.Attempts, e.Excerpt})
+		require.True(t, appsandbooks.IsRetryable(err))
+	})
+}
+
+// Missing fields, nulls and unknown ones are no reason to lose an answer.
+func TestClient_readsAnswersWithMissingOrUnknownFields(t *testing.T) {
+	for name, body := range map[string]string{
+		"nothing":    `{}`,
+		"nulls":      `{"users":null,"nextPageIndex":null,"versionId":null,"uId":null,"tokenExpirationDate":null,"mdmInfo":null}`,
+		"odd date":   `{"users":[],"tokenExpirationDate":"next year"}`,
+		"date type":  `{"users":[],"tokenExpirationDate":1893456000}`,
+		"new fields": `{"users":[{"clientUserId":"a","status":"Registered","age":7}],"brandNew":{"x":[1]}}`,
+		"RFC 3339":   `{"users":[],"tokenExpirationDate":"2031-02-03T04:05:06.789Z"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := recordedClient(t, body)
+			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+			require.NoError(t, err)
+		})
+	}
+	c, _ := recordedClient(t, `{"users":[{"clientUserId":5}]}`)
+	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+	var wrong *json.UnmarshalTypeError
+	require.ErrorAs(t, err, &wrong)
+	require.Equal(t, 200, isError(t, err).StatusCode)
 }

@@ -1,14 +1,20 @@
 package appsandbooks_test
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -27,4 +33,93 @@ func TestNewClient_refusesOldTLSVersions(t *testing.T) {
 		c.Close()
 		srv.Close()
 	}
+}
+
+// Calls of a client that is closed, before or meanwhile, say so; nobody's
+// context has ended.
+func TestClient_Close_endsCallsWithErrClosed(t *testing.T) {
+	for _, after := range []time.Duration{0, 50 * time.Millisecond, 150 * time.Millisecond, time.Second, 5050 * time.Millisecond} {
+		t.Run(after.String(), func(t *testing.T) {
+			inVirtualTime(t, slowPages(100*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+				fillPages(srv, 0, 20)
+				assets := addAssets(srv, 1, 100)
+				c := newClient(t, srv)
+				calls := map[string]func() error{
+					"walk":   func() error { return drain(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{})) },
+					"config": func() error { return errorOf(c.Config.ServiceConfig(t.Context())) },
+					"operation": func() error {
+						op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: []string{"C02"}})
+						if err != nil {
+							return err
+						}
+						return errorOf(op.Wait(t.Context()))
+					},
+				}
+				var wg sync.WaitGroup
+				for name, call := range calls {
+					wg.Go(func() {
+						err := call()
+						if err == nil { // it was faster
+							return
+						}
+						assert.ErrorIs(t, err, appsandbooks.ErrClosed, name)
+						assert.NotErrorIs(t, err, context.Canceled, name)
+					})
+				}
+				time.Sleep(after) // virtual
+				for range 3 {
+					wg.Go(c.Close)
+				}
+				wg.Wait()
+				c.Close()
+				for name, call := range calls {
+					if name == "config" && after >= 150*time.Millisecond {
+						continue // which is answered from memory
+					}
+					err := call()
+					require.ErrorIs(t, err, appsandbooks.ErrClosed, name)
+					require.NotErrorIs(t, err, context.Canceled, name)
+				}
+			})
+		})
+	}
+}
+
+// Zero values and nils lead to errors and to nothing, not to panics.
+func TestClient_nilAndZeroValuesDoNotPanic(t *testing.T) {
+	c := clientWithTransport(t, func(*http.Request) (*http.Response, error) { return nil, errors.New("no") }, appsandbooks.WithRetry(1, 0, 0))
+	for name, f := range map[string]func() error{
+		"nil Option": func() error { return errorOf(appsandbooks.NewClient(stoken, nil)) },
+		"nil OperationOption": func() error {
+			return errorOf(c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: []string{"a"}}, nil))
+		},
+		"nil journal": func() error {
+			return errorOf(c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: []string{"a"}}, appsandbooks.WithJournal(nil)))
+		},
+		"nil sequence":        func() error { return errorOf(appsandbooks.Collect[int](nil)) },
+		"zero OperationError": func() error { return &appsandbooks.OperationError{} },
+		"zero EventError":     func() error { return &appsandbooks.EventError{} },
+		"nil Error":           func() error { return (*appsandbooks.Error)(nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NotPanics(t, func() {
+				err := f()
+				require.Error(t, err)
+				require.NotEmpty(t, err.Error())
+				require.NotErrorIs(t, err, context.Canceled)
+				require.False(t, appsandbooks.IsAuth(err))
+			})
+		})
+	}
+	require.NotPanics(t, func() {
+		var report appsandbooks.Report
+		for range report.Outcomes() {
+			t.Error("an outcome of nothing")
+		}
+		_ = report.String()
+		require.Empty(t, appsandbooks.Secret{}.Reveal())
+		new(appsandbooks.Client).Close()
+		require.Empty(t, (*appsandbooks.Notification)(nil).EventID())
+		require.GreaterOrEqual(t, post(new(appsandbooks.NotificationHandler), notificationRequest(assetCountNotification("1", "u"))).Code, 400)
+	})
 }

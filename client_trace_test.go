@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -133,4 +134,32 @@ func TestWithLogger_writesDocumentedLines(t *testing.T) {
 	require.Regexp(t, `^time=\S+ level=WARN msg="appsandbooks: request" method=GET path=users attempt=1 status=503 took=200ms error="[^"]+" again=true wait=7s
 time=\S+ level=DEBUG msg="appsandbooks: request" method=GET path=users attempt=2 status=200 took=200ms
 $`, out.String())
+}
+
+// Neither net/http nor anybody else writes to the standard logger.
+func TestClient_writesNothingToStandardLogger(t *testing.T) {
+	var text bytes.Buffer
+	before := log.Writer()
+	log.SetOutput(&text)
+	defer log.SetOutput(before)
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		for _, kind := range []appsandbookstest.FaultKind{
+			appsandbookstest.FaultDial, appsandbookstest.FaultResetAfter, appsandbookstest.FaultCutBody, appsandbookstest.FaultRespond,
+		} {
+			srv.AddFault(appsandbookstest.Fault{Kind: kind, Times: 1})
+		}
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.NoError(t, err)
+	})
+	require.Empty(t, text.String())
+}
+
+// An answer that cannot be read is worth a warning, though its status is 200.
+func TestWithLogger_warnsOfUnreadableAnswer(t *testing.T) {
+	var text bytes.Buffer
+	c, _ := sameAnswerClient(t, 200, []byte("<html>Sign in to this network"), appsandbooks.WithLogger(slog.New(slog.NewTextHandler(&text, nil))))
+	defer c.Close()
+	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+	require.Equal(t, 200, isError(t, err).StatusCode)
+	require.Contains(t, text.String(), "level=WARN")
 }

@@ -13,6 +13,45 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Only an answer that names another service tells of a takeover, wherever it
+// stands; and only one that names ours ends it.
+func TestWithOwner_followsOwnerNamedInAnswers(t *testing.T) {
+	write := func(c *appsandbooks.Client) error {
+		return c.Do(t.Context(), http.MethodPost, "assets/associate", nil, struct{}{}, nil)
+	}
+	const another = `{"id":"another","name":"n","metadata":"m"}`
+	owner := appsandbooks.WithOwner(ourMDM, func(*appsandbooks.TakeoverError) {})
+	answers := []string{}
+	rt := roundTripper(func(*http.Request) (*http.Response, error) {
+		body := answers[0]
+		answers = answers[1:]
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
+	})
+	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}), owner)
+	require.NoError(t, err)
+	defer c.Close()
+
+	answers = []string{`{"mdmInfo":{},"uId":"u"}`, `{}`}
+	_, err = c.Config.ClientConfig(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, write(c), "nobody is no other service")
+
+	answers = []string{`{"mdmInfo":` + another + `,"uId":"u","subscriptionManagement":true}`}
+	err = c.Subscriptions.Enable(t.Context())
+	require.NoError(t, err)
+	require.ErrorIs(t, write(c), appsandbooks.ErrTakenOver)
+
+	answers = []string{`{}`}
+	_, err = c.Config.Claim(t.Context())
+	require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
+	require.ErrorIs(t, write(c), appsandbooks.ErrTakenOver)
+
+	answers = []string{`{"mdmInfo":{"id":"` + ourMDM.ID + `","name":"n","metadata":"m"},"uId":"u"}`, `{}`}
+	_, err = c.Config.Claim(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, write(c))
+}
+
 var otherMDM = appsandbookstest.MDMInfo{ID: "another-service", Name: "Another MDM", Metadata: "x"}
 
 // takeovers collects what WithOwner tells.
@@ -159,7 +198,7 @@ func TestConfigService_Claim_ignoresAnswersToEarlierRequests(t *testing.T) {
 
 func TestConfigService_Claim_failsWhenUnitIsTakenAgain(t *testing.T) {
 	answer := `{"mdmInfo":{"id":"theirs","name":"x","metadata":"y"},"uId":"1"}`
-	r := &recorded{t: t, answers: []string{answer}}
+	r := &recordedAnswers{t: t, answers: []string{answer}}
 	c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: r}), appsandbooks.WithOwner(ourMDM, nil))
 	require.NoError(t, err)
 	defer c.Close()

@@ -11,6 +11,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// What is odd in the service configuration counts as not sent, and takes nothing
+// else with it.
+func TestConfigService_ServiceConfig_ignoresUnreadableParts(t *testing.T) {
+	for _, part := range []string{
+		`"errorCodes":{}`, `"errorCodes":[{"errorNumber":"E1","errorMessage":"m"}]`, `"notificationTypes":[5]`, `"urls":[]`, `"urls":{"getUsers":5}`, `"uId":5`, `"mdmInfo":"x"`,
+	} {
+		c := clientWithAnswer(t, 200, nil, `{"limits":{"maxAssets":7},`+part+`}`)
+		config, err := c.Config.ServiceConfig(t.Context())
+		require.NoError(t, err, part)
+		require.Equal(t, 7, config.Limits.MaxAssets, part)
+	}
+	c := clientWithAnswer(t, 200, nil, `{"limits":[],"urls":{"getUsers":"https://vpp.itunes.apple.com/x"}}`)
+	config, err := c.Config.ServiceConfig(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, config.Limits)
+	require.Len(t, config.URLs, 1)
+	_, err = clientWithAnswer(t, 200, nil, `[]`).Config.ServiceConfig(t.Context())
+	require.Error(t, err)
+}
+
 // The limits come from one request for all callers, are used for five minutes,
 // then refreshed behind the callers' backs, and survive an outage.
 func TestConfigService_ServiceConfig_isCachedForAllCallers(t *testing.T) {

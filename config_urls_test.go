@@ -1,6 +1,7 @@
 package appsandbooks_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -24,4 +25,34 @@ func TestServiceConfig_doesNotSendTokenToOtherHosts(t *testing.T) {
 	require.NoError(t, drain(c.Users.All(t.Context(), appsandbooks.UserFilter{})))
 	require.NoError(t, drain(c.Assets.All(t.Context(), appsandbooks.AssetFilter{})))
 	require.Equal(t, map[string]string{"https://vpp.itunes.apple.com": "Bearer " + canaryToken}, authorized)
+}
+
+// URLs that the service names are used only where the token is safe.
+func TestServiceConfig_urlsAreUsedOnlyWhenSafe(t *testing.T) {
+	for _, test := range []struct{ base, named, want string }{
+		{appsandbooks.DefaultBaseURL, "https://vpp.itunes.apple.com/mdm/v3/users", "https://vpp.itunes.apple.com/mdm/v3/users"},
+		{appsandbooks.DefaultBaseURL, "https://other.apple.com/users", "https://other.apple.com/users"},
+		{appsandbooks.DefaultBaseURL, "http://vpp.itunes.apple.com/mdm/v2/users", ""},
+		{appsandbooks.DefaultBaseURL, "https://apple.com.example.com/users", ""},
+		{appsandbooks.DefaultBaseURL, "https://notapple.com/users", ""},
+		{appsandbooks.DefaultBaseURL, "https://x@other.apple.com/users", ""},
+		{appsandbooks.DefaultBaseURL, "https://other.apple.com:8443/users", ""},
+		{appsandbooks.DefaultBaseURL, "://", ""},
+		{"http://127.0.0.1:9/mdm/v2", "http://127.0.0.1:9/elsewhere/users", "http://127.0.0.1:9/elsewhere/users"},
+		{"http://127.0.0.1:9/mdm/v2", "https://vpp.itunes.apple.com/mdm/v2/users", ""}, // a sample's URLs, served from a test server
+		{"http://127.0.0.1:9/mdm/v2", "http://127.0.0.1:10/mdm/v2/users", ""},
+	} {
+		r := &recordedAnswers{t: t, answers: []string{fmt.Sprintf(`{"limits":{},"urls":{"getUsers":%q}}`, test.named), `{}`}}
+		c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(test.base), appsandbooks.WithHTTPClient(&http.Client{Transport: r}))
+		require.NoError(t, err)
+		_, err = c.Config.ServiceConfig(t.Context())
+		require.NoError(t, err)
+		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.NoError(t, err)
+		if test.want == "" {
+			test.want = test.base + "/users"
+		}
+		require.Equal(t, test.want, r.requests[1].URL.String())
+		c.Close()
+	}
 }

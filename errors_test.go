@@ -2,15 +2,50 @@ package appsandbooks_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/appsandbooks/appsandbooks"
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/stretchr/testify/require"
 )
+
+// What may pass by itself is told from what will not.
+func TestIsRetryable_distinguishesNetworkFailures(t *testing.T) {
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer silent.Close()
+	cut := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, `{"uId":"u",`)
+	}))
+	defer cut.Close()
+	secured := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secured.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	secured.StartTLS()
+	defer secured.Close()
+	for base, retryable := range map[string]bool{silent.URL: true, cut.URL: true, secured.URL: false} {
+		c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(base), appsandbooks.WithTimeout(200*time.Millisecond), appsandbooks.WithRetry(1, 0, 0))
+		require.NoError(t, err)
+		// An id that stands in "x509", too.
+		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "509"})
+		require.Equal(t, retryable, appsandbooks.IsRetryable(err), "%v", err)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = c.Users.List(ended, appsandbooks.UserFilter{})
+		require.False(t, appsandbooks.IsRetryable(err), "the caller left: %v", err)
+		c.Close()
+	}
+}
 
 // Whatever a server says, the result is a value or an *Error that is safe to
 // print: bounded, on one line, without the token it echoes.
@@ -51,4 +86,22 @@ func FuzzErrors(f *testing.F) {
 		}
 		require.False(t, errors.Is(listErr, appsandbooks.ErrAmbiguous) || errors.Is(getErr, appsandbooks.ErrAmbiguous))
 	})
+}
+
+// What may succeed later is retryable, with an answer or without one; and a
+// refused token is found among other errors.
+func TestIsRetryable_coversFailuresWithoutErrorNumber(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	c := clientWithTransport(t, func(*http.Request) (*http.Response, error) { return nil, refused }, appsandbooks.WithRetry(2, 0, 0))
+	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+	require.True(t, appsandbooks.IsRetryable(err), "%v", err)
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "users", Status: 503, Body: "x", Header: http.Header{"Retry-After": {"3600"}}, Times: 1})
+		for range 2 { // the second is not even sent
+			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+			require.Equal(t, time.Hour, isError(t, err).RetryAfter)
+			require.True(t, appsandbooks.IsRetryable(err), "%v", err)
+		}
+	})
+	require.True(t, appsandbooks.IsAuth(errors.Join(&appsandbooks.Error{StatusCode: 400, Number: 9602}, &appsandbooks.Error{StatusCode: 401})))
 }

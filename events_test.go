@@ -39,3 +39,26 @@ func TestStatusService_Wait_notificationsDoNotEndRevocation(t *testing.T) {
 		require.Len(t, srv.Unit().Assignments(), 3)
 	})
 }
+
+// A null among an event's failures is no failure, and nothing breaks on it.
+func TestEventStatus_ignoresNullAmongFailures(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "status", Status: 200, Body: `{"eventType":"ASSOCIATE","eventStatus":"FAILED",
+			"numRequested":1,"numCompleted":0,"failures":[null]}`})
+		addAssets(srv, 1, 0)
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "1000"}}, SerialNumbers: []string{"C02"}},
+			appsandbooks.WithJournal(func(context.Context, []byte) error { return nil }))
+		require.NoError(t, err)
+		_, err = c.Status.Wait(t.Context(), op.EventIDs()[0])
+		require.Error(t, err)
+		require.NotErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
+		require.False(t, appsandbooks.IsAuth(err))
+		require.NotEmpty(t, err.Error())
+		r, err := op.Wait(t.Context())
+		require.Error(t, err)
+		require.NotEmpty(t, err.Error())
+		requireLedgerAgrees(t, srv, r)
+		_, err = op.MarshalJSON()
+		require.NoError(t, err)
+	})
+}

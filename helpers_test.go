@@ -12,6 +12,8 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,10 +23,33 @@ import (
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
+
+// What stands between a client and the service, or is the matter with it, answers
+// in ways that no service does on purpose. None of them may pass for an answer.
+
+// saying is a client whose every request gets the same answer.
+func clientWithAnswer(t *testing.T, status int, header http.Header, body string, opts ...appsandbooks.Option) *appsandbooks.Client {
+	if header == nil {
+		header = http.Header{}
+	}
+	rt := roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: status, Header: header, Body: readCloser(body)}, nil
+	})
+	return clientWithTransport(t, rt, append([]appsandbooks.Option{appsandbooks.WithRetry(2, 0, 0)}, opts...)...)
+}
+
+type unlimitedRate struct{}
+
+func (unlimitedRate) Acquire(context.Context, time.Duration) (func(), error) { return func() {}, nil }
+
+func (unlimitedRate) Pause(time.Duration) {}
+
+func (unlimitedRate) SetRate(int) {}
 
 func isError(t testing.TB, err error) *appsandbooks.Error {
 	t.Helper()
@@ -463,3 +488,83 @@ const (
 )
 
 var canaryToken = base64.StdEncoding.EncodeToString([]byte(`{"token":"` + canaryInner + `","expDate":"2099-01-01T00:00:00+0000","orgName":"Org"}`))
+
+// What other clients of such services got wrong: each test states what holds.
+
+// transported is a client over a transport of the test's.
+func clientWithTransport(t *testing.T, rt roundTripper, opts ...appsandbooks.Option) *appsandbooks.Client {
+	t.Helper()
+	c, err := appsandbooks.NewClient(stoken, append([]appsandbooks.Option{appsandbooks.WithHTTPClient(&http.Client{Transport: rt})}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c
+}
+
+// associateOne asks for one licence on one device.
+func associateOne(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client, opts ...appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
+	return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: addAssets(srv, 1, 1), SerialNumbers: []string{"C02"}}, opts...)
+}
+
+// stoken is a content token of the right shape that opens nothing.
+const stoken = "eyJ0b2tlbiI6Im5vdGhpbmciLCJleHBEYXRlIjoiMjAzMC0xMS0wOFQyMjozMzoyMiswMDAwIiwib3JnTmFtZSI6Ik9SRzEyMzQ1In0="
+
+// recorded answers requests in their order with files, and keeps the requests.
+type recordedAnswers struct {
+	t        *testing.T
+	answers  []string // paths in testdata, or bodies
+	requests []*http.Request
+	bodies   []string
+}
+
+func (r *recordedAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
+	body := ""
+	if req.Body != nil {
+		b, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, err
+		}
+		body = string(b)
+	}
+	r.requests, r.bodies = append(r.requests, req), append(r.bodies, body)
+	if len(r.requests) > len(r.answers) {
+		r.t.Errorf("unexpected request %s %s", req.Method, req.URL)
+		return &http.Response{StatusCode: http.StatusTeapot, Body: http.NoBody, Header: http.Header{}, Request: req}, nil
+	}
+	answer := r.answers[len(r.requests)-1]
+	if !strings.HasPrefix(answer, "{") {
+		answer = fixture(r.t, answer)
+	}
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(answer)), ContentLength: int64(len(answer)), Request: req,
+	}, nil
+}
+
+func fixture(t testing.TB, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	require.NoError(t, err)
+	return string(data)
+}
+
+func recordedClient(t *testing.T, answers ...string) (*appsandbooks.Client, *recordedAnswers) {
+	t.Helper()
+	r := &recordedAnswers{t: t, answers: answers}
+	// A host of its own: a request that is built from an absolute URL would miss it.
+	c, err := appsandbooks.NewClient(stoken,
+		appsandbooks.WithBaseURL("https://vpp.example.com/base/mdm/v2"),
+		appsandbooks.WithHTTPClient(&http.Client{Transport: r}))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c, r
+}
+
+func jsonEqual(t testing.TB, want, got string) {
+	t.Helper()
+	var w, g any
+	require.NoError(t, json.Unmarshal([]byte(want), &w))
+	require.NoError(t, json.Unmarshal([]byte(got), &g), "got %s", got)
+	if d := cmp.Diff(w, g); d != "" {
+		t.Errorf("JSON differs (-want +got):\n%s", d)
+	}
+}

@@ -3,6 +3,7 @@ package appsandbooks_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"runtime"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -245,5 +247,98 @@ func TestAssignmentsService_All_continuesAfterEmptyPages(t *testing.T) {
 		n := countPath(srv, "assignments")
 		require.Greater(t, n, 15)
 		require.Equal(t, shortestTimeOfPages(n, latency), time.Since(start))
+	})
+}
+
+// A loop that is left in an unusual way leaves nothing behind, and the next one
+// begins at the beginning.
+func TestAssignmentsService_Pages_startsOverAfterAbandonedLoop(t *testing.T) {
+	for name, leave := range map[string]func(iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]){
+		"Goexit": func(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for range pages { //nolint:errcheck // it is left at once
+					runtime.Goexit()
+				}
+			}()
+			<-done
+		},
+		"Pull": func(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) {
+			next, stop := iter.Pull2(pages)
+			_, _, _ = next()
+			stop()
+		},
+		"Pull, not begun": func(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) {
+			_, stop := iter.Pull2(pages)
+			stop()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, slowPages(100*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				fillPages(srv, 0, 30)
+				_, err := c.Config.ServiceConfig(t.Context())
+				require.NoError(t, err)
+				pages := c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})
+				leave(pages)
+				sent := len(srv.Requests())
+				time.Sleep(time.Hour) // virtual
+				require.Len(t, srv.Requests(), sent)
+				require.Equal(t, numbersUpTo(30), pageIndexes(t, pages))
+			})
+		})
+	}
+}
+
+// One iterator in several goroutines at once gives everything to each.
+func TestAssignmentsService_Pages_givesEveryPageToEachGoroutine(t *testing.T) {
+	inVirtualTime(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		fillPages(srv, 0, 7)
+		pages := c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() { assert.Equal(t, numbersUpTo(7), pageIndexes(t, pages)) })
+		}
+		wg.Wait()
+	})
+}
+
+// Loops within loops do not starve each other of the five page reads.
+func TestAssignmentsService_Pages_supportsNestedLoops(t *testing.T) {
+	inVirtualTime(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		fillPages(srv, 0, 6)
+		var walk func(depth int) int
+		walk = func(depth int) (n int) {
+			for _, err := range c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{}) {
+				require.NoError(t, err)
+				if n++; n == 1 && depth > 0 {
+					n += walk(depth - 1)
+				}
+			}
+			return n
+		}
+		require.Equal(t, 8*6, walk(7))
+	})
+}
+
+// A loop with a slow body does not hold up the others.
+func TestAssignmentsService_Pages_slowLoopDoesNotDelayOthers(t *testing.T) {
+	const n, latency = 40, 10 * time.Millisecond
+	inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		fillPages(srv, 0, n)
+		next := make(chan struct{})
+		var slow sync.WaitGroup
+		slow.Go(func() {
+			for _, err := range c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{}) {
+				assert.NoError(t, err)
+				<-next
+			}
+		})
+		time.Sleep(time.Second) // it has read ahead what it may
+		began := time.Now()
+		require.Equal(t, numbersUpTo(n), pageIndexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
+		require.Equal(t, shortestTimeOfPages(n, latency), time.Since(began))
+		close(next)
+		slow.Wait()
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,25 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/stretchr/testify/require"
 )
+
+// The walk by cursor over a list that has no end ends all the same.
+func TestSubscriptionsService_Pages_stopsAtEndlessEmptyPages(t *testing.T) {
+	var n atomic.Int64
+	rt := roundTripper(func(*http.Request) (*http.Response, error) {
+		body := fmt.Sprintf(`{"subscriptions":[],"nextCursor":"c%d","uId":"u"}`, n.Add(1))
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
+	})
+	c := clientWithTransport(t, rt, appsandbooks.WithLimiter(unlimitedRate{}))
+	require.ErrorIs(t, drain(c.Subscriptions.Pages(t.Context(), appsandbooks.SubscriptionFilter{})), appsandbooks.ErrNoProgress)
+}
+
+// A list by cursor that is empty may be left out of the answer.
+func TestSubscriptionsService_All_acceptsMissingEmptyList(t *testing.T) {
+	c := clientWithAnswer(t, 200, nil, `{"uId":"1","tokenExpirationDate":"2030-01-01T00:00:00+0000"}`)
+	all, err := appsandbooks.Collect(c.Subscriptions.All(t.Context(), appsandbooks.SubscriptionFilter{}))
+	require.NoError(t, err)
+	require.Empty(t, all)
+}
 
 func TestSubscriptionsService_Pages_readsOnePageAhead(t *testing.T) {
 	const n, latency = 9, 200 * time.Millisecond

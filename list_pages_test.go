@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +19,20 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/stretchr/testify/require"
 )
+
+// A page that always announces another, which is never there, is no list either.
+func TestAssignmentsService_Pages_failsWhenNextPageNeverExists(t *testing.T) {
+	var n atomic.Int64
+	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+		body := invalidPageIndexJSON
+		if r.URL.Query().Get("pageIndex") == "" {
+			body = pageJSON(0, int(n.Add(1)), 2, "v")
+		}
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
+	})
+	c := clientWithTransport(t, rt, appsandbooks.WithLimiter(unlimitedRate{}))
+	require.Error(t, drain(c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
+}
 
 // scripted answers the pages of a list as it is told to.
 type scriptedPages struct {
@@ -302,71 +318,6 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 	}
 }
 
-func TestAssignmentsService_Changes_givesOnlyWhatChanged(t *testing.T) {
-	inVirtualTime(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		var saved string
-		read := func(f appsandbooks.AssignmentFilter) (n int, full bool) {
-			t.Helper()
-			f.SinceVersionID = saved
-			var next string
-			for page, err := range c.Assignments.Changes(t.Context(), f) {
-				require.NoError(t, err)
-				n, full, next = n+len(page.Items), page.Full, page.FirstVersionID
-			}
-			saved = next
-			return n, full
-		}
-		fillPages(srv, 0, 10)
-		n, full := read(appsandbooks.AssignmentFilter{})
-		require.Equal(t, 20, n)
-		require.True(t, full, "there is no version yet")
-
-		srv.ResetRequests()
-		n, full = read(appsandbooks.AssignmentFilter{})
-		require.Zero(t, n)
-		require.False(t, full)
-		require.Len(t, srv.Requests(), 1)
-
-		fillPages(srv, 10, 3)
-		n, full = read(appsandbooks.AssignmentFilter{})
-		require.Equal(t, 6, n)
-		require.False(t, full)
-
-		srv.Unit().ForgetVersions()
-		n, full = read(appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Start: "0"}})
-		require.Equal(t, 26, n)
-		require.True(t, full)
-		n, full = read(appsandbooks.AssignmentFilter{})
-		require.Zero(t, n)
-		require.False(t, full)
-
-		// Users alike.
-		addUsers(srv, 5)
-		page := 0
-		for p, err := range c.Users.Changes(t.Context(), appsandbooks.UserFilter{SinceVersionID: "forgotten"}) {
-			require.NoError(t, err)
-			require.True(t, p.Full)
-			require.Equal(t, page, p.Index)
-			page++
-		}
-		require.Equal(t, 3, page)
-		for _, err := range c.Users.Changes(t.Context(), appsandbooks.UserFilter{ListOptions: appsandbooks.ListOptions{Start: "99"}}) {
-			require.ErrorIs(t, err, appsandbooks.ErrInvalidPageIndex)
-		}
-	})
-}
-
-// An answer without news need not name a version: the old one stays good.
-func TestAssignmentsService_Changes_keepsVersionWhenNothingChanged(t *testing.T) {
-	c, r := recordedClient(t, `{"assignments":[],"currentPageIndex":0,"size":0,"totalPages":1}`)
-	for page, err := range c.Assignments.Changes(t.Context(), appsandbooks.AssignmentFilter{SinceVersionID: "v7"}) {
-		require.NoError(t, err)
-		require.Equal(t, "v7", page.FirstVersionID)
-		require.False(t, page.Full)
-	}
-	require.Len(t, r.requests, 1)
-}
-
 // The service can forget a version between two pages.
 func TestAssignmentsService_Changes_beginsAgainWhenVersionExpires(t *testing.T) {
 	s := &scriptedPages{page: func(index, read int) string {
@@ -412,4 +363,59 @@ func TestAssignmentsService_All_failsWhenPageHasOnlyUnitID(t *testing.T) {
 		})
 		require.Error(t, drain(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{})))
 	})
+}
+
+// Page numbers and totals that make no sense end the walk soon.
+func TestAssignmentsService_Pages_endsOnInvalidPageNumbers(t *testing.T) {
+	for name, test := range map[string]struct {
+		page func(index, read int) string
+		want string
+		most int // requests
+	}{
+		"huge": {func(index, _ int) string {
+			if index > 0 {
+				return invalidPageIndexJSON
+			}
+			return `{"assignments":[],"currentPageIndex":0,"nextPageIndex":9223372036854775807,"totalPages":9223372036854775807}`
+		}, "9650", 16},
+		"huge total": {func(index, _ int) string {
+			if index > 0 {
+				return invalidPageIndexJSON
+			}
+			return pageJSON(0, 1, math.MaxInt64, "v1")
+		}, "9650", 16},
+		"negative total": {func(index, _ int) string {
+			if index > 0 {
+				return invalidPageIndexJSON
+			}
+			return pageJSON(0, 1, -5, "v1")
+		}, "9650", 16},
+		"negative next page": {func(int, int) string {
+			return `{"assignments":[],"currentPageIndex":0,"nextPageIndex":-1,"totalPages":3}`
+		}, "no progress", 16},
+		"empty pages for ever": {func(index, _ int) string { return pageJSON(index, index+1, 3, "v1") }, "no progress", 150},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scriptedPages{latency: time.Millisecond, page: test.page}
+				c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: s}))
+				require.NoError(t, err)
+				defer c.Close()
+				steps := walkSteps(c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{}))
+				require.Equal(t, test.want, steps[len(steps)-1])
+				require.LessOrEqual(t, len(s.order), test.most)
+			})
+		})
+	}
+}
+
+// An answer in which nothing is a page of the list is no empty list.
+func TestUsersService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
+	for _, body := range []string{`null`, `{}`, `{"message":"ok"}`, `{"users":null}`} {
+		t.Run(body, func(t *testing.T) {
+			c, _ := sameAnswerClient(t, 200, []byte(body))
+			defer c.Close()
+			require.Equal(t, 200, isError(t, drain(c.Users.All(t.Context(), appsandbooks.UserFilter{}))).StatusCode)
+		})
+	}
 }

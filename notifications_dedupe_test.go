@@ -268,3 +268,20 @@ func TestNotificationHandler_deliversGenuineNotificationsOnce(t *testing.T) {
 		require.Equal(t, fmt.Sprintf("genuine-%03d", i), id)
 	}
 }
+
+// A hook that succeeds after its time has done its work: the notification is
+// not delivered to it again.
+func TestNotificationHandler_lateSuccessIsNotDeliveredAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		h := newHandler(t, func(context.Context, *appsandbooks.Notification) error {
+			calls++
+			time.Sleep(time.Minute) // virtual; it does not look at its context
+			return nil
+		}, appsandbooks.WithNotificationTimeouts(0, time.Second))
+		for range 2 {
+			require.Equal(t, http.StatusOK, post(h, notificationRequest(assetCountNotification("1", "u"))).Code)
+		}
+		require.Equal(t, 1, calls)
+	})
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -24,49 +23,6 @@ import (
 )
 
 type hook = func(context.Context, *appsandbooks.Notification) error
-
-// The hook gets every notification, with the payload of its type if it has one
-// that can be read.
-func TestNotificationHooks_receiveNotificationsOfTheirType(t *testing.T) {
-	var typed, all, told []appsandbooks.NotificationType
-	h := newHandler(t, func(_ context.Context, n *appsandbooks.Notification) error {
-		all = append(all, n.Type)
-		for typ, set := range map[appsandbooks.NotificationType]bool{
-			appsandbooks.NotificationAssetManagement:        n.AssetManagement != nil,
-			appsandbooks.NotificationAssetCount:             n.AssetCount != nil,
-			appsandbooks.NotificationUserManagement:         n.UserManagement != nil,
-			appsandbooks.NotificationUserAssociated:         n.UserAssociated != nil,
-			appsandbooks.NotificationSubscriptionManagement: n.SubscriptionManagement != nil,
-			appsandbooks.NotificationSubscriptionCount:      n.SubscriptionCount != nil,
-		} {
-			if set {
-				assert.Equal(t, n.Type, typ)
-				typed = append(typed, typ)
-			}
-		}
-		return nil
-	}, appsandbooks.WithNotify(func(n *appsandbooks.Notification) { told = append(told, n.Type) }))
-	var want, wantTyped []appsandbooks.NotificationType
-	deliver := func(typ appsandbooks.NotificationType, payload string) {
-		body := fmt.Sprintf(`{"notification":%s,"notificationId":"%d","notificationType":%q,"uId":"1"}`, payload, len(want), typ)
-		want = append(want, typ)
-		assert.Equal(t, http.StatusOK, post(h, notificationRequest(body)).Code, typ)
-	}
-	for _, typ := range append(appsandbooks.NotificationTypes(), "MOON_PHASE") {
-		if typ != "MOON_PHASE" && typ != appsandbooks.NotificationUnlimitedAsset {
-			wantTyped = append(wantTyped, typ)
-		}
-		deliver(typ, `{}`)
-	}
-	deliver(appsandbooks.NotificationSubscriptionCount, `{"counts":7}`) // unreadable
-	assert.Equal(t, want, all)
-	assert.Equal(t, wantTyped, typed)
-	assert.Equal(t, want, told)
-
-	assert.Equal(t, http.StatusOK, post(h, notificationRequest(notificationJSON(appsandbooks.NotificationTest, `{}`))).Code)
-	assert.Equal(t, want, all, "a test is answered by the handler itself")
-	assert.Len(t, told, len(want)+1, "and tells that there is a way in")
-}
 
 func TestNotificationHandler_answersOnlyAfterHooks(t *testing.T) {
 	calls := 0
@@ -89,37 +45,6 @@ func TestNotificationHandler_answersOnlyAfterHooks(t *testing.T) {
 	}
 	assert.Equal(t, []int{503, 503, 500, 500, 200, 200}, codes)
 	assert.Equal(t, 5, calls, "the last delivery is a duplicate of one that is done")
-}
-
-func TestNewNotificationHandler_refusesMissingSecretsAndNegativeBounds(t *testing.T) {
-	for name, secrets := range map[string][]string{"none": nil, "empty": {""}, "one empty": {"a", ""}} {
-		t.Run(name, func(t *testing.T) {
-			h, err := appsandbooks.NewNotificationHandler(nil, withSecrets(secrets...))
-			require.ErrorIs(t, err, appsandbooks.ErrInvalid)
-			assert.Nil(t, h)
-		})
-	}
-	_, err := appsandbooks.NewNotificationHandler(nil)
-	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
-	for name, opt := range map[string]appsandbooks.NotificationOption{
-		"body":    appsandbooks.WithNotificationLimits(-1, 1),
-		"places":  appsandbooks.WithNotificationLimits(1, -1),
-		"reading": appsandbooks.WithNotificationTimeouts(-1, 1),
-		"hook":    appsandbooks.WithNotificationTimeouts(1, -1),
-
-		"no option":          nil,
-		"no request secrets": appsandbooks.WithRequestSecrets(nil),
-		"no unit secrets":    appsandbooks.WithUnitSecrets(nil),
-		"no notify":          appsandbooks.WithNotify(nil),
-		"no deduper":         appsandbooks.WithDeduper(nil),
-		"no logger":          appsandbooks.WithNotificationLogger(nil),
-	} {
-		t.Run(name, func(t *testing.T) {
-			h, err := appsandbooks.NewNotificationHandler(nil, withSecrets("a"), opt)
-			require.ErrorIs(t, err, appsandbooks.ErrInvalid)
-			assert.Nil(t, h)
-		})
-	}
 }
 
 // Without the right secret the body is not read.
@@ -188,70 +113,6 @@ func TestNotificationHandler_AddSecret_acceptsSecretUntilRemoved(t *testing.T) {
 	require.False(t, works("new"))
 	require.False(t, works(""))
 	require.ErrorIs(t, h.AddSecret(appsandbooks.NewSecret("")), appsandbooks.ErrInvalid)
-}
-
-// One handler for many units, each with a URL of its own.
-func TestNotificationHandler_checksSecretsOfRequestPath(t *testing.T) {
-	units := map[string][]string{"a": {"secret-a"}, "b": {"secret-b", "secret-b-before"}, "c": {""}}
-	var d idRecorder
-	h := newHandlerOf(t, d.write, appsandbooks.WithRequestSecrets(func(r *http.Request) ([]appsandbooks.Secret, error) {
-		if r.PathValue("unit") == "broken" {
-			return nil, errors.New("the database is away")
-		}
-		return secretsOf(units[r.PathValue("unit")]), nil
-	}))
-	mux := http.NewServeMux()
-	mux.Handle("/notifications/{unit}", h)
-	for i, test := range []struct {
-		path, secret string
-		code         int
-	}{
-		{"a", "secret-a", 200},
-		{"a", "secret-b", 401},
-		{"b", "secret-b", 200},
-		{"b", "secret-b-before", 200},
-		{"c", "", 401},
-		{"d", "secret-a", 401},
-		{"broken", "secret-a", 503},
-	} {
-		r := httptest.NewRequest(http.MethodPost, "/notifications/"+test.path, strings.NewReader(assetCountNotification(strconv.Itoa(i), test.path)))
-		r.Header.Set("Authorization", "Bearer "+test.secret)
-		assert.Equal(t, test.code, post(mux, r).Code, "%s with %q", test.path, test.secret)
-	}
-	assert.Equal(t, []string{"0", "2", "3"}, d.ids)
-}
-
-// One handler and one URL for many units, which cannot speak for each other.
-func TestNotificationHandler_checksSecretsOfUnit(t *testing.T) {
-	var d idRecorder
-	units := map[string][]string{"a": {"secret-a"}, "b": {"secret-b"}, "c": {""}, "z": {"secret-z"}}
-	h := newHandlerOf(t, d.write, withSecrets("secret-a", "secret-b"),
-		appsandbooks.WithUnitSecrets(func(_ context.Context, uid string) ([]appsandbooks.Secret, error) {
-			if uid == "broken" {
-				return nil, errors.New("the database is away")
-			}
-			return secretsOf(units[uid]), nil
-		}))
-	for i, test := range []struct {
-		uid, secret string
-		code        int
-	}{
-		{"a", "secret-a", 200},
-		{"b", "secret-b", 200},
-		{"b", "secret-a", 401},
-		{"", "secret-a", 401},
-		{"c", "secret-a", 401},
-		{"z", "secret-z", 401}, // not let in to begin with
-		{"broken", "secret-a", 503},
-	} {
-		r := notificationRequest(assetCountNotification(strconv.Itoa(i), test.uid))
-		r.Header.Set("Authorization", "Bearer "+test.secret)
-		assert.Equal(t, test.code, post(h, r).Code, "%s with %q", test.uid, test.secret)
-		r = notificationRequest(fmt.Sprintf(`{"notification":{},"notificationId":"t","notificationType":"TEST_NOTIFICATION","uId":%q}`, test.uid))
-		r.Header.Set("Authorization", "Bearer "+test.secret)
-		assert.Equal(t, test.code, post(h, r).Code, "a test for %s with %q", test.uid, test.secret)
-	}
-	assert.Equal(t, []string{"0", "1"}, d.ids)
 }
 
 // pipes is a listener in memory, for servers in virtual time.

@@ -228,7 +228,7 @@ func TestClient_Notify_keepsNotificationsThatArriveBeforeWait(t *testing.T) {
 }
 
 // A client that expects notifications leaves the first question to them.
-func TestWithNotifications_postponesFirstPoll(t *testing.T) {
+func TestClient_Notify_postponesFirstPoll(t *testing.T) {
 	for name, test := range map[string]struct {
 		opts []appsandbooks.Option
 		tell bool

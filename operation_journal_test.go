@@ -229,3 +229,23 @@ func TestWithContinuedJournal_startsAgainAfterIndentedJSON(t *testing.T) {
 		require.Equal(t, 3, op.Report().Succeeded)
 	})
 }
+
+// A journal may look at the operation that it keeps.
+func TestWithJournal_mayReadItsOperation(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		var op *appsandbooks.Operation
+		entries := 0
+		op, err := associateOne(t.Context(), srv, c, appsandbooks.WithPlanOnly(), appsandbooks.WithJournal(func(context.Context, []byte) error {
+			entries++
+			require.NotEmpty(t, op.ID())
+			require.Equal(t, 1, op.Report().Total)
+			require.Equal(t, 1, op.Plan().Pairs)
+			require.Equal(t, 1, op.Progress().Requests)
+			return nil
+		}))
+		require.NoError(t, err)
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, entries, 4) // the plan, sending, its event, its outcome
+	})
+}

@@ -8,6 +8,34 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// An event is judged by a status that can be its own, and complete.
+func TestOperation_Wait_leavesPairsUnconfirmedWhenStatusDoesNotFit(t *testing.T) {
+	for name, body := range map[string]string{
+		"another type":      `{"eventStatus":"COMPLETE","eventType":"DISASSOCIATE","numRequested":1,"numCompleted":1}`,
+		"no count":          `{"eventStatus":"FAILED","eventType":"ASSOCIATE","numRequested":1}`,
+		"no count, either":  `{"eventStatus":"COMPLETE","eventType":"ASSOCIATE","numRequested":1,"numCompleted":null}`,
+		"another count":     `{"eventStatus":"COMPLETE","eventType":"ASSOCIATE","numRequested":2,"numCompleted":2}`,
+		"more than all":     `{"eventStatus":"COMPLETE","eventType":"ASSOCIATE","numRequested":1,"numCompleted":2}`,
+		"a failure of null": `{"eventStatus":"FAILED","eventType":"ASSOCIATE","numRequested":1,"numCompleted":1,"failures":[null]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				assets := addAssets(srv, 1, 5)
+				srv.AddFault(appsandbookstest.Fault{Path: "status", Status: 200, Body: body})
+				srv.AddFault(appsandbookstest.Fault{Path: "assignments", Number: 9602, Times: 1})
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: []string{"C02"}})
+				require.NoError(t, err)
+				report, err := op.Wait(t.Context())
+				require.Error(t, err)
+				require.Equal(t, 1, report.Unconfirmed, "%v", err)
+				report, err = op.Verify(t.Context()) // the data settles it
+				require.NoError(t, err)
+				require.Equal(t, 1, report.Succeeded)
+			})
+		})
+	}
+}
+
 // Names that claim more than what failed leave pairs open; reading back closes them.
 func TestOperation_Wait_readsBackWhenFailuresNameTooMuch(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLooseErrorInfo()}

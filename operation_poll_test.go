@@ -2,7 +2,9 @@ package appsandbooks_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -253,5 +255,101 @@ func TestOperation_Wait_keepsKnownOutcomesWhenPollFails(t *testing.T) {
 		report, err = op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrStalled)
 		require.Equal(t, 1, report.Succeeded)
+	})
+}
+
+// A token that is refused ends a walk, a waiter and an operation with many
+// events after a look or a few.
+func TestOperation_Wait_sendsFewRequestsAfterTokenIsRevoked(t *testing.T) {
+	inVirtualTime(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		fillPages(srv, 0, 30)
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 90_000), SerialNumbers: names("C02", 40_000)})
+		require.NoError(t, err)
+		require.Len(t, op.EventIDs(), 40)
+		srv.AddFault(appsandbookstest.Fault{Number: 9625})
+		srv.ResetRequests()
+		err = drain(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{}))
+		require.ErrorIs(t, err, appsandbooks.ErrTokenRevoked)
+		require.NotErrorIs(t, err, appsandbooks.ErrTokenExpired)
+		require.Len(t, srv.Requests(), 1)
+		_, err = c.Status.Wait(t.Context(), op.EventIDs()[0])
+		require.ErrorIs(t, err, appsandbooks.ErrTokenRevoked)
+		require.Len(t, srv.Requests(), 2)
+		_, err = op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrTokenRevoked)
+		require.LessOrEqual(t, len(srv.Requests()), 2+4, "those under way")
+	})
+}
+
+// A refusal that is not the service's own ends a wait at once, and the
+// operation is as good as before.
+func TestOperation_Wait_stopsAtRefusalAndCanContinue(t *testing.T) {
+	for _, status := range []int{400, 401, 403, 404, 405, 410, 451} {
+		inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			op, err := associateOne(t.Context(), srv, c)
+			require.NoError(t, err)
+			srv.AddFault(appsandbookstest.Fault{Path: "status", Status: status, Body: "<html>no"})
+			_, err = op.Wait(t.Context())
+			require.Equal(t, status, isError(t, err).StatusCode)
+			require.Equal(t, 1, countPath(srv, "status"))
+			srv.ClearFaults()
+			r, err := op.Wait(t.Context())
+			require.NoError(t, err)
+			requireLedgerAgrees(t, srv, r)
+		})
+	}
+}
+
+// Steps that a job engine makes never ask to be called again at once for ever.
+func TestOperation_Step_endsAfterFewStepsDespiteFaults(t *testing.T) {
+	for name, fault := range map[string]appsandbookstest.Fault{
+		"none":          {Path: "nothing"},
+		"9603":          {Path: "status", Number: 9603},
+		"no answer":     {Path: "status", Kind: appsandbookstest.FaultResetAfter},
+		"unknown event": {Path: "status", Number: 9708},
+		"no reading":    {Path: "assignments", Status: 502, Body: "x"},
+		"unknown state": {Path: "status", Status: 200, Body: `{"eventStatus":"THINKING"}`},
+		"no state":      {Path: "status", Status: 200, Body: `{}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 100), SerialNumbers: names("C02", 3)})
+				require.NoError(t, err)
+				srv.AddFault(fault)
+				began, steps := time.Now(), 0
+				for {
+					next, err := op.Step(t.Context())
+					if next.IsZero() || err != nil {
+						break
+					}
+					steps++
+					require.Less(t, steps, 60)
+					time.Sleep(time.Until(next)) // virtual
+				}
+				require.Less(t, time.Since(began), time.Hour)
+			})
+		})
+	}
+}
+
+// A token source that fails for a moment does not end the wait for an operation.
+func TestOperation_Wait_continuesAfterTokenSourceFails(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+		var away atomic.Bool
+		c := newClient(t, srv, appsandbooks.WithTokenSource(func(context.Context) (string, error) {
+			if away.Load() {
+				return "", errors.New("the vault is away")
+			}
+			return srv.Unit().Token(), nil
+		}))
+		defer c.Close()
+		op, err := associateOne(t.Context(), srv, c)
+		require.NoError(t, err)
+		away.Store(true)
+		time.AfterFunc(20*time.Second, func() { away.Store(false) })
+		began := time.Now()
+		_, err = op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Greater(t, time.Since(began), 20*time.Second)
 	})
 }

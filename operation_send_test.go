@@ -1,7 +1,9 @@
 package appsandbooks_test
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +12,30 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/stretchr/testify/require"
 )
+
+// Two requests cannot have one event, and no event has a book for an id: what
+// became of such a request is not known.
+func TestAssetsService_Associate_invalidEventIDIsAmbiguous(t *testing.T) {
+	for name, event := range map[string]string{"the same twice": "e", "a book": strings.Repeat("e", 1<<10), "none": ""} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxSerialNumbers = 1 })
+				assets := addAssets(srv, 1, 5)
+				srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Status: 200, Body: `{"eventId":"` + event + `"}`, Times: 2})
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: []string{"C02", "C03"}})
+				require.NoError(t, err)
+				ambiguous := 0
+				for o := range op.Report().Outcomes() {
+					require.Equal(t, appsandbooks.OutcomeUnconfirmed, o.Status)
+					if errors.Is(o.Err, appsandbooks.ErrAmbiguous) {
+						ambiguous++
+					}
+				}
+				require.Equal(t, map[string]int{"e": 1}[event]+map[bool]int{true: 2}[event != "e"], ambiguous)
+			})
+		})
+	}
+}
 
 // A write whose fate is unknown is not sent again; reading back settles it.
 func TestWithResend_repeatsOnlyWritesThatWereNotCarriedOut(t *testing.T) {
@@ -174,4 +200,20 @@ func TestOperation_Submit_reportsNothingAcceptedOnlyWhenCertain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A rate limit that never ends costs a bounded number of requests, and the
+// report says what was not sent.
+func TestAssetsService_Associate_givesUpOnLastingRateLimit(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		assets := addAssets(srv, 1, 100_000)
+		srv.AddFault(appsandbookstest.Fault{Path: "assets", Number: 9646})
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: names("C02", 50_000)})
+		require.ErrorIs(t, err, appsandbooks.ErrTooManyRequests)
+		require.LessOrEqual(t, countPath(srv, "assets/associate"), 4*5, "four at a time, five attempts each")
+		require.Equal(t, 50_000, op.Report().Failed)
+		for o := range op.Report().Problems() {
+			require.ErrorIs(t, o.Err, appsandbooks.ErrNotSent)
+		}
+	})
 }

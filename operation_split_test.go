@@ -160,3 +160,53 @@ func TestOperation_Wait_leavesOutItemsNamedOneAtATime(t *testing.T) {
 		})
 	}
 }
+
+// Limits that shrink, or that the configuration tells too late, cost requests
+// and no pairs.
+func TestOperation_Wait_losesNoPairsWhenLimitsAreOutdated(t *testing.T) {
+	toOne := func(l *appsandbookstest.Limits) { l.MaxAssets, l.MaxSerialNumbers, l.MaxClientUserIDs = 1, 1, 1 }
+	fewer := func(l *appsandbookstest.Limits) { l.MaxSerialNumbers = 400 }
+	for name, test := range map[string]struct {
+		shrink          func(*appsandbookstest.Limits)
+		stale           bool // the configuration goes on naming the old ones
+		assets, devices int
+		requests        int // at most
+		opts            []appsandbooks.OperationOption
+	}{
+		"to one":              {shrink: toOne, assets: 3, devices: 4, requests: 1 + 12},
+		"untold":              {shrink: fewer, stale: true, assets: 1, devices: 1000, requests: 1 + 2 + 4},
+		"untold, bisection":   {shrink: fewer, stale: true, assets: 1, devices: 1000, requests: 1 + 2 + 4, opts: []appsandbooks.OperationOption{appsandbooks.WithBisection()}},
+		"untold, and smaller": {shrink: toOne, stale: true, assets: 2, devices: 4, requests: 1 + 2 + 4 + 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				_, err := c.Config.ServiceConfig(t.Context())
+				require.NoError(t, err)
+				if test.stale {
+					srv.AddFault(appsandbookstest.Fault{Path: "service/config", Status: 200, Body: `{"limits":{"maxAssets":25,"maxSerialNumbers":1000}}`})
+				}
+				srv.SetLimits(test.shrink)
+				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+					Assets: addAssets(srv, test.assets, 2000), SerialNumbers: names("C02", test.devices),
+				}, test.opts...)
+				require.NoError(t, err)
+				r, err := op.Wait(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, test.assets*test.devices, r.Succeeded)
+				require.LessOrEqual(t, countPath(srv, "assets/associate"), test.requests)
+				requireLedgerAgrees(t, srv, r)
+			})
+		})
+	}
+}
+
+// A service that finds any request too large is not asked again and again.
+func TestAssetsService_Associate_givesUpWhenEveryRequestIsTooLarge(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9702})
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 5000), SerialNumbers: names("C02", 3000)})
+		require.ErrorIs(t, err, appsandbooks.ErrTooManySerialNumbers)
+		require.Equal(t, 3000, op.Report().Failed)
+		require.Less(t, countPath(srv, "assets/associate"), 50)
+	})
+}

@@ -1,11 +1,15 @@
 package appsandbooks_test
 
 import (
-	"slices"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -44,35 +48,58 @@ func TestOperation_Retry_repeatsOnlyFailedPairs(t *testing.T) {
 	})
 }
 
-func TestWithProgress_reportsGrowingCounts(t *testing.T) {
+// Several waiters, a saver and a watcher share one operation, and it is carried out once.
+func TestOperation_canBeSharedByGoroutines(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		var seen []appsandbooks.Progress
-		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-			Assets: addAssets(srv, 1, 100_000), SerialNumbers: names("C02", 2500),
-		}, appsandbooks.WithProgress(func(p appsandbooks.Progress) { seen = append(seen, p) }))
+		var op *appsandbooks.Operation
+		var calls atomic.Int32
+		look := func() {
+			_, err := op.MarshalJSON()
+			assert.NoError(t, err)
+			r := op.Report()
+			assert.Equal(t, 7500, r.Succeeded+r.Failed+r.Unconfirmed)
+			assert.Equal(t, 7500, op.Progress().Pairs)
+			assert.LessOrEqual(t, len(op.EventIDs()), 3)
+		}
+		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 3, 3000), SerialNumbers: names("C02", 2500)},
+			appsandbooks.WithPlanOnly(), appsandbooks.WithProgress(func(appsandbooks.Progress) { calls.Add(1); look() }))
 		require.NoError(t, err)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				r, err := op.Wait(t.Context())
+				assert.NoError(t, err)
+				assert.Equal(t, 7500, r.Succeeded)
+			})
+		}
+		wg.Go(func() {
+			for range 20 {
+				look()
+				time.Sleep(time.Second) // virtual
+			}
+		})
+		wg.Wait()
+		require.NotZero(t, calls.Load())
+		require.Equal(t, 3, countPath(srv, "assets/associate"))
+		n := len(srv.Requests())
+		require.NoError(t, op.Submit(t.Context())) // nothing is left
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, appsandbooks.Progress{Requests: 3, Accepted: 3, Finished: 3, Pairs: 2500, Succeeded: 2500}, seen[len(seen)-1])
-		require.Equal(t, op.Progress(), seen[len(seen)-1])
-		require.True(t, slices.IsSortedFunc(seen, func(a, b appsandbooks.Progress) int {
-			return a.Accepted + a.Finished - b.Accepted - b.Finished
-		}))
+		require.Len(t, srv.Requests(), n)
 	})
 }
 
-func TestPlanOnly_sendsNothingBeforeWait(t *testing.T) {
+// An operation prints without the ids that it holds.
+func TestOperation_printsNoIDs(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-			Assets: addAssets(srv, 2, 100_000), SerialNumbers: names("C02", 1500),
+			Assets: addAssets(srv, 1, 9), SerialNumbers: []string{"C02SECRET"}, ClientUserIDs: []string{"ada.lovelace"},
 		}, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
-		plan := op.Plan()
-		require.Equal(t, 2, plan.Requests)
-		require.Equal(t, 3000, plan.Pairs)
-		require.Equal(t, 1500, plan.Assets[appsandbooks.AssetID{AdamID: "1000", PricingParam: "STDQ"}])
-		require.Zero(t, countPath(srv, "assets/associate"))
-		_, err = op.Wait(t.Context())
-		require.NoError(t, err)
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+			text := fmt.Sprintf(verb, op)
+			require.NotContains(t, text, "C02SECRET")
+			require.NotContains(t, text, "lovelace")
+		}
 	})
 }

@@ -49,3 +49,24 @@ func TestSubscriptionsService_enablesAssociatesAndDisassociates(t *testing.T) {
 		require.NoError(t, err)
 	})
 }
+
+// Enable and Disable are done only if the answer shows the setting.
+func TestSubscriptionsService_Enable_checksTheAnswer(t *testing.T) {
+	for body, enabled := range map[string]any{
+		`{"mdmInfo":null,"subscriptionManagement":true,"uId":"204"}`:  true,
+		`{"mdmInfo":null,"subscriptionManagement":false,"uId":"204"}`: false,
+		`{"uId":"204"}`: nil,
+	} {
+		c, _ := recordedClient(t, body, body)
+		if err := c.Subscriptions.Enable(t.Context()); enabled == true {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
+		}
+		if err := c.Subscriptions.Disable(t.Context()); enabled == false {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
+		}
+	}
+}

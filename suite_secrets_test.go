@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"net"
@@ -23,6 +24,103 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+// A token that comes back escaped, in part, decoded or in other capitals is as
+// good as the token.
+func TestError_hidesSecretsInAnyEncoding(t *testing.T) {
+	token, inner := canaryToken, `{"token":"`+canaryInner
+	secret := "canary/notification+secret~0123456789=="
+	escaped := func(s string) string {
+		var b strings.Builder
+		for i, r := range s {
+			if i%20 == 19 || strings.ContainsRune(`/+="`, r) {
+				fmt.Fprintf(&b, `\u%04x`, r)
+			} else {
+				b.WriteRune(r)
+			}
+		}
+		return b.String()
+	}
+	for name, text := range map[string]string{
+		"JSON": escaped(token) + " " + escaped(secret), "URL": url.QueryEscape(token) + " " + url.QueryEscape(secret),
+		"HTML":    strings.NewReplacer("=", "&#61;", "+", "&#43;", "/", "&#x2F;").Replace(token + " " + secret),
+		"a part":  token[10:60] + " … " + secret[8:30],
+		"decoded": html.EscapeString(inner), "capitals": strings.ToUpper(token) + strings.ToUpper(secret),
+	} {
+		for _, status := range []int{400, 401, 502} {
+			for _, form := range []string{"you sent %s", `{"message":"you sent %s"}`, `{"errorNumber":9602,"errorMessage":"you sent %s"}`, "<html>" + strings.Repeat("x", 450) + "%s"} {
+				var log bytes.Buffer
+				rt := roundTripper(func(*http.Request) (*http.Response, error) {
+					return &http.Response{StatusCode: status, Header: http.Header{}, Body: readCloser(fmt.Sprintf(form, text))}, nil
+				})
+				c, err := appsandbooks.NewClient(canaryToken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}), appsandbooks.WithRetry(1, 0, 0),
+					appsandbooks.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+				require.NoError(t, err)
+				_, err = c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{NotificationAuthToken: appsandbooks.NewSecret(secret)})
+				e := isError(t, err)
+				for _, said := range []string{err.Error(), e.Excerpt, e.Message, log.String()} {
+					said = strings.ToLower(said)
+					for _, whole := range []string{token, canaryInner, secret} {
+						for at := 0; at+12 <= len(whole); at++ {
+							require.NotContains(t, said, strings.ToLower(whole[at:at+12]), "%s %d %s", name, status, form)
+						}
+					}
+				}
+				c.Close()
+			}
+		}
+	}
+}
+
+// Neither what the caller named in a request nor what an answer names shows when
+// an error is printed or logged.
+func TestError_hidesUserIDsOfRequestAndAnswer(t *testing.T) {
+	for name, body := range map[string]string{
+		"a page":     "<html>Not found: /users?clientUserId=ada%40example.com (ada@example.com, ada&#64;example&#46;com)</html>",
+		"a message":  `{"errorNumber":9609,"errorMessage":"No user ada@example.com.","errorInfo":{"clientUserIds":["ada@example.com"]}}`,
+		"half a 200": `{"users":[{"clientUserId":"ada@example.com"`,
+	} {
+		status := 404
+		if strings.HasPrefix(name, "half") {
+			status = 200
+		}
+		var log bytes.Buffer
+		logger := slog.New(slog.NewJSONHandler(&log, nil))
+		c := clientWithAnswer(t, status, nil, body, appsandbooks.WithLogger(logger))
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "ada@example.com"})
+		require.Error(t, err)
+		logger.Error("as a program logs it", "error", err, "inner", isError(t, err))
+		require.NotRegexp(t, "ada(@|%40|&#64;)example", err.Error()+log.String(), name)
+	}
+}
+
+// A client that has sent a token does not hold it where those look who print
+// values to the bottom, as assertions do.
+func TestClient_dumpShowsNoToken(t *testing.T) {
+	srv := appsandbookstest.NewServer()
+	defer srv.Close()
+	require.NoError(t, srv.Listen(""))
+	one, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithBaseURL(srv.URL()))
+	require.NoError(t, err)
+	defer one.Close()
+	_, err = one.Users.List(t.Context(), appsandbooks.UserFilter{})
+	require.NoError(t, err)
+	other, err := appsandbooks.NewClient("another", appsandbooks.WithBaseURL(srv.URL()))
+	require.NoError(t, err)
+	defer other.Close()
+	var said assertionOutput
+	assert.Equal(&said, one, other)
+	assert.Equal(&said, *one, *other)
+	require.NotEmpty(t, said)
+	require.NotContains(t, string(said), srv.Unit().Token()[:20])
+}
+
+// said is a test that only listens.
+type assertionOutput string
+
+func (s *assertionOutput) Errorf(format string, args ...any) {
+	*s += assertionOutput(fmt.Sprintf(format, args...))
+}
 
 // Nothing that identifies a person or opens a door is in an error or a log line.
 func TestError_hidesTokenAndUserIDs(t *testing.T) {

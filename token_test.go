@@ -2,8 +2,10 @@ package appsandbooks_test
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/stretchr/testify/require"
@@ -36,4 +38,39 @@ func FuzzParseToken(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestParseToken_acceptsUsualFormsAndRefusesOthers(t *testing.T) {
+	want := time.Date(2030, 11, 8, 22, 33, 22, 0, time.UTC)
+	for name, content := range map[string]string{
+		"as it is":     stoken,
+		"newline":      stoken + "\n",
+		"blank lines":  "\r\n\n  " + stoken + "\n\n",
+		"wrapped":      stoken[:20] + "\n" + stoken[20:60] + "\r\n" + stoken[60:],
+		"byte order":   "\ufeff" + stoken,
+		"other offset": "eyJ0b2tlbiI6Im4iLCJleHBEYXRlIjoiMjAzMC0xMS0wOFQxNTozMzoyMi0wNzAwIiwib3JnTmFtZSI6Ik9SRzEyMzQ1In0=",
+	} {
+		token, err := appsandbooks.ParseToken(content)
+		require.NoError(t, err, name)
+		require.True(t, want.Equal(token.ExpirationDate), name)
+		require.Equal(t, "ORG12345", token.OrganizationName)
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			for _, v := range []any{token, &token, struct{ t appsandbooks.Token }{token}, struct{ T appsandbooks.Token }{token}, []any{token}} {
+				printed := fmt.Sprintf(verb, v)
+				require.NotContains(t, printed, stoken[:16])
+				require.NotContains(t, printed, fmt.Sprintf("%x", stoken[:16]))
+			}
+		}
+		var b strings.Builder
+		slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "token", token, "in", struct{ T appsandbooks.Token }{token})
+		slog.New(slog.NewTextHandler(&b, nil)).Info("x", "token", token, "in", struct{ T appsandbooks.Token }{token})
+		require.NotContains(t, b.String(), stoken[:16])
+	}
+	for name, content := range map[string]string{
+		"empty": " \n", "not base64": "ab!c", "inner value": "bm90aGluZw==", "no JSON object": "WzFd", "no token": "e30=",
+		"bad date": "eyJ0b2tlbiI6Im4iLCJleHBEYXRlIjoic29vbiJ9", "not ASCII": "ab\u00e4", "too long": strings.Repeat("a", 9000),
+	} {
+		_, err := appsandbooks.ParseToken(content)
+		require.ErrorIs(t, err, appsandbooks.ErrInvalid, name)
+	}
 }

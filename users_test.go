@@ -1,12 +1,45 @@
 package appsandbooks_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/stretchr/testify/require"
 )
+
+// Ids that differ in case or in their Unicode form are different, and come back
+// as they went.
+func TestUsersService_Create_keepsIDsExactly(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		ids := []string{
+			"ada", "Ada", "caf\u00e9", "cafe\u0301", "a/b", "a%2Fb", "a&b=c", "a+b", "a b", `a\b`, `a"b`, "<a>", "\u2028", "😀",
+			strings.Repeat("u", 500),
+		}
+		var requests []appsandbooks.UserRequest
+		for _, id := range ids {
+			requests = append(requests, appsandbooks.UserRequest{ClientUserID: id, Email: "x@example.com"})
+		}
+		op, err := c.Users.Create(t.Context(), appsandbooks.UserChange{Users: requests})
+		require.NoError(t, err)
+		r, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		var reported []string
+		for o := range r.Outcomes() {
+			reported = append(reported, o.ClientUserID)
+		}
+		require.Equal(t, ids, reported)
+		for _, id := range ids {
+			users, err := appsandbooks.Collect(c.Users.All(t.Context(), appsandbooks.UserFilter{ClientUserID: id}))
+			require.NoError(t, err)
+			require.Len(t, users, 1, "%q", id)
+			require.Equal(t, id, users[0].ClientUserID)
+		}
+		_, err = op.Verify(t.Context())
+		require.NoError(t, err)
+	})
+}
 
 func TestUsersService_createsUpdatesAndRetiresUsers(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {

@@ -3,85 +3,16 @@ package appsandbooks_test
 import (
 	"context"
 	"encoding/json"
-	"io"
-	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/stretchr/testify/require"
-
 	"github.com/appsandbooks/appsandbooks"
+	"github.com/stretchr/testify/require"
 )
 
-// stoken is a content token of the right shape that opens nothing.
-const stoken = "eyJ0b2tlbiI6Im5vdGhpbmciLCJleHBEYXRlIjoiMjAzMC0xMS0wOFQyMjozMzoyMiswMDAwIiwib3JnTmFtZSI6Ik9SRzEyMzQ1In0="
-
-// recorded answers requests in their order with files, and keeps the requests.
-type recorded struct {
-	t        *testing.T
-	answers  []string // paths in testdata, or bodies
-	requests []*http.Request
-	bodies   []string
-}
-
-func (r *recorded) RoundTrip(req *http.Request) (*http.Response, error) {
-	body := ""
-	if req.Body != nil {
-		b, err := io.ReadAll(req.Body)
-		if err != nil {
-			return nil, err
-		}
-		body = string(b)
-	}
-	r.requests, r.bodies = append(r.requests, req), append(r.bodies, body)
-	if len(r.requests) > len(r.answers) {
-		r.t.Errorf("unexpected request %s %s", req.Method, req.URL)
-		return &http.Response{StatusCode: http.StatusTeapot, Body: http.NoBody, Header: http.Header{}, Request: req}, nil
-	}
-	answer := r.answers[len(r.requests)-1]
-	if !strings.HasPrefix(answer, "{") {
-		answer = fixture(r.t, answer)
-	}
-	return &http.Response{
-		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
-		Body: io.NopCloser(strings.NewReader(answer)), ContentLength: int64(len(answer)), Request: req,
-	}, nil
-}
-
-func fixture(t testing.TB, name string) string {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", name))
-	require.NoError(t, err)
-	return string(data)
-}
-
-func recordedClient(t *testing.T, answers ...string) (*appsandbooks.Client, *recorded) {
-	t.Helper()
-	r := &recorded{t: t, answers: answers}
-	// A host of its own: a request that is built from an absolute URL would miss it.
-	c, err := appsandbooks.NewClient(stoken,
-		appsandbooks.WithBaseURL("https://vpp.example.com/base/mdm/v2"),
-		appsandbooks.WithHTTPClient(&http.Client{Transport: r}))
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	return c, r
-}
-
-func jsonEqual(t testing.TB, want, got string) {
-	t.Helper()
-	var w, g any
-	require.NoError(t, json.Unmarshal([]byte(want), &w))
-	require.NoError(t, json.Unmarshal([]byte(got), &g), "got %s", got)
-	if d := cmp.Diff(w, g); d != "" {
-		t.Errorf("JSON differs (-want +got):\n%s", d)
-	}
-}
-
 // golden is one call of the walkthrough: what it sends, and what comes back.
-type golden struct {
+type walkthroughCall struct {
 	name     string
 	call     func(ctx context.Context, c *appsandbooks.Client) (any, error)
 	before   []string // answers to requests that come before the one in question
@@ -92,7 +23,7 @@ type golden struct {
 	response string // file
 }
 
-func walkthroughCalls() []golden {
+func walkthroughCalls() []walkthroughCall {
 	serviceConfig := []string{"walkthrough/01-service-config.response.json"}
 	// The event's id is all that an operation gives of the answer; compare that.
 	event := func(op *appsandbooks.Operation, err error) (any, error) {
@@ -106,7 +37,7 @@ func walkthroughCalls() []golden {
 	status := func(id string) func(context.Context, *appsandbooks.Client) (any, error) {
 		return func(ctx context.Context, c *appsandbooks.Client) (any, error) { return c.Status.Get(ctx, id) }
 	}
-	return []golden{
+	return []walkthroughCall{
 		{
 			name:   "service config",
 			call:   func(ctx context.Context, c *appsandbooks.Client) (any, error) { return c.Config.ServiceConfig(ctx) },
@@ -245,7 +176,7 @@ func asSent[T any](name string, p *appsandbooks.Page[T]) map[string]any {
 
 // Each request of Apple's walkthrough is sent as it is printed there, and each
 // answer is decoded without loss.
-func TestWalkthroughCalls(t *testing.T) {
+func TestClient_sendsAndReadsWalkthroughCalls(t *testing.T) {
 	for _, g := range walkthroughCalls() {
 		t.Run(g.name, func(t *testing.T) {
 			c, r := recordedClient(t, append(g.before, "walkthrough/"+g.response)...)
@@ -274,7 +205,7 @@ func TestWalkthroughCalls(t *testing.T) {
 }
 
 // Every file of the walkthrough is used by a test above, or is a notification.
-func TestWalkthroughFixturesAreAllUsed(t *testing.T) {
+func TestClient_usesEveryWalkthroughFixture(t *testing.T) {
 	used := map[string]bool{}
 	for _, g := range walkthroughCalls() {
 		used[g.request], used[g.response] = true, true
@@ -288,7 +219,7 @@ func TestWalkthroughFixturesAreAllUsed(t *testing.T) {
 	}
 }
 
-func TestWalkthroughNotifications(t *testing.T) {
+func TestNotification_keepsWalkthroughExamples(t *testing.T) {
 	files, err := filepath.Glob("testdata/walkthrough/*.notification.json")
 	require.NoError(t, err)
 	require.Len(t, files, 3)
@@ -300,5 +231,34 @@ func TestWalkthroughNotifications(t *testing.T) {
 		encoded, err := json.Marshal(n)
 		require.NoError(t, err)
 		jsonEqual(t, data, string(encoded))
+	}
+}
+
+// Shapes that the walkthrough lacks, with made-up values: decoded and encoded
+// again, nothing is lost.
+func TestMeta_andAnswerTypesLoseNoFields(t *testing.T) {
+	const meta = `"uId":"204","tokenExpirationDate":"2031-02-03T04:05:06+0000","mdmInfo":{"id":"i","name":"n","metadata":"m"}`
+	for name, test := range map[string]struct {
+		into any
+		body string
+	}{
+		"service config": {new(appsandbooks.ServiceConfig), `{
+			"errorCodes":[{"errorNumber":9601,"errorMessage":"x"},{"errorNumber":12345,"errorMessage":"new"}],
+			"limits":{"maxAssets":25,"maxRequestPerSecond":15,"maxSomethingNew":7},
+			"notificationTypes":["ASSET_COUNT","SOMETHING_NEW"],
+			"urls":{"getAssets":"https://vpp.itunes.apple.com/mdm/v2/assets","somethingNew":"https://x.example.com"}}`},
+		"client config": {new(appsandbooks.ClientConfig), `{"countryISO2ACode":"US","defaultPlatform":"enterprisestore","locationName":"HQ",
+			"notificationUrl":"https://mdm.example.com/n","subscribedNotificationTypes":[],"websiteURL":"https://business.apple.com",` + meta + `}`},
+		"failed event": {new(appsandbooks.EventStatus), `{"eventStatus":"FAILED","eventType":"ASSOCIATE","numCompleted":14,"numRequested":16,
+			"failures":[{"errorNumber":9609,"errorMessage":"m","errorInfo":{"assets":[{"adamId":"1","pricingParam":"STDQ"}],"clientUserIds":["a"]}},
+			{"errorNumber":9709,"errorMessage":"m","errorInfo":{"adamIds":[5],"clientUserIds":["b"]}},{"errorNumber":12345}],` + meta + `}`},
+		"pending event": {new(appsandbooks.EventStatus), `{"eventStatus":"PENDING","eventType":"REVOKE","numCompleted":0,"numRequested":0,"uId":"204"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, json.Unmarshal([]byte(test.body), test.into))
+			encoded, err := json.Marshal(test.into)
+			require.NoError(t, err)
+			jsonEqual(t, test.body, string(encoded))
+		})
 	}
 }

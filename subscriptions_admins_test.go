@@ -1,0 +1,40 @@
+package appsandbooks_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/appsandbooks/appsandbooks"
+)
+
+// A change of administrators is one request that names each item once.
+func TestSubscriptionAdminsService_Add_sendsEachItemOnce(t *testing.T) {
+	c, r := recordedClient(t, `{"uId":"204","versionId":"v"}`, `{"uId":"204","versionId":"v"}`)
+	change := appsandbooks.SubscriptionChange{AdamIDs: []int64{5, 6, 5}, ClientUserIDs: []string{"a", "b", "a"}}
+	require.NoError(t, c.SubscriptionAdmins.Add(t.Context(), change))
+	require.NoError(t, c.SubscriptionAdmins.Remove(t.Context(), change))
+	for i, path := range []string{"/base/mdm/v2/subscriptions/admins/add", "/base/mdm/v2/subscriptions/admins/remove"} {
+		require.Equal(t, path, r.requests[i].URL.Path)
+		jsonEqual(t, `{"adamIds":[5,6],"clientUserIds":["a","b"]}`, r.bodies[i])
+	}
+}
+
+// A change of administrators with missing items, or with fields that only
+// assignments have, is refused before it is sent.
+func TestSubscriptionAdminsService_Add_refusesInvalidChanges(t *testing.T) {
+	c, r := recordedClient(t)
+	for _, change := range []appsandbooks.SubscriptionChange{
+		{},
+		{AdamIDs: []int64{5}},
+		{ClientUserIDs: []string{"a"}},
+		{AdamIDs: []int64{5}, ClientUserIDs: []string{""}},
+		{AdamIDs: []int64{5}, ClientUserIDs: []string{"a"}, Expiring: true},
+		{AdamIDs: []int64{5}, ClientUserIDs: []string{"a"}, Deferred: true},
+		{Pairs: []appsandbooks.SubscriptionPair{{AdamID: 5, ClientUserID: "a"}}},
+	} {
+		require.ErrorIs(t, c.SubscriptionAdmins.Add(t.Context(), change), appsandbooks.ErrInvalid, "%+v", change)
+		require.ErrorIs(t, c.SubscriptionAdmins.Remove(t.Context(), change), appsandbooks.ErrInvalid, "%+v", change)
+	}
+	require.Empty(t, r.requests)
+}
