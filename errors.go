@@ -257,7 +257,9 @@ func IsRetryable(err error) bool {
 		hasError(err, http.StatusServiceUnavailable) || hasError(err, http.StatusGatewayTimeout) || anyError(err, (*Error).isNetworkError))
 }
 
-// isNetworkError reports whether the service could not be reached, or its answer was cut.
+// isNetworkError reports whether no complete answer came, for a reason that can pass:
+// a broken connection, for example. A certificate error, refused input and the
+// end of the caller's context are other reasons.
 func (e *Error) isNetworkError() bool {
 	return e.Number == 0 && e.err != nil && (e.StatusCode == 0 || e.cut) && !e.ended &&
 		!transport.IsCertificateError(e.err) && !errors.Is(e.err, ErrInvalid)
@@ -272,7 +274,8 @@ func isLimit(err error) bool { return hasError(err, 0, limitNumbers...) }
 // not assigned.
 func IsNotFound(err error) bool { return hasError(err, 0, notFoundNumbers...) }
 
-// has looks for an *Error with the HTTP status (if not 0) or one of the numbers.
+// hasError reports whether err wraps an *Error with the HTTP status (if status is not
+// 0), or one of the numbers.
 func hasError(err error, status int, numbers ...ErrorNumber) bool {
 	if status != 0 && anyError(err, func(e *Error) bool { return e.StatusCode == status }) {
 		return true
@@ -280,7 +283,7 @@ func hasError(err error, status int, numbers ...ErrorNumber) bool {
 	return slices.ContainsFunc(numbers, func(n ErrorNumber) bool { return errors.Is(err, n) })
 }
 
-// anyError tells whether one of the errors that err wraps is an *Error of some kind.
+// anyError reports whether err is or wraps an *Error for which is returns true.
 func anyError(err error, is func(*Error) bool) bool {
 	if e, ok := err.(*Error); ok && e != nil && is(e) { //nolint:errorlint // this is the walk
 		return true
