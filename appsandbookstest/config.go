@@ -9,6 +9,42 @@ import (
 	"unicode/utf8"
 )
 
+// MDMInfo names the device management service that uses a unit.
+type MDMInfo struct {
+	ID       string `json:"id"`
+	Metadata string `json:"metadata"`
+	Name     string `json:"name"`
+}
+
+// ClientConfig is the client configuration of a unit.
+type ClientConfig struct {
+	MDMInfo               *MDMInfo // nil while none is set
+	NotificationURL       string
+	NotificationAuthToken string
+	NotificationTypes     []string
+}
+
+// ClientConfig returns the client configuration.
+func (u *Unit) ClientConfig() ClientConfig {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	c := u.config
+	c.NotificationTypes = slices.Clone(c.NotificationTypes)
+	if c.MDMInfo != nil {
+		info := *c.MDMInfo
+		c.MDMInfo = &info
+	}
+	return c
+}
+
+// TakeOver makes another device management service the owner of the unit, as
+// if it had written its mdmInfo to the client configuration.
+func (u *Unit) TakeOver(by MDMInfo) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.config.MDMInfo = &by
+}
+
 // invitationTemplate is the address at which a person accepts an invitation.
 // Clients replace the literal %25inviteCode%25.
 const invitationTemplate = "https://buy.itunes.apple.com/WebObjects/MZFinance.woa/wa/associateVPPUserWithITSAccount" +

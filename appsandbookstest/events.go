@@ -1,7 +1,6 @@
 package appsandbookstest
 
 import (
-	"encoding/binary"
 	"slices"
 	"time"
 )
@@ -22,9 +21,6 @@ const (
 	typeUpdate       = "UPDATE"
 	typeRetire       = "RETIRE"
 )
-
-// notificationElements is the largest number of elements in a notification.
-const notificationElements = 100
 
 // An Event is an asynchronous write that was accepted.
 type Event struct {
@@ -220,108 +216,25 @@ func (u *Unit) refusal(e *event, id string) int {
 	return u.failIDs[id]
 }
 
-// A taskSet collects the outcomes of an event's tasks, each of which concerns
-// one product and one target, by their places in the request.
-type taskSet struct {
-	products  int
-	completed int
-	numbers   []int           // in the order of their first occurrence
-	failed    map[int][][]int // error number -> product -> targets
-	notify    bool            // succeeded is wanted
-	succeeded [][]int         // product -> targets
-}
-
-func newTaskSet(products int, notify bool) *taskSet {
-	t := &taskSet{products: products, failed: make(map[int][][]int), notify: notify}
-	if notify {
-		t.succeeded = make([][]int, products)
+// getStatus answers GET status.
+func getStatus(c *call) (any, *apiError) {
+	id := c.query.Get("eventId")
+	u := c.unit
+	u.lock()
+	defer u.mu.Unlock()
+	e := u.eventByID[id]
+	if e == nil {
+		return nil, refuse(numEventNotFound)
 	}
-	return t
-}
-
-func (t *taskSet) success(product, target int) {
-	t.completed++
-	if t.notify {
-		t.succeeded[product] = append(t.succeeded[product], target)
+	if e.Status == EventPending {
+		c.pending = e.ID
 	}
-}
-
-func (t *taskSet) failure(number, product, target int) {
-	if t.failed[number] == nil {
-		t.numbers = append(t.numbers, number)
-		t.failed[number] = make([][]int, t.products)
-	}
-	t.failed[number][product] = append(t.failed[number][product], target)
-}
-
-// failures returns the failures of a status answer. Each names products and
-// targets whose product (in the sense of sets) is exactly what failed, so one
-// error number may stand in several of them; with loose every number stands
-// in one only, which then claims too much. A nil info leaves the names out.
-func (t *taskSet) failures(loose bool, info func(products, targets []int) *wireErrorInfo) []wireError {
-	var out []wireError
-	for _, number := range t.numbers {
-		if info == nil {
-			out = append(out, newWireError(number, nil))
-			continue
-		}
-		for _, group := range rectangles(t.failed[number], loose) {
-			out = append(out, newWireError(number, info(group.products, group.targets)))
-		}
-	}
-	return out
-}
-
-// A rectangle is a set of products and a set of targets.
-type rectangle struct{ products, targets []int }
-
-// rectangles groups the products that have the same targets. With merge it
-// returns one rectangle around everything.
-func rectangles(targets [][]int, merge bool) []rectangle {
-	var out []rectangle
-	place := make(map[string]int)
-	for product, list := range targets {
-		if len(list) == 0 {
-			continue
-		}
-		var key []byte
-		if !merge {
-			for _, target := range list {
-				key = binary.AppendUvarint(key, uint64(target))
-			}
-		}
-		i, ok := place[string(key)]
-		if !ok {
-			i = len(out)
-			place[string(key)] = i
-			out = append(out, rectangle{targets: slices.Clone(list)})
-		} else if merge {
-			out[i].targets = append(out[i].targets, list...)
-		}
-		out[i].products = append(out[i].products, product)
-	}
-	if merge {
-		for i := range out {
-			slices.Sort(out[i].targets)
-			out[i].targets = slices.Compact(out[i].targets)
-		}
-	}
-	return out
-}
-
-// notifyTasks sends the notifications of an event: one product each, success
-// and failure apart, and at most a hundred elements. Success has number zero.
-func (t *taskSet) notifyTasks(send func(number, product int, targets []int)) {
-	for product := range t.products {
-		if t.notify {
-			for part := range slices.Chunk(t.succeeded[product], notificationElements) {
-				send(0, product, part)
-			}
-		}
-		for _, number := range t.numbers {
-			for part := range slices.Chunk(t.failed[number][product], notificationElements) {
-				send(number, product, part)
-			}
-		}
-	}
+	return wireStatus{
+		wireCommon:   u.common(),
+		EventStatus:  e.Status,
+		EventType:    e.Type,
+		Failures:     slices.Clone(e.failures),
+		NumCompleted: e.NumCompleted,
+		NumRequested: e.NumRequested,
+	}, nil
 }

@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"mime"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
-	"time"
 )
 
 // An inbound is a request that has reached the server, over TCP or in memory.
@@ -39,23 +36,6 @@ type reply struct {
 	number int // error number in the body, for the record
 
 	pending string // id of an event that this answer reports as PENDING
-}
-
-// A call is a request that is being answered, as endpoints see it.
-type call struct {
-	*inbound
-	srv    *Server
-	ctx    context.Context
-	path   string // below /mdm/v2/
-	token  *token // nil when it is not known
-	limits Limits
-	record *record
-
-	// Set once the request is found to be in order.
-	unit  *Unit // nil where no authentication is needed
-	query url.Values
-
-	pending string // set by the status endpoint
 }
 
 // An endpoint is one operation of the API.
@@ -169,99 +149,6 @@ func (c *call) process(op endpoint) *reply {
 	rep := jsonReply(http.StatusOK, answer)
 	rep.pending = c.pending
 	return rep
-}
-
-// check refuses a call that is not fit to be handed to its endpoint.
-func (c *call) check(op endpoint) *apiError {
-	if !op.open {
-		if refusal := c.authenticate(op); refusal != nil {
-			return refusal
-		}
-		c.unit = c.token.unit
-	}
-	if c.method == http.MethodPost && len(c.body) > 0 {
-		if t, _, err := mime.ParseMediaType(c.header.Get("Content-Type")); err != nil || t != "application/json" {
-			return refuse(numUnsupportedContentType)
-		}
-	}
-	if len(c.body) > maxBody {
-		return refuseArgument("the body is too large")
-	}
-	var err error
-	if c.query, err = url.ParseQuery(c.rawQuery); err != nil {
-		return refuseArgument("query")
-	}
-	return nil
-}
-
-// lookup returns the token of a request, or nil.
-func (s *Server) lookup(h http.Header) *token {
-	value, ok := bearer(h)
-	if !ok {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t := s.tokens[value]; t != nil {
-		return t
-	}
-	return s.inner[value]
-}
-
-// bearer returns the value of the only Authorization header, which must be of
-// the form "Bearer value".
-func bearer(h http.Header) (string, bool) {
-	values := h.Values("Authorization")
-	if len(values) != 1 {
-		return "", false
-	}
-	scheme, value, ok := strings.Cut(values[0], " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") || value == "" || strings.ContainsAny(value, " ,\t") {
-		return "", false
-	}
-	return value, true
-}
-
-// authenticate checks whether the token of a call may be used for an endpoint.
-func (c *call) authenticate(op endpoint) *apiError {
-	value, ok := bearer(c.header)
-	switch {
-	case !ok:
-		return refuse(numAuthorizationHeader)
-	case c.token == nil:
-		return refuse(numLoginRequired)
-	}
-
-	c.srv.mu.Lock()
-	isInner := c.srv.tokens[value] == nil
-	revoked := c.token.revoked
-	state := c.token.unit.state
-	c.srv.mu.Unlock()
-
-	switch {
-	case isInner || state == TokenMalformed:
-		e := refuse(numTokenMalformed)
-		e.status = c.srv.opts.malformedTokenCode
-		return e
-	case revoked || state == TokenRevoked:
-		return refuse(numTokenRevoked)
-	case state == TokenExpired || !time.Now().Before(c.token.expires):
-		return refuse(numTokenExpired)
-	case state == TokenReadOnly && op.write:
-		return refuse(numNotPermitted)
-	}
-	return nil
-}
-
-// decode reads the JSON body of a write.
-func (c *call) decode(v any) *apiError {
-	if len(c.body) == 0 {
-		return refuseArgument("the body is empty")
-	}
-	if err := json.Unmarshal(c.body, v); err != nil {
-		return refuseArgument("the body is not the JSON that was expected")
-	}
-	return nil
 }
 
 // errorReply returns the answer that refuses a request.

@@ -68,13 +68,6 @@ type Server struct {
 	listener net.Listener
 }
 
-// A token is one content token of a unit.
-type token struct {
-	unit    *Unit
-	revoked bool
-	expires time.Time
-}
-
 // NewServer returns a server that has one unit, [Server.Unit]. Nothing
 // listens until [Server.Listen] is called, and a server that never listens
 // and never sends notifications needs no Close.
@@ -236,20 +229,6 @@ func (s *Server) NewUnit(name string) *Unit {
 	s.units = append(s.units, u)
 	u.token = s.issueToken(u)
 	return u
-}
-
-// SetLimits changes the limits of the server, as the service may at any time.
-func (s *Server) SetLimits(change func(*Limits)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change(&s.limits)
-}
-
-// currentLimits returns the limits that requests are checked against.
-func (s *Server) currentLimits() Limits {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.limits.applied()
 }
 
 // HoldEvents keeps the events of all units PENDING, those already accepted

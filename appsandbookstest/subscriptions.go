@@ -35,40 +35,12 @@ type Subscription struct {
 	Assigned, Available Seats
 }
 
-// A SubscriptionAssignment is one seat in the hands of one user.
-type SubscriptionAssignment struct {
-	AdamID       int64
-	ClientUserID string
-	Renewing     bool
-	ByGroup      bool // through a group; the API shows no difference
-}
-
 // A subscription is what the unit keeps of a Subscription.
 type subscription struct {
 	Subscription
 	ordinal uint64
 	used    Seats // seats that are assigned, by licence
 	seats   map[*user]*seat
-}
-
-// A seat is what the unit keeps of a SubscriptionAssignment.
-type seat struct {
-	sub      *subscription
-	user     *user
-	renewing bool // the assignment
-	licence  bool // the licence under it is a renewing one
-	byGroup  bool
-	ordinal  uint64
-	removed  bool
-}
-
-func (x *seat) gone() bool { return x.removed }
-
-// An admin is an administrator of a subscription.
-type admin struct {
-	sub     *subscription
-	user    *user
-	ordinal uint64
 }
 
 func (s *subscription) available() Seats {
@@ -156,36 +128,6 @@ func (u *Unit) notifyCount(s *subscription, at time.Time) {
 	})
 }
 
-// AddSubscriptionAssignments assigns seats. Users that are missing are added
-// as associated ones, subscriptions that are missing are added, and totals
-// rise where seats are missing.
-func (u *Unit) AddSubscriptionAssignments(list ...SubscriptionAssignment) {
-	u.lock()
-	defer u.mu.Unlock()
-	users := lazyChange{data: &u.userData}
-	for _, x := range list {
-		s := u.subsByID[x.AdamID]
-		if s == nil {
-			s = u.insertSubscription(Subscription{AdamID: x.AdamID})
-		}
-		known := u.activeUsers[x.ClientUserID]
-		if known == nil {
-			known = u.insertUser(User{ClientUserID: x.ClientUserID, Status: UserAssociated}, users.number())
-		}
-		if old := s.seats[known]; old != nil {
-			u.releaseSeat(old)
-		}
-		if !s.canSeat(x.Renewing) {
-			if x.Renewing {
-				s.Total.Renewing++
-			} else {
-				s.Total.Expiring++
-			}
-		}
-		u.takeSeat(s, known, x.Renewing).byGroup = x.ByGroup
-	}
-}
-
 // Subscriptions returns all subscriptions in the order in which they were
 // added.
 func (u *Unit) Subscriptions() []Subscription {
@@ -198,91 +140,12 @@ func (u *Unit) Subscriptions() []Subscription {
 	return out
 }
 
-// SubscriptionAssignments returns all assignments of seats in the order in
-// which they were made.
-func (u *Unit) SubscriptionAssignments() []SubscriptionAssignment {
-	u.lock()
-	defer u.mu.Unlock()
-	list := u.seats.all()
-	out := make([]SubscriptionAssignment, len(list))
-	for i, x := range list {
-		out[i] = SubscriptionAssignment{x.sub.AdamID, x.user.ClientUserID, x.renewing, x.byGroup}
-	}
-	return out
-}
-
-// SubscriptionAdmins returns the clientUserIds of the administrators of a
-// subscription.
-func (u *Unit) SubscriptionAdmins(adamID int64) []string {
-	u.lock()
-	defer u.mu.Unlock()
-	var out []string
-	for _, x := range u.admins {
-		if x.sub.AdamID == adamID {
-			out = append(out, x.user.ClientUserID)
-		}
-	}
-	return out
-}
-
 // SubscriptionsEnabled reports whether the unit's service has enabled
 // subscription management. The stand-in's purchases do not depend on it.
 func (u *Unit) SubscriptionsEnabled() bool {
 	u.lock()
 	defer u.mu.Unlock()
 	return u.subsEnabled
-}
-
-// canSeat reports whether there is a licence for an assignment. An expiring
-// assignment may use a renewing licence, but not the other way round.
-func (s *subscription) canSeat(renewing bool) bool {
-	free := s.available()
-	return free.Renewing > 0 || !renewing && free.Expiring > 0
-}
-
-// takeSeat assigns a seat for which there is a licence. Expiring assignments
-// use expiring licences first.
-func (u *Unit) takeSeat(s *subscription, x *user, renewing bool) *seat {
-	licence := renewing || s.available().Expiring == 0
-	if licence {
-		s.used.Renewing++
-	} else {
-		s.used.Expiring++
-	}
-	u.lastOrdinal++
-	taken := &seat{sub: s, user: x, renewing: renewing, licence: licence, ordinal: u.lastOrdinal}
-	s.seats[x] = taken
-	u.seats.add(taken)
-	u.seatData.change()
-	u.subData.change()
-	return taken
-}
-
-// releaseSeat takes a seat back.
-func (u *Unit) releaseSeat(x *seat) {
-	if x.licence {
-		x.sub.used.Renewing--
-	} else {
-		x.sub.used.Expiring--
-	}
-	delete(x.sub.seats, x.user)
-	x.removed = true
-	u.seats.dirty = true
-	u.seatData.change()
-	u.subData.change()
-}
-
-// releaseSeats takes the seats and the offices of a user back.
-func (u *Unit) releaseSeats(x *user) {
-	for _, s := range u.subs {
-		if taken := s.seats[x]; taken != nil {
-			u.releaseSeat(taken)
-		}
-	}
-	if kept := filter(u.admins, func(a *admin) bool { return a.user != x }); len(kept) < len(u.admins) {
-		u.admins = kept
-		u.adminData.change()
-	}
 }
 
 // EndBillingPeriod ends the billing period of all active subscriptions:
@@ -367,20 +230,6 @@ func (f subscriptionFilter) match(s *subscription, x *user) bool {
 		(x == nil || within(f.clientUserIDs, x.ClientUserID))
 }
 
-// within reports whether a list of wanted values is empty or has a value.
-func within[T comparable](list []T, v T) bool { return len(list) == 0 || slices.Contains(list, v) }
-
-// cursorPageHeader returns the fields that stand in every page read by
-// cursor. The lock is held.
-func (u *Unit) cursorPageHeader(d *dataset, next string) wireCursorPage {
-	return wireCursorPage{
-		NextCursor:          next,
-		TokenExpirationDate: u.expirationDate(),
-		UID:                 u.uid,
-		VersionID:           d.version(),
-	}
-}
-
 // getSubscriptions answers GET subscriptions.
 func getSubscriptions(c *call) (any, *apiError) {
 	f, refusal := c.subscriptionFilter()
@@ -408,59 +257,6 @@ func getSubscriptions(c *call) (any, *apiError) {
 				Total:     wireSeats(s.Total),
 			},
 		})
-	}
-	return page, nil
-}
-
-// getSubscriptionAssignments answers GET subscriptions/assignments.
-func getSubscriptionAssignments(c *call) (any, *apiError) {
-	f, refusal := c.subscriptionFilter()
-	if refusal != nil {
-		return nil, refusal
-	}
-	u := c.unit
-	u.lock()
-	defer u.mu.Unlock()
-	list := filter(u.seats.all(), func(x *seat) bool { return f.match(x.sub, x.user) })
-	list, next, refusal := cursorPage(c, f.String(), list, func(x *seat) uint64 { return x.ordinal })
-	if refusal != nil {
-		return nil, refusal
-	}
-	page := wireSubscriptionAssignmentsPage{
-		u.cursorPageHeader(&u.seatData, next), make([]wireSubscriptionAssignment, 0, len(list)),
-	}
-	for _, x := range list {
-		page.Assignments = append(page.Assignments, wireSubscriptionAssignment{x.sub.AdamID, x.user.ClientUserID, x.renewing})
-	}
-	return page, nil
-}
-
-// getSubscriptionAdmins answers GET subscriptions/admins.
-func getSubscriptionAdmins(c *call) (any, *apiError) {
-	f, refusal := c.subscriptionFilter()
-	if refusal != nil {
-		return nil, refusal
-	}
-	f.parentAdamIDs, f.clientUserIDs = nil, nil // filters that this endpoint does not have
-	showUser, refusal := c.flagParam("includeUserState")
-	if refusal != nil {
-		return nil, refusal
-	}
-	u := c.unit
-	u.lock()
-	defer u.mu.Unlock()
-	list := filter(u.admins, func(x *admin) bool { return f.match(x.sub, nil) })
-	list, next, refusal := cursorPage(c, f.String(), list, func(x *admin) uint64 { return x.ordinal })
-	if refusal != nil {
-		return nil, refusal
-	}
-	page := wireSubscriptionAdminsPage{u.cursorPageHeader(&u.adminData, next), make([]wireSubscriptionAdmin, 0, len(list))}
-	for _, x := range list {
-		w := wireSubscriptionAdmin{AdamID: x.sub.AdamID, ClientUserID: x.user.ClientUserID, IDHash: x.user.IDHash}
-		if showUser {
-			w.UserStatus = x.user.Status
-		}
-		page.Admins = append(page.Admins, w)
 	}
 	return page, nil
 }
@@ -503,225 +299,4 @@ func (u *Unit) checkSubscriptions(body *wireManageSubscriptions) *apiError {
 		return refuseItems(numUserNotAssociated, &wireErrorInfo{ClientUserIDs: missing})
 	}
 	return nil
-}
-
-// usersWith returns the users of a request of which f is true for any of its
-// subscriptions.
-func (u *Unit) usersWith(body *wireManageSubscriptions, f func(s *subscription, x *user) bool) *wireErrorInfo {
-	found := filter(body.ClientUserIDs, func(id string) bool {
-		return slices.ContainsFunc(body.AdamIDs, func(adamID int64) bool {
-			return f(u.subsByID[adamID], u.activeUsers[id])
-		})
-	})
-	if len(found) == 0 {
-		return nil
-	}
-	return &wireErrorInfo{ClientUserIDs: found}
-}
-
-// associateSubscriptions answers POST subscriptions/associate.
-func associateSubscriptions(c *call) (any, *apiError) {
-	body, refusal := c.decodeSubscriptions()
-	if refusal != nil {
-		return nil, refusal
-	}
-	if body.Renewing == nil {
-		c.srv.recorder.note(c.record, RuleUndocumentedDefault, "%s leaves renewing out", c.path)
-		body.Renewing = ptr(false)
-	}
-	u := c.unit
-	u.lock()
-	defer u.mu.Unlock()
-	if refusal := u.checkSubscriptions(body); refusal != nil {
-		return nil, refusal
-	}
-	for _, id := range body.AdamIDs {
-		if u.subsByID[id].Status != SubscriptionActive {
-			return nil, refuse(numInvalidSubscription)
-		}
-	}
-	if info := u.usersWith(body, func(s *subscription, x *user) bool {
-		return s.seats[x] != nil && s.seats[x].byGroup
-	}); info != nil {
-		return nil, refuseItems(numSubscriptionByGroup, info)
-	}
-	write := Event{Type: typeAssociate, NumRequested: len(body.AdamIDs) * len(body.ClientUserIDs)}
-	e := u.accept(c, write, func(e *event, now time.Time) {
-		u.applySubscriptions(e, now, body, func(s *subscription, x *user) (bool, int) {
-			return *body.Renewing, u.takeSubscription(s, x, *body.Renewing)
-		})
-	})
-	return u.accepted(e), nil
-}
-
-// takeSubscription carries out one task and returns its error number, or zero.
-func (u *Unit) takeSubscription(s *subscription, x *user, renewing bool) int {
-	old := s.seats[x]
-	switch {
-	case x == nil:
-		return numUserNotAssociated // has been retired since the request
-	case old != nil && old.renewing == renewing:
-		return 0
-	case old != nil && (old.licence || s.available().Renewing > 0):
-		// The other kind of assignment: the seat stays, on a licence that
-		// can carry it.
-		if !old.licence && renewing {
-			s.used.Expiring--
-			s.used.Renewing++
-			old.licence = true
-		}
-		old.renewing = renewing
-		u.seatData.change()
-		u.subData.change()
-		return 0
-	case old != nil || !s.canSeat(renewing):
-		return numNotEnoughLicences
-	}
-	u.takeSeat(s, x, renewing)
-	return 0
-}
-
-// disassociateSubscriptions answers POST subscriptions/disassociate.
-func disassociateSubscriptions(c *call) (any, *apiError) {
-	body, refusal := c.decodeSubscriptions()
-	if refusal != nil {
-		return nil, refusal
-	}
-	u := c.unit
-	u.lock()
-	defer u.mu.Unlock()
-	if refusal := u.checkSubscriptions(body); refusal != nil {
-		return nil, refusal
-	}
-	if info := u.usersWith(body, func(s *subscription, x *user) bool {
-		return s.seats[x] == nil || s.seats[x].byGroup
-	}); info != nil {
-		return nil, refuseItems(numSubscriptionNotHeld, info)
-	}
-	write := Event{
-		Type: typeDisassociate, NumRequested: len(body.AdamIDs) * len(body.ClientUserIDs), Deferred: body.Deferred,
-	}
-	e := u.accept(c, write, func(e *event, now time.Time) {
-		if body.Deferred && e.forced == 0 {
-			u.deferDisassociation(e, body)
-			return
-		}
-		u.applyDisassociation(e, now, body)
-	})
-	return u.accepted(e), nil
-}
-
-// applyDisassociation takes seats back. What is gone already is a success.
-func (u *Unit) applyDisassociation(e *event, now time.Time, body *wireManageSubscriptions) {
-	u.applySubscriptions(e, now, body, func(s *subscription, x *user) (bool, int) {
-		taken := s.seats[x]
-		if taken == nil || e.Deferred && taken.renewing { // assigned anew meanwhile
-			return false, 0
-		}
-		u.releaseSeat(taken)
-		return taken.renewing, 0
-	})
-}
-
-// deferDisassociation makes the assignments expire, and the event wait for
-// the end of the billing period.
-func (u *Unit) deferDisassociation(e *event, body *wireManageSubscriptions) {
-	for _, adamID := range body.AdamIDs {
-		for _, id := range body.ClientUserIDs {
-			if taken := u.subsByID[adamID].seats[u.activeUsers[id]]; taken != nil && taken.renewing {
-				taken.renewing = false
-				u.seatData.change()
-				u.subData.change()
-			}
-		}
-	}
-	e.conclude = func(now time.Time) { u.applyDisassociation(e, now, body) }
-	u.deferred = append(u.deferred, e)
-}
-
-// applySubscriptions carries out an event of the subscriptions, and ends it.
-// The task returns what the assignment is or was, and its error number.
-func (u *Unit) applySubscriptions(
-	e *event, now time.Time, body *wireManageSubscriptions, task func(*subscription, *user) (renewing bool, number int),
-) {
-	tasks := newTaskSet(len(body.AdamIDs), u.subscribed(NotificationSubscriptionManagement))
-	elements := make([][]wireSubscriptionAssignment, len(body.AdamIDs))
-	for product, adamID := range body.AdamIDs {
-		elements[product] = make([]wireSubscriptionAssignment, len(body.ClientUserIDs))
-		for target, id := range body.ClientUserIDs {
-			renewing := body.Renewing != nil && *body.Renewing
-			number := u.refusal(e, id)
-			if number == 0 {
-				renewing, number = task(u.subsByID[adamID], u.activeUsers[id])
-			}
-			elements[product][target] = wireSubscriptionAssignment{adamID, id, renewing}
-			if number == 0 {
-				tasks.success(product, target)
-			} else {
-				tasks.failure(number, product, target)
-			}
-		}
-	}
-	// The service's errorInfo has no place for the Adam IDs of subscriptions.
-	info := func(_, targets []int) *wireErrorInfo {
-		var out wireErrorInfo
-		for _, i := range targets {
-			out.ClientUserIDs = append(out.ClientUserIDs, body.ClientUserIDs[i])
-		}
-		return &out
-	}
-	u.finish(e, now, tasks, info)
-	u.notifyTasks(e, now, NotificationSubscriptionManagement, tasks, info,
-		func(m *wireManagement, product int, targets []int) {
-			list := make([]wireSubscriptionAssignment, len(targets))
-			for i, target := range targets {
-				list[i] = elements[product][target]
-			}
-			m.Assignments = list
-		})
-}
-
-// addSubscriptionAdmins answers POST subscriptions/admins/add.
-func addSubscriptionAdmins(c *call) (any, *apiError) {
-	return c.manageAdmins(func(u *Unit, s *subscription, x *user, have *admin) {
-		if have == nil {
-			u.lastOrdinal++
-			u.admins = append(u.admins, &admin{sub: s, user: x, ordinal: u.lastOrdinal})
-			u.adminData.change()
-		}
-	})
-}
-
-// removeSubscriptionAdmins answers POST subscriptions/admins/remove.
-func removeSubscriptionAdmins(c *call) (any, *apiError) {
-	return c.manageAdmins(func(u *Unit, _ *subscription, _ *user, have *admin) {
-		if have != nil {
-			u.admins = filter(u.admins, func(a *admin) bool { return a != have })
-			u.adminData.change()
-		}
-	})
-}
-
-func (c *call) manageAdmins(change func(u *Unit, s *subscription, x *user, have *admin)) (any, *apiError) {
-	body, refusal := c.decodeSubscriptions()
-	if refusal != nil {
-		return nil, refusal
-	}
-	u := c.unit
-	u.lock()
-	defer u.mu.Unlock()
-	if refusal := u.checkSubscriptions(body); refusal != nil {
-		return nil, refusal
-	}
-	for _, adamID := range body.AdamIDs {
-		for _, id := range body.ClientUserIDs {
-			s, x := u.subsByID[adamID], u.activeUsers[id]
-			var have *admin
-			if i := slices.IndexFunc(u.admins, func(a *admin) bool { return a.sub == s && a.user == x }); i >= 0 {
-				have = u.admins[i]
-			}
-			change(u, s, x, have)
-		}
-	}
-	return wireAdminsChanged{TokenExpirationDate: u.expirationDate(), UID: u.uid, VersionID: u.adminData.version()}, nil
 }

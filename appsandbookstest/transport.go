@@ -1,13 +1,11 @@
 package appsandbookstest
 
 import (
-	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -129,113 +127,6 @@ func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, faul
 	return resp, nil
 }
 
-// pickFault returns the fault that occurs on a request, or nil.
-func (s *Server) pickFault(in *inbound) *Fault {
-	var u *Unit
-	if tok := s.lookup(in.header); tok != nil {
-		u = tok.unit
-	}
-	return s.faults.pick(in.method, in.endpointPath(), u)
-}
-
-// ServeHTTP implements [http.Handler].
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.enter() {
-		http.Error(w, "server closed", http.StatusServiceUnavailable)
-		return
-	}
-	defer s.wg.Done()
-
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	in := &inbound{
-		method:   r.Method,
-		base:     scheme + "://" + r.Host,
-		urlPath:  r.URL.Path,
-		rawQuery: r.URL.RawQuery,
-		header:   r.Header,
-	}
-	fault := s.pickFault(in)
-	if fault != nil && fault.Kind == FaultDial {
-		breakConnection(w, "")
-		return
-	}
-	var err error
-	if in.body, err = io.ReadAll(io.LimitReader(r.Body, maxBody+1)); err != nil {
-		return // the client went away
-	}
-	rep, err := s.exchange(r.Context(), in, fault)
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	if fault != nil {
-		switch fault.Kind {
-		case FaultResetBefore, FaultResetAfter:
-			breakConnection(w, "")
-			return
-		case FaultEOF:
-			breakConnection(w, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
-			return
-		}
-	}
-
-	how := s.spoil(r.Context(), rep, fault)
-	maps.Copy(w.Header(), rep.header)
-	if how.encoding != "" {
-		w.Header().Set("Content-Encoding", how.encoding)
-	}
-	if how.length >= 0 {
-		w.Header().Set("Content-Length", fmt.Sprint(how.length))
-	}
-	w.WriteHeader(rep.status)
-	if fault == nil {
-		_, _ = w.Write(rep.body) // an error means that the client went away
-		return
-	}
-	if err := copyFlushing(w, how.body); err != nil || how.err != nil {
-		panic(http.ErrAbortHandler) // cuts the connection
-	}
-}
-
-// copyFlushing copies a body and sends each piece on its way at once.
-func copyFlushing(w http.ResponseWriter, body io.Reader) error {
-	flush := http.NewResponseController(w)
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := body.Read(buf)
-		if n > 0 {
-			if _, err := w.Write(buf[:n]); err != nil {
-				return err
-			}
-			_ = flush.Flush() // best effort; not every writer can
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// breakConnection writes the start of an answer and resets the connection.
-// Without a start nothing is sent but the reset.
-func breakConnection(w http.ResponseWriter, start string) {
-	conn, buf, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler) // not HTTP/1: the stream is reset
-	}
-	if start != "" {
-		_, _ = buf.WriteString(start)
-		_ = buf.Flush()
-	} else if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // makes Close send a reset
-	}
-	_ = conn.Close()
-}
-
 func dialError(err error) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: memoryAddr{}, Err: err}
 }
@@ -307,17 +198,25 @@ func (g *gunzipReader) Read(p []byte) (int, error) {
 type memoryAddr struct{}
 
 func (memoryAddr) Network() string { return "tcp" }
-func (memoryAddr) String() string  { return "in-memory" }
+
+func (memoryAddr) String() string { return "in-memory" }
 
 type memoryConn struct{}
 
-func (memoryConn) Read([]byte) (int, error)         { return 0, io.EOF }
-func (memoryConn) Write(p []byte) (int, error)      { return len(p), nil }
-func (memoryConn) Close() error                     { return nil }
-func (memoryConn) LocalAddr() net.Addr              { return memoryAddr{} }
-func (memoryConn) RemoteAddr() net.Addr             { return memoryAddr{} }
-func (memoryConn) SetDeadline(time.Time) error      { return nil }
-func (memoryConn) SetReadDeadline(time.Time) error  { return nil }
+func (memoryConn) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (memoryConn) Write(p []byte) (int, error) { return len(p), nil }
+
+func (memoryConn) Close() error { return nil }
+
+func (memoryConn) LocalAddr() net.Addr { return memoryAddr{} }
+
+func (memoryConn) RemoteAddr() net.Addr { return memoryAddr{} }
+
+func (memoryConn) SetDeadline(time.Time) error { return nil }
+
+func (memoryConn) SetReadDeadline(time.Time) error { return nil }
+
 func (memoryConn) SetWriteDeadline(time.Time) error { return nil }
 
 // traceOf returns the trace of a context with every hook that this package
@@ -343,103 +242,4 @@ func traceOf(ctx context.Context) *httptrace.ClientTrace {
 		t.GotFirstResponseByte = func() {}
 	}
 	return &t
-}
-
-// HandlerTransport returns a transport that hands every request to h in
-// memory. With [WithNotificationTransport] it delivers notifications to a
-// receiver without a network, which is what tests in virtual time need:
-//
-//	receiver := appsandbookstest.HandlerTransport(handler)
-//	srv := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(receiver))
-//
-// The handler runs in a goroutine of its own, under the context of the
-// request: one that outlives its context outlives the request, as in a real
-// server. A handler that panics breaks the connection.
-func HandlerTransport(h http.Handler) http.RoundTripper { return handlerTransport{h} }
-
-type handlerTransport struct{ handler http.Handler }
-
-// RoundTrip implements [http.RoundTripper].
-func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	var body []byte
-	if r.Body != nil {
-		defer r.Body.Close()
-		var err error
-		if body, err = io.ReadAll(r.Body); err != nil {
-			return nil, err
-		}
-	}
-	ctx := r.Context()
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
-	}
-	in := r.Clone(ctx)
-	in.Body = io.NopCloser(bytes.NewReader(body))
-	in.ContentLength = int64(len(body))
-	in.RequestURI = r.URL.RequestURI()
-	in.RemoteAddr = "127.0.0.1:0"
-	in.Proto, in.ProtoMajor, in.ProtoMinor = "HTTP/1.1", 1, 1
-	if in.Host == "" {
-		in.Host = r.URL.Host
-	}
-
-	done := make(chan *memoryWriter, 1)
-	go func() {
-		w := &memoryWriter{header: make(http.Header)}
-		defer func() {
-			if recover() != nil {
-				w = nil
-			}
-			done <- w
-		}()
-		t.handler.ServeHTTP(w, in)
-	}()
-	select {
-	case w := <-done:
-		if w == nil {
-			return nil, resetError()
-		}
-		return w.response(r), nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// A memoryWriter is a response writer that keeps the answer.
-type memoryWriter struct {
-	header http.Header
-	sent   http.Header // as of WriteHeader
-	status int
-	body   bytes.Buffer
-}
-
-func (w *memoryWriter) Header() http.Header { return w.header }
-
-func (w *memoryWriter) WriteHeader(status int) {
-	if w.status == 0 && status >= http.StatusOK {
-		w.status, w.sent = status, w.header.Clone()
-	}
-}
-
-func (w *memoryWriter) Write(p []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	return w.body.Write(p)
-}
-
-// Flush implements [http.Flusher].
-func (w *memoryWriter) Flush() { w.WriteHeader(http.StatusOK) }
-
-func (w *memoryWriter) response(r *http.Request) *http.Response {
-	w.WriteHeader(http.StatusOK)
-	return &http.Response{
-		Status:        fmt.Sprintf("%d %s", w.status, http.StatusText(w.status)),
-		StatusCode:    w.status,
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-		Header:        w.sent,
-		Body:          io.NopCloser(&w.body),
-		ContentLength: int64(w.body.Len()),
-		Request:       r,
-	}
 }

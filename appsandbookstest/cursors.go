@@ -1,0 +1,62 @@
+package appsandbookstest
+
+import (
+	"encoding/base64"
+	"fmt"
+	"sort"
+)
+
+// A cursor is a place in a list of records that is read by cursor.
+type cursor struct {
+	query string // path and filters that it belongs to
+	page  int    // zero-based number of the page it leads to
+	after uint64 // ordinal of the last record before it
+}
+
+// cursorPage returns the records of the page that a call asks for, and the
+// cursor of the next one. The list is ordered by ordinal. The unit's lock is
+// held.
+func cursorPage[T any](c *call, filters string, list []T, ordinal func(T) uint64) ([]T, string, *apiError) {
+	u := c.unit
+	at := cursor{query: c.path + "?" + filters}
+	if c.query.Has("cursor") {
+		known, ok := u.cursors[c.query.Get("cursor")]
+		if !ok || known.query != at.query {
+			return nil, "", refuse(numInvalidCursor)
+		}
+		at = known
+	}
+	most := len(list)/c.srv.opts.cursorPageSize + maxEmptyPages
+	empty := func(page int) bool {
+		f := c.srv.opts.emptyPage
+		return f != nil && page < most && f(c.path, page)
+	}
+	list = list[sort.Search(len(list), func(i int) bool { return ordinal(list[i]) > at.after }):]
+	size := min(len(list), c.srv.opts.cursorPageSize)
+	if empty(at.page) {
+		size = 0
+	}
+	page, rest := list[:size], list[size:]
+	if len(rest) == 0 && !empty(at.page+1) {
+		return page, "", nil
+	}
+	next := cursor{query: at.query, page: at.page + 1, after: at.after}
+	if size > 0 {
+		next.after = ordinal(page[size-1])
+	}
+	key := u.srv.random.uuid(u.label(fmt.Sprintf("cursor/%s/%d", next.query, next.page)), next.after)
+	id := base64.StdEncoding.EncodeToString([]byte(key))
+	u.cursors[id] = next
+	return page, id, nil
+}
+
+// cursorPageHeader returns the fields that stand in every page read by
+// cursor. The lock is held.
+func (u *Unit) cursorPageHeader(d *dataset, next string) wireCursorPage {
+	return wireCursorPage{
+		NextCursor:          next,
+		TokenExpirationDate: u.expirationDate(),
+		UID:                 u.uid,
+		VersionID:           d.version(),
+	}
+}

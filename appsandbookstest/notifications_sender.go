@@ -1,0 +1,255 @@
+package appsandbookstest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A sender delivers the notifications of a unit, one after another. It needs
+// a goroutine only while something is due.
+type sender struct {
+	unit *Unit
+
+	mu      sync.Mutex
+	queue   []*message // by time
+	timer   *time.Timer
+	running bool
+	closed  bool
+	drawn   uint64
+}
+
+// A message is a notification that has yet to be delivered.
+type message struct {
+	at      time.Time
+	content wireNotification
+	attempt int
+	repeat  bool // is a duplicate of one that was delivered
+}
+
+func newSender(u *Unit) *sender { return &sender{unit: u} }
+
+// chance draws whether something of a probability happens. The lock is held.
+func (s *sender) chance(what string, probability float64) bool {
+	return probability > 0 && s.float(what) < probability
+}
+
+func (s *sender) float(what string) float64 {
+	s.drawn++
+	return s.unit.srv.random.float(s.unit.label(what), s.drawn)
+}
+
+// send queues a notification of something that happened at a time.
+func (s *sender) send(at time.Time, n wireNotification) {
+	o := s.unit.srv.opts.notifications
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.chance("loss", o.Loss) {
+		return
+	}
+	at = at.Add(o.Delay)
+	if s.chance("reorder", o.Reorder) {
+		at = at.Add(time.Duration(s.float("reorder/by") * float64(o.ReorderWindow)))
+	}
+	s.add(&message{at: at, content: n})
+}
+
+// add puts a message into the queue. The lock is held.
+func (s *sender) add(m *message) {
+	i := len(s.queue)
+	for i > 0 && s.queue[i-1].at.After(m.at) {
+		i--
+	}
+	s.queue = slices.Insert(s.queue, i, m)
+	s.arm()
+}
+
+// arm sets the timer for the first message. The lock is held.
+func (s *sender) arm() {
+	if s.closed || s.running || len(s.queue) == 0 {
+		return
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.timer = time.AfterFunc(time.Until(s.queue[0].at), s.run)
+}
+
+// run delivers what is due.
+func (s *sender) run() {
+	if !s.unit.srv.enter() {
+		return
+	}
+	defer s.unit.srv.wg.Done()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running {
+		return // an old timer: whoever runs sets the next one
+	}
+	s.running = true
+	for !s.closed && len(s.queue) > 0 && !s.queue[0].at.After(time.Now()) {
+		m := s.queue[0]
+		s.queue = s.queue[1:]
+		forge := m.attempt == 0 && s.chance("forge", s.unit.srv.opts.notifications.Forge)
+		s.mu.Unlock()
+		if forge {
+			s.forge(m)
+		}
+		delivered := s.attempt(m)
+		s.mu.Lock()
+		s.again(m, delivered)
+	}
+	s.running = false
+	s.arm()
+}
+
+// again queues a message that has to be sent once more. The lock is held.
+func (s *sender) again(m *message, delivered bool) {
+	o := s.unit.srv.opts.notifications
+	switch {
+	case !delivered && m.attempt < o.Attempts:
+		m.at = time.Now().Add(o.RetryInterval)
+		s.add(m)
+	case !delivered && !m.repeat && !s.closed:
+		u := s.unit
+		u.srv.recorder.report(RuleDroppedNotification, u.uid, "%s %s was not taken in %d attempts",
+			m.content.NotificationType, m.content.NotificationID, m.attempt)
+	case delivered && !m.repeat && s.chance("duplicate", o.Duplicate):
+		s.add(&message{at: time.Now(), content: m.content, repeat: true})
+	}
+}
+
+// attempt sends a message to where the unit's notifications go now.
+func (s *sender) attempt(m *message) bool {
+	u := s.unit
+	config := u.ClientConfig()
+	if config.NotificationURL == "" {
+		return true
+	}
+	m.attempt++
+	return u.srv.post(u.srv.ctx, u, config.NotificationURL, config.NotificationAuthToken, m.content, m.attempt, false)
+}
+
+// forge sends what looks like a message, but comes from somebody else.
+func (s *sender) forge(m *message) {
+	u := s.unit
+	config := u.ClientConfig()
+	if config.NotificationURL == "" {
+		return
+	}
+	u.mu.Lock()
+	forged := u.envelope(m.content.NotificationType, m.content.Notification)
+	wrong := u.srv.random.uuid(u.label("forged-secret"), u.draw())
+	u.mu.Unlock()
+	if u.srv.post(u.srv.ctx, u, config.NotificationURL, wrong, forged, 1, true) {
+		u.srv.recorder.report(RuleForgedNotification, u.uid, "%s %s was taken with a wrong secret",
+			forged.NotificationType, forged.NotificationID)
+	}
+}
+
+func (s *sender) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// post makes one attempt at delivering a notification. It reports whether the
+// answer had a 2xx status.
+func (s *Server) post(ctx context.Context, u *Unit, url, secret string, n wireNotification, attempt int, forged bool) bool {
+	body, err := json.Marshal(n)
+	d := Delivery{
+		Unit: u.uid, URL: url, NotificationID: n.NotificationID, NotificationType: n.NotificationType,
+		Attempt: attempt, Forged: forged, Body: body,
+	}
+	if err == nil {
+		d.Status, err = s.roundTrip(ctx, url, secret, body)
+	}
+	d.Err = err
+	d.Time = time.Now()
+	s.recorder.deliver(d)
+	return d.Status/100 == 2
+}
+
+func (s *Server) roundTrip(ctx context.Context, url, secret string, body []byte) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.notifications.Timeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	r.Header.Set("Authorization", "Bearer "+secret)
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := s.delivery.RoundTrip(r)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // what it says does not matter
+	return resp.StatusCode, nil
+}
+
+// NotificationOptions describe how the service delivers notifications.
+// The zero value is a perfect network: every notification arrives once, at
+// once and in order, and is attempted three times.
+type NotificationOptions struct {
+	// Delay is the time between an occurrence and its notification.
+	Delay time.Duration
+
+	// Loss is the probability that a notification is never sent at all.
+	Loss float64
+
+	// Duplicate is the probability that a notification which was delivered
+	// is delivered a second time, with the same notificationId.
+	Duplicate float64
+
+	// Reorder is the probability that a notification is held back by a
+	// random time of up to ReorderWindow, so that later ones overtake it.
+	Reorder float64
+
+	// ReorderWindow is the longest time that Reorder holds a notification
+	// back. Zero means one second.
+	ReorderWindow time.Duration
+
+	// Forge is the probability that a notification is preceded by one of
+	// somebody else: with an id and a secret that the service never gave. A
+	// receiver must not take it; see RuleForgedNotification.
+	Forge float64
+
+	// RetryInterval is the time between two attempts. Zero means 250 ms,
+	// which is short on purpose: the service itself makes up to three
+	// attempts in one to five minutes. In virtual time (testing/synctest)
+	// the real pace costs nothing: use a minute.
+	RetryInterval time.Duration
+
+	// Attempts is how often a notification is sent while it is not answered
+	// with a 2xx status. Zero means three.
+	Attempts int
+
+	// Timeout is how long one attempt may take. Zero means ten seconds.
+	Timeout time.Duration
+}
+
+func (o NotificationOptions) withDefaults() NotificationOptions {
+	if o.ReorderWindow <= 0 {
+		o.ReorderWindow = time.Second
+	}
+	if o.RetryInterval <= 0 {
+		o.RetryInterval = 250 * time.Millisecond
+	}
+	if o.Attempts <= 0 {
+		o.Attempts = 3
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 10 * time.Second
+	}
+	return o
+}
