@@ -7,28 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
 )
-
-// rules returns the rules that were broken, in order.
-func rules(srv *fake.Server) []fake.Rule {
-	var out []fake.Rule
-	for _, v := range srv.Violations() {
-		out = append(out, v.Rule)
-	}
-	return out
-}
-
-// observed runs a test of the rules in virtual time.
-func observed(t *testing.T, opts []fake.Option, test func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		srv, u, c := inMemory(t, opts...)
-		test(t, srv, u, c)
-	})
-}
 
 func TestRulePollInterval(t *testing.T) {
 	observed(t, []fake.Option{fake.WithEventDelay(100 * time.Second), fake.WithLatency(200 * time.Millisecond)},
@@ -233,33 +214,40 @@ func TestOtherRules(t *testing.T) {
 	})
 }
 
-func TestRequestRecord(t *testing.T) {
-	observed(t, []fake.Option{fake.WithRequestLog(4)}, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
-		c.event("users/create", users("a"))
-		c.refused(400, 9650, http.MethodGet, "users?pageIndex=7", nil)
-		r := srv.Requests()
-		require.Len(t, r, 2)
-		require.Equal(t, "users/create", r[0].Path)
-		require.JSONEq(t, `{"users":[{"clientUserId":"a"}]}`, string(r[0].Body))
-		require.Equal(t, "[REDACTED]", r[0].Header.Get("Authorization"))
-		require.Equal(t, u.UID(), r[0].Unit)
-		require.Equal(t, 200, r[0].Status)
-		require.Equal(t, 9650, r[1].ErrorNumber)
-		require.Equal(t, "7", r[1].Query.Get("pageIndex"))
-		require.Equal(t, time.Now(), r[1].Time)
-		for range 9 {
-			c.get("assets")
-		}
-		require.Len(t, srv.Requests(), 4)
-		require.Equal(t, "assets", srv.Requests()[0].Path)
-		srv.ResetRequests()
-		require.Empty(t, srv.Requests())
+// The rules for receivers: to refuse what is forged, and to take what is not.
+func TestRulesForReceivers(t *testing.T) {
+	forging := []fake.Option{fake.WithNotifications(fake.NotificationOptions{Forge: 1, RetryInterval: time.Minute})}
+	notified(t, forging, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
+		u.Purchase("1", "", 1)
+		time.Sleep(time.Second)
+		require.Len(t, r.of("ASSET_COUNT"), 1)
+		all := srv.Deliveries()[1:]
+		require.Len(t, all, 2)
+		require.True(t, all[0].Forged)
+		require.Equal(t, http.StatusUnauthorized, all[0].Status)
+		require.False(t, all[1].Forged)
+		require.NotEqual(t, all[0].NotificationID, all[1].NotificationID)
+		require.Empty(t, rules(srv))
+
+		r.mu.Lock()
+		r.hits, r.status = 0, func(n int) int { return []int{401, 500, 503, 302, 204}[n] }
+		r.mu.Unlock()
+		u.Purchase("1", "", 1)
+		time.Sleep(time.Hour)
+		require.Len(t, r.of("ASSET_COUNT"), 1)
+		require.Equal(t, []fake.Rule{fake.RuleDroppedNotification}, rules(srv))
+		v := srv.Violations()[0]
+		require.Equal(t, u.UID(), v.Unit)
+		require.Regexp(t, `^ASSET_COUNT \S+ was not taken in 3 attempts$`, v.Detail)
 	})
-	observed(t, []fake.Option{fake.WithRequestLog(-1)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
-		for range 16 {
-			c.get("assets")
-		}
-		require.Empty(t, srv.Requests())
-		require.Len(t, srv.Violations(), 1)
+
+	// A receiver that takes anything.
+	synctest.Test(t, func(t *testing.T) {
+		gullible := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+		srv, u, c := inMemory(t, append(forging, fake.WithNotificationTransport(fake.HandlerTransport(gullible)))...)
+		c.post("client/config", clientConfig(receiverURL, "secret"))
+		u.Purchase("1", "", 1)
+		time.Sleep(time.Second)
+		require.Equal(t, []fake.Rule{fake.RuleForgedNotification}, rules(srv))
 	})
 }

@@ -4,17 +4,88 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
 )
+
+// rules returns the rules that were broken, in order.
+func rules(srv *fake.Server) []fake.Rule {
+	var out []fake.Rule
+	for _, v := range srv.Violations() {
+		out = append(out, v.Rule)
+	}
+	return out
+}
+
+// observed runs a test of the rules in virtual time.
+func observed(t *testing.T, opts []fake.Option, test func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		srv, u, c := inMemory(t, opts...)
+		test(t, srv, u, c)
+	})
+}
+
+// both runs a test in memory and over TCP.
+func both(t *testing.T, test func(t *testing.T, srv *fake.Server, c *caller)) {
+	t.Run("memory", func(t *testing.T) {
+		srv, _, c := inMemory(t)
+		test(t, srv, c)
+	})
+	t.Run("tcp", func(t *testing.T) {
+		srv, _, c := inMemory(t)
+		require.NoError(t, srv.Listen("localhost:0"))
+		tr := &http.Transport{}
+		defer tr.CloseIdleConnections()
+		c.client = &http.Client{Transport: tr}
+		test(t, srv, c)
+	})
+}
+
+// A trip is what a client sees of a request.
+type trip struct {
+	hooks   []string
+	status  int
+	body    string
+	err     error // of the round trip
+	bodyErr error // of reading the body
+}
+
+// travel sends a request and records everything about it.
+func (c *caller) travel(method, path string, body any) trip {
+	c.t.Helper()
+	var out trip
+	req := c.request(method, path, body)
+	hook := func(name string) { out.hooks = append(out.hooks, name) }
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GetConn:              func(string) { hook("GetConn") },
+		GotConn:              func(httptrace.GotConnInfo) { hook("GotConn") },
+		WroteHeaders:         func() { hook("WroteHeaders") },
+		WroteRequest:         func(httptrace.WroteRequestInfo) { hook("WroteRequest") },
+		GotFirstResponseByte: func() { hook("GotFirstResponseByte") },
+	}))
+	resp, err := c.client.Do(req)
+	if err != nil {
+		out.err = err
+		return out
+	}
+	defer resp.Body.Close()
+	out.status = resp.StatusCode
+	raw, err := io.ReadAll(resp.Body)
+	out.body, out.bodyErr = string(raw), err
+	return out
+}
 
 // object is a decoded JSON object.
 type object = map[string]any
@@ -234,4 +305,87 @@ func innerToken(t testing.TB, token string) string {
 	_, err = time.Parse("2006-01-02T15:04:05-0700", content.ExpDate)
 	require.NoError(t, err)
 	return content.Token
+}
+
+// counts returns assigned, available, retired and total of an asset.
+func counts(t *testing.T, u *fake.Unit, adamID string) [4]int {
+	t.Helper()
+	a, ok := u.Asset(adamID, "")
+	require.True(t, ok)
+	return [4]int{a.Assigned, a.Available, a.Retired, a.Total}
+}
+
+const receiverURL = "https://mdm.example.com/notifications"
+
+// notified runs a test in virtual time with a unit whose notifications go to
+// a receiver.
+func notified(
+	t *testing.T, opts []fake.Option, test func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, c *caller),
+) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver("secret")
+		opts := append([]fake.Option{fake.WithNotificationTransport(fake.HandlerTransport(r))}, opts...)
+		srv, u, c := inMemory(t, opts...)
+		c.post("client/config", clientConfig(receiverURL, "secret"))
+		require.Len(t, r.of("TEST_NOTIFICATION"), 1)
+		test(t, r, srv, u, c)
+	})
+}
+
+var errBody = errors.New("no body")
+
+type errReader struct{}
+
+func (errReader) Read([]byte) (int, error) { return 0, errBody }
+
+// walk reads all pages of a path and returns the values of a field.
+func walk(t *testing.T, c *caller, path, list, field string) (values []string, pages []object) {
+	t.Helper()
+	sep := "?"
+	if strings.Contains(path, "?") {
+		sep = "&"
+	}
+	for index := 0; ; {
+		page := c.get(fmt.Sprintf("%s%spageIndex=%d", path, sep, index))
+		require.EqualValues(t, index, page["currentPageIndex"])
+		records := items(t, page, list)
+		require.EqualValues(t, len(records), page["size"])
+		for _, r := range records {
+			values = append(values, r[field].(string))
+		}
+		pages = append(pages, page)
+		next, more := page["nextPageIndex"].(float64)
+		if !more {
+			require.EqualValues(t, index+1, page["totalPages"])
+			return values, pages
+		}
+		require.EqualValues(t, index+1, next)
+		index = int(next)
+	}
+}
+
+func devices(adamID string, serials ...string) []fake.Assignment {
+	out := make([]fake.Assignment, len(serials))
+	for i, s := range serials {
+		out[i] = fake.Assignment{AdamID: adamID, SerialNumber: s}
+	}
+	return out
+}
+
+// ids returns n different ids.
+func ids(prefix string, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("%s%d", prefix, i)
+	}
+	return out
+}
+
+func users(ids ...string) object {
+	list := make([]object, len(ids))
+	for i, id := range ids {
+		list[i] = object{"clientUserId": id}
+	}
+	return object{"users": list}
 }

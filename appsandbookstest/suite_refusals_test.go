@@ -2,34 +2,14 @@ package appsandbookstest_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
 
+	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
-
-	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
-
-// ids returns n different ids.
-func ids(prefix string, n int) []string {
-	out := make([]string, n)
-	for i := range out {
-		out[i] = fmt.Sprintf("%s%d", prefix, i)
-	}
-	return out
-}
-
-func users(ids ...string) object {
-	list := make([]object, len(ids))
-	for i, id := range ids {
-		list[i] = object{"clientUserId": id}
-	}
-	return object{"users": list}
-}
 
 // Every error number that a request can be refused with.
 func TestRefusals(t *testing.T) {
@@ -172,149 +152,4 @@ func numbers(n int) []int {
 		out[i] = i + 1
 	}
 	return out
-}
-
-func TestErrorInfoCanBeLeftOut(t *testing.T) {
-	_, u, c := inMemory(t, fake.WithoutErrorInfo())
-	require.NotContains(t, c.refused(400, 9609, http.MethodPost, "users/update", users("who")), "errorInfo")
-
-	u.AddAsset(fake.Asset{AdamID: "1", Total: 1})
-	status := c.finished(u, "assets/associate", manage([]string{"1"}, nil, []string{"A", "B", "C"}))
-	require.Equal(t, "FAILED", status["eventStatus"])
-	failures := items(t, status, "failures")
-	require.Len(t, failures, 1)
-	require.NotContains(t, failures[0], "errorInfo")
-}
-
-func TestAuthorization(t *testing.T) {
-	srv, u, c := inMemory(t)
-	send := func(path string, values ...string) (int, object) {
-		t.Helper()
-		req := c.request(http.MethodGet, path, nil)
-		req.Header["Authorization"] = values
-		resp, err := c.client.Do(req)
-		require.NoError(t, err)
-		defer resp.Body.Close()
-		return resp.StatusCode, decode(t, resp)
-	}
-	for _, tt := range []struct {
-		name           string
-		values         []string
-		status, number int
-	}{
-		{"missing", nil, 401, 9722},
-		{"twice", []string{"Bearer " + u.Token(), "Bearer " + u.Token()}, 401, 9722},
-		{"joined", []string{"Bearer " + u.Token() + ", Bearer " + u.Token()}, 401, 9722},
-		{"scheme", []string{"Basic " + u.Token()}, 401, 9722},
-		{"bare", []string{u.Token()}, 401, 9722},
-		{"empty", []string{"Bearer "}, 401, 9722},
-		{"unknown", []string{"Bearer abc"}, 401, 9601},
-		{"inner token", []string{"Bearer " + innerToken(t, u.Token())}, 200, 9622},
-		{"lower case", []string{"bearer " + u.Token()}, 200, 0},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			status, out := send("client/config", tt.values...)
-			require.Equal(t, tt.status, status)
-			number, _ := out["errorNumber"].(float64)
-			require.EqualValues(t, tt.number, number)
-			status, _ = send("service/config", tt.values...)
-			require.Equal(t, 200, status, "service/config asks for no token")
-		})
-	}
-	require.NotContains(t, fmt.Sprintf("%+v", srv.Requests()), u.Token())
-}
-
-func TestTokens(t *testing.T) {
-	_, u, c := inMemory(t, fake.WithMalformedTokenStatus(http.StatusUnauthorized))
-	for state, want := range map[fake.TokenState][2]int{
-		fake.TokenExpired:   {401, 9621},
-		fake.TokenRevoked:   {401, 9625},
-		fake.TokenMalformed: {401, 9622},
-	} {
-		u.SetTokenState(state)
-		c.refused(want[0], want[1], http.MethodGet, "assets", nil)
-	}
-	u.SetTokenState(fake.TokenReadOnly)
-	c.get("assets")
-	c.refused(403, 9637, http.MethodPost, "users/create", users("a"))
-	u.SetTokenState(fake.TokenValid)
-	c.get("assets")
-
-	second := u.AddToken()
-	require.NotEqual(t, c.token, second)
-	c.get("assets")
-	newest := u.ReplaceToken()
-	c.refused(401, 9625, http.MethodGet, "assets", nil)
-	c.token = second
-	c.refused(401, 9625, http.MethodGet, "assets", nil)
-	c.token = newest
-	require.Equal(t, newest, u.Token())
-	require.Equal(t, u.UID(), c.get("assets")["uId"])
-}
-
-func TestUnitsAreApart(t *testing.T) {
-	srv, one, c := inMemory(t)
-	two := srv.NewUnit("ORG12345")
-	require.NotEqual(t, one.UID(), two.UID())
-	require.NotEqual(t, one.Token(), two.Token())
-	two.AddAsset(fake.Asset{AdamID: "1", Total: 3})
-	require.Empty(t, c.get("assets")["assets"])
-	id := c.event("assets/associate", manage([]string{"1"}, nil, []string{"S"}))
-	c.token = two.Token()
-	require.Len(t, c.get("assets")["assets"], 1)
-	c.refused(400, 9708, http.MethodGet, "status?eventId="+id, nil)
-	require.Equal(t, "ORG12345", c.get("client/config")["locationName"])
-
-	other := fake.NewServer(fake.WithSeed(2))
-	defer other.Close()
-	require.NotEqual(t, one.Token(), other.Unit().Token())
-}
-
-func TestUnknownPathsAndContentTypes(t *testing.T) {
-	srv, _, c := inMemory(t)
-	for _, path := range []string{"nothing", "assets/", "../v1/assets"} {
-		resp, err := c.client.Do(c.request(http.MethodGet, path, nil))
-		require.NoError(t, err)
-		body, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		require.Equal(t, 404, resp.StatusCode, path)
-		require.Contains(t, string(body), "<html>")
-	}
-	for value, status := range map[string]int{
-		"text/plain": 415, "": 415, "application/json; charset=utf-8": 200, "APPLICATION/JSON": 200,
-	} {
-		req := c.request(http.MethodPost, "users/create", users("a"))
-		req.Header.Set("Content-Type", value)
-		resp, err := c.client.Do(req)
-		require.NoError(t, err)
-		out := decode(t, resp)
-		require.Equal(t, status, resp.StatusCode, value)
-		if status == 415 {
-			require.EqualValues(t, 9727, out["errorNumber"])
-		}
-	}
-	c.post("subscriptions/enable", nil)
-
-	resp, err := c.client.Do(c.request(http.MethodPost, "assets", nil))
-	require.NoError(t, err)
-	resp.Body.Close()
-	require.Equal(t, []string{"GET"}, resp.Header["Allow"])
-
-	c.refused(400, 9602, http.MethodPost, "users/create", strings.Repeat(" ", 9<<20)+"{}")
-	require.NotEmpty(t, srv.Requests())
-}
-
-func TestLimits(t *testing.T) {
-	srv, _, c := inMemory(t, fake.WithLimits(fake.Limits{MaxUsers: 2}))
-	require.Equal(t, object{"maxUsers": 2.0}, c.get("service/config")["limits"])
-	c.refused(400, 9714, http.MethodPost, "users/create", users("a", "b", "c"))
-	c.refused(400, 9700, http.MethodPost, "assets/associate", manage(ids("1", 26), nil, []string{"S"}))
-	for i := range 30 {
-		c.post("users/create", users(fmt.Sprint(i)))
-	}
-	require.Empty(t, srv.Violations(), "no rate is announced")
-
-	srv.SetLimits(func(l *fake.Limits) { l.MaxUsers = 3; l.MaxRequestPerSecond = 1 })
-	require.Equal(t, object{"maxUsers": 3.0, "maxRequestPerSecond": 1.0}, c.get("service/config")["limits"])
-	c.post("users/create", users("a", "b", "c"))
 }

@@ -6,10 +6,9 @@ import (
 	"testing"
 	"testing/synctest"
 
+	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
-
-	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
 func TestWalkthroughOverTCP(t *testing.T) {

@@ -1,0 +1,27 @@
+package appsandbookstest_test
+
+import (
+	"net/http"
+	"testing"
+
+	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
+)
+
+func TestUnitsAreApart(t *testing.T) {
+	srv, one, c := inMemory(t)
+	two := srv.NewUnit("ORG12345")
+	require.NotEqual(t, one.UID(), two.UID())
+	require.NotEqual(t, one.Token(), two.Token())
+	two.AddAsset(fake.Asset{AdamID: "1", Total: 3})
+	require.Empty(t, c.get("assets")["assets"])
+	id := c.event("assets/associate", manage([]string{"1"}, nil, []string{"S"}))
+	c.token = two.Token()
+	require.Len(t, c.get("assets")["assets"], 1)
+	c.refused(400, 9708, http.MethodGet, "status?eventId="+id, nil)
+	require.Equal(t, "ORG12345", c.get("client/config")["locationName"])
+
+	other := fake.NewServer(fake.WithSeed(2))
+	defer other.Close()
+	require.NotEqual(t, one.Token(), other.Unit().Token())
+}
