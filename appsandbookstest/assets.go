@@ -18,7 +18,7 @@ const (
 )
 
 // unlimitedCount is the total of an asset with any number of licences.
-const unlimitedCount = math.MaxInt32
+const unlimitedTotal = math.MaxInt32
 
 // An Asset is an app or a book of the library. An asset is identified by
 // AdamID and PricingParam.
@@ -46,7 +46,7 @@ type asset struct {
 	assigned int
 	retired  int
 	changed  uint64
-	holders  ordered[*assignment]
+	holders  orderedList[*assignment]
 }
 
 func (a *asset) revocable() bool { return !a.Irrevocable }
@@ -82,7 +82,7 @@ func (a *asset) wire() wireAsset {
 // AddAsset adds an asset to the library. It replaces an asset with the same
 // identity, whose assignments stay.
 func (u *Unit) AddAsset(add Asset) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	u.insertAsset(add, u.assetData.change())
 }
@@ -94,7 +94,7 @@ func (u *Unit) insertAsset(add Asset, change uint64) *asset {
 		add.Irrevocable, add.UsersOnly = true, true
 	}
 	if add.Unlimited {
-		add.Total = unlimitedCount
+		add.Total = unlimitedTotal
 	}
 	add.SupportedPlatforms = slices.Clone(add.SupportedPlatforms)
 	if len(add.SupportedPlatforms) == 0 {
@@ -117,7 +117,7 @@ func (u *Unit) insertAsset(add Asset, change uint64) *asset {
 // that is not in the library is added as an app. A negative delta takes no
 // licences that somebody holds. An empty pricingParam means PricingStandard.
 func (u *Unit) Purchase(adamID, pricingParam string, delta int) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	id := wireAssetID{adamID, cmp.Or(pricingParam, PricingStandard)}
 	change := lazyChange{data: &u.assetData}
@@ -137,7 +137,7 @@ func (u *Unit) Purchase(adamID, pricingParam string, delta int) {
 
 // Assets returns all assets in the order in which they were added.
 func (u *Unit) Assets() []Asset {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	out := make([]Asset, len(u.assets))
 	for i, a := range u.assets {
@@ -148,7 +148,7 @@ func (u *Unit) Assets() []Asset {
 
 // Asset returns one asset. An empty pricingParam means PricingStandard.
 func (u *Unit) Asset(adamID, pricingParam string) (Asset, bool) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	a := u.assetsByID[wireAssetID{adamID, cmp.Or(pricingParam, PricingStandard)}]
 	if a == nil {
@@ -195,7 +195,7 @@ func (c *call) assetFilter() (assetFilter, *apiError) {
 		hasMaxAvailable: c.has("maxAvailableCount"),
 		hasMaxAssigned:  c.has("maxAssignedCount"),
 	}
-	if c.has("pricingParam") && !validPricing(f.pricingParam) {
+	if c.has("pricingParam") && !validPricingParam(f.pricingParam) {
 		return f, refuseArgument("pricingParam")
 	}
 	if c.has("productType") && f.productType != ProductApp && f.productType != ProductBook {
@@ -244,11 +244,11 @@ func getAssets(c *call) (any, *apiError) {
 	apart := unlimited != nil && *unlimited
 
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	list := u.assets
 	if f != (assetFilter{}) {
-		list = u.assetPages.get(f, u.assetData.seq, func() []*asset { return filter(u.assets, f.match) })
+		list = u.assetPages.get(f, u.assetData.lastChange, func() []*asset { return filter(u.assets, f.match) })
 	}
 	place, refusal := c.pageOf(len(list))
 	if refusal != nil {
@@ -282,7 +282,7 @@ func getAssets(c *call) (any, *apiError) {
 	return page, nil
 }
 
-func validPricing(s string) bool { return s == PricingStandard || s == PricingPlus }
+func validPricingParam(s string) bool { return s == PricingStandard || s == PricingPlus }
 
 func validAdamID(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 63)

@@ -17,7 +17,7 @@ func (c *call) manageAssets(typ string) (any, *apiError) {
 	}
 	for i := range body.Assets {
 		if body.Assets[i].PricingParam == "" {
-			c.srv.recorder.note(c.record, RuleUndocumentedDefault, "%s leaves pricingParam out", c.path)
+			c.srv.recorder.addRequestViolation(c.entry, RuleUndocumentedDefault, "%s leaves pricingParam out", c.path)
 			body.Assets[i].PricingParam = PricingStandard
 		}
 	}
@@ -26,7 +26,7 @@ func (c *call) manageAssets(typ string) (any, *apiError) {
 	}
 
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	var fixed, usersOnly []wireAssetID
 	for _, id := range body.Assets {
@@ -65,7 +65,7 @@ func (c *call) checkAssets(body *wireManageAssets) *apiError {
 		if !validAdamID(id.AdamID) {
 			return refuseArgument("adamId")
 		}
-		if !validPricing(id.PricingParam) {
+		if !validPricingParam(id.PricingParam) {
 			return refuseArgument("pricingParam")
 		}
 	}
@@ -89,11 +89,11 @@ func (c *call) checkTargets(body *wireManageAssets, maxUsers, maxSerials int) *a
 	case serials > maxSerials:
 		return refuse(numTooManySerialNumbers)
 	case len(twiceAssets) > 0:
-		return c.refuseDuplicates(numDuplicateAssets, &wireErrorInfo{Assets: twiceAssets})
+		return c.refuseRepeated(numDuplicateAssets, &wireErrorInfo{Assets: twiceAssets})
 	case len(twiceUsers) > 0:
-		return c.refuseDuplicates(numDuplicateClientUserIDs, &wireErrorInfo{ClientUserIDs: twiceUsers})
+		return c.refuseRepeated(numDuplicateClientUserIDs, &wireErrorInfo{ClientUserIDs: twiceUsers})
 	case len(twiceSerials) > 0:
-		return c.refuseDuplicates(numDuplicateSerialNumbers, &wireErrorInfo{SerialNumbers: twiceSerials})
+		return c.refuseRepeated(numDuplicateSerialNumbers, &wireErrorInfo{SerialNumbers: twiceSerials})
 	case slices.Contains(body.ClientUserIDs, ""):
 		return refuseArgument("clientUserIds")
 	case slices.Contains(body.SerialNumbers, ""):
@@ -114,7 +114,7 @@ func (u *Unit) applyAssets(e *event, now time.Time, body *wireManageAssets) {
 	for product, id := range body.Assets {
 		a := u.assetsByID[id]
 		for target, h := range holders {
-			number := u.refusal(e, targets.id(target))
+			number := u.injectedFailure(e, targets.id(target))
 			if number == 0 && e.Type == typeAssociate {
 				number = u.associate(a, h, targets.isUser(target), &changes)
 			} else if number == 0 {
@@ -152,16 +152,16 @@ func (u *Unit) holderOf(t *targets, i int, typ string) *holder {
 // assetChanges number the changes of an event.
 type assetChanges struct {
 	assets, assignments lazyChange
-	room                []assignment // for new assignments
+	unused              []assignment // for new assignments
 }
 
 // place returns room for a new assignment.
-func (c *assetChanges) place() *assignment {
-	if len(c.room) == 0 {
-		c.room = make([]assignment, 256)
+func (c *assetChanges) newAssignment() *assignment {
+	if len(c.unused) == 0 {
+		c.unused = make([]assignment, 256)
 	}
-	a := &c.room[0]
-	c.room = c.room[1:]
+	a := &c.unused[0]
+	c.unused = c.unused[1:]
 	return a
 }
 
@@ -179,7 +179,7 @@ func (u *Unit) associate(a *asset, h *holder, isUser bool, changes *assetChanges
 	case a.available() == 0:
 		return numNotEnoughLicences
 	}
-	u.assign(changes.place(), a, h, changes.assignments.number())
+	u.assign(changes.newAssignment(), a, h, changes.assignments.number())
 	a.changed = changes.assets.number()
 	return 0
 }
@@ -187,7 +187,7 @@ func (u *Unit) associate(a *asset, h *holder, isUser bool, changes *assetChanges
 // disassociate carries out one task and returns its error number, or zero.
 func (u *Unit) disassociate(a *asset, h *holder, t *targets, i int, changes *assetChanges) int {
 	if h == nil {
-		if t.isUser(i) && !u.knows(t.id(i), true) {
+		if t.isUser(i) && !u.hasUser(t.id(i), true) {
 			return numUserNotFound
 		}
 		return 0

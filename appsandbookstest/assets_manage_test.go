@@ -7,18 +7,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLicencesAreCounted(t *testing.T) {
-	_, u, c := inMemory(t)
+func TestUnit_Asset_countsLicenses(t *testing.T) {
+	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 3})
 	u.AddUser(fake.User{ClientUserID: "a"})
 	u.AddUser(fake.User{ClientUserID: "b"})
 
-	status := c.finished(u, "assets/associate", manage([]string{"1"}, []string{"a"}, []string{"S"}))
+	status := c.finish(u, "assets/associate", assetsBody([]string{"1"}, []string{"a"}, []string{"S"}))
 	require.Equal(t, "COMPLETE", status["eventStatus"])
 	require.Equal(t, [4]int{2, 1, 0, 3}, counts(t, u, "1"))
 
 	// The same again costs nothing.
-	status = c.finished(u, "assets/associate", manage([]string{"1"}, []string{"a", "b"}, []string{"S"}))
+	status = c.finish(u, "assets/associate", assetsBody([]string{"1"}, []string{"a", "b"}, []string{"S"}))
 	require.Equal(t, "COMPLETE", status["eventStatus"])
 	require.EqualValues(t, 3, status["numCompleted"])
 	require.Equal(t, [4]int{3, 0, 0, 3}, counts(t, u, "1"))
@@ -29,13 +29,13 @@ func TestLicencesAreCounted(t *testing.T) {
 	}, u.Assignments())
 
 	// To take away what is not there succeeds, too.
-	status = c.finished(u, "assets/disassociate", manage([]string{"1", "99"}, []string{"a"}, []string{"S", "T"}))
+	status = c.finish(u, "assets/disassociate", assetsBody([]string{"1", "99"}, []string{"a"}, []string{"S", "T"}))
 	require.Equal(t, "COMPLETE", status["eventStatus"])
 	require.EqualValues(t, 6, status["numRequested"])
 	require.Equal(t, [4]int{1, 2, 0, 3}, counts(t, u, "1"))
 
 	// Licences that the library does not have.
-	status = c.finished(u, "assets/associate", manage([]string{"99"}, []string{"a"}, nil))
+	status = c.finish(u, "assets/associate", assetsBody([]string{"99"}, []string{"a"}, nil))
 	require.Equal(t, "FAILED", status["eventStatus"])
 	require.EqualValues(t, 9709, items(t, status, "failures")[0]["errorNumber"])
 
@@ -57,10 +57,10 @@ func TestLicencesAreCounted(t *testing.T) {
 	require.Equal(t, [4]int{1, 8, 0, 9}, counts(t, u, "1"), "assignments stay")
 }
 
-func TestBecameIrrevocableMeanwhile(t *testing.T) {
-	_, u, c := inMemory(t)
+func TestServer_assetIrrevocableBeforeEvent(t *testing.T) {
+	_, u, c := newServer(t)
 	u.AddAssignments(fake.Assignment{AdamID: "1", SerialNumber: "S"})
-	id := c.event("assets/disassociate", manage([]string{"1"}, nil, []string{"S"}))
+	id := c.event("assets/disassociate", assetsBody([]string{"1"}, nil, []string{"S"}))
 	u.AddAsset(fake.Asset{AdamID: "1", Irrevocable: true})
 	u.FinishEvents()
 	require.EqualValues(t, 9706, items(t, c.get("status?eventId="+id), "failures")[0]["errorNumber"])

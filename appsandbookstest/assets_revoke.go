@@ -16,7 +16,7 @@ func revokeAssets(c *call) (any, *apiError) {
 		return nil, refusal
 	}
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if refusal := u.checkUsers(body.ClientUserIDs, true); refusal != nil {
 		return nil, refusal
@@ -28,25 +28,25 @@ func revokeAssets(c *call) (any, *apiError) {
 }
 
 // A revocation is one assignment that a revoke request takes away.
-type revocation struct {
+type revokedAssignment struct {
 	target int
 	held   *assignment // nil: the target is unknown
 }
 
 // revocable returns what a revoke request takes away. The lock is held.
-func (u *Unit) revocable(t *targets) []revocation {
-	var out []revocation
+func (u *Unit) revocable(t *targets) []revokedAssignment {
+	var out []revokedAssignment
 	for i := range t.len() {
 		h := u.holderOf(t, i, typeRevoke)
 		if h == nil {
-			if t.isUser(i) && !u.knows(t.id(i), true) {
-				out = append(out, revocation{target: i})
+			if t.isUser(i) && !u.hasUser(t.id(i), true) {
+				out = append(out, revokedAssignment{target: i})
 			}
 			continue
 		}
-		for _, a := range h.held {
+		for _, a := range h.assignments {
 			if a.asset.revocable() {
-				out = append(out, revocation{target: i, held: a})
+				out = append(out, revokedAssignment{target: i, held: a})
 			}
 		}
 	}
@@ -70,7 +70,7 @@ func (u *Unit) applyRevoke(e *event, now time.Time, t *targets) {
 	tasks := newTaskSet(len(ids), u.subscribed(NotificationAssetManagement))
 	changes := assetChanges{assets: lazyChange{data: &u.assetData}, assignments: lazyChange{data: &u.assignmentData}}
 	for _, r := range list {
-		number := u.refusal(e, t.id(r.target))
+		number := u.injectedFailure(e, t.id(r.target))
 		if r.held == nil {
 			tasks.failure(cmp.Or(number, numUserNotFound), 0, r.target)
 			continue

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRevoke(t *testing.T) {
-	_, u, c := inMemory(t)
+func TestServer_revoke(t *testing.T) {
+	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "book", ProductType: fake.ProductBook})
 	u.AddAssignments(
 		fake.Assignment{AdamID: "1", ClientUserID: "a"},
@@ -20,7 +20,7 @@ func TestRevoke(t *testing.T) {
 	)
 	u.AddAssignments()
 	u.FailTarget("S", 9603)
-	status := c.finished(u, "assets/revoke", manage(nil, []string{"a"}, []string{"S", "T"}))
+	status := c.finish(u, "assets/revoke", assetsBody(nil, []string{"a"}, []string{"S", "T"}))
 	require.EqualValues(t, 3, status["numRequested"])
 	require.EqualValues(t, 2, status["numCompleted"])
 	require.Equal(t, "REVOKE", status["eventType"])

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestUnlimitedAssets(t *testing.T) {
-	_, u, c := inMemory(t)
+func TestUnit_AddAsset_unlimited(t *testing.T) {
+	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 2})
 	u.AddAsset(fake.Asset{AdamID: "2", Unlimited: true})
 	u.Purchase("2", "", 5)
@@ -33,8 +33,8 @@ func TestUnlimitedAssets(t *testing.T) {
 	require.NotContains(t, without, "unlimitedAssets")
 }
 
-func TestAssetFilters(t *testing.T) {
-	_, u, c := inMemory(t)
+func TestServer_assetFilters(t *testing.T) {
+	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 5})
 	u.AddAsset(fake.Asset{AdamID: "1", PricingParam: fake.PricingPlus, Total: 10, Irrevocable: true})
 	u.AddAsset(fake.Asset{AdamID: "2", Total: 20, UsersOnly: true})

@@ -16,10 +16,10 @@ type Assignment struct {
 
 // A holder is a user or a device that can hold licences.
 type holder struct {
-	id     uint32
-	user   *user  // nil for a device
-	serial string // of a device
-	held   []*assignment
+	id          uint32
+	user        *user  // nil for a device
+	serial      string // of a device
+	assignments []*assignment
 }
 
 // An assignment is what the unit keeps of an Assignment.
@@ -31,7 +31,7 @@ type assignment struct {
 	removed bool
 }
 
-func (a *assignment) gone() bool { return a.removed }
+func (a *assignment) isRemoved() bool { return a.removed }
 
 func (a *assignment) key() uint64 { return pairKey(a.asset, a.holder) }
 
@@ -69,7 +69,7 @@ func (u *Unit) assign(a *assignment, to *asset, h *holder, change uint64) {
 	u.pairs[a.key()] = a
 	u.assignments.add(a)
 	to.holders.add(a)
-	h.held = append(h.held, a)
+	h.assignments = append(h.assignments, a)
 	to.assigned++
 }
 
@@ -77,10 +77,10 @@ func (u *Unit) assign(a *assignment, to *asset, h *holder, change uint64) {
 func (u *Unit) unassign(a *assignment) {
 	delete(u.pairs, a.key())
 	a.removed = true
-	u.assignments.dirty = true
-	a.asset.holders.dirty = true
-	i := slices.Index(a.holder.held, a)
-	a.holder.held = slices.Delete(a.holder.held, i, i+1)
+	u.assignments.hasRemoved = true
+	a.asset.holders.hasRemoved = true
+	i := slices.Index(a.holder.assignments, a)
+	a.holder.assignments = slices.Delete(a.holder.assignments, i, i+1)
 	a.asset.assigned--
 }
 
@@ -89,7 +89,7 @@ func (u *Unit) unassign(a *assignment) {
 // which is what the service was seen to do with serial numbers that do not
 // exist. While none is known, every serial number exists.
 func (u *Unit) AddDevices(serials ...string) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	for _, s := range serials {
 		u.knownDevices[s] = true
@@ -101,7 +101,7 @@ func (u *Unit) AddDevices(serials ...string) {
 // ones); totals rise where licences are missing. Assignments that exist
 // already are left alone.
 func (u *Unit) AddAssignments(list ...Assignment) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if len(list) == 0 {
 		return
@@ -142,7 +142,7 @@ func (u *Unit) AddAssignments(list ...Assignment) {
 
 // Assignments returns all assignments in the order in which they were made.
 func (u *Unit) Assignments() []Assignment {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	list := u.assignments.all()
 	out := make([]Assignment, len(list))
@@ -155,7 +155,7 @@ func (u *Unit) Assignments() []Assignment {
 // HasAssignment reports whether an assignment exists. An assignment of a
 // retired user counts as well.
 func (u *Unit) HasAssignment(x Assignment) bool {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	a := u.assetsByID[wireAssetID{x.AdamID, cmp.Or(x.PricingParam, PricingStandard)}]
 	if a == nil {
@@ -196,16 +196,16 @@ func (f assignmentFilter) match(a *assignment) bool {
 }
 
 // candidates returns a small list that holds all matches. The lock is held.
-func (u *Unit) candidates(f assignmentFilter) []*assignment {
+func (u *Unit) possibleMatches(f assignmentFilter) []*assignment {
 	var list []*assignment
 	switch {
 	case f.has[2]:
 		for _, x := range u.usersByID[f.clientUserID] {
-			list = append(list, x.held...)
+			list = append(list, x.assignments...)
 		}
 	case f.has[3]:
 		if h := u.devices[f.serialNumber]; h != nil {
-			list = slices.Clone(h.held)
+			list = slices.Clone(h.assignments)
 		}
 	case f.has[0]:
 		for _, pricing := range []string{PricingStandard, PricingPlus} {
@@ -223,7 +223,7 @@ func (u *Unit) candidates(f assignmentFilter) []*assignment {
 // getAssignments answers GET assignments.
 func getAssignments(c *call) (any, *apiError) {
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 
 	f := assignmentFilter{sinceGiven: c.has("sinceVersionId")}
@@ -239,7 +239,7 @@ func getAssignments(c *call) (any, *apiError) {
 		f.has[i], *p.value = c.has(p.name), c.query.Get(p.name)
 	}
 	var refusal *apiError
-	if f.has[1] && !validPricing(f.pricingParam) {
+	if f.has[1] && !validPricingParam(f.pricingParam) {
 		return nil, refuseArgument("pricingParam")
 	}
 	if f.excludeInactive, refusal = c.flagParam("excludeInactiveUsers"); refusal != nil {
@@ -257,8 +257,8 @@ func getAssignments(c *call) (any, *apiError) {
 	if f == (assignmentFilter{}) {
 		list = u.assignments.all()
 	} else {
-		list = u.assignmentPages.get(f, u.assignmentData.seq, func() []*assignment {
-			return filter(u.candidates(f), f.match)
+		list = u.assignmentPages.get(f, u.assignmentData.lastChange, func() []*assignment {
+			return filter(u.possibleMatches(f), f.match)
 		})
 	}
 	place, refusal := c.pageOf(len(list))

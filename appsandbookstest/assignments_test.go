@@ -7,19 +7,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestDevices(t *testing.T) {
-	_, u, c := inMemory(t)
+func TestUnit_AddDevices(t *testing.T) {
+	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 5})
 	u.AddDevices("KNOWN")
-	status := c.finished(u, "assets/associate", manage([]string{"1"}, nil, []string{"KNOWN", "MADEUP"}))
+	status := c.finish(u, "assets/associate", assetsBody([]string{"1"}, nil, []string{"KNOWN", "MADEUP"}))
 	require.Equal(t, "COMPLETE", status["eventStatus"])
 	require.EqualValues(t, 2, status["numCompleted"])
 	require.Equal(t, []fake.Assignment{{AdamID: "1", PricingParam: "STDQ", SerialNumber: "KNOWN"}}, u.Assignments())
 	require.Equal(t, [4]int{1, 4, 0, 5}, counts(t, u, "1"))
 }
 
-func TestAssignmentFilters(t *testing.T) {
-	_, u, c := inMemory(t, fake.WithPageSize(3))
+func TestServer_assignmentFilters(t *testing.T) {
+	_, u, c := newServer(t, fake.WithPageSize(3))
 	u.AddAsset(fake.Asset{AdamID: "1", PricingParam: fake.PricingPlus})
 	u.AddAssignments(
 		fake.Assignment{AdamID: "1", ClientUserID: "a"},
@@ -45,7 +45,7 @@ func TestAssignmentFilters(t *testing.T) {
 		"excludeInactiveUsers=true":          6,
 		"adamId=1&excludeInactiveUsers=true": 4,
 	} {
-		got, _ := walk(t, c, "assignments?"+query, "assignments", "adamId")
+		got, _ := readPages(t, c, "assignments?"+query, "assignments", "adamId")
 		require.Len(t, got, want, query)
 	}
 	state := items(t, c.get("assignments?includeUserState=true&adamId=2"), "assignments")

@@ -12,13 +12,13 @@ import (
 
 // A call is a request that is being answered, as endpoints see it.
 type call struct {
-	*inbound
+	*incomingRequest
 	srv    *Server
 	ctx    context.Context
 	path   string // below /mdm/v2/
 	token  *token // nil when it is not known
 	limits Limits
-	record *record
+	entry  *requestEntry
 
 	// Set once the request is found to be in order.
 	unit  *Unit // nil where no authentication is needed
@@ -29,7 +29,7 @@ type call struct {
 
 // check refuses a call that is not fit to be handed to its endpoint.
 func (c *call) check(op endpoint) *apiError {
-	if !op.open {
+	if !op.noToken {
 		if refusal := c.authenticate(op); refusal != nil {
 			return refusal
 		}
@@ -119,7 +119,7 @@ func (c *call) sinceParam(d *dataset) (uint64, *apiError) {
 }
 
 // refuseDuplicates refuses a request that names items twice.
-func (c *call) refuseDuplicates(number int, info *wireErrorInfo) *apiError {
-	c.srv.recorder.note(c.record, RuleDuplicateItems, "%s names items twice (%d)", c.path, number)
+func (c *call) refuseRepeated(number int, info *wireErrorInfo) *apiError {
+	c.srv.recorder.addRequestViolation(c.entry, RuleDuplicateItems, "%s names items twice (%d)", c.path, number)
 	return refuseItems(number, info)
 }

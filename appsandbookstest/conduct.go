@@ -68,7 +68,7 @@ type Violation struct {
 func (v Violation) String() string { return string(v.Rule) + ": " + v.Detail }
 
 // A conduct is what the rules remember of one unit.
-type conduct struct {
+type unitConduct struct {
 	uid       string
 	arrivals  []time.Time // within the last second
 	pages     int         // being read now
@@ -79,10 +79,10 @@ type conduct struct {
 }
 
 // of returns what is remembered of a unit. The lock is held.
-func (r *recorder) of(u *Unit) *conduct {
+func (r *recorder) conductOf(u *Unit) *unitConduct {
 	c := r.units[u]
 	if c == nil {
-		c = &conduct{
+		c = &unitConduct{
 			uid:     u.uid,
 			pending: make(map[string]time.Time),
 			writes:  make(map[[sha256.Size]byte]*event),
@@ -94,13 +94,13 @@ func (r *recorder) of(u *Unit) *conduct {
 
 // An arrival is what the rules need to know about the endpoint of a request.
 type arrival struct {
-	open  bool
-	page  bool
-	limit int // requests per second; zero means any number
+	noToken bool
+	page    bool
+	limit   int // requests per second; zero means any number
 }
 
 // countArrival watches the request rate. The lock is held.
-func (r *recorder) countArrival(c *conduct, rec *record, limit int) {
+func (r *recorder) checkRate(c *unitConduct, rec *requestEntry, limit int) {
 	now := rec.request.Time
 	first := slices.IndexFunc(c.arrivals, func(t time.Time) bool { return now.Sub(t) < time.Second })
 	if first < 0 {
@@ -109,7 +109,7 @@ func (r *recorder) countArrival(c *conduct, rec *record, limit int) {
 	c.arrivals = append(c.arrivals[first:], now)
 	if limit > 0 && len(c.arrivals) > limit {
 		rec.tooMany = true
-		r.violate(now, RuleRequestRate, c.uid, "%d requests within a second, the limit is %d", len(c.arrivals), limit)
+		r.addViolation(now, RuleRequestRate, c.uid, "%d requests within a second, the limit is %d", len(c.arrivals), limit)
 	}
 }
 
@@ -126,10 +126,10 @@ func retryAfter(h http.Header, now time.Time) (time.Time, bool) {
 
 // accepted records that a write was queued as an event, and checks whether it
 // repeats an earlier one. The lock of the unit is held.
-func (r *recorder) accepted(u *Unit, rec *record, e *event) {
+func (r *recorder) writeAccepted(u *Unit, rec *requestEntry, e *event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := r.of(u)
+	c := r.conductOf(u)
 	if c.lastPath != rec.request.Path {
 		clear(c.writes)
 		c.lastPath = rec.request.Path
@@ -139,28 +139,28 @@ func (r *recorder) accepted(u *Unit, rec *record, e *event) {
 	if old := c.writes[key]; old != nil {
 		stalled := old.Status == EventPending && now.Sub(old.Accepted) >= resendAfter
 		if old.Status != EventFailed && !stalled {
-			r.violate(now, RuleRepeatedWrite, c.uid, "%s was sent again with the body of event %s", rec.request.Path, old.ID)
+			r.addViolation(now, RuleRepeatedWrite, c.uid, "%s was sent again with the body of event %s", rec.request.Path, old.ID)
 		}
 	}
 	c.writes[key] = e
 }
 
 // report records a violation of the receiver of a unit.
-func (r *recorder) report(rule Rule, uid, format string, args ...any) {
+func (r *recorder) addReceiverViolation(rule Rule, uid, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.violate(time.Now(), rule, uid, format, args...)
+	r.addViolation(time.Now(), rule, uid, format, args...)
 }
 
 // note records a violation of a request.
-func (r *recorder) note(rec *record, rule Rule, format string, args ...any) {
+func (r *recorder) addRequestViolation(rec *requestEntry, rule Rule, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.violate(rec.request.Time, rule, rec.request.Unit, format, args...)
+	r.addViolation(rec.request.Time, rule, rec.request.Unit, format, args...)
 }
 
 // violate records a violation. The lock is held.
-func (r *recorder) violate(now time.Time, rule Rule, uid, format string, args ...any) {
+func (r *recorder) addViolation(now time.Time, rule Rule, uid, format string, args ...any) {
 	r.violations = append(r.violations, Violation{
 		Time: now, Rule: rule, Unit: uid, Detail: fmt.Sprintf(format, args...),
 	})

@@ -12,9 +12,9 @@ import (
 )
 
 func TestRulePollInterval(t *testing.T) {
-	observed(t, []fake.Option{fake.WithEventDelay(100 * time.Second), fake.WithLatency(200 * time.Millisecond)},
+	inVirtualTime(t, []fake.Option{fake.WithEventDelay(100 * time.Second), fake.WithLatency(200 * time.Millisecond)},
 		func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
-			one, two := c.event("users/create", users("a")), c.event("users/create", users("b"))
+			one, two := c.event("users/create", usersBody("a")), c.event("users/create", usersBody("b"))
 			time.Sleep(5 * time.Second)
 			c.get("status?eventId=" + one)
 			c.get("status?eventId=" + two)
@@ -36,9 +36,9 @@ func TestRulePollInterval(t *testing.T) {
 			require.Len(t, srv.Violations(), 1, "what is done may be asked at any time")
 
 			// An answer that was lost does not count.
-			three := c.event("users/create", users("c"))
+			three := c.event("users/create", usersBody("c"))
 			srv.AddFault(fake.Fault{Path: "status", Kind: fake.FaultResetAfter, Times: 1})
-			require.Error(t, c.travel(http.MethodGet, "status?eventId="+three, nil).err)
+			require.Error(t, c.observe(http.MethodGet, "status?eventId="+three, nil).err)
 			c.get("status?eventId=" + three)
 			require.Len(t, srv.Violations(), 1)
 		})
@@ -47,7 +47,7 @@ func TestRulePollInterval(t *testing.T) {
 func TestRuleRequestRate(t *testing.T) {
 	limits := fake.DefaultLimits()
 	limits.MaxRequestPerSecond = 3
-	observed(t, []fake.Option{fake.WithLimits(limits)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+	inVirtualTime(t, []fake.Option{fake.WithLimits(limits)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		other := *c
 		other.token = srv.NewUnit("other").Token()
 		open := *c
@@ -72,7 +72,7 @@ func TestRuleRequestRate(t *testing.T) {
 		c.get("users")
 		require.Len(t, rules(srv), 2, "and now it is not, but three others are")
 	})
-	observed(t, []fake.Option{fake.WithLimits(limits), fake.WithRateLimit()}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+	inVirtualTime(t, []fake.Option{fake.WithLimits(limits), fake.WithRateLimit()}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		for range 3 {
 			c.get("users")
 		}
@@ -84,7 +84,7 @@ func TestRuleRequestRate(t *testing.T) {
 }
 
 func TestRuleParallelPages(t *testing.T) {
-	observed(t, []fake.Option{fake.WithLatency(time.Second)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+	inVirtualTime(t, []fake.Option{fake.WithLatency(time.Second)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		read := func(n int, path string) {
 			var wg sync.WaitGroup
 			for range n {
@@ -103,7 +103,7 @@ func TestRuleParallelPages(t *testing.T) {
 }
 
 func TestRuleRetryAfter(t *testing.T) {
-	observed(t, nil, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		answer := func(value string) {
 			srv.ResetRequests()
 			srv.AddFault(fake.Fault{Number: 9603, Times: 1, Header: http.Header{"Retry-After": {value}}})
@@ -136,11 +136,11 @@ func TestRuleRetryAfter(t *testing.T) {
 }
 
 func TestRuleRepeatedWrite(t *testing.T) {
-	observed(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
 		u.AddAsset(fake.Asset{AdamID: "1", Total: 1})
-		body := manage([]string{"1"}, nil, []string{"S"})
+		body := assetsBody([]string{"1"}, nil, []string{"S"})
 		c.event("assets/associate", body)
-		c.event("assets/associate", manage([]string{"1"}, nil, []string{"T"}))
+		c.event("assets/associate", assetsBody([]string{"1"}, nil, []string{"T"}))
 		require.Empty(t, rules(srv))
 		c.event("assets/associate", body)
 		require.Equal(t, []fake.Rule{fake.RuleRepeatedWrite}, rules(srv))
@@ -164,7 +164,7 @@ func TestRuleRepeatedWrite(t *testing.T) {
 
 		// So is to send again what has been pending for ten minutes.
 		u.HoldEvents(true)
-		body = manage([]string{"1"}, nil, []string{"U"})
+		body = assetsBody([]string{"1"}, nil, []string{"U"})
 		c.event("assets/associate", body)
 		time.Sleep(10*time.Minute - 1)
 		c.event("assets/associate", body)
@@ -176,20 +176,20 @@ func TestRuleRepeatedWrite(t *testing.T) {
 		// A refused write was not accepted; a lost answer was.
 		srv.ResetRequests()
 		srv.AddFault(fake.Fault{Number: 9603, Times: 1})
-		c.refused(500, 9603, http.MethodPost, "users/create", users("a"))
-		c.event("users/create", users("a"))
+		c.refused(500, 9603, http.MethodPost, "users/create", usersBody("a"))
+		c.event("users/create", usersBody("a"))
 		srv.AddFault(fake.Fault{Kind: fake.FaultResetAfter, Times: 1})
-		require.Error(t, c.travel(http.MethodPost, "users/create", users("b")).err)
+		require.Error(t, c.observe(http.MethodPost, "users/create", usersBody("b")).err)
 		require.Empty(t, rules(srv))
-		c.event("users/create", users("b"))
+		c.event("users/create", usersBody("b"))
 		require.Equal(t, []fake.Rule{fake.RuleRepeatedWrite}, rules(srv))
 	})
 }
 
-func TestOtherRules(t *testing.T) {
-	observed(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
+func TestRule_itemsDefaultsAndAuthorization(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
 		u.AddSubscriptionAssignments(fake.SubscriptionAssignment{AdamID: 7, ClientUserID: "a"})
-		c.refused(400, 9704, http.MethodPost, "assets/revoke", manage(nil, []string{"a", "a"}, nil))
+		c.refused(400, 9704, http.MethodPost, "assets/revoke", assetsBody(nil, []string{"a", "a"}, nil))
 		c.refused(400, 9811, http.MethodPost, "subscriptions/associate", object{"adamIds": []int{7, 7}, "clientUserIds": []string{"a"}, "renewing": true})
 		require.Equal(t, []fake.Rule{fake.RuleDuplicateItems, fake.RuleDuplicateItems}, rules(srv))
 
@@ -215,9 +215,9 @@ func TestOtherRules(t *testing.T) {
 }
 
 // The rules for receivers: to refuse what is forged, and to take what is not.
-func TestRulesForReceivers(t *testing.T) {
+func TestRule_receivers(t *testing.T) {
 	forging := []fake.Option{fake.WithNotifications(fake.NotificationOptions{Forge: 1, RetryInterval: time.Minute})}
-	notified(t, forging, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
+	withReceiver(t, forging, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
 		u.Purchase("1", "", 1)
 		time.Sleep(time.Second)
 		require.Len(t, r.of("ASSET_COUNT"), 1)
@@ -244,7 +244,7 @@ func TestRulesForReceivers(t *testing.T) {
 	// A receiver that takes anything.
 	synctest.Test(t, func(t *testing.T) {
 		gullible := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-		srv, u, c := inMemory(t, append(forging, fake.WithNotificationTransport(fake.HandlerTransport(gullible)))...)
+		srv, u, c := newServer(t, append(forging, fake.WithNotificationTransport(fake.HandlerTransport(gullible)))...)
 		c.post("client/config", clientConfig(receiverURL, "secret"))
 		u.Purchase("1", "", 1)
 		time.Sleep(time.Second)

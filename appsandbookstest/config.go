@@ -89,7 +89,7 @@ func getServiceConfig(c *call) (any, *apiError) {
 
 // getClientConfig answers GET client/config.
 func getClientConfig(c *call) (any, *apiError) {
-	c.unit.lock()
+	c.unit.lockAndUpdate()
 	defer c.unit.mu.Unlock()
 	return c.unit.clientConfig(), nil
 }
@@ -145,11 +145,11 @@ func setClientConfig(c *call) (any, *apiError) {
 	if refusal := c.checkReceiver(body.NotificationURL, body.NotificationAuthToken); refusal != nil {
 		return nil, refusal
 	}
-	if body.NotificationURL != nil && !u.test(c.ctx, *body.NotificationURL, *body.NotificationAuthToken) {
+	if body.NotificationURL != nil && !u.sendTestNotification(c.ctx, *body.NotificationURL, *body.NotificationAuthToken) {
 		return nil, refuse(numNotificationUnreachable)
 	}
 
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if info != nil {
 		u.config.MDMInfo = info
@@ -161,7 +161,7 @@ func setClientConfig(c *call) (any, *apiError) {
 	if body.NotificationTypes != nil {
 		u.config.NotificationTypes = types
 	}
-	u.arm()
+	u.setEventTimer()
 	return u.clientConfig(), nil
 }
 
@@ -201,12 +201,12 @@ func validReceiver(address string) bool {
 }
 
 // test delivers a test notification and reports whether it was accepted.
-func (u *Unit) test(ctx context.Context, address, secret string) bool {
+func (u *Unit) sendTestNotification(ctx context.Context, address, secret string) bool {
 	u.mu.Lock()
 	n := u.envelope(NotificationTest, struct{}{})
 	u.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(u.srv.ctx, cancel)() // a closed server waits for nobody
-	return u.srv.post(ctx, u, address, secret, n, 1, false)
+	return u.srv.deliver(ctx, u, address, secret, n, 1, false)
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOwner(t *testing.T) {
-	_, u, c := inMemory(t)
+func TestUnit_TakeOver(t *testing.T) {
+	_, u, c := newServer(t)
 	require.NotContains(t, c.get("users"), "mdmInfo")
 	out := c.post("subscriptions/enable", nil)
 	require.Contains(t, out, "mdmInfo")
@@ -18,20 +18,20 @@ func TestOwner(t *testing.T) {
 
 	info := object{"id": "me", "name": "Me", "metadata": ""}
 	require.Equal(t, info, c.post("client/config", object{"mdmInfo": info})["mdmInfo"])
-	event := c.event("users/create", users("a"))
+	event := c.event("users/create", usersBody("a"))
 	u.TakeOver(fake.MDMInfo{ID: "them", Name: "Them", Metadata: "x"})
 	theirs := object{"id": "them", "name": "Them", "metadata": "x"}
 	for _, path := range []string{"users", "assets", "assignments", "client/config", "status?eventId=" + event} {
 		require.Equal(t, theirs, c.get(path)["mdmInfo"], path)
 	}
-	require.Equal(t, theirs, c.post("users/create", users("b"))["mdmInfo"])
+	require.Equal(t, theirs, c.post("users/create", usersBody("b"))["mdmInfo"])
 	require.Equal(t, theirs, c.post("subscriptions/disable", nil)["mdmInfo"])
 	require.Equal(t, "them", u.ClientConfig().MDMInfo.ID)
 	require.False(t, u.SubscriptionsEnabled())
 }
 
-func TestAConfigurationNeedsALiveReceiver(t *testing.T) {
-	notified(t, nil, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, c *caller) {
+func TestServer_clientConfigNeedsReachableReceiver(t *testing.T) {
+	withReceiver(t, nil, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, c *caller) {
 		before := u.ClientConfig()
 		c.refused(400, 9728, http.MethodPost, "client/config", clientConfig("https://other.example/", "new-secret"))
 		require.Equal(t, before, u.ClientConfig())
@@ -50,6 +50,6 @@ func TestAConfigurationNeedsALiveReceiver(t *testing.T) {
 	})
 
 	// Nothing listens at a port that was never opened.
-	_, _, c := inMemory(t)
+	_, _, c := newServer(t)
 	c.refused(400, 9728, http.MethodPost, "client/config", clientConfig("http://127.0.0.1:1/", "secret"))
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // A cursor is a place in a list of records that is read by cursor.
-type cursor struct {
+type listPosition struct {
 	query string // path and filters that it belongs to
 	page  int    // zero-based number of the page it leads to
 	after uint64 // ordinal of the last record before it
@@ -18,7 +18,7 @@ type cursor struct {
 // held.
 func cursorPage[T any](c *call, filters string, list []T, ordinal func(T) uint64) ([]T, string, *apiError) {
 	u := c.unit
-	at := cursor{query: c.path + "?" + filters}
+	at := listPosition{query: c.path + "?" + filters}
 	if c.query.Has("cursor") {
 		known, ok := u.cursors[c.query.Get("cursor")]
 		if !ok || known.query != at.query {
@@ -28,7 +28,7 @@ func cursorPage[T any](c *call, filters string, list []T, ordinal func(T) uint64
 	}
 	most := len(list)/c.srv.opts.cursorPageSize + maxEmptyPages
 	empty := func(page int) bool {
-		f := c.srv.opts.emptyPage
+		f := c.srv.opts.isEmptyPage
 		return f != nil && page < most && f(c.path, page)
 	}
 	list = list[sort.Search(len(list), func(i int) bool { return ordinal(list[i]) > at.after }):]
@@ -40,11 +40,11 @@ func cursorPage[T any](c *call, filters string, list []T, ordinal func(T) uint64
 	if len(rest) == 0 && !empty(at.page+1) {
 		return page, "", nil
 	}
-	next := cursor{query: at.query, page: at.page + 1, after: at.after}
+	next := listPosition{query: at.query, page: at.page + 1, after: at.after}
 	if size > 0 {
 		next.after = ordinal(page[size-1])
 	}
-	key := u.srv.random.uuid(u.label(fmt.Sprintf("cursor/%s/%d", next.query, next.page)), next.after)
+	key := u.srv.random.uuid(u.randomLabel(fmt.Sprintf("cursor/%s/%d", next.query, next.page)), next.after)
 	id := base64.StdEncoding.EncodeToString([]byte(key))
 	u.cursors[id] = next
 	return page, id, nil

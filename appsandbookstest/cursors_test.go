@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestCursors(t *testing.T) {
-	_, u, c := inMemory(t, fake.WithCursorPageSize(2), fake.WithCursorPageSize(0))
+func TestServer_cursors(t *testing.T) {
+	_, u, c := newServer(t, fake.WithCursorPageSize(2), fake.WithCursorPageSize(0))
 	for i := range 5 {
 		u.AddSubscriptionAssignments(fake.SubscriptionAssignment{AdamID: 7, ClientUserID: fmt.Sprint(i)})
 	}
@@ -37,7 +37,7 @@ func TestCursors(t *testing.T) {
 		cursor = "&cursor=" + url.QueryEscape(next)
 		if !removed { // what was read goes away: nothing is skipped
 			removed = true
-			c.finished(u, "subscriptions/disassociate", object{"adamIds": []int{7}, "clientUserIds": []string{"0"}})
+			c.finish(u, "subscriptions/disassociate", object{"adamIds": []int{7}, "clientUserIds": []string{"0"}})
 		}
 	}
 	require.Equal(t, []string{"0", "1", "2", "3", "4"}, got)

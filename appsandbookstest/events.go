@@ -38,9 +38,9 @@ type Event struct {
 // An event is what the unit keeps of an Event.
 type event struct {
 	Event
-	due      time.Time
-	forced   int // error number with which everything fails, or zero
-	failures []wireError
+	due          time.Time
+	forcedNumber int // error number with which everything fails, or zero
+	failures     []wireError
 
 	// apply carries the event out at a time and calls complete, or sets
 	// conclude. The lock is held.
@@ -48,21 +48,21 @@ type event struct {
 
 	// conclude carries out what was deferred to the end of the billing
 	// period. It is set while the event waits for that.
-	conclude func(now time.Time)
+	finishDeferred func(now time.Time)
 }
 
 // accept queues a write of which type, number of tasks and deferral are
 // given. The lock is held.
 func (u *Unit) accept(c *call, write Event, apply func(*event, time.Time)) *event {
 	now := time.Now()
-	write.ID = u.srv.random.uuid(u.label("event"), uint64(len(u.events)))
+	write.ID = u.srv.random.uuid(u.randomLabel("event"), uint64(len(u.events)))
 	write.Path = c.path
 	write.Status = EventPending
 	write.Accepted = now
 	e := &event{Event: write, apply: apply}
 	u.events = append(u.events, e)
 	u.eventByID[e.ID] = e
-	u.srv.recorder.accepted(u, c.record, e)
+	u.srv.recorder.writeAccepted(u, c.entry, e)
 
 	delay := u.srv.opts.eventDelay(e.Event)
 	if delay < 0 {
@@ -73,7 +73,7 @@ func (u *Unit) accept(c *call, write Event, apply func(*event, time.Time)) *even
 		e.due = u.queue[n-1].due
 	}
 	u.queue = append(u.queue, e)
-	u.arm()
+	u.setEventTimer()
 	return e
 }
 
@@ -83,21 +83,21 @@ func (u *Unit) accepted(e *event) wireEvent {
 }
 
 // settle carries out the events whose delay has elapsed. The lock is held.
-func (u *Unit) settle(now time.Time) {
-	if u.held {
+func (u *Unit) applyDueEvents(now time.Time) {
+	if u.eventsHeld {
 		return
 	}
 	for len(u.queue) > 0 && !u.queue[0].due.After(now) {
 		e := u.queue[0]
 		u.queue[0] = nil
 		u.queue = u.queue[1:]
-		u.carryOut(e, e.due)
+		u.applyEvent(e, e.due)
 	}
 }
 
-func (u *Unit) carryOut(e *event, at time.Time) {
+func (u *Unit) applyEvent(e *event, at time.Time) {
 	if len(u.failNext) > 0 {
-		e.forced = u.failNext[0]
+		e.forcedNumber = u.failNext[0]
 		u.failNext = u.failNext[1:]
 	}
 	e.apply(e, at)
@@ -117,8 +117,8 @@ func (u *Unit) complete(e *event, now time.Time, completed int, failures []wireE
 // arm sets the timer that carries out the next event, which matters only when
 // somebody is to be notified: readers bring the ledger up to date themselves.
 // The lock is held.
-func (u *Unit) arm() {
-	if u.closed || u.held || len(u.queue) == 0 || u.config.NotificationURL == "" {
+func (u *Unit) setEventTimer() {
+	if u.closed || u.eventsHeld || len(u.queue) == 0 || u.config.NotificationURL == "" {
 		return
 	}
 	due := u.queue[0].due
@@ -130,20 +130,20 @@ func (u *Unit) arm() {
 	}
 	u.timerAt = due
 	u.timer = time.AfterFunc(time.Until(due), func() {
-		if !u.srv.enter() {
+		if !u.srv.startWork() {
 			return
 		}
 		defer u.srv.wg.Done()
-		u.lock()
+		u.lockAndUpdate()
 		defer u.mu.Unlock()
 		u.timer = nil
-		u.arm()
+		u.setEventTimer()
 	})
 }
 
 // Events returns the events of the unit in the order of their acceptance.
 func (u *Unit) Events() []Event {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	out := make([]Event, len(u.events))
 	for i, e := range u.events {
@@ -156,32 +156,32 @@ func (u *Unit) Events() []Event {
 // those to come, until it is called with false. Whatever became due meanwhile
 // is carried out then.
 func (u *Unit) HoldEvents(hold bool) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	now := time.Now()
-	if u.held && !hold {
+	if u.eventsHeld && !hold {
 		for _, e := range u.queue {
 			if e.due.Before(now) {
 				e.due = now
 			}
 		}
 	}
-	u.held = hold
-	u.settle(now)
-	u.arm()
+	u.eventsHeld = hold
+	u.applyDueEvents(now)
+	u.setEventTimer()
 }
 
 // FinishEvents carries out all PENDING events at once, in order, whatever
 // their delay, and even when they are held. Deferred ones stay PENDING until
 // [Unit.EndBillingPeriod].
 func (u *Unit) FinishEvents() {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	u.queue = nil
 	now := time.Now()
 	for _, e := range u.events {
-		if e.Status == EventPending && e.conclude == nil {
-			u.carryOut(e, now)
+		if e.Status == EventPending && e.finishDeferred == nil {
+			u.applyEvent(e, now)
 		}
 	}
 }
@@ -198,7 +198,7 @@ func (u *Unit) FailNextEvent(errorNumber int) {
 // FailTarget makes every task of an event fail that concerns a clientUserId
 // or a serial number. An error number of zero ends that.
 func (u *Unit) FailTarget(id string, errorNumber int) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if errorNumber == 0 {
 		delete(u.failIDs, id)
@@ -209,9 +209,9 @@ func (u *Unit) FailTarget(id string, errorNumber int) {
 
 // refusal returns the error number with which a task on a target has to
 // fail, or zero. The lock is held.
-func (u *Unit) refusal(e *event, id string) int {
-	if e.forced != 0 {
-		return e.forced
+func (u *Unit) injectedFailure(e *event, id string) int {
+	if e.forcedNumber != 0 {
+		return e.forcedNumber
 	}
 	return u.failIDs[id]
 }
@@ -220,7 +220,7 @@ func (u *Unit) refusal(e *event, id string) int {
 func getStatus(c *call) (any, *apiError) {
 	id := c.query.Get("eventId")
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	e := u.eventByID[id]
 	if e == nil {

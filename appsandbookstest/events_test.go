@@ -9,10 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEventsOfAUnitAreCarriedOutInOrder(t *testing.T) {
+func TestWithEventDelayFunc_eventsFinishInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		delays := []time.Duration{40 * time.Second, 10 * time.Second, fake.Never, 60 * time.Second}
-		_, u, c := inMemory(t, fake.WithEventDelayFunc(func(fake.Event) time.Duration {
+		_, u, c := newServer(t, fake.WithEventDelayFunc(func(fake.Event) time.Duration {
 			d := delays[0]
 			delays = delays[1:]
 			return d
@@ -21,7 +21,7 @@ func TestEventsOfAUnitAreCarriedOutInOrder(t *testing.T) {
 		start := time.Now()
 		var events []string
 		for _, path := range []string{"assets/associate", "assets/disassociate", "assets/associate", "assets/associate"} {
-			events = append(events, c.event(path, manage([]string{"1"}, nil, []string{"S"})))
+			events = append(events, c.event(path, assetsBody([]string{"1"}, nil, []string{"S"})))
 		}
 		states := func() (out []string) {
 			for _, id := range events {
@@ -52,18 +52,18 @@ func TestEventsOfAUnitAreCarriedOutInOrder(t *testing.T) {
 	})
 }
 
-func TestHeldEvents(t *testing.T) {
+func TestServer_HoldEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv, u, c := inMemory(t, fake.WithEventDelay(time.Second))
+		srv, u, c := newServer(t, fake.WithEventDelay(time.Second))
 		srv.HoldEvents(true)
-		id := c.event("users/create", users("a"))
+		id := c.event("users/create", usersBody("a"))
 		time.Sleep(time.Hour)
 		status := c.get("status?eventId=" + id)
 		require.Equal(t, "PENDING", status["eventStatus"])
 		require.EqualValues(t, 0, status["numCompleted"])
 		require.EqualValues(t, 1, status["numRequested"])
 		require.NotContains(t, status, "failures")
-		late := c.event("users/create", users("b"))
+		late := c.event("users/create", usersBody("b"))
 		srv.HoldEvents(false)
 		require.Equal(t, "COMPLETE", c.get("status?eventId=" + id)["eventStatus"])
 		require.Equal(t, time.Now(), u.Events()[0].Finished)
@@ -73,12 +73,12 @@ func TestHeldEvents(t *testing.T) {
 	})
 }
 
-func TestForcedFailures(t *testing.T) {
-	_, u, c := inMemory(t)
+func TestUnit_FailNextEvent(t *testing.T) {
+	_, u, c := newServer(t)
 	u.FailNextEvent(9644)
 	u.FailNextEvent(9603)
 	for _, number := range []int{9644, 9603} {
-		status := c.finished(u, "users/create", users("a", "b"))
+		status := c.finish(u, "users/create", usersBody("a", "b"))
 		require.Equal(t, "FAILED", status["eventStatus"])
 		require.EqualValues(t, 0, status["numCompleted"])
 		f := items(t, status, "failures")[0]
@@ -86,5 +86,5 @@ func TestForcedFailures(t *testing.T) {
 		require.Equal(t, []any{"a", "b"}, f["errorInfo"].(object)["clientUserIds"])
 	}
 	require.Empty(t, u.Users())
-	require.Equal(t, "COMPLETE", c.finished(u, "users/create", users("a", "b"))["eventStatus"])
+	require.Equal(t, "COMPLETE", c.finish(u, "users/create", usersBody("a", "b"))["eventStatus"])
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // An inbound is a request that has reached the server, over TCP or in memory.
-type inbound struct {
+type incomingRequest struct {
 	method   string
 	base     string // scheme and host that the caller used
 	urlPath  string
@@ -21,7 +21,7 @@ type inbound struct {
 
 // endpointPath returns the path below /mdm/v2/, or the whole path when the
 // request is for something else.
-func (in *inbound) endpointPath() string {
+func (in *incomingRequest) endpointPath() string {
 	if p, ok := strings.CutPrefix(in.urlPath, basePath+"/"); ok {
 		return p
 	}
@@ -40,16 +40,16 @@ type reply struct {
 
 // An endpoint is one operation of the API.
 type endpoint struct {
-	handle func(*call) (any, *apiError)
-	open   bool // needs no authentication
-	write  bool // changes the library, which a read-only token may not
-	page   bool // a page read by index
-	cursor bool // a page read by cursor
+	handle  func(*call) (any, *apiError)
+	noToken bool // needs no authentication
+	write   bool // changes the library, which a read-only token may not
+	page    bool // a page read by index
+	cursor  bool // a page read by cursor
 }
 
 // endpoints are all operations by path and method.
 var endpoints = map[string]map[string]endpoint{
-	"service/config": {http.MethodGet: {handle: getServiceConfig, open: true}},
+	"service/config": {http.MethodGet: {handle: getServiceConfig, noToken: true}},
 	"client/config": {
 		http.MethodGet:  {handle: getClientConfig},
 		http.MethodPost: {handle: setClientConfig, write: true},
@@ -81,18 +81,18 @@ var endpoints = map[string]map[string]endpoint{
 // answer leaves. With a fault the caller spoils the answer as the fault says;
 // there is none when the fault comes before it. The error is not nil when ctx
 // or the server ended meanwhile.
-func (s *Server) exchange(ctx context.Context, in *inbound, fault *Fault) (*reply, error) {
+func (s *Server) exchange(ctx context.Context, in *incomingRequest, fault *Fault) (*reply, error) {
 	c := &call{
-		inbound: in, srv: s, ctx: ctx, path: in.endpointPath(), token: s.lookup(in.header), limits: s.currentLimits(),
+		incomingRequest: in, srv: s, ctx: ctx, path: in.endpointPath(), token: s.lookup(in.header), limits: s.currentLimits(),
 	}
 	op := endpoints[c.path][in.method]
-	c.record = s.recorder.arrive(in, c.token, fault, arrival{
-		open:  op.open,
-		page:  op.page,
-		limit: c.limits.MaxRequestPerSecond,
+	c.entry = s.recorder.requestArrived(in, c.token, fault, arrival{
+		noToken: op.noToken,
+		page:    op.page,
+		limit:   c.limits.MaxRequestPerSecond,
 	})
 	rep, err := c.answer(op, fault)
-	s.recorder.leave(c.record, rep, fault)
+	s.recorder.answerSent(c.entry, rep, fault)
 	return rep, err
 }
 
@@ -123,7 +123,7 @@ func (c *call) answer(op endpoint, fault *Fault) (*reply, error) {
 func (c *call) process(op endpoint) *reply {
 	methods := endpoints[c.path]
 	switch {
-	case c.srv.opts.enforceRate && c.record.tooMany:
+	case c.srv.opts.enforceRateLimit && c.entry.tooMany:
 		return c.srv.errorReply(refuse(numTooManyRequests))
 	case methods == nil:
 		return htmlReply(http.StatusNotFound, "Not Found")
@@ -135,7 +135,7 @@ func (c *call) process(op endpoint) *reply {
 	if refusal := c.check(op); refusal != nil {
 		return c.srv.errorReply(refusal)
 	}
-	if hook := c.srv.opts.beforePage; hook != nil && (op.page || op.cursor) {
+	if hook := c.srv.opts.pageHook; hook != nil && (op.page || op.cursor) {
 		read := PageRead{Unit: c.unit, Path: c.path, Index: -1, Query: c.query}
 		if op.page {
 			read.Index, _ = c.intParam("pageIndex") // a bad one is refused below

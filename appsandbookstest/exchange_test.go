@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestUnknownPathsAndContentTypes(t *testing.T) {
-	srv, _, c := inMemory(t)
+func TestServer_unknownPaths(t *testing.T) {
+	srv, _, c := newServer(t)
 	for _, path := range []string{"nothing", "assets/", "../v1/assets"} {
 		resp, err := c.client.Do(c.request(http.MethodGet, path, nil))
 		require.NoError(t, err)
@@ -22,7 +22,7 @@ func TestUnknownPathsAndContentTypes(t *testing.T) {
 	for value, status := range map[string]int{
 		"text/plain": 415, "": 415, "application/json; charset=utf-8": 200, "APPLICATION/JSON": 200,
 	} {
-		req := c.request(http.MethodPost, "users/create", users("a"))
+		req := c.request(http.MethodPost, "users/create", usersBody("a"))
 		req.Header.Set("Content-Type", value)
 		resp, err := c.client.Do(req)
 		require.NoError(t, err)

@@ -86,7 +86,7 @@ type Fault struct {
 }
 
 // answers reports whether the client gets the header of an answer.
-func (f *Fault) answers() bool {
+func (f *Fault) sendsHeader() bool {
 	switch f.Kind {
 	case FaultDial, FaultResetBefore, FaultResetAfter, FaultEOF:
 		return false
@@ -95,7 +95,7 @@ func (f *Fault) answers() bool {
 }
 
 // intact reports whether the client can get the whole answer of the endpoint.
-func (f *Fault) intact() bool { return f.Kind == FaultSlowBody }
+func (f *Fault) sendsWholeBody() bool { return f.Kind == FaultSlowBody }
 
 // reply returns the answer of FaultRespond.
 func (f *Fault) reply() *reply {
@@ -125,13 +125,13 @@ func (f *Fault) reply() *reply {
 
 // A faultSet chooses the fault of each request.
 type faultSet struct {
-	mu     sync.Mutex
-	faults []*plannedFault
-	random random
-	drawn  uint64
+	mu       sync.Mutex
+	faults   []*addedFault
+	random   random
+	lastDraw uint64
 }
 
-type plannedFault struct {
+type addedFault struct {
 	Fault
 	seen  int // matching requests so far
 	times int // occurrences so far
@@ -151,7 +151,7 @@ func (s *faultSet) add(f Fault) {
 	f.Header = f.Header.Clone()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = append(s.faults, &plannedFault{Fault: f})
+	s.faults = append(s.faults, &addedFault{Fault: f})
 }
 
 func (s *faultSet) clear() {
@@ -176,8 +176,8 @@ func (s *faultSet) pick(method, path string, u *Unit) *Fault {
 			continue
 		}
 		if f.Probability > 0 {
-			s.drawn++
-			if s.random.float("fault", s.drawn) >= f.Probability {
+			s.lastDraw++
+			if s.random.float("fault", s.lastDraw) >= f.Probability {
 				continue
 			}
 		}
@@ -188,7 +188,7 @@ func (s *faultSet) pick(method, path string, u *Unit) *Fault {
 }
 
 // pickFault returns the fault that occurs on a request, or nil.
-func (s *Server) pickFault(in *inbound) *Fault {
+func (s *Server) pickFault(in *incomingRequest) *Fault {
 	var u *Unit
 	if tok := s.lookup(in.header); tok != nil {
 		u = tok.unit

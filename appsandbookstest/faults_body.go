@@ -8,17 +8,17 @@ import (
 )
 
 // A spoiled is an answer whose body is to be sent in an unusual way.
-type spoiled struct {
+type answerBody struct {
 	body     io.Reader
 	length   int64 // of what the header promises; -1 when it promises nothing
 	encoding string
-	err      error // ends the body instead of io.EOF
+	finalErr error // ends the body instead of io.EOF
 }
 
 // spoil returns the way in which an answer is sent. Without a fault that
 // concerns the body it is the plain way.
-func (s *Server) spoil(ctx context.Context, rep *reply, fault *Fault) spoiled {
-	plain := spoiled{body: bytes.NewReader(rep.body), length: int64(len(rep.body))}
+func (s *Server) answerBody(ctx context.Context, rep *reply, fault *Fault) answerBody {
+	plain := answerBody{body: bytes.NewReader(rep.body), length: int64(len(rep.body))}
 	if fault == nil {
 		return plain
 	}
@@ -26,7 +26,7 @@ func (s *Server) spoil(ctx context.Context, rep *reply, fault *Fault) spoiled {
 	switch fault.Kind {
 	case FaultCutBody:
 		plain.body = bytes.NewReader(rep.body[:half])
-		plain.err = io.ErrUnexpectedEOF
+		plain.finalErr = io.ErrUnexpectedEOF
 	case FaultSlowBody:
 		plain.body = io.MultiReader(
 			bytes.NewReader(rep.body[:half]),
@@ -36,10 +36,10 @@ func (s *Server) spoil(ctx context.Context, rep *reply, fault *Fault) spoiled {
 	case FaultTruncatedGzip:
 		b := compress(rep.body)
 		b = b[:len(b)/2]
-		return spoiled{body: bytes.NewReader(b), length: int64(len(b)), encoding: "gzip"}
+		return answerBody{body: bytes.NewReader(b), length: int64(len(b)), encoding: "gzip"}
 	case FaultHugeBody:
 		size := fault.Size + int64(len(rep.body))
-		return spoiled{body: io.MultiReader(io.LimitReader(blanks{}, fault.Size), plain.body), length: size}
+		return answerBody{body: io.MultiReader(io.LimitReader(spaceReader{}, fault.Size), plain.body), length: size}
 	case FaultGzipBomb:
 		// A gzip stream may have any number of members: one of a megabyte
 		// is compressed once and repeated.
@@ -48,7 +48,7 @@ func (s *Server) spoil(ctx context.Context, rep *reply, fault *Fault) spoiled {
 		readers := []io.Reader{&repeatReader{data: member, times: fault.Size / block}}
 		readers = append(readers, bytes.NewReader(compress(bytes.Repeat([]byte{' '}, int(fault.Size%block)))))
 		readers = append(readers, bytes.NewReader(compress(rep.body)))
-		return spoiled{body: io.MultiReader(readers...), length: -1, encoding: "gzip"}
+		return answerBody{body: io.MultiReader(readers...), length: -1, encoding: "gzip"}
 	}
 	return plain
 }
@@ -63,13 +63,13 @@ func compress(b []byte) []byte {
 
 // A pauseReader pauses once and then is at its end.
 type pauseReader struct {
-	pause func() error
-	done  bool
+	pause  func() error
+	paused bool
 }
 
 func (r *pauseReader) Read([]byte) (int, error) {
-	if !r.done {
-		r.done = true
+	if !r.paused {
+		r.paused = true
 		if err := r.pause(); err != nil {
 			return 0, err
 		}
@@ -78,9 +78,9 @@ func (r *pauseReader) Read([]byte) (int, error) {
 }
 
 // blanks is an endless stream of white space.
-type blanks struct{}
+type spaceReader struct{}
 
-func (blanks) Read(p []byte) (int, error) {
+func (spaceReader) Read(p []byte) (int, error) {
 	for i := range p {
 		p[i] = ' '
 	}
@@ -89,18 +89,18 @@ func (blanks) Read(p []byte) (int, error) {
 
 // A repeatReader reads the same data a number of times.
 type repeatReader struct {
-	data  []byte
-	at    int
-	times int64
+	data   []byte
+	offset int
+	times  int64
 }
 
 func (r *repeatReader) Read(p []byte) (int, error) {
 	if r.times <= 0 {
 		return 0, io.EOF
 	}
-	n := copy(p, r.data[r.at:])
-	if r.at += n; r.at == len(r.data) {
-		r.at = 0
+	n := copy(p, r.data[r.offset:])
+	if r.offset += n; r.offset == len(r.data) {
+		r.offset = 0
 		r.times--
 	}
 	return n, nil

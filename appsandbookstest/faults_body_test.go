@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestCompressedAnswersAreLeftAloneOnDemand(t *testing.T) {
-	both(t, func(t *testing.T, srv *fake.Server, c *caller) {
+func TestServer_Transport_compressedBody(t *testing.T) {
+	inMemoryAndTCP(t, func(t *testing.T, srv *fake.Server, c *caller) {
 		srv.AddFault(fake.Fault{Kind: fake.FaultGzipBomb, Size: 5 << 20})
 		req := c.request(http.MethodGet, "assets", nil)
 		req.Header.Set("Accept-Encoding", "gzip")
@@ -20,7 +20,7 @@ func TestCompressedAnswersAreLeftAloneOnDemand(t *testing.T) {
 		defer resp.Body.Close()
 		require.Equal(t, "gzip", resp.Header.Get("Content-Encoding"))
 		require.False(t, resp.Uncompressed)
-		n := &counter{r: resp.Body}
+		n := &byteCounter{r: resp.Body}
 		zr, err := gzip.NewReader(n)
 		require.NoError(t, err)
 		expanded, err := io.Copy(io.Discard, zr)
@@ -38,12 +38,12 @@ func TestCompressedAnswersAreLeftAloneOnDemand(t *testing.T) {
 	})
 }
 
-type counter struct {
+type byteCounter struct {
 	r io.Reader
 	n int64
 }
 
-func (c *counter) Read(p []byte) (int, error) {
+func (c *byteCounter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
 	return n, err

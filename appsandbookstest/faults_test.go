@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestFaults(t *testing.T) {
-	create := users("a")
+func TestServer_AddFault_kinds(t *testing.T) {
+	create := usersBody("a")
 	processed := func(t *testing.T, srv *fake.Server, n int) {
 		t.Helper()
 		require.Len(t, srv.Unit().Events(), n)
@@ -22,16 +22,16 @@ func TestFaults(t *testing.T) {
 	for _, tt := range []struct {
 		kind      fake.FaultKind
 		processed int
-		check     func(t *testing.T, got trip, inMemory bool)
+		check     func(t *testing.T, got observedRequest, inMemory bool)
 	}{
-		{fake.FaultDial, 0, func(t *testing.T, got trip, inMemory bool) {
+		{fake.FaultDial, 0, func(t *testing.T, got observedRequest, inMemory bool) {
 			require.Error(t, got.err)
 			if inMemory {
 				require.ErrorIs(t, got.err, syscall.ECONNREFUSED)
 				require.Equal(t, []string{"GetConn"}, got.hooks)
 			}
 		}},
-		{fake.FaultResetBefore, 0, func(t *testing.T, got trip, inMemory bool) {
+		{fake.FaultResetBefore, 0, func(t *testing.T, got observedRequest, inMemory bool) {
 			require.Error(t, got.err)
 			require.Contains(t, got.hooks, "WroteHeaders")
 			if inMemory {
@@ -39,55 +39,55 @@ func TestFaults(t *testing.T) {
 				require.Equal(t, []string{"GetConn", "GotConn", "WroteHeaders", "WroteRequest"}, got.hooks)
 			}
 		}},
-		{fake.FaultResetAfter, 1, func(t *testing.T, got trip, inMemory bool) {
+		{fake.FaultResetAfter, 1, func(t *testing.T, got observedRequest, inMemory bool) {
 			require.Error(t, got.err)
 			require.Contains(t, got.hooks, "WroteRequest")
 			if inMemory {
 				require.ErrorIs(t, got.err, syscall.ECONNRESET)
 			}
 		}},
-		{fake.FaultEOF, 1, func(t *testing.T, got trip, _ bool) {
+		{fake.FaultEOF, 1, func(t *testing.T, got observedRequest, _ bool) {
 			require.ErrorContains(t, got.err, "EOF")
 		}},
-		{fake.FaultCutBody, 1, func(t *testing.T, got trip, _ bool) {
+		{fake.FaultCutBody, 1, func(t *testing.T, got observedRequest, _ bool) {
 			require.NoError(t, got.err)
 			require.Equal(t, 200, got.status)
 			require.ErrorIs(t, got.bodyErr, io.ErrUnexpectedEOF)
 			require.NotEmpty(t, got.body)
 		}},
-		{fake.FaultSlowBody, 1, func(t *testing.T, got trip, _ bool) {
+		{fake.FaultSlowBody, 1, func(t *testing.T, got observedRequest, _ bool) {
 			require.NoError(t, got.bodyErr)
 			require.Contains(t, got.body, "eventId")
 		}},
-		{fake.FaultTruncatedGzip, 1, func(t *testing.T, got trip, _ bool) {
+		{fake.FaultTruncatedGzip, 1, func(t *testing.T, got observedRequest, _ bool) {
 			require.Equal(t, 200, got.status)
 			require.ErrorIs(t, got.bodyErr, io.ErrUnexpectedEOF)
 		}},
-		{fake.FaultHugeBody, 1, func(t *testing.T, got trip, _ bool) {
+		{fake.FaultHugeBody, 1, func(t *testing.T, got observedRequest, _ bool) {
 			require.NoError(t, got.bodyErr)
 			require.Len(t, strings.TrimLeft(got.body, " "), len(got.body)-(3<<20+7))
 		}},
-		{fake.FaultGzipBomb, 1, func(t *testing.T, got trip, _ bool) {
+		{fake.FaultGzipBomb, 1, func(t *testing.T, got observedRequest, _ bool) {
 			require.NoError(t, got.bodyErr)
 			require.Len(t, strings.TrimLeft(got.body, " "), len(got.body)-(3<<20+7))
 			require.Contains(t, got.body, "eventId")
 		}},
-		{fake.FaultRespond, 0, func(t *testing.T, got trip, _ bool) {
+		{fake.FaultRespond, 0, func(t *testing.T, got observedRequest, _ bool) {
 			require.Equal(t, 500, got.status)
 			require.Empty(t, got.body)
 			require.Contains(t, got.hooks, "GotFirstResponseByte")
 		}},
 	} {
 		t.Run(string(tt.kind), func(t *testing.T) {
-			both(t, func(t *testing.T, srv *fake.Server, c *caller) {
+			inMemoryAndTCP(t, func(t *testing.T, srv *fake.Server, c *caller) {
 				srv.AddFault(fake.Fault{
 					Method: "POST", Path: "/users/", Kind: tt.kind, Times: 1, Size: 3<<20 + 7, Delay: time.Millisecond,
 				})
 				c.get("users") // another method
-				got := c.travel(http.MethodPost, "users/create", create)
+				got := c.observe(http.MethodPost, "users/create", create)
 				tt.check(t, got, !strings.HasPrefix(srv.URL(), "http://"))
 				processed(t, srv, tt.processed)
-				c.post("users/create", users("b"))
+				c.post("users/create", usersBody("b"))
 				processed(t, srv, tt.processed+1)
 
 				var kinds []fake.FaultKind
@@ -109,7 +109,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func TestAnswersOnDemand(t *testing.T) {
+func TestServer_AddFault_respond(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		fault  fake.Fault
@@ -127,7 +127,7 @@ func TestAnswersOnDemand(t *testing.T) {
 		{"redirect", fake.Fault{Status: 307, Header: http.Header{"Location": {"https://elsewhere.example/"}}}, 307, "", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			both(t, func(t *testing.T, srv *fake.Server, c *caller) {
+			inMemoryAndTCP(t, func(t *testing.T, srv *fake.Server, c *caller) {
 				srv.AddFault(tt.fault)
 				c.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 				resp, err := c.client.Do(c.request(http.MethodGet, "assets", nil))
@@ -150,17 +150,17 @@ func TestAnswersOnDemand(t *testing.T) {
 	}
 }
 
-func TestALostAnswerOfAProcessedRequest(t *testing.T) {
-	srv, u, c := inMemory(t)
+func TestServer_AddFault_respondAfterProcessing(t *testing.T) {
+	srv, u, c := newServer(t)
 	srv.AddFault(fake.Fault{Status: 502, Process: true})
-	status, _ := c.do(http.MethodPost, "users/create", users("a"))
+	status, _ := c.do(http.MethodPost, "users/create", usersBody("a"))
 	require.Equal(t, 502, status)
 	u.FinishEvents()
 	require.Len(t, u.Users(), 1)
 }
 
-func TestFaultsChooseTheirRequests(t *testing.T) {
-	srv, u, c := inMemory(t)
+func TestServer_AddFault_selectsRequests(t *testing.T) {
+	srv, u, c := newServer(t)
 	other := srv.NewUnit("other")
 	outcomes := func(n int, path string) string {
 		var out strings.Builder
@@ -193,7 +193,7 @@ func TestFaultsChooseTheirRequests(t *testing.T) {
 	srv.AddFault(fake.Fault{Number: 9603, Probability: 0.5})
 	first := outcomes(200, "assets")
 	require.InDelta(t, 100, strings.Count(first, "5"), 30)
-	again, _, c2 := inMemory(t)
+	again, _, c2 := newServer(t)
 	again.AddFault(fake.Fault{Number: 9603, Probability: 0.5})
 	c = c2
 	require.Equal(t, first, outcomes(200, "assets"), "the seed decides")

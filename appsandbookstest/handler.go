@@ -10,7 +10,7 @@ import (
 
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.enter() {
+	if !s.startWork() {
 		http.Error(w, "server closed", http.StatusServiceUnavailable)
 		return
 	}
@@ -20,7 +20,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	in := &inbound{
+	in := &incomingRequest{
 		method:   r.Method,
 		base:     scheme + "://" + r.Host,
 		urlPath:  r.URL.Path,
@@ -51,7 +51,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 
-	how := s.spoil(r.Context(), rep, fault)
+	how := s.answerBody(r.Context(), rep, fault)
 	maps.Copy(w.Header(), rep.header)
 	if how.encoding != "" {
 		w.Header().Set("Content-Encoding", how.encoding)
@@ -64,13 +64,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(rep.body) // an error means that the client went away
 		return
 	}
-	if err := copyFlushing(w, how.body); err != nil || how.err != nil {
+	if err := copyAndFlush(w, how.body); err != nil || how.finalErr != nil {
 		panic(http.ErrAbortHandler) // cuts the connection
 	}
 }
 
 // copyFlushing copies a body and sends each piece on its way at once.
-func copyFlushing(w http.ResponseWriter, body io.Reader) error {
+func copyAndFlush(w http.ResponseWriter, body io.Reader) error {
 	flush := http.NewResponseController(w)
 	buf := make([]byte, 64<<10)
 	for {

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAHandlerWithoutHijacking(t *testing.T) {
-	srv, u, _ := inMemory(t)
+func TestServer_ServeHTTP_withoutHijacker(t *testing.T) {
+	srv, u, _ := newServer(t)
 	send := func(f fake.Fault) (w *httptest.ResponseRecorder, panicked any) {
 		srv.ClearFaults()
 		srv.AddFault(f)
@@ -48,8 +48,8 @@ func TestAHandlerWithoutHijacking(t *testing.T) {
 	})
 }
 
-func TestARudeClientOverTCP(t *testing.T) {
-	srv, _, _ := inMemory(t)
+func TestServer_ServeHTTP_clientDisconnects(t *testing.T) {
+	srv, _, _ := newServer(t)
 	require.NoError(t, srv.Listen(""))
 	host := strings.TrimSuffix(strings.TrimPrefix(srv.URL(), "http://"), "/mdm/v2")
 	conn, err := net.Dial("tcp", host)
@@ -66,8 +66,8 @@ func TestARudeClientOverTCP(t *testing.T) {
 	resp.Body.Close()
 }
 
-func TestTLS(t *testing.T) {
-	srv, u, _ := inMemory(t)
+func TestServer_ServeHTTP_tls(t *testing.T) {
+	srv, u, _ := newServer(t)
 	front := httptest.NewTLSServer(srv)
 	defer front.Close()
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, front.URL+"/mdm/v2/service/config", nil)

@@ -70,17 +70,17 @@ func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // A memoryWriter is a response writer that keeps the answer.
 type memoryWriter struct {
-	header http.Header
-	sent   http.Header // as of WriteHeader
-	status int
-	body   bytes.Buffer
+	header     http.Header
+	sentHeader http.Header // as of WriteHeader
+	status     int
+	body       bytes.Buffer
 }
 
 func (w *memoryWriter) Header() http.Header { return w.header }
 
 func (w *memoryWriter) WriteHeader(status int) {
 	if w.status == 0 && status >= http.StatusOK {
-		w.status, w.sent = status, w.header.Clone()
+		w.status, w.sentHeader = status, w.header.Clone()
 	}
 }
 
@@ -100,7 +100,7 @@ func (w *memoryWriter) response(r *http.Request) *http.Response {
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
-		Header:        w.sent,
+		Header:        w.sentHeader,
 		Body:          io.NopCloser(&w.body),
 		ContentLength: int64(w.body.Len()),
 		Request:       r,

@@ -29,22 +29,22 @@ func rules(srv *fake.Server) []fake.Rule {
 }
 
 // observed runs a test of the rules in virtual time.
-func observed(t *testing.T, opts []fake.Option, test func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller)) {
+func inVirtualTime(t *testing.T, opts []fake.Option, test func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		srv, u, c := inMemory(t, opts...)
+		srv, u, c := newServer(t, opts...)
 		test(t, srv, u, c)
 	})
 }
 
 // both runs a test in memory and over TCP.
-func both(t *testing.T, test func(t *testing.T, srv *fake.Server, c *caller)) {
+func inMemoryAndTCP(t *testing.T, test func(t *testing.T, srv *fake.Server, c *caller)) {
 	t.Run("memory", func(t *testing.T) {
-		srv, _, c := inMemory(t)
+		srv, _, c := newServer(t)
 		test(t, srv, c)
 	})
 	t.Run("tcp", func(t *testing.T) {
-		srv, _, c := inMemory(t)
+		srv, _, c := newServer(t)
 		require.NoError(t, srv.Listen("localhost:0"))
 		tr := &http.Transport{}
 		defer tr.CloseIdleConnections()
@@ -54,7 +54,7 @@ func both(t *testing.T, test func(t *testing.T, srv *fake.Server, c *caller)) {
 }
 
 // A trip is what a client sees of a request.
-type trip struct {
+type observedRequest struct {
 	hooks   []string
 	status  int
 	body    string
@@ -63,9 +63,9 @@ type trip struct {
 }
 
 // travel sends a request and records everything about it.
-func (c *caller) travel(method, path string, body any) trip {
+func (c *caller) observe(method, path string, body any) observedRequest {
 	c.t.Helper()
-	var out trip
+	var out observedRequest
 	req := c.request(method, path, body)
 	hook := func(name string) { out.hooks = append(out.hooks, name) }
 	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
@@ -99,7 +99,7 @@ type caller struct {
 }
 
 // inMemory returns a server and a caller of its default unit.
-func inMemory(t testing.TB, opts ...fake.Option) (*fake.Server, *fake.Unit, *caller) {
+func newServer(t testing.TB, opts ...fake.Option) (*fake.Server, *fake.Unit, *caller) {
 	t.Helper()
 	srv := fake.NewServer(opts...)
 	t.Cleanup(srv.Close)
@@ -171,7 +171,7 @@ func (c *caller) event(path string, body any) string {
 }
 
 // finished posts a write, finishes it at once and returns its status.
-func (c *caller) finished(u *fake.Unit, path string, body any) object {
+func (c *caller) finish(u *fake.Unit, path string, body any) object {
 	c.t.Helper()
 	id := c.event(path, body)
 	u.FinishEvents()
@@ -202,7 +202,7 @@ func items(t testing.TB, o object, name string) []object {
 }
 
 // manage returns the body of an associate, disassociate or revoke request.
-func manage(assets []string, users, serials []string) object {
+func assetsBody(assets []string, users, serials []string) object {
 	out := object{}
 	if assets != nil {
 		list := make([]object, len(assets))
@@ -319,14 +319,14 @@ const receiverURL = "https://mdm.example.com/notifications"
 
 // notified runs a test in virtual time with a unit whose notifications go to
 // a receiver.
-func notified(
+func withReceiver(
 	t *testing.T, opts []fake.Option, test func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, c *caller),
 ) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver("secret")
 		opts := append([]fake.Option{fake.WithNotificationTransport(fake.HandlerTransport(r))}, opts...)
-		srv, u, c := inMemory(t, opts...)
+		srv, u, c := newServer(t, opts...)
 		c.post("client/config", clientConfig(receiverURL, "secret"))
 		require.Len(t, r.of("TEST_NOTIFICATION"), 1)
 		test(t, r, srv, u, c)
@@ -340,7 +340,7 @@ type errReader struct{}
 func (errReader) Read([]byte) (int, error) { return 0, errBody }
 
 // walk reads all pages of a path and returns the values of a field.
-func walk(t *testing.T, c *caller, path, list, field string) (values []string, pages []object) {
+func readPages(t *testing.T, c *caller, path, list, field string) (values []string, pages []object) {
 	t.Helper()
 	sep := "?"
 	if strings.Contains(path, "?") {
@@ -365,7 +365,7 @@ func walk(t *testing.T, c *caller, path, list, field string) (values []string, p
 	}
 }
 
-func devices(adamID string, serials ...string) []fake.Assignment {
+func deviceAssignments(adamID string, serials ...string) []fake.Assignment {
 	out := make([]fake.Assignment, len(serials))
 	for i, s := range serials {
 		out[i] = fake.Assignment{AdamID: adamID, SerialNumber: s}
@@ -382,7 +382,7 @@ func ids(prefix string, n int) []string {
 	return out
 }
 
-func users(ids ...string) object {
+func usersBody(ids ...string) object {
 	list := make([]object, len(ids))
 	for i, id := range ids {
 		list[i] = object{"clientUserId": id}

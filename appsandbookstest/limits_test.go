@@ -9,17 +9,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLimits(t *testing.T) {
-	srv, _, c := inMemory(t, fake.WithLimits(fake.Limits{MaxUsers: 2}))
+func TestServer_SetLimits(t *testing.T) {
+	srv, _, c := newServer(t, fake.WithLimits(fake.Limits{MaxUsers: 2}))
 	require.Equal(t, object{"maxUsers": 2.0}, c.get("service/config")["limits"])
-	c.refused(400, 9714, http.MethodPost, "users/create", users("a", "b", "c"))
-	c.refused(400, 9700, http.MethodPost, "assets/associate", manage(ids("1", 26), nil, []string{"S"}))
+	c.refused(400, 9714, http.MethodPost, "users/create", usersBody("a", "b", "c"))
+	c.refused(400, 9700, http.MethodPost, "assets/associate", assetsBody(ids("1", 26), nil, []string{"S"}))
 	for i := range 30 {
-		c.post("users/create", users(fmt.Sprint(i)))
+		c.post("users/create", usersBody(fmt.Sprint(i)))
 	}
 	require.Empty(t, srv.Violations(), "no rate is announced")
 
 	srv.SetLimits(func(l *fake.Limits) { l.MaxUsers = 3; l.MaxRequestPerSecond = 1 })
 	require.Equal(t, object{"maxUsers": 3.0, "maxRequestPerSecond": 1.0}, c.get("service/config")["limits"])
-	c.post("users/create", users("a", "b", "c"))
+	c.post("users/create", usersBody("a", "b", "c"))
 }

@@ -6,39 +6,39 @@ import (
 
 // An ordered is a list of records in the order of their creation. Those that
 // are gone are dropped when the list is read.
-type ordered[T interface{ gone() bool }] struct {
-	items []T
-	dirty bool // some are gone
+type orderedList[T interface{ isRemoved() bool }] struct {
+	items      []T
+	hasRemoved bool // some are gone
 }
 
-func (l *ordered[T]) add(x T) { l.items = append(l.items, x) }
+func (l *orderedList[T]) add(x T) { l.items = append(l.items, x) }
 
-func (l *ordered[T]) all() []T {
-	if l.dirty {
+func (l *orderedList[T]) all() []T {
+	if l.hasRemoved {
 		// A new list: a page may still be read from the old one.
-		l.items = filter(l.items, func(x T) bool { return !x.gone() })
-		l.dirty = false
+		l.items = filter(l.items, func(x T) bool { return !x.isRemoved() })
+		l.hasRemoved = false
 	}
 	return l.items
 }
 
 // listings keep the results of the last queries of one kind, so that reading
 // page after page costs no more than its records.
-type listings[F comparable, T any] struct {
-	entries []listing[F, T]
+type queryCache[F comparable, T any] struct {
+	entries []cachedQuery[F, T]
 }
 
-type listing[F comparable, T any] struct {
+type cachedQuery[F comparable, T any] struct {
 	filter F
-	seq    uint64
+	change uint64
 	items  []T
 }
 
 // get returns the records of a query in a state of the data set. They are
 // collected by build, unless they are known.
-func (l *listings[F, T]) get(filter F, seq uint64, build func() []T) []T {
+func (l *queryCache[F, T]) get(filter F, seq uint64, build func() []T) []T {
 	const keep = 8
-	l.entries = slices.DeleteFunc(l.entries, func(e listing[F, T]) bool { return e.seq != seq })
+	l.entries = slices.DeleteFunc(l.entries, func(e cachedQuery[F, T]) bool { return e.change != seq })
 	for _, e := range l.entries {
 		if e.filter == filter {
 			return e.items
@@ -48,14 +48,16 @@ func (l *listings[F, T]) get(filter F, seq uint64, build func() []T) []T {
 	if len(l.entries) >= keep {
 		l.entries = slices.Delete(l.entries, 0, 1)
 	}
-	l.entries = append(l.entries, listing[F, T]{filter, seq, items})
+	l.entries = append(l.entries, cachedQuery[F, T]{filter, seq, items})
 	return items
 }
 
 func ptr[T any](v T) *T { return &v }
 
 // within reports whether a list of wanted values is empty or has a value.
-func within[T comparable](list []T, v T) bool { return len(list) == 0 || slices.Contains(list, v) }
+func emptyOrContains[T comparable](list []T, v T) bool {
+	return len(list) == 0 || slices.Contains(list, v)
+}
 
 // filter returns the elements of a list that match.
 func filter[T any](list []T, match func(T) bool) []T {

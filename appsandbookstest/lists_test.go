@@ -11,12 +11,12 @@ import (
 
 // Many assignments are listed in pages, and large requests carried out, in a
 // time that leaves no room for quadratic work. The benchmarks have the times.
-func TestScale(t *testing.T) {
+func TestServer_largeLibrary(t *testing.T) {
 	if testing.Short() {
 		t.Skip("large")
 	}
 	const n = 200_000
-	_, u, c := inMemory(t)
+	_, u, c := newServer(t)
 	list := make([]fake.Assignment, n)
 	for i := range list {
 		list[i] = fake.Assignment{AdamID: fmt.Sprint(1 + i%100), SerialNumber: fmt.Sprintf("S%07d", i/100)}
@@ -37,15 +37,15 @@ func TestScale(t *testing.T) {
 		u.AddUser(fake.User{ClientUserID: apps[i]})
 	}
 	u.AddAssignments(fake.Assignment{AdamID: "1", ClientUserID: "one"})
-	body := manage(apps, nil, ids("D", 1000))
-	status := c.finished(u, "assets/associate", body)
+	body := assetsBody(apps, nil, ids("D", 1000))
+	status := c.finish(u, "assets/associate", body)
 	require.EqualValues(t, 25_000, status["numCompleted"])
-	status = c.finished(u, "assets/disassociate", body)
+	status = c.finish(u, "assets/disassociate", body)
 	require.EqualValues(t, 25_000, status["numCompleted"])
 	require.Len(t, u.Assignments(), n+1)
 }
 
-func BenchmarkListing(b *testing.B) {
+func BenchmarkServer_listAssignments(b *testing.B) {
 	srv := fake.NewServer()
 	defer srv.Close()
 	list := make([]fake.Assignment, 1_000_000)
@@ -67,9 +67,9 @@ func BenchmarkListing(b *testing.B) {
 	}
 }
 
-func BenchmarkAssociate(b *testing.B) {
+func BenchmarkServer_associate(b *testing.B) {
 	apps := ids("1", 25)
-	body := manage(apps, nil, ids("S", 1000))
+	body := assetsBody(apps, nil, ids("S", 1000))
 	for b.Loop() {
 		b.StopTimer()
 		srv := fake.NewServer()

@@ -40,7 +40,7 @@ func (u *Unit) notify(typ string, at time.Time, payload any) {
 func (u *Unit) envelope(typ string, payload any) wireNotification {
 	return wireNotification{
 		Notification:     payload,
-		NotificationID:   u.srv.random.uuid(u.label("notification"), u.draw()),
+		NotificationID:   u.srv.random.uuid(u.randomLabel("notification"), u.nextNumber()),
 		NotificationType: typ,
 		UID:              u.uid,
 	}
@@ -50,7 +50,7 @@ func (u *Unit) envelope(typ string, payload any) wireNotification {
 // can be encoded as JSON, if the unit has a notification URL. It shows how a
 // client takes what is unknown or odd.
 func (u *Unit) SendNotification(typ string, payload any) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if u.config.NotificationURL != "" {
 		u.sender.send(time.Now(), u.envelope(typ, payload))

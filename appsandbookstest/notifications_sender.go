@@ -16,32 +16,32 @@ import (
 type sender struct {
 	unit *Unit
 
-	mu      sync.Mutex
-	queue   []*message // by time
-	timer   *time.Timer
-	running bool
-	closed  bool
-	drawn   uint64
+	mu       sync.Mutex
+	queue    []*message // by time
+	timer    *time.Timer
+	running  bool
+	closed   bool
+	lastDraw uint64
 }
 
 // A message is a notification that has yet to be delivered.
 type message struct {
-	at      time.Time
-	content wireNotification
-	attempt int
-	repeat  bool // is a duplicate of one that was delivered
+	at        time.Time
+	content   wireNotification
+	attempt   int
+	duplicate bool // is a duplicate of one that was delivered
 }
 
 func newSender(u *Unit) *sender { return &sender{unit: u} }
 
 // chance draws whether something of a probability happens. The lock is held.
-func (s *sender) chance(what string, probability float64) bool {
-	return probability > 0 && s.float(what) < probability
+func (s *sender) happens(what string, probability float64) bool {
+	return probability > 0 && s.randomFloat(what) < probability
 }
 
-func (s *sender) float(what string) float64 {
-	s.drawn++
-	return s.unit.srv.random.float(s.unit.label(what), s.drawn)
+func (s *sender) randomFloat(what string) float64 {
+	s.lastDraw++
+	return s.unit.srv.random.float(s.unit.randomLabel(what), s.lastDraw)
 }
 
 // send queues a notification of something that happened at a time.
@@ -49,12 +49,12 @@ func (s *sender) send(at time.Time, n wireNotification) {
 	o := s.unit.srv.opts.notifications
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.chance("loss", o.Loss) {
+	if s.happens("loss", o.Loss) {
 		return
 	}
 	at = at.Add(o.Delay)
-	if s.chance("reorder", o.Reorder) {
-		at = at.Add(time.Duration(s.float("reorder/by") * float64(o.ReorderWindow)))
+	if s.happens("reorder", o.Reorder) {
+		at = at.Add(time.Duration(s.randomFloat("reorder/by") * float64(o.ReorderWindow)))
 	}
 	s.add(&message{at: at, content: n})
 }
@@ -66,23 +66,23 @@ func (s *sender) add(m *message) {
 		i--
 	}
 	s.queue = slices.Insert(s.queue, i, m)
-	s.arm()
+	s.setTimer()
 }
 
 // arm sets the timer for the first message. The lock is held.
-func (s *sender) arm() {
+func (s *sender) setTimer() {
 	if s.closed || s.running || len(s.queue) == 0 {
 		return
 	}
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	s.timer = time.AfterFunc(time.Until(s.queue[0].at), s.run)
+	s.timer = time.AfterFunc(time.Until(s.queue[0].at), s.deliverDue)
 }
 
 // run delivers what is due.
-func (s *sender) run() {
-	if !s.unit.srv.enter() {
+func (s *sender) deliverDue() {
+	if !s.unit.srv.startWork() {
 		return
 	}
 	defer s.unit.srv.wg.Done()
@@ -96,32 +96,32 @@ func (s *sender) run() {
 	for !s.closed && len(s.queue) > 0 && !s.queue[0].at.After(time.Now()) {
 		m := s.queue[0]
 		s.queue = s.queue[1:]
-		forge := m.attempt == 0 && s.chance("forge", s.unit.srv.opts.notifications.Forge)
+		forge := m.attempt == 0 && s.happens("forge", s.unit.srv.opts.notifications.Forge)
 		s.mu.Unlock()
 		if forge {
-			s.forge(m)
+			s.sendForged(m)
 		}
 		delivered := s.attempt(m)
 		s.mu.Lock()
-		s.again(m, delivered)
+		s.requeue(m, delivered)
 	}
 	s.running = false
-	s.arm()
+	s.setTimer()
 }
 
 // again queues a message that has to be sent once more. The lock is held.
-func (s *sender) again(m *message, delivered bool) {
+func (s *sender) requeue(m *message, delivered bool) {
 	o := s.unit.srv.opts.notifications
 	switch {
 	case !delivered && m.attempt < o.Attempts:
 		m.at = time.Now().Add(o.RetryInterval)
 		s.add(m)
-	case !delivered && !m.repeat && !s.closed:
+	case !delivered && !m.duplicate && !s.closed:
 		u := s.unit
-		u.srv.recorder.report(RuleDroppedNotification, u.uid, "%s %s was not taken in %d attempts",
+		u.srv.recorder.addReceiverViolation(RuleDroppedNotification, u.uid, "%s %s was not taken in %d attempts",
 			m.content.NotificationType, m.content.NotificationID, m.attempt)
-	case delivered && !m.repeat && s.chance("duplicate", o.Duplicate):
-		s.add(&message{at: time.Now(), content: m.content, repeat: true})
+	case delivered && !m.duplicate && s.happens("duplicate", o.Duplicate):
+		s.add(&message{at: time.Now(), content: m.content, duplicate: true})
 	}
 }
 
@@ -133,11 +133,11 @@ func (s *sender) attempt(m *message) bool {
 		return true
 	}
 	m.attempt++
-	return u.srv.post(u.srv.ctx, u, config.NotificationURL, config.NotificationAuthToken, m.content, m.attempt, false)
+	return u.srv.deliver(u.srv.ctx, u, config.NotificationURL, config.NotificationAuthToken, m.content, m.attempt, false)
 }
 
 // forge sends what looks like a message, but comes from somebody else.
-func (s *sender) forge(m *message) {
+func (s *sender) sendForged(m *message) {
 	u := s.unit
 	config := u.ClientConfig()
 	if config.NotificationURL == "" {
@@ -145,10 +145,10 @@ func (s *sender) forge(m *message) {
 	}
 	u.mu.Lock()
 	forged := u.envelope(m.content.NotificationType, m.content.Notification)
-	wrong := u.srv.random.uuid(u.label("forged-secret"), u.draw())
+	wrong := u.srv.random.uuid(u.randomLabel("forged-secret"), u.nextNumber())
 	u.mu.Unlock()
-	if u.srv.post(u.srv.ctx, u, config.NotificationURL, wrong, forged, 1, true) {
-		u.srv.recorder.report(RuleForgedNotification, u.uid, "%s %s was taken with a wrong secret",
+	if u.srv.deliver(u.srv.ctx, u, config.NotificationURL, wrong, forged, 1, true) {
+		u.srv.recorder.addReceiverViolation(RuleForgedNotification, u.uid, "%s %s was taken with a wrong secret",
 			forged.NotificationType, forged.NotificationID)
 	}
 }
@@ -164,7 +164,7 @@ func (s *sender) close() {
 
 // post makes one attempt at delivering a notification. It reports whether the
 // answer had a 2xx status.
-func (s *Server) post(ctx context.Context, u *Unit, url, secret string, n wireNotification, attempt int, forged bool) bool {
+func (s *Server) deliver(ctx context.Context, u *Unit, url, secret string, n wireNotification, attempt int, forged bool) bool {
 	body, err := json.Marshal(n)
 	d := Delivery{
 		Unit: u.uid, URL: url, NotificationID: n.NotificationID, NotificationType: n.NotificationType,
@@ -175,7 +175,7 @@ func (s *Server) post(ctx context.Context, u *Unit, url, secret string, n wireNo
 	}
 	d.Err = err
 	d.Time = time.Now()
-	s.recorder.deliver(d)
+	s.recorder.addDelivery(d)
 	return d.Status/100 == 2
 }
 
@@ -188,7 +188,7 @@ func (s *Server) roundTrip(ctx context.Context, url, secret string, body []byte)
 	}
 	r.Header.Set("Authorization", "Bearer "+secret)
 	r.Header.Set("Content-Type", "application/json")
-	resp, err := s.delivery.RoundTrip(r)
+	resp, err := s.notificationTransport.RoundTrip(r)
 	if err != nil {
 		return 0, err
 	}

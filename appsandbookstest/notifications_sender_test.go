@@ -13,13 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestNotificationsAreRetried(t *testing.T) {
+func TestWithNotifications_retries(t *testing.T) {
 	opts := []fake.Option{fake.WithNotifications(fake.NotificationOptions{Delay: time.Second, RetryInterval: time.Minute})}
 	for answers, want := range map[string][2]int{ // attempts and arrivals
 		"ok": {1, 1}, "500 ok": {2, 1}, "500 302 ok": {3, 1}, "500 404 503 ok": {3, 0}, "panic ok": {2, 1}, "hang ok": {2, 1},
 	} {
 		t.Run(answers, func(t *testing.T) {
-			notified(t, opts, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
+			withReceiver(t, opts, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
 				plan := strings.Fields(answers)
 				r.mu.Lock()
 				r.hits = 0
@@ -69,10 +69,10 @@ func TestNotificationsAreRetried(t *testing.T) {
 	}
 }
 
-func TestBadNetworkForNotifications(t *testing.T) {
+func TestWithNotifications_lossDuplicatesAndOrder(t *testing.T) {
 	const n = 200
 	send := func(o fake.NotificationOptions, seed uint64) (order []string, deliveries int) {
-		notified(t, []fake.Option{fake.WithNotifications(o), fake.WithSeed(seed)},
+		withReceiver(t, []fake.Option{fake.WithNotifications(o), fake.WithSeed(seed)},
 			func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
 				for i := range n {
 					u.Purchase("1", "", i+1)
@@ -116,8 +116,8 @@ func TestBadNetworkForNotifications(t *testing.T) {
 	require.ElementsMatch(t, sorted, mixed)
 }
 
-func TestDeliveriesAreValidJSON(t *testing.T) {
-	notified(t, nil, func(t *testing.T, _ *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
+func TestUnit_SendNotification_unencodablePayload(t *testing.T) {
+	withReceiver(t, nil, func(t *testing.T, _ *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
 		u.SendNotification("BAD", func() {}) // cannot be encoded
 		u.Purchase("1", "", 1)
 		time.Sleep(time.Minute)

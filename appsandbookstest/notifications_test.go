@@ -9,12 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestUserNotifications(t *testing.T) {
-	notified(t, nil, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
-		c.finished(u, "users/create", object{"users": []object{{"clientUserId": "a", "email": "a@x.example"}}})
-		c.finished(u, "users/create", users("a", "b"))
+func TestServer_userNotifications(t *testing.T) {
+	withReceiver(t, nil, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
+		c.finish(u, "users/create", object{"users": []object{{"clientUserId": "a", "email": "a@x.example"}}})
+		c.finish(u, "users/create", usersBody("a", "b"))
 		u.AcceptInvitation("a")
-		c.finished(u, "users/retire", users("a"))
+		c.finish(u, "users/retire", usersBody("a"))
 		synctest.Wait()
 
 		got := r.of("USER_MANAGEMENT")
@@ -35,15 +35,15 @@ func TestUserNotifications(t *testing.T) {
 	})
 }
 
-func TestOnlySubscribedTypesAreSent(t *testing.T) {
-	notified(t, []fake.Option{fake.WithEventDelay(0)}, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
+func TestServer_onlySubscribedTypesAreSent(t *testing.T) {
+	withReceiver(t, []fake.Option{fake.WithEventDelay(0)}, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
 		u.AddAsset(fake.Asset{AdamID: "1", Total: 5})
 		out := c.post("client/config", object{"notificationTypes": []string{"ASSET_COUNT", "TEST_NOTIFICATION", "ASSET_COUNT"}})
 		require.Equal(t, []any{"ASSET_COUNT"}, out["subscribedNotificationTypes"])
 		require.Equal(t, receiverURL, out["notificationUrl"], "what is absent stays")
 		require.Len(t, r.of("TEST_NOTIFICATION"), 1, "no test without a URL")
 
-		c.event("assets/associate", manage([]string{"1"}, nil, []string{"S"}))
+		c.event("assets/associate", assetsBody([]string{"1"}, nil, []string{"S"}))
 		u.Purchase("1", "", 1)
 		u.Purchase("1", "", -1)
 		synctest.Wait()
@@ -58,16 +58,16 @@ func TestOnlySubscribedTypesAreSent(t *testing.T) {
 		require.Len(t, r.of("ASSET_COUNT"), 2)
 		require.Len(t, r.of("NEWS_OF_TOMORROW"), 1)
 	})
-	_, u, _ := inMemory(t)
+	_, u, _ := newServer(t)
 	u.SendNotification("NEWS", nil) // goes nowhere
 }
 
-func TestEventsAreNotifiedWithoutBeingAsked(t *testing.T) {
-	notified(t, []fake.Option{fake.WithEventDelayFunc(func(e fake.Event) time.Duration {
+func TestServer_notificationsWithoutPolling(t *testing.T) {
+	withReceiver(t, []fake.Option{fake.WithEventDelayFunc(func(e fake.Event) time.Duration {
 		return map[string]time.Duration{"users/create": time.Minute, "users/retire": time.Second}[e.Path]
 	})}, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
-		c.event("users/create", users("a"))
-		c.event("users/create", users("b"))
+		c.event("users/create", usersBody("a"))
+		c.event("users/create", usersBody("b"))
 		u.HoldEvents(true)
 		time.Sleep(time.Hour)
 		require.Empty(t, r.of("USER_MANAGEMENT"))
@@ -75,9 +75,9 @@ func TestEventsAreNotifiedWithoutBeingAsked(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, r.of("USER_MANAGEMENT"), 2)
 
-		c.event("users/retire", users("a"))
+		c.event("users/retire", usersBody("a"))
 		time.Sleep(500 * time.Millisecond)
-		c.event("users/retire", users("b"))
+		c.event("users/retire", usersBody("b"))
 		time.Sleep(500 * time.Millisecond)
 		synctest.Wait()
 		require.Len(t, r.of("USER_MANAGEMENT"), 3)

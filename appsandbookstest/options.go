@@ -20,25 +20,25 @@ const Never time.Duration = -1
 // options are the settings of a Server. They do not change once NewServer
 // has returned, except for the limits, which live in the Server.
 type options struct {
-	limits              Limits
-	pageSize            int
-	cursorPageSize      int
-	eventDelay          func(Event) time.Duration
-	latency             time.Duration
-	notifications       NotificationOptions
-	transport           http.RoundTripper
-	seed                uint64
-	requestLog          int
-	anyAddress          bool
-	asyncUserNotFound   bool
-	looseErrorInfo      bool
-	noErrorInfo         bool
-	enforceRate         bool
-	malformedTokenCode  int
-	tokenLifetime       time.Duration
-	emptyPage           func(path string, index int) bool
-	beforePage          func(PageRead)
-	promptedTokenExpiry bool
+	limits                Limits
+	pageSize              int
+	cursorPageSize        int
+	eventDelay            func(Event) time.Duration
+	latency               time.Duration
+	notifications         NotificationOptions
+	notificationTransport http.RoundTripper
+	seed                  uint64
+	requestLog            int
+	anyAddress            bool
+	asyncUserNotFound     bool
+	looseErrorInfo        bool
+	noErrorInfo           bool
+	enforceRateLimit      bool
+	malformedTokenStatus  int
+	tokenLifetime         time.Duration
+	isEmptyPage           func(path string, index int) bool
+	pageHook              func(PageRead)
+	lateExpirationDate    bool
 }
 
 // An Option sets up a [Server].
@@ -94,7 +94,7 @@ func WithNotifications(n NotificationOptions) Option {
 // [HandlerTransport] for a receiver in memory, or one that trusts the
 // certificate of a receiver. Redirects are not followed.
 func WithNotificationTransport(rt http.RoundTripper) Option {
-	return func(o *options) { o.transport = rt }
+	return func(o *options) { o.notificationTransport = rt }
 }
 
 // WithSeed sets what everything random is derived from: tokens, ids, and
@@ -128,13 +128,13 @@ func WithoutErrorInfo() Option { return func(o *options) { o.noErrorInfo = true 
 // WithRateLimit makes the server refuse (429, number 9646) the requests of a
 // unit above MaxRequestPerSecond. Without it they are served, and noted in
 // [Server.Violations].
-func WithRateLimit() Option { return func(o *options) { o.enforceRate = true } }
+func WithRateLimit() Option { return func(o *options) { o.enforceRateLimit = true } }
 
 // WithMalformedTokenStatus sets the HTTP status that goes with number 9622.
 // It is 200 by default: a service that reports an unusable token in a
 // successful answer is what other clients have met.
 func WithMalformedTokenStatus(status int) Option {
-	return func(o *options) { o.malformedTokenCode = status }
+	return func(o *options) { o.malformedTokenStatus = status }
 }
 
 // WithTokenLifetime sets how long new tokens are valid, a year by default.
@@ -144,14 +144,14 @@ func WithTokenLifetime(d time.Duration) Option { return func(o *options) { o.tok
 // WithPromptedTokenExpiry leaves tokenExpirationDate out of every answer
 // until the token is within 15 days of its end. Without it the field is
 // always present. (The service's pages say one and show the other.)
-func WithPromptedTokenExpiry() Option { return func(o *options) { o.promptedTokenExpiry = true } }
+func WithLateTokenExpirationDate() Option { return func(o *options) { o.lateExpirationDate = true } }
 
 // WithEmptyPages makes chosen pages empty, which is odd but legal: records
 // move to the pages behind them. The function is asked with the path below
 // /mdm/v2/ and the zero-based number of the page. When it is true of the page
 // behind the last record, an empty page ends the walk.
 func WithEmptyPages(empty func(path string, index int) bool) Option {
-	return func(o *options) { o.emptyPage = empty }
+	return func(o *options) { o.isEmptyPage = empty }
 }
 
 // A PageRead is one page that is about to be read.
@@ -164,4 +164,4 @@ type PageRead struct {
 
 // WithPageHook calls f before each page is put together. The hook may write
 // to the ledger, which makes the data change in the middle of a walk.
-func WithPageHook(f func(PageRead)) Option { return func(o *options) { o.beforePage = f } }
+func WithPageHook(f func(PageRead)) Option { return func(o *options) { o.pageHook = f } }

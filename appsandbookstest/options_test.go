@@ -8,12 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestErrorInfoCanBeLeftOut(t *testing.T) {
-	_, u, c := inMemory(t, fake.WithoutErrorInfo())
-	require.NotContains(t, c.refused(400, 9609, http.MethodPost, "users/update", users("who")), "errorInfo")
+func TestWithoutErrorInfo(t *testing.T) {
+	_, u, c := newServer(t, fake.WithoutErrorInfo())
+	require.NotContains(t, c.refused(400, 9609, http.MethodPost, "users/update", usersBody("who")), "errorInfo")
 
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 1})
-	status := c.finished(u, "assets/associate", manage([]string{"1"}, nil, []string{"A", "B", "C"}))
+	status := c.finish(u, "assets/associate", assetsBody([]string{"1"}, nil, []string{"A", "B", "C"}))
 	require.Equal(t, "FAILED", status["eventStatus"])
 	failures := items(t, status, "failures")
 	require.Len(t, failures, 1)

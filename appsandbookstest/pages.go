@@ -1,23 +1,23 @@
 package appsandbookstest
 
 // A span is the place of one page in a list of records.
-type span struct {
+type pagePosition struct {
 	from, to int
 	page     wirePage
 }
 
 // pageOf returns the place of the page that a call asks for in a list of n
 // records.
-func (c *call) pageOf(n int) (span, *apiError) {
+func (c *call) pageOf(n int) (pagePosition, *apiError) {
 	index, refusal := c.intParam("pageIndex")
 	if refusal != nil {
-		return span{}, refusal
+		return pagePosition{}, refusal
 	}
 	size := c.srv.opts.pageSize
 	full := max(1, (n+size-1)/size) // pages that hold records
 	total, before := full, min(max(index, 0), full)
 	empty := false
-	if f := c.srv.opts.emptyPage; f != nil {
+	if f := c.srv.opts.isEmptyPage; f != nil {
 		total, before, empty = 0, 0, false
 		for held := 0; held < full || f(c.path, total) && total < full+maxEmptyPages; total++ {
 			isEmpty := total < full+maxEmptyPages && f(c.path, total)
@@ -33,9 +33,9 @@ func (c *call) pageOf(n int) (span, *apiError) {
 		}
 	}
 	if index < 0 || index >= total {
-		return span{}, refuse(numInvalidPageIndex)
+		return pagePosition{}, refuse(numInvalidPageIndex)
 	}
-	s := span{from: min(before*size, n), page: wirePage{CurrentPageIndex: index, TotalPages: total}}
+	s := pagePosition{from: min(before*size, n), page: wirePage{CurrentPageIndex: index, TotalPages: total}}
 	s.to = min(s.from+size, n)
 	if empty {
 		s.to = s.from

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPages(t *testing.T) {
-	_, u, c := inMemory(t, fake.WithPageSize(2), fake.WithPageSize(0))
+func TestServer_pages(t *testing.T) {
+	_, u, c := newServer(t, fake.WithPageSize(2), fake.WithPageSize(0))
 	for _, path := range []string{"users", "assets", "assignments"} {
 		page := c.get(path)
 		require.EqualValues(t, 0, page["size"])
@@ -23,33 +23,33 @@ func TestPages(t *testing.T) {
 	}
 
 	serials := ids("S", 5)
-	u.AddAssignments(devices("1", serials...)...)
+	u.AddAssignments(deviceAssignments("1", serials...)...)
 	for i := range 4 {
 		u.AddUser(fake.User{ClientUserID: fmt.Sprint(i)})
 		u.AddAsset(fake.Asset{AdamID: fmt.Sprint(100 + i)})
 	}
-	got, pages := walk(t, c, "assignments", "assignments", "serialNumber")
+	got, pages := readPages(t, c, "assignments", "assignments", "serialNumber")
 	require.Equal(t, serials, got)
 	require.Len(t, pages, 3)
 	require.EqualValues(t, 3, pages[0]["totalPages"])
 	require.Equal(t, pages[0]["versionId"], pages[2]["versionId"])
-	got, pages = walk(t, c, "users", "users", "clientUserId")
+	got, pages = readPages(t, c, "users", "users", "clientUserId")
 	require.Equal(t, []string{"0", "1", "2", "3"}, got)
 	require.Len(t, pages, 2)
-	got, _ = walk(t, c, "assets", "assets", "adamId")
+	got, _ = readPages(t, c, "assets", "assets", "adamId")
 	require.Equal(t, []string{"1", "100", "101", "102", "103"}, got)
 	c.refused(400, 9650, http.MethodGet, "assets?pageIndex=3", nil)
 	c.refused(400, 9602, http.MethodGet, "assets?pageIndex=99999999999", nil)
 }
 
-func TestOddPages(t *testing.T) {
+func TestWithEmptyPages(t *testing.T) {
 	odd := map[string][]int{"assignments": {0, 2, 3, 6}, "subscriptions": {1, 2, 4}}
-	_, u, c := inMemory(t, fake.WithPageSize(2), fake.WithCursorPageSize(2),
+	_, u, c := newServer(t, fake.WithPageSize(2), fake.WithCursorPageSize(2),
 		fake.WithEmptyPages(func(path string, index int) bool {
 			return slices.Contains(odd[path], index)
 		}))
-	u.AddAssignments(devices("1", ids("S", 5)...)...)
-	got, pages := walk(t, c, "assignments", "assignments", "serialNumber")
+	u.AddAssignments(deviceAssignments("1", ids("S", 5)...)...)
+	got, pages := readPages(t, c, "assignments", "assignments", "serialNumber")
 	require.Equal(t, ids("S", 5), got)
 	var sizes []any
 	for _, p := range pages {
@@ -73,10 +73,10 @@ func TestOddPages(t *testing.T) {
 	require.Equal(t, []any{2, 0, 0, 2, 0}, sizes)
 
 	// However many empty pages are wanted, a walk ends.
-	_, u, c = inMemory(t, fake.WithPageSize(1), fake.WithCursorPageSize(1),
+	_, u, c = newServer(t, fake.WithPageSize(1), fake.WithCursorPageSize(1),
 		fake.WithEmptyPages(func(string, int) bool { return true }))
-	u.AddAssignments(devices("1", ids("S", 3)...)...)
-	got, _ = walk(t, c, "assignments", "assignments", "serialNumber")
+	u.AddAssignments(deviceAssignments("1", ids("S", 3)...)...)
+	got, _ = readPages(t, c, "assignments", "assignments", "serialNumber")
 	require.Equal(t, ids("S", 3), got)
 	u.AddSubscription(fake.Subscription{AdamID: 1})
 	found := 0
@@ -92,16 +92,16 @@ func TestOddPages(t *testing.T) {
 	require.Equal(t, 1, found)
 }
 
-func TestDataChangesUnderAWalk(t *testing.T) {
+func TestWithPageHook(t *testing.T) {
 	var reads []fake.PageRead
-	_, u, c := inMemory(t, fake.WithPageSize(2), fake.WithCursorPageSize(1), fake.WithPageHook(func(p fake.PageRead) {
+	_, u, c := newServer(t, fake.WithPageSize(2), fake.WithCursorPageSize(1), fake.WithPageHook(func(p fake.PageRead) {
 		reads = append(reads, p)
 		if p.Path == "assignments" && p.Index == 1 {
-			p.Unit.AddAssignments(devices("1", "T1", "T2", "T3")...)
+			p.Unit.AddAssignments(deviceAssignments("1", "T1", "T2", "T3")...)
 		}
 	}))
-	u.AddAssignments(devices("1", ids("S", 3)...)...)
-	got, pages := walk(t, c, "assignments", "assignments", "serialNumber")
+	u.AddAssignments(deviceAssignments("1", ids("S", 3)...)...)
+	got, pages := readPages(t, c, "assignments", "assignments", "serialNumber")
 	require.Equal(t, append(ids("S", 3), "T1", "T2", "T3"), got)
 	require.EqualValues(t, 2, pages[0]["totalPages"])
 	require.EqualValues(t, 3, pages[1]["totalPages"])

@@ -39,9 +39,9 @@ type Delivery struct {
 }
 
 // A record is the entry of one request while it is being answered.
-type record struct {
+type requestEntry struct {
 	request Request
-	unit    *conduct
+	unit    *unitConduct
 	page    bool // holds one of the unit's places for reading pages
 	tooMany bool // exceeds the request rate
 }
@@ -52,20 +52,20 @@ type recorder struct {
 	limit int
 
 	mu         sync.Mutex
-	requests   []*record
+	requests   []*requestEntry
 	deliveries []Delivery
 	violations []Violation
-	units      map[*Unit]*conduct
+	units      map[*Unit]*unitConduct
 }
 
 func newRecorder(limit int) *recorder {
-	return &recorder{limit: limit, units: make(map[*Unit]*conduct)}
+	return &recorder{limit: limit, units: make(map[*Unit]*unitConduct)}
 }
 
 // arrive records a request at its arrival.
-func (r *recorder) arrive(in *inbound, tok *token, fault *Fault, a arrival) *record {
+func (r *recorder) requestArrived(in *incomingRequest, tok *token, fault *Fault, a arrival) *requestEntry {
 	query, _ := url.ParseQuery(in.rawQuery)
-	rec := &record{request: Request{
+	rec := &requestEntry{request: Request{
 		Method: in.method,
 		Path:   in.endpointPath(),
 		Query:  query,
@@ -84,35 +84,35 @@ func (r *recorder) arrive(in *inbound, tok *token, fault *Fault, a arrival) *rec
 		r.requests = append(trim(r.requests, r.limit), rec)
 	}
 
-	if n := len(in.header.Values("Authorization")); n > 1 || n == 0 && !a.open {
+	if n := len(in.header.Values("Authorization")); n > 1 || n == 0 && !a.noToken {
 		uid := ""
 		if tok != nil {
 			uid = tok.unit.uid
 		}
-		r.violate(now, RuleAuthorization, uid, "%s %s has %d Authorization headers", in.method, rec.request.Path, n)
+		r.addViolation(now, RuleAuthorization, uid, "%s %s has %d Authorization headers", in.method, rec.request.Path, n)
 	}
 	if tok == nil {
 		return rec
 	}
 
-	c := r.of(tok.unit)
+	c := r.conductOf(tok.unit)
 	rec.unit = c
 	rec.request.Unit = c.uid
 	if now.Before(c.notBefore) {
-		r.violate(now, RuleRetryAfter, c.uid, "%s %s came %v too soon", in.method, rec.request.Path, c.notBefore.Sub(now))
+		r.addViolation(now, RuleRetryAfter, c.uid, "%s %s came %v too soon", in.method, rec.request.Path, c.notBefore.Sub(now))
 	}
-	r.countArrival(c, rec, a.limit)
+	r.checkRate(c, rec, a.limit)
 	if a.page {
 		rec.page = true
 		c.pages++
 		if c.pages > parallelPages {
-			r.violate(now, RuleParallelPages, c.uid, "%d pages are read at once", c.pages)
+			r.addViolation(now, RuleParallelPages, c.uid, "%d pages are read at once", c.pages)
 		}
 	}
 	if rec.request.Path == "status" {
 		id := query.Get("eventId")
 		if since, ok := c.pending[id]; ok && now.Before(since.Add(pollInterval)) {
-			r.violate(now, RulePollInterval, c.uid, "the status of event %s was asked %v after it was PENDING", id, now.Sub(since))
+			r.addViolation(now, RulePollInterval, c.uid, "the status of event %s was asked %v after it was PENDING", id, now.Sub(since))
 		}
 	}
 	return rec
@@ -120,7 +120,7 @@ func (r *recorder) arrive(in *inbound, tok *token, fault *Fault, a arrival) *rec
 
 // leave records the answer of a request at the moment when it is sent. The
 // rules count from here, as the caller cannot know an answer any earlier.
-func (r *recorder) leave(rec *record, rep *reply, fault *Fault) {
+func (r *recorder) answerSent(rec *requestEntry, rep *reply, fault *Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -131,14 +131,14 @@ func (r *recorder) leave(rec *record, rep *reply, fault *Fault) {
 	if rep == nil {
 		return
 	}
-	if fault == nil || fault.answers() {
+	if fault == nil || fault.sendsHeader() {
 		rec.request.Status = rep.status
 		rec.request.ErrorNumber = rep.number
 	}
-	if c == nil || fault != nil && !fault.answers() {
+	if c == nil || fault != nil && !fault.sendsHeader() {
 		return
 	}
-	if rep.pending != "" && (fault == nil || fault.intact()) {
+	if rep.pending != "" && (fault == nil || fault.sendsWholeBody()) {
 		c.pending[rep.pending] = now
 	}
 	if until, ok := retryAfter(rep.header, now); ok && until.After(c.notBefore) {
@@ -147,7 +147,7 @@ func (r *recorder) leave(rec *record, rep *reply, fault *Fault) {
 }
 
 // deliver records an attempt at delivering a notification.
-func (r *recorder) deliver(d Delivery) {
+func (r *recorder) addDelivery(d Delivery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.limit > 0 {
@@ -164,7 +164,7 @@ func trim[T any](list []T, limit int) []T {
 	return slices.Delete(list, 0, max(1, len(list)-limit+1, limit/4))
 }
 
-func (r *recorder) all() []Request {
+func (r *recorder) allRequests() []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make([]Request, len(r.requests))
@@ -174,13 +174,13 @@ func (r *recorder) all() []Request {
 	return out
 }
 
-func (r *recorder) broken() []Violation {
+func (r *recorder) allViolations() []Violation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.violations)
 }
 
-func (r *recorder) delivered() []Delivery {
+func (r *recorder) allDeliveries() []Delivery {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.deliveries)

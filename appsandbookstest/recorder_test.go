@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRequestRecord(t *testing.T) {
-	observed(t, []fake.Option{fake.WithRequestLog(4)}, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
-		c.event("users/create", users("a"))
+func TestServer_Requests(t *testing.T) {
+	inVirtualTime(t, []fake.Option{fake.WithRequestLog(4)}, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
+		c.event("users/create", usersBody("a"))
 		c.refused(400, 9650, http.MethodGet, "users?pageIndex=7", nil)
 		r := srv.Requests()
 		require.Len(t, r, 2)
@@ -31,7 +31,7 @@ func TestRequestRecord(t *testing.T) {
 		srv.ResetRequests()
 		require.Empty(t, srv.Requests())
 	})
-	observed(t, []fake.Option{fake.WithRequestLog(-1)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+	inVirtualTime(t, []fake.Option{fake.WithRequestLog(-1)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		for range 16 {
 			c.get("assets")
 		}

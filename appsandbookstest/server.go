@@ -55,17 +55,17 @@ type Server struct {
 
 	// delivery sends notifications; ownTransport is set when it is ours to
 	// clean up.
-	delivery     http.RoundTripper
-	ownTransport *http.Transport
+	notificationTransport http.RoundTripper
+	ownTransport          *http.Transport
 
-	mu       sync.Mutex
-	closed   bool
-	limits   Limits
-	units    []*Unit
-	tokens   map[string]*token // by the whole token
-	inner    map[string]*token // by the inner "token" field
-	http     *http.Server
-	listener net.Listener
+	mu            sync.Mutex
+	closed        bool
+	limits        Limits
+	units         []*Unit
+	tokensByValue map[string]*token // by the whole token
+	tokensByInner map[string]*token // by the inner "token" field
+	http          *http.Server
+	listener      net.Listener
 }
 
 // NewServer returns a server that has one unit, [Server.Unit]. Nothing
@@ -73,14 +73,14 @@ type Server struct {
 // and never sends notifications needs no Close.
 func NewServer(opts ...Option) *Server {
 	o := options{
-		limits:             DefaultLimits(),
-		pageSize:           defaultPageSize,
-		cursorPageSize:     defaultPageSize,
-		eventDelay:         func(Event) time.Duration { return defaultEventDelay },
-		seed:               1,
-		requestLog:         defaultRequestLog,
-		malformedTokenCode: http.StatusOK,
-		tokenLifetime:      365 * 24 * time.Hour,
+		limits:               DefaultLimits(),
+		pageSize:             defaultPageSize,
+		cursorPageSize:       defaultPageSize,
+		eventDelay:           func(Event) time.Duration { return defaultEventDelay },
+		seed:                 1,
+		requestLog:           defaultRequestLog,
+		malformedTokenStatus: http.StatusOK,
+		tokenLifetime:        365 * 24 * time.Hour,
 	}
 	for _, opt := range opts {
 		opt(&o)
@@ -88,19 +88,19 @@ func NewServer(opts ...Option) *Server {
 	o.notifications = o.notifications.withDefaults()
 
 	s := &Server{
-		opts:     o,
-		random:   random(o.seed),
-		recorder: newRecorder(o.requestLog),
-		limits:   o.limits,
-		tokens:   make(map[string]*token),
-		inner:    make(map[string]*token),
-		delivery: o.transport,
+		opts:                  o,
+		random:                random(o.seed),
+		recorder:              newRecorder(o.requestLog),
+		limits:                o.limits,
+		tokensByValue:         make(map[string]*token),
+		tokensByInner:         make(map[string]*token),
+		notificationTransport: o.notificationTransport,
 	}
 	s.faults.random = s.random
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	if s.delivery == nil {
+	if s.notificationTransport == nil {
 		s.ownTransport = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
-		s.delivery = s.ownTransport
+		s.notificationTransport = s.ownTransport
 	}
 	s.NewUnit("Headquarters")
 	return s
@@ -203,7 +203,7 @@ func (s *Server) Close() {
 
 // enter counts a goroutine that Close has to wait for; it reports false once
 // the server is closed. Every true is followed by a call of s.wg.Done.
-func (s *Server) enter() bool {
+func (s *Server) startWork() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -250,7 +250,7 @@ func (s *Server) AddFault(f Fault) { s.faults.add(f) }
 func (s *Server) ClearFaults() { s.faults.clear() }
 
 // Requests returns the last requests in the order in which they arrived.
-func (s *Server) Requests() []Request { return s.recorder.all() }
+func (s *Server) Requests() []Request { return s.recorder.allRequests() }
 
 // ResetRequests forgets all requests and violations recorded so far. What
 // the rules have to remember (when a client may come back, for instance)
@@ -258,11 +258,11 @@ func (s *Server) Requests() []Request { return s.recorder.all() }
 func (s *Server) ResetRequests() { s.recorder.reset() }
 
 // Violations returns how the rules of conduct were broken.
-func (s *Server) Violations() []Violation { return s.recorder.broken() }
+func (s *Server) Violations() []Violation { return s.recorder.allViolations() }
 
 // Deliveries returns the last attempts at delivering notifications,
 // including test notifications, in the order in which they ended.
-func (s *Server) Deliveries() []Delivery { return s.recorder.delivered() }
+func (s *Server) Deliveries() []Delivery { return s.recorder.allDeliveries() }
 
 // wait blocks for d. It ends early with the reason why ctx ended, or when
 // the server is closed.

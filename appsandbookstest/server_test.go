@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestListen(t *testing.T) {
+func TestServer_Listen(t *testing.T) {
 	srv := fake.NewServer()
 	defer srv.Close()
 	require.Equal(t, "https://vpp.itunes.apple.com/mdm/v2", srv.URL())
@@ -35,7 +35,7 @@ func TestListen(t *testing.T) {
 	wide.Close()
 }
 
-func TestCloseEndsEverything(t *testing.T) {
+func TestServer_Close_endsRequests(t *testing.T) {
 	srv := fake.NewServer()
 	require.NoError(t, srv.Listen(""))
 	srv.AddFault(fake.Fault{Kind: fake.FaultSlowBody, Delay: time.Hour})
@@ -52,7 +52,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, w.Code)
 }
 
-func TestCloseEndsDeliveries(t *testing.T) {
+func TestServer_Close_endsDeliveries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		started := make(chan struct{}, 10)
 		srv := fake.NewServer(fake.WithNotificationTransport(fake.HandlerTransport(http.HandlerFunc(
@@ -68,7 +68,7 @@ func TestCloseEndsDeliveries(t *testing.T) {
 		c.post("client/config", clientConfig(receiverURL, "secret"))
 		srv.Unit().Purchase("1", "", 1)
 		srv.Unit().Purchase("1", "", 1)
-		c.event("users/create", users("a")) // its timer is pending
+		c.event("users/create", usersBody("a")) // its timer is pending
 		<-started
 		start := time.Now()
 		srv.Close()

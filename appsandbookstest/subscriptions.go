@@ -38,15 +38,15 @@ type Subscription struct {
 // A subscription is what the unit keeps of a Subscription.
 type subscription struct {
 	Subscription
-	ordinal uint64
-	used    Seats // seats that are assigned, by licence
-	seats   map[*user]*seat
+	ordinal      uint64
+	usedLicenses Seats // seats that are assigned, by licence
+	seats        map[*user]*seat
 }
 
 func (s *subscription) available() Seats {
 	return Seats{
-		Renewing: max(0, s.Total.Renewing-s.used.Renewing),
-		Expiring: max(0, s.Total.Expiring-s.used.Expiring),
+		Renewing: max(0, s.Total.Renewing-s.usedLicenses.Renewing),
+		Expiring: max(0, s.Total.Expiring-s.usedLicenses.Expiring),
 	}
 }
 
@@ -78,7 +78,7 @@ func (s *subscription) public() Subscription {
 // AddSubscription adds a subscription to the library. It replaces one with
 // the same AdamID, whose assignments stay.
 func (u *Unit) AddSubscription(add Subscription) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	u.insertSubscription(add)
 }
@@ -96,8 +96,8 @@ func (u *Unit) insertSubscription(add Subscription) *subscription {
 		u.subsByID[add.AdamID] = s
 	}
 	s.Subscription = add
-	s.Total.Renewing = max(add.Total.Renewing, s.used.Renewing)
-	s.Total.Expiring = max(add.Total.Expiring, s.used.Expiring)
+	s.Total.Renewing = max(add.Total.Renewing, s.usedLicenses.Renewing)
+	s.Total.Expiring = max(add.Total.Expiring, s.usedLicenses.Expiring)
 	u.subData.change()
 	return s
 }
@@ -107,7 +107,7 @@ func (u *Unit) insertSubscription(add Subscription) *subscription {
 // is not in the library is added. Negative numbers take no seats that are
 // assigned.
 func (u *Unit) PurchaseSubscription(adamID int64, renewing, expiring int) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	s := u.subsByID[adamID]
 	if s == nil {
@@ -131,7 +131,7 @@ func (u *Unit) notifyCount(s *subscription, at time.Time) {
 // Subscriptions returns all subscriptions in the order in which they were
 // added.
 func (u *Unit) Subscriptions() []Subscription {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	out := make([]Subscription, len(u.subs))
 	for i, s := range u.subs {
@@ -143,7 +143,7 @@ func (u *Unit) Subscriptions() []Subscription {
 // SubscriptionsEnabled reports whether the unit's service has enabled
 // subscription management. The stand-in's purchases do not depend on it.
 func (u *Unit) SubscriptionsEnabled() bool {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	return u.subsEnabled
 }
@@ -153,13 +153,13 @@ func (u *Unit) SubscriptionsEnabled() bool {
 // expiring licences leave the library, and the next period begins.
 // SUBSCRIPTION_COUNT is sent for each subscription.
 func (u *Unit) EndBillingPeriod() {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	now := time.Now()
 	waiting := u.deferred
 	u.deferred = nil
 	for _, e := range waiting {
-		e.conclude(now)
+		e.finishDeferred(now)
 	}
 	for _, s := range u.subs {
 		if s.Status != SubscriptionActive {
@@ -185,7 +185,7 @@ func disableSubscriptions(c *call) (any, *apiError) { return c.setSubscriptions(
 
 func (c *call) setSubscriptions(enabled bool) (any, *apiError) {
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if !enabled && slices.ContainsFunc(u.subs, func(s *subscription) bool { return s.Total.sum() > 0 }) {
 		return nil, refuse(numSubscriptionsExist)
@@ -226,8 +226,8 @@ func (c *call) subscriptionFilter() (subscriptionFilter, *apiError) {
 func (f subscriptionFilter) String() string { return fmt.Sprintf("%#v", f) }
 
 func (f subscriptionFilter) match(s *subscription, x *user) bool {
-	return within(f.adamIDs, s.AdamID) && within(f.parentAdamIDs, s.ParentAdamID) &&
-		(x == nil || within(f.clientUserIDs, x.ClientUserID))
+	return emptyOrContains(f.adamIDs, s.AdamID) && emptyOrContains(f.parentAdamIDs, s.ParentAdamID) &&
+		(x == nil || emptyOrContains(f.clientUserIDs, x.ClientUserID))
 }
 
 // getSubscriptions answers GET subscriptions.
@@ -237,7 +237,7 @@ func getSubscriptions(c *call) (any, *apiError) {
 		return nil, refusal
 	}
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	list := filter(u.subs, func(s *subscription) bool { return f.match(s, nil) })
 	list, next, refusal := cursorPage(c, f.String(), list, func(s *subscription) uint64 { return s.ordinal })
@@ -277,7 +277,7 @@ func (c *call) decodeSubscriptions() (*wireManageSubscriptions, *apiError) {
 	case adamIDs > c.limits.MaxSubscriptions || users > c.limits.MaxSubscriptionClientUserIDs:
 		return nil, refuse(numTooManySubscriptions)
 	case len(twiceAdamIDs) > 0 || len(twiceUsers) > 0:
-		return nil, c.refuseDuplicates(numInvalidSubscription, &wireErrorInfo{ClientUserIDs: twiceUsers})
+		return nil, c.refuseRepeated(numInvalidSubscription, &wireErrorInfo{ClientUserIDs: twiceUsers})
 	case slices.Contains(body.ClientUserIDs, ""):
 		return nil, refuseArgument("clientUserIds")
 	}

@@ -14,7 +14,7 @@ type admin struct {
 // SubscriptionAdmins returns the clientUserIds of the administrators of a
 // subscription.
 func (u *Unit) SubscriptionAdmins(adamID int64) []string {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	var out []string
 	for _, x := range u.admins {
@@ -37,7 +37,7 @@ func getSubscriptionAdmins(c *call) (any, *apiError) {
 		return nil, refusal
 	}
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	list := filter(u.admins, func(x *admin) bool { return f.match(x.sub, nil) })
 	list, next, refusal := cursorPage(c, f.String(), list, func(x *admin) uint64 { return x.ordinal })
@@ -82,7 +82,7 @@ func (c *call) manageAdmins(change func(u *Unit, s *subscription, x *user, have 
 		return nil, refusal
 	}
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if refusal := u.checkSubscriptions(body); refusal != nil {
 		return nil, refusal

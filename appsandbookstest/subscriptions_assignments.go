@@ -15,22 +15,22 @@ type SubscriptionAssignment struct {
 
 // A seat is what the unit keeps of a SubscriptionAssignment.
 type seat struct {
-	sub      *subscription
-	user     *user
-	renewing bool // the assignment
-	licence  bool // the licence under it is a renewing one
-	byGroup  bool
-	ordinal  uint64
-	removed  bool
+	sub             *subscription
+	user            *user
+	renewing        bool // the assignment
+	renewingLicense bool // the licence under it is a renewing one
+	byGroup         bool
+	ordinal         uint64
+	removed         bool
 }
 
-func (x *seat) gone() bool { return x.removed }
+func (x *seat) isRemoved() bool { return x.removed }
 
 // AddSubscriptionAssignments assigns seats. Users that are missing are added
 // as associated ones, subscriptions that are missing are added, and totals
 // rise where seats are missing.
 func (u *Unit) AddSubscriptionAssignments(list ...SubscriptionAssignment) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	users := lazyChange{data: &u.userData}
 	for _, x := range list {
@@ -45,21 +45,21 @@ func (u *Unit) AddSubscriptionAssignments(list ...SubscriptionAssignment) {
 		if old := s.seats[known]; old != nil {
 			u.releaseSeat(old)
 		}
-		if !s.canSeat(x.Renewing) {
+		if !s.hasLicense(x.Renewing) {
 			if x.Renewing {
 				s.Total.Renewing++
 			} else {
 				s.Total.Expiring++
 			}
 		}
-		u.takeSeat(s, known, x.Renewing).byGroup = x.ByGroup
+		u.assignSeat(s, known, x.Renewing).byGroup = x.ByGroup
 	}
 }
 
 // SubscriptionAssignments returns all assignments of seats in the order in
 // which they were made.
 func (u *Unit) SubscriptionAssignments() []SubscriptionAssignment {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	list := u.seats.all()
 	out := make([]SubscriptionAssignment, len(list))
@@ -71,22 +71,22 @@ func (u *Unit) SubscriptionAssignments() []SubscriptionAssignment {
 
 // canSeat reports whether there is a licence for an assignment. An expiring
 // assignment may use a renewing licence, but not the other way round.
-func (s *subscription) canSeat(renewing bool) bool {
+func (s *subscription) hasLicense(renewing bool) bool {
 	free := s.available()
 	return free.Renewing > 0 || !renewing && free.Expiring > 0
 }
 
 // takeSeat assigns a seat for which there is a licence. Expiring assignments
 // use expiring licences first.
-func (u *Unit) takeSeat(s *subscription, x *user, renewing bool) *seat {
+func (u *Unit) assignSeat(s *subscription, x *user, renewing bool) *seat {
 	licence := renewing || s.available().Expiring == 0
 	if licence {
-		s.used.Renewing++
+		s.usedLicenses.Renewing++
 	} else {
-		s.used.Expiring++
+		s.usedLicenses.Expiring++
 	}
 	u.lastOrdinal++
-	taken := &seat{sub: s, user: x, renewing: renewing, licence: licence, ordinal: u.lastOrdinal}
+	taken := &seat{sub: s, user: x, renewing: renewing, renewingLicense: licence, ordinal: u.lastOrdinal}
 	s.seats[x] = taken
 	u.seats.add(taken)
 	u.seatData.change()
@@ -96,20 +96,20 @@ func (u *Unit) takeSeat(s *subscription, x *user, renewing bool) *seat {
 
 // releaseSeat takes a seat back.
 func (u *Unit) releaseSeat(x *seat) {
-	if x.licence {
-		x.sub.used.Renewing--
+	if x.renewingLicense {
+		x.sub.usedLicenses.Renewing--
 	} else {
-		x.sub.used.Expiring--
+		x.sub.usedLicenses.Expiring--
 	}
 	delete(x.sub.seats, x.user)
 	x.removed = true
-	u.seats.dirty = true
+	u.seats.hasRemoved = true
 	u.seatData.change()
 	u.subData.change()
 }
 
 // releaseSeats takes the seats and the offices of a user back.
-func (u *Unit) releaseSeats(x *user) {
+func (u *Unit) releaseSubscriptions(x *user) {
 	for _, s := range u.subs {
 		if taken := s.seats[x]; taken != nil {
 			u.releaseSeat(taken)
@@ -128,7 +128,7 @@ func getSubscriptionAssignments(c *call) (any, *apiError) {
 		return nil, refusal
 	}
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	list := filter(u.seats.all(), func(x *seat) bool { return f.match(x.sub, x.user) })
 	list, next, refusal := cursorPage(c, f.String(), list, func(x *seat) uint64 { return x.ordinal })
@@ -146,7 +146,7 @@ func getSubscriptionAssignments(c *call) (any, *apiError) {
 
 // usersWith returns the users of a request of which f is true for any of its
 // subscriptions.
-func (u *Unit) usersWith(body *wireManageSubscriptions, f func(s *subscription, x *user) bool) *wireErrorInfo {
+func (u *Unit) usersWhere(body *wireManageSubscriptions, f func(s *subscription, x *user) bool) *wireErrorInfo {
 	found := filter(body.ClientUserIDs, func(id string) bool {
 		return slices.ContainsFunc(body.AdamIDs, func(adamID int64) bool {
 			return f(u.subsByID[adamID], u.activeUsers[id])
@@ -165,11 +165,11 @@ func associateSubscriptions(c *call) (any, *apiError) {
 		return nil, refusal
 	}
 	if body.Renewing == nil {
-		c.srv.recorder.note(c.record, RuleUndocumentedDefault, "%s leaves renewing out", c.path)
+		c.srv.recorder.addRequestViolation(c.entry, RuleUndocumentedDefault, "%s leaves renewing out", c.path)
 		body.Renewing = ptr(false)
 	}
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if refusal := u.checkSubscriptions(body); refusal != nil {
 		return nil, refusal
@@ -179,7 +179,7 @@ func associateSubscriptions(c *call) (any, *apiError) {
 			return nil, refuse(numInvalidSubscription)
 		}
 	}
-	if info := u.usersWith(body, func(s *subscription, x *user) bool {
+	if info := u.usersWhere(body, func(s *subscription, x *user) bool {
 		return s.seats[x] != nil && s.seats[x].byGroup
 	}); info != nil {
 		return nil, refuseItems(numSubscriptionByGroup, info)
@@ -187,36 +187,36 @@ func associateSubscriptions(c *call) (any, *apiError) {
 	write := Event{Type: typeAssociate, NumRequested: len(body.AdamIDs) * len(body.ClientUserIDs)}
 	e := u.accept(c, write, func(e *event, now time.Time) {
 		u.applySubscriptions(e, now, body, func(s *subscription, x *user) (bool, int) {
-			return *body.Renewing, u.takeSubscription(s, x, *body.Renewing)
+			return *body.Renewing, u.associateSeat(s, x, *body.Renewing)
 		})
 	})
 	return u.accepted(e), nil
 }
 
 // takeSubscription carries out one task and returns its error number, or zero.
-func (u *Unit) takeSubscription(s *subscription, x *user, renewing bool) int {
+func (u *Unit) associateSeat(s *subscription, x *user, renewing bool) int {
 	old := s.seats[x]
 	switch {
 	case x == nil:
 		return numUserNotAssociated // has been retired since the request
 	case old != nil && old.renewing == renewing:
 		return 0
-	case old != nil && (old.licence || s.available().Renewing > 0):
+	case old != nil && (old.renewingLicense || s.available().Renewing > 0):
 		// The other kind of assignment: the seat stays, on a licence that
 		// can carry it.
-		if !old.licence && renewing {
-			s.used.Expiring--
-			s.used.Renewing++
-			old.licence = true
+		if !old.renewingLicense && renewing {
+			s.usedLicenses.Expiring--
+			s.usedLicenses.Renewing++
+			old.renewingLicense = true
 		}
 		old.renewing = renewing
 		u.seatData.change()
 		u.subData.change()
 		return 0
-	case old != nil || !s.canSeat(renewing):
+	case old != nil || !s.hasLicense(renewing):
 		return numNotEnoughLicences
 	}
-	u.takeSeat(s, x, renewing)
+	u.assignSeat(s, x, renewing)
 	return 0
 }
 
@@ -227,12 +227,12 @@ func disassociateSubscriptions(c *call) (any, *apiError) {
 		return nil, refusal
 	}
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if refusal := u.checkSubscriptions(body); refusal != nil {
 		return nil, refusal
 	}
-	if info := u.usersWith(body, func(s *subscription, x *user) bool {
+	if info := u.usersWhere(body, func(s *subscription, x *user) bool {
 		return s.seats[x] == nil || s.seats[x].byGroup
 	}); info != nil {
 		return nil, refuseItems(numSubscriptionNotHeld, info)
@@ -241,7 +241,7 @@ func disassociateSubscriptions(c *call) (any, *apiError) {
 		Type: typeDisassociate, NumRequested: len(body.AdamIDs) * len(body.ClientUserIDs), Deferred: body.Deferred,
 	}
 	e := u.accept(c, write, func(e *event, now time.Time) {
-		if body.Deferred && e.forced == 0 {
+		if body.Deferred && e.forcedNumber == 0 {
 			u.deferDisassociation(e, body)
 			return
 		}
@@ -274,7 +274,7 @@ func (u *Unit) deferDisassociation(e *event, body *wireManageSubscriptions) {
 			}
 		}
 	}
-	e.conclude = func(now time.Time) { u.applyDisassociation(e, now, body) }
+	e.finishDeferred = func(now time.Time) { u.applyDisassociation(e, now, body) }
 	u.deferred = append(u.deferred, e)
 }
 
@@ -289,7 +289,7 @@ func (u *Unit) applySubscriptions(
 		elements[product] = make([]wireSubscriptionAssignment, len(body.ClientUserIDs))
 		for target, id := range body.ClientUserIDs {
 			renewing := body.Renewing != nil && *body.Renewing
-			number := u.refusal(e, id)
+			number := u.injectedFailure(e, id)
 			if number == 0 {
 				renewing, number = task(u.subsByID[adamID], u.activeUsers[id])
 			}

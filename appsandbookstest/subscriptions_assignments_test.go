@@ -10,7 +10,7 @@ import (
 )
 
 // seatsOf returns what a unit has of its only subscription.
-func seatsOf(t *testing.T, u *fake.Unit) (assigned, available, total fake.Seats) {
+func subscriptionSeats(t *testing.T, u *fake.Unit) (assigned, available, total fake.Seats) {
 	t.Helper()
 	s := u.Subscriptions()
 	require.Len(t, s, 1)
@@ -23,21 +23,21 @@ func seats(renewing, expiring int) fake.Seats {
 	return fake.Seats{Renewing: renewing, Expiring: expiring}
 }
 
-func TestSeats(t *testing.T) {
+func TestUnit_Subscriptions_countsSeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver("secret")
-		_, u, c := inMemory(t, fake.WithEventDelay(0), fake.WithNotificationTransport(fake.HandlerTransport(r)))
+		_, u, c := newServer(t, fake.WithEventDelay(0), fake.WithNotificationTransport(fake.HandlerTransport(r)))
 		c.post("client/config", clientConfig("https://mdm.example.com/n", "secret"))
 		for _, id := range []string{"a", "b", "c", "d"} {
 			u.AddUser(fake.User{ClientUserID: id, Status: fake.UserAssociated})
 		}
 		u.AddSubscription(fake.Subscription{AdamID: 7, Total: seats(2, 1), PeriodEndDate: "2027-01-15"})
 		associate := func(renewing bool, users ...string) object {
-			return c.finished(u, "subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": users, "renewing": renewing})
+			return c.finish(u, "subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": users, "renewing": renewing})
 		}
 		check := func(assigned, available, total fake.Seats) {
 			t.Helper()
-			a, b, c := seatsOf(t, u)
+			a, b, c := subscriptionSeats(t, u)
 			require.Equal(t, [3]fake.Seats{assigned, available, total}, [3]fake.Seats{a, b, c})
 		}
 
@@ -65,7 +65,7 @@ func TestSeats(t *testing.T) {
 		check(seats(1, 0), seats(1, 0), seats(2, 0))
 		require.Equal(t, "2027-02-15", u.Subscriptions()[0].PeriodEndDate)
 
-		status = c.finished(u, "subscriptions/disassociate", object{"adamIds": []int{7}, "clientUserIds": []string{"a"}})
+		status = c.finish(u, "subscriptions/disassociate", object{"adamIds": []int{7}, "clientUserIds": []string{"a"}})
 		require.Equal(t, "COMPLETE", status["eventStatus"])
 		require.Equal(t, "DISASSOCIATE", status["eventType"])
 		check(seats(0, 0), seats(2, 0), seats(2, 0))
@@ -93,10 +93,10 @@ func TestSeats(t *testing.T) {
 	})
 }
 
-func TestDeferredDisassociation(t *testing.T) {
+func TestUnit_EndBillingPeriod_deferredDisassociation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver("secret")
-		_, u, c := inMemory(t, fake.WithNotificationTransport(fake.HandlerTransport(r)))
+		_, u, c := newServer(t, fake.WithNotificationTransport(fake.HandlerTransport(r)))
 		c.post("client/config", clientConfig("https://mdm.example.com/n", "secret"))
 		u.AddSubscriptionAssignments(
 			fake.SubscriptionAssignment{AdamID: 7, ClientUserID: "a", Renewing: true},
@@ -115,7 +115,7 @@ func TestDeferredDisassociation(t *testing.T) {
 		require.Empty(t, r.of("SUBSCRIPTION_MANAGEMENT"))
 
 		// Somebody changes their mind.
-		c.finished(u, "subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": []string{"b"}, "renewing": true})
+		c.finish(u, "subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": []string{"b"}, "renewing": true})
 		u.EndBillingPeriod()
 		require.Equal(t, []fake.SubscriptionAssignment{
 			{AdamID: 7, ClientUserID: "b", Renewing: true}, {AdamID: 7, ClientUserID: "c", Renewing: true},
@@ -127,7 +127,7 @@ func TestDeferredDisassociation(t *testing.T) {
 		require.Len(t, r.of("SUBSCRIPTION_MANAGEMENT"), 2)
 
 		u.FailNextEvent(9603)
-		status = c.finished(u, "subscriptions/disassociate", object{"adamIds": []int{7}, "clientUserIds": []string{"b"}, "deferred": true})
+		status = c.finish(u, "subscriptions/disassociate", object{"adamIds": []int{7}, "clientUserIds": []string{"b"}, "deferred": true})
 		require.Equal(t, "FAILED", status["eventStatus"])
 		require.Len(t, u.SubscriptionAssignments(), 2)
 	})

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSubscriptionManagement(t *testing.T) {
-	srv, u, c := inMemory(t)
+func TestServer_enableAndDisableSubscriptions(t *testing.T) {
+	srv, u, c := newServer(t)
 	out := c.post("subscriptions/enable", nil)
 	require.Equal(t, true, out["subscriptionManagement"])
 	require.True(t, u.SubscriptionsEnabled())
@@ -25,8 +25,8 @@ func TestSubscriptionManagement(t *testing.T) {
 	require.Empty(t, srv.Violations(), "to repeat this is fine")
 }
 
-func TestSubscriptionReads(t *testing.T) {
-	_, u, c := inMemory(t)
+func TestServer_subscriptionFilters(t *testing.T) {
+	_, u, c := newServer(t)
 	u.AddSubscription(fake.Subscription{AdamID: 7, ParentAdamID: 70})
 	u.AddSubscription(fake.Subscription{AdamID: 8, ParentAdamID: 70})
 	u.AddSubscription(fake.Subscription{AdamID: 9, ParentAdamID: 90})

@@ -10,9 +10,9 @@ import (
 )
 
 // Everybody at once, for the race detector.
-func TestConcurrency(t *testing.T) {
+func TestServer_concurrentUse(t *testing.T) {
 	r := newReceiver("secret")
-	srv, u, c := inMemory(t, fake.WithEventDelay(0), fake.WithNotificationTransport(fake.HandlerTransport(r)), fake.WithPageSize(7))
+	srv, u, c := newServer(t, fake.WithEventDelay(0), fake.WithNotificationTransport(fake.HandlerTransport(r)), fake.WithPageSize(7))
 	c.post("client/config", clientConfig(receiverURL, "secret"))
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 100})
 	for _, id := range ids("u", 8) {
@@ -26,7 +26,7 @@ func TestConcurrency(t *testing.T) {
 			me := []string{fmt.Sprintf("u%d", i)}
 			for range 5 {
 				for _, path := range []string{"assets/associate", "assets/disassociate", "assets/associate"} {
-					c.get("status?eventId=" + c.event(path, manage([]string{"1"}, me, serials)))
+					c.get("status?eventId=" + c.event(path, assetsBody([]string{"1"}, me, serials)))
 				}
 				c.event("subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": me, "renewing": true})
 				c.get("subscriptions/assignments")

@@ -10,7 +10,7 @@ import (
 
 // The package can be part of a program: it needs no testing package and
 // nothing outside the standard library.
-func TestDependencies(t *testing.T) {
+func TestServer_dependencies(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}!{{end}}{{.ImportPath}}", ".").Output()
 	if err != nil {
 		t.Skip("no go command: ", err)

@@ -12,7 +12,7 @@ import (
 )
 
 // Every error number that a request can be refused with.
-func TestRefusals(t *testing.T) {
+func TestServer_refusals(t *testing.T) {
 	const get, post = http.MethodGet, http.MethodPost
 	long := strings.Repeat("x", 600)
 	receiver := func(url, secret any) object {
@@ -54,32 +54,32 @@ func TestRefusals(t *testing.T) {
 		{400, 9602, "price of assignments", get, "assignments?pricingParam=GOLD", nil, nil},
 		{400, 9602, "product", get, "assets?productType=Film", nil, nil},
 		{400, 9602, "contradiction", get, "users?activeOnly=true&retiredOnly=true", nil, nil},
-		{400, 9602, "adamId", post, "assets/associate", manage([]string{"x1"}, user, nil), nil},
+		{400, 9602, "adamId", post, "assets/associate", assetsBody([]string{"x1"}, user, nil), nil},
 		{400, 9602, "price of a request", post, "assets/associate", object{"assets": []object{{"adamId": "1", "pricingParam": "GOLD"}}, "clientUserIds": user}, nil},
-		{400, 9602, "empty user", post, "assets/associate", manage(app, []string{""}, nil), nil},
-		{400, 9602, "empty device", post, "assets/associate", manage(app, nil, []string{""}), nil},
-		{400, 9602, "empty clientUserId", post, "users/create", users(""), nil},
+		{400, 9602, "empty user", post, "assets/associate", assetsBody(app, []string{""}, nil), nil},
+		{400, 9602, "empty device", post, "assets/associate", assetsBody(app, nil, []string{""}), nil},
+		{400, 9602, "empty clientUserId", post, "users/create", usersBody(""), nil},
 		{400, 9602, "empty user of a subscription", post, "subscriptions/associate", subs([]int{7}, ""), nil},
 		{400, 9602, "notification type", post, "client/config", object{"notificationTypes": []string{"NEWS"}}, nil},
 		{400, 9602, "secret", post, "client/config", receiver("https://a.example/", "sp ace"), nil},
-		{400, 9609, "user not found", post, "assets/associate", manage(app, []string{"user-1", "who", "ret"}, nil), object{"clientUserIds": []any{"who", "ret"}}},
-		{400, 9609, "user not found", post, "assets/revoke", manage(nil, []string{"who", "ret"}, nil), object{"clientUserIds": []any{"who"}}},
-		{400, 9609, "user to update", post, "users/update", users("ret"), object{"clientUserIds": []any{"ret"}}},
-		{400, 9609, "user to retire", post, "users/retire", users("who"), object{"clientUserIds": []any{"who"}}},
+		{400, 9609, "user not found", post, "assets/associate", assetsBody(app, []string{"user-1", "who", "ret"}, nil), object{"clientUserIds": []any{"who", "ret"}}},
+		{400, 9609, "user not found", post, "assets/revoke", assetsBody(nil, []string{"who", "ret"}, nil), object{"clientUserIds": []any{"who"}}},
+		{400, 9609, "user to update", post, "users/update", usersBody("ret"), object{"clientUserIds": []any{"ret"}}},
+		{400, 9609, "user to retire", post, "users/retire", usersBody("who"), object{"clientUserIds": []any{"who"}}},
 		{400, 9650, "page", get, "assets?pageIndex=1", nil, nil},
 		{400, 9650, "negative page", get, "users?pageIndex=-1", nil, nil},
 		{400, 9650, "page of assignments", get, "assignments?pageIndex=2", nil, nil},
 		{400, 9602, "page", get, "assets?pageIndex=one", nil, nil},
-		{400, 9700, "assets", post, "assets/associate", manage(ids("1", 26), user, nil), nil},
-		{400, 9701, "users", post, "assets/associate", manage(app, ids("u", 1001), nil), nil},
-		{400, 9702, "devices", post, "assets/disassociate", manage(app, nil, ids("S", 1001)), nil},
-		{400, 9701, "users of revoke", post, "assets/revoke", manage(nil, ids("u", 101), nil), nil},
-		{400, 9702, "devices of revoke", post, "assets/revoke", manage(nil, nil, ids("S", 101)), nil},
-		{400, 9703, "asset twice", post, "assets/associate", manage([]string{"1", "2", "1"}, user, nil), object{"assets": []any{object{"adamId": "1", "pricingParam": "STDQ"}}}},
-		{400, 9704, "user twice", post, "assets/associate", manage(app, []string{"a", "a"}, nil), object{"clientUserIds": []any{"a"}}},
-		{400, 9705, "device twice", post, "assets/associate", manage(app, nil, []string{"S", "S", "S"}), object{"serialNumbers": []any{"S"}}},
-		{400, 9706, "book", post, "assets/disassociate", manage([]string{"1", "3"}, user, nil), object{"assets": []any{object{"adamId": "3", "pricingParam": "STDQ"}}}},
-		{400, 9707, "book on a device", post, "assets/associate", manage([]string{"3"}, user, device), object{"assets": []any{object{"adamId": "3", "pricingParam": "STDQ"}}}},
+		{400, 9700, "assets", post, "assets/associate", assetsBody(ids("1", 26), user, nil), nil},
+		{400, 9701, "users", post, "assets/associate", assetsBody(app, ids("u", 1001), nil), nil},
+		{400, 9702, "devices", post, "assets/disassociate", assetsBody(app, nil, ids("S", 1001)), nil},
+		{400, 9701, "users of revoke", post, "assets/revoke", assetsBody(nil, ids("u", 101), nil), nil},
+		{400, 9702, "devices of revoke", post, "assets/revoke", assetsBody(nil, nil, ids("S", 101)), nil},
+		{400, 9703, "asset twice", post, "assets/associate", assetsBody([]string{"1", "2", "1"}, user, nil), object{"assets": []any{object{"adamId": "1", "pricingParam": "STDQ"}}}},
+		{400, 9704, "user twice", post, "assets/associate", assetsBody(app, []string{"a", "a"}, nil), object{"clientUserIds": []any{"a"}}},
+		{400, 9705, "device twice", post, "assets/associate", assetsBody(app, nil, []string{"S", "S", "S"}), object{"serialNumbers": []any{"S"}}},
+		{400, 9706, "book", post, "assets/disassociate", assetsBody([]string{"1", "3"}, user, nil), object{"assets": []any{object{"adamId": "3", "pricingParam": "STDQ"}}}},
+		{400, 9707, "book on a device", post, "assets/associate", assetsBody([]string{"3"}, user, device), object{"assets": []any{object{"adamId": "3", "pricingParam": "STDQ"}}}},
 		{400, 9708, "event", get, "status?eventId=nobody", nil, nil},
 		{400, 9708, "no event", get, "status", nil, nil},
 		{400, 9710, "URL alone", post, "client/config", object{"notificationUrl": "https://a.example/"}, nil},
@@ -94,12 +94,12 @@ func TestRefusals(t *testing.T) {
 		{400, 9712, "no host", post, "client/config", receiver("https:///x", "secret"), nil},
 		{400, 9712, "empty", post, "client/config", receiver("", "secret"), nil},
 		{400, 9713, "metadata", post, "client/config", mdm("a", "b", long), nil},
-		{400, 9714, "too many users", post, "users/create", users(ids("u", 101)...), nil},
-		{400, 9715, "user twice", post, "users/retire", users("a", "b", "a"), object{"clientUserIds": []any{"a"}}},
+		{400, 9714, "too many users", post, "users/create", usersBody(ids("u", 101)...), nil},
+		{400, 9715, "user twice", post, "users/retire", usersBody("a", "b", "a"), object{"clientUserIds": []any{"a"}}},
 		{400, 9717, "email", post, "users/create", object{"users": []object{{"clientUserId": "a", "email": "me at home"}}}, object{"clientUserIds": []any{"a"}}},
-		{400, 9718, "no assets", post, "assets/associate", manage(nil, user, nil), nil},
+		{400, 9718, "no assets", post, "assets/associate", assetsBody(nil, user, nil), nil},
 		{400, 9718, "null", post, "assets/associate", "null", nil},
-		{400, 9719, "nobody", post, "assets/associate", manage(app, nil, nil), nil},
+		{400, 9719, "nobody", post, "assets/associate", assetsBody(app, nil, nil), nil},
 		{400, 9719, "nobody to revoke", post, "assets/revoke", object{}, nil},
 		{400, 9720, "no users", post, "users/create", object{"users": []object{}}, nil},
 		{400, 9721, "version of users", get, "users?sinceVersionId=old", nil, nil},
@@ -127,7 +127,7 @@ func TestRefusals(t *testing.T) {
 		{400, 9818, "disable", post, "subscriptions/disable", nil, nil},
 	} {
 		t.Run(fmt.Sprintf("%d %s", tt.number, tt.name), func(t *testing.T) {
-			_, u, c := inMemory(t)
+			_, u, c := newServer(t)
 			u.AddAsset(fake.Asset{AdamID: "1", Total: 10})
 			u.AddAsset(fake.Asset{AdamID: "3", Total: 10, ProductType: fake.ProductBook})
 			u.AddUser(fake.User{ClientUserID: "user-1", ManagedAppleID: "a@b.example"})

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWalkthroughOverTCP(t *testing.T) {
+func TestServer_walkthroughOverTCP(t *testing.T) {
 	r := newReceiver("example-auth-token-value")
 	receiving := httptest.NewServer(r)
 	defer receiving.Close()
@@ -22,7 +22,7 @@ func TestWalkthroughOverTCP(t *testing.T) {
 	walkthrough(t, srv, r, receiving.URL+"/notifications")
 }
 
-func TestWalkthroughInMemory(t *testing.T) {
+func TestServer_walkthroughInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver("example-auth-token-value")
 		srv := fake.NewServer(
@@ -146,7 +146,7 @@ func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 	require.NotContains(t, subs, "mdmInfo")
 
 	// The app.
-	id = c.event("assets/associate", manage([]string{"361309726"}, []string{"user-1"}, nil))
+	id = c.event("assets/associate", assetsBody([]string{"361309726"}, []string{"user-1"}, nil))
 	complete(id, "ASSOCIATE")
 	assigned := object{"adamId": "361309726", "clientUserId": "user-1", "pricingParam": "STDQ"}
 	require.Empty(t, cmp.Diff(object{

@@ -54,7 +54,7 @@ func (t *taskSet) failures(loose bool, info func(products, targets []int) *wireE
 			out = append(out, newWireError(number, nil))
 			continue
 		}
-		for _, group := range rectangles(t.failed[number], loose) {
+		for _, group := range failureGroups(t.failed[number], loose) {
 			out = append(out, newWireError(number, info(group.products, group.targets)))
 		}
 	}
@@ -62,12 +62,12 @@ func (t *taskSet) failures(loose bool, info func(products, targets []int) *wireE
 }
 
 // A rectangle is a set of products and a set of targets.
-type rectangle struct{ products, targets []int }
+type failureGroup struct{ products, targets []int }
 
 // rectangles groups the products that have the same targets. With merge it
 // returns one rectangle around everything.
-func rectangles(targets [][]int, merge bool) []rectangle {
-	var out []rectangle
+func failureGroups(targets [][]int, merge bool) []failureGroup {
+	var out []failureGroup
 	place := make(map[string]int)
 	for product, list := range targets {
 		if len(list) == 0 {
@@ -83,7 +83,7 @@ func rectangles(targets [][]int, merge bool) []rectangle {
 		if !ok {
 			i = len(out)
 			place[string(key)] = i
-			out = append(out, rectangle{targets: slices.Clone(list)})
+			out = append(out, failureGroup{targets: slices.Clone(list)})
 		} else if merge {
 			out[i].targets = append(out[i].targets, list...)
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPartialFailureNamesExactlyWhatFailed(t *testing.T) {
+func TestServer_partialFailureNamesFailedPairs(t *testing.T) {
 	setup := func(t *testing.T, opts ...fake.Option) object {
-		_, u, c := inMemory(t, opts...)
+		_, u, c := newServer(t, opts...)
 		u.AddAsset(fake.Asset{AdamID: "1", Total: 100})
 		u.AddAsset(fake.Asset{AdamID: "2", Total: 2})
 		u.AddAsset(fake.Asset{AdamID: "3", Total: 1})
@@ -23,7 +23,7 @@ func TestPartialFailureNamesExactlyWhatFailed(t *testing.T) {
 		u.FailTarget("c", 9603)
 		u.FailTarget("zz", 9603)
 		u.FailTarget("zz", 0)
-		return c.finished(u, "assets/associate", manage([]string{"1", "2", "3", "4"}, []string{"a", "b", "c"}, []string{"S"}))
+		return c.finish(u, "assets/associate", assetsBody([]string{"1", "2", "3", "4"}, []string{"a", "b", "c"}, []string{"S"}))
 	}
 	asset := func(id string) any { return object{"adamId": id, "pricingParam": "STDQ"} }
 	failure := func(number float64, info object) object {
@@ -57,12 +57,12 @@ func TestPartialFailureNamesExactlyWhatFailed(t *testing.T) {
 	)
 }
 
-func TestNotificationsAreSplit(t *testing.T) {
-	notified(t, nil, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
+func TestServer_notificationsAreSplit(t *testing.T) {
+	withReceiver(t, nil, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
 		u.AddAsset(fake.Asset{AdamID: "1", Total: 150})
 		u.AddAsset(fake.Asset{AdamID: "2", Total: 130})
 		u.AddUser(fake.User{ClientUserID: "a"})
-		id := c.event("assets/associate", manage([]string{"1", "2"}, []string{"a"}, ids("S", 149)))
+		id := c.event("assets/associate", assetsBody([]string{"1", "2"}, []string{"a"}, ids("S", 149)))
 		time.Sleep(49 * time.Millisecond)
 		synctest.Wait()
 		require.Empty(t, r.of("ASSET_MANAGEMENT"), "not before the event is done")
@@ -102,7 +102,7 @@ func TestNotificationsAreSplit(t *testing.T) {
 		}, parts)
 		require.Len(t, seen, 300)
 
-		c.finished(u, "assets/revoke", manage(nil, []string{"a"}, ids("S", 3)))
+		c.finish(u, "assets/revoke", assetsBody(nil, []string{"a"}, ids("S", 3)))
 		synctest.Wait()
 		revoked := r.of("ASSET_MANAGEMENT")[5:]
 		require.Len(t, revoked, 2)

@@ -31,7 +31,7 @@ type token struct {
 func (s *Server) issueToken(u *Unit) string {
 	u.issued++
 	expires := time.Now().Add(s.opts.tokenLifetime).Truncate(time.Second)
-	inner := s.random.secret(u.label("token"), u.issued)
+	inner := s.random.secret(u.randomLabel("token"), u.issued)
 	content, _ := json.MarshalIndent(struct {
 		Token   string `json:"token"`
 		ExpDate string `json:"expDate"`
@@ -39,8 +39,8 @@ func (s *Server) issueToken(u *Unit) string {
 	}{inner, formatTime(expires), u.name}, "", "  ") // strings always encode
 	t := &token{unit: u, expires: expires}
 	value := base64.StdEncoding.EncodeToString(content)
-	s.tokens[value] = t
-	s.inner[inner] = t
+	s.tokensByValue[value] = t
+	s.tokensByInner[inner] = t
 	return value
 }
 
@@ -65,7 +65,7 @@ func (u *Unit) AddToken() string {
 func (u *Unit) ReplaceToken() string {
 	u.srv.mu.Lock()
 	defer u.srv.mu.Unlock()
-	for _, t := range u.srv.tokens {
+	for _, t := range u.srv.tokensByValue {
 		if t.unit == u {
 			t.revoked = true
 		}
@@ -85,7 +85,7 @@ func (u *Unit) SetTokenState(state TokenState) {
 func (u *Unit) tokenExpiry() time.Time {
 	u.srv.mu.Lock()
 	defer u.srv.mu.Unlock()
-	return u.srv.tokens[u.token].expires
+	return u.srv.tokensByValue[u.token].expires
 }
 
 // expirationDate returns the value of tokenExpirationDate, which is empty
@@ -93,7 +93,7 @@ func (u *Unit) tokenExpiry() time.Time {
 func (u *Unit) expirationDate() string {
 	const warning = 15 * 24 * time.Hour
 	expires := u.tokenExpiry()
-	if u.srv.opts.promptedTokenExpiry && time.Until(expires) > warning {
+	if u.srv.opts.lateExpirationDate && time.Until(expires) > warning {
 		return ""
 	}
 	return formatTime(expires)
@@ -107,10 +107,10 @@ func (s *Server) lookup(h http.Header) *token {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t := s.tokens[value]; t != nil {
+	if t := s.tokensByValue[value]; t != nil {
 		return t
 	}
-	return s.inner[value]
+	return s.tokensByInner[value]
 }
 
 // bearer returns the value of the only Authorization header, which must be of
@@ -138,7 +138,7 @@ func (c *call) authenticate(op endpoint) *apiError {
 	}
 
 	c.srv.mu.Lock()
-	isInner := c.srv.tokens[value] == nil
+	isInner := c.srv.tokensByValue[value] == nil
 	revoked := c.token.revoked
 	state := c.token.unit.state
 	c.srv.mu.Unlock()
@@ -146,7 +146,7 @@ func (c *call) authenticate(op endpoint) *apiError {
 	switch {
 	case isInner || state == TokenMalformed:
 		e := refuse(numTokenMalformed)
-		e.status = c.srv.opts.malformedTokenCode
+		e.status = c.srv.opts.malformedTokenStatus
 		return e
 	case revoked || state == TokenRevoked:
 		return refuse(numTokenRevoked)

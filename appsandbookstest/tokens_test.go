@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTokenExpiry(t *testing.T) {
+func TestWithTokenLifetime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const day = 24 * time.Hour
-		_, u, c := inMemory(t, fake.WithTokenLifetime(30*day), fake.WithPromptedTokenExpiry())
+		_, u, c := newServer(t, fake.WithTokenLifetime(30*day), fake.WithLateTokenExpirationDate())
 		require.NotContains(t, c.get("assets"), "tokenExpirationDate")
 		time.Sleep(16 * day)
 		require.Equal(t, "2000-01-31T00:00:00+0000", c.get("assets")["tokenExpirationDate"])
@@ -27,8 +27,8 @@ func TestTokenExpiry(t *testing.T) {
 	})
 }
 
-func TestAuthorization(t *testing.T) {
-	srv, u, c := inMemory(t)
+func TestServer_authorization(t *testing.T) {
+	srv, u, c := newServer(t)
 	send := func(path string, values ...string) (int, object) {
 		t.Helper()
 		req := c.request(http.MethodGet, path, nil)
@@ -65,8 +65,8 @@ func TestAuthorization(t *testing.T) {
 	require.NotContains(t, fmt.Sprintf("%+v", srv.Requests()), u.Token())
 }
 
-func TestTokens(t *testing.T) {
-	_, u, c := inMemory(t, fake.WithMalformedTokenStatus(http.StatusUnauthorized))
+func TestUnit_SetTokenState(t *testing.T) {
+	_, u, c := newServer(t, fake.WithMalformedTokenStatus(http.StatusUnauthorized))
 	for state, want := range map[fake.TokenState][2]int{
 		fake.TokenExpired:   {401, 9621},
 		fake.TokenRevoked:   {401, 9625},
@@ -77,7 +77,7 @@ func TestTokens(t *testing.T) {
 	}
 	u.SetTokenState(fake.TokenReadOnly)
 	c.get("assets")
-	c.refused(403, 9637, http.MethodPost, "users/create", users("a"))
+	c.refused(403, 9637, http.MethodPost, "users/create", usersBody("a"))
 	u.SetTokenState(fake.TokenValid)
 	c.get("assets")
 

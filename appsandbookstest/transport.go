@@ -39,16 +39,16 @@ func (t *memoryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	trace := traceOf(ctx)
+	trace := traceHooks(ctx)
 	trace.GetConn(hostPort(r))
 
 	s := t.srv
-	if !s.enter() {
+	if !s.startWork() {
 		return nil, dialError(http.ErrServerClosed)
 	}
 	defer s.wg.Done()
 
-	in := &inbound{
+	in := &incomingRequest{
 		method:   r.Method,
 		base:     r.URL.Scheme + "://" + r.URL.Host,
 		urlPath:  r.URL.Path,
@@ -95,7 +95,7 @@ func (t *memoryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // response makes an answer out of a reply, as an [http.Transport] would from
 // what it reads.
 func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, fault *Fault) (*http.Response, error) {
-	how := s.spoil(ctx, rep, fault)
+	how := s.answerBody(ctx, rep, fault)
 	resp := &http.Response{
 		Status:        fmt.Sprintf("%d %s", rep.status, http.StatusText(rep.status)),
 		StatusCode:    rep.status,
@@ -112,7 +112,7 @@ func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, faul
 	if how.length >= 0 {
 		resp.Header.Set("Content-Length", fmt.Sprint(how.length))
 	}
-	body := &memoryBody{ctx: ctx, r: how.body, end: how.err}
+	body := &memoryBody{ctx: ctx, r: how.body, finalErr: how.finalErr}
 	resp.Body = body
 	if how.encoding != "" {
 		resp.Header.Set("Content-Encoding", how.encoding)
@@ -152,10 +152,10 @@ func hostPort(r *http.Request) string {
 
 // A memoryBody is the body of an answer in memory.
 type memoryBody struct {
-	ctx    context.Context
-	r      io.Reader
-	end    error // instead of io.EOF
-	closed bool
+	ctx      context.Context
+	r        io.Reader
+	finalErr error // instead of io.EOF
+	closed   bool
 }
 
 func (b *memoryBody) Read(p []byte) (int, error) {
@@ -166,8 +166,8 @@ func (b *memoryBody) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := b.r.Read(p)
-	if err == io.EOF && b.end != nil {
-		err = b.end
+	if err == io.EOF && b.finalErr != nil {
+		err = b.finalErr
 	}
 	return n, err
 }
@@ -221,7 +221,7 @@ func (memoryConn) SetWriteDeadline(time.Time) error { return nil }
 
 // traceOf returns the trace of a context with every hook that this package
 // calls in place.
-func traceOf(ctx context.Context) *httptrace.ClientTrace {
+func traceHooks(ctx context.Context) *httptrace.ClientTrace {
 	t := httptrace.ClientTrace{}
 	if have := httptrace.ContextClientTrace(ctx); have != nil {
 		t = *have

@@ -15,13 +15,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestContexts(t *testing.T) {
+func TestServer_Transport_context(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv, u, c := inMemory(t, fake.WithLatency(time.Second))
+		srv, u, c := newServer(t, fake.WithLatency(time.Second))
 		send := func(timeout time.Duration) error {
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			defer cancel()
-			resp, err := c.client.Do(c.request(http.MethodPost, "users/create", users(fmt.Sprint(timeout))).WithContext(ctx))
+			resp, err := c.client.Do(c.request(http.MethodPost, "users/create", usersBody(fmt.Sprint(timeout))).WithContext(ctx))
 			if err == nil {
 				resp.Body.Close()
 			}
@@ -70,18 +70,18 @@ func TestContexts(t *testing.T) {
 }
 
 // body tells whether it was closed.
-type body struct {
+type closeRecorder struct {
 	io.Reader
 	closed bool
 }
 
-func (b *body) Close() error {
+func (b *closeRecorder) Close() error {
 	b.closed = true
 	return nil
 }
 
-func TestRequestBodiesAreReadAndClosed(t *testing.T) {
-	srv, _, c := inMemory(t)
+func TestServer_Transport_closesRequestBody(t *testing.T) {
+	srv, _, c := newServer(t)
 	dead, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, tt := range []struct {
@@ -101,7 +101,7 @@ func TestRequestBodiesAreReadAndClosed(t *testing.T) {
 				srv.AddFault(fake.Fault{Kind: tt.kind})
 			}
 			content := strings.NewReader(`{"users":[{"clientUserId":"a"}]}`)
-			b := &body{Reader: content}
+			b := &closeRecorder{Reader: content}
 			req := c.request(http.MethodPost, "users/create", nil).WithContext(tt.ctx)
 			req.Body = b
 			resp, err := srv.Transport().RoundTrip(req)
@@ -113,7 +113,7 @@ func TestRequestBodiesAreReadAndClosed(t *testing.T) {
 		})
 	}
 	srv.ClearFaults()
-	b := &body{Reader: errReader{}}
+	b := &closeRecorder{Reader: errReader{}}
 	req := c.request(http.MethodPost, "users/create", nil)
 	req.Body = b
 	_, err := srv.Transport().RoundTrip(req)

@@ -31,43 +31,43 @@ type Unit struct {
 	usersByID   map[string][]*user // every entry of a clientUserId, oldest first
 	activeUsers map[string]*user
 	userData    dataset
-	userPages   listings[userFilter, *user]
+	userPages   queryCache[userFilter, *user]
 
 	assets     []*asset
 	assetsByID map[wireAssetID]*asset
 	assetData  dataset
-	assetPages listings[assetFilter, *asset]
+	assetPages queryCache[assetFilter, *asset]
 
 	devices         map[string]*holder
 	knownDevices    map[string]bool // empty: every serial number exists
-	assignments     ordered[*assignment]
+	assignments     orderedList[*assignment]
 	pairs           map[uint64]*assignment
 	assignmentData  dataset
-	assignmentPages listings[assignmentFilter, *assignment]
+	assignmentPages queryCache[assignmentFilter, *assignment]
 	lastHolder      uint32
 	lastOrdinal     uint64
 
 	subs        []*subscription
 	subsByID    map[int64]*subscription
 	subData     dataset
-	seats       ordered[*seat]
+	seats       orderedList[*seat]
 	seatData    dataset
 	admins      []*admin
 	adminData   dataset
 	subsEnabled bool
-	cursors     map[string]cursor
+	cursors     map[string]listPosition
 
-	events    []*event
-	eventByID map[string]*event
-	queue     []*event // to be carried out, in order
-	deferred  []*event // that wait for the end of the billing period
-	held      bool
-	closed    bool
-	timer     *time.Timer
-	timerAt   time.Time
-	failNext  []int
-	failIDs   map[string]int
-	drawn     uint64
+	events     []*event
+	eventByID  map[string]*event
+	queue      []*event // to be carried out, in order
+	deferred   []*event // that wait for the end of the billing period
+	eventsHeld bool
+	closed     bool
+	timer      *time.Timer
+	timerAt    time.Time
+	failNext   []int
+	failIDs    map[string]int
+	lastNumber uint64
 }
 
 // newUnit returns a unit without a token. The server's lock is held.
@@ -84,7 +84,7 @@ func newUnit(s *Server, index int, name string) *Unit {
 		knownDevices: make(map[string]bool),
 		pairs:        make(map[uint64]*assignment),
 		subsByID:     make(map[int64]*subscription),
-		cursors:      make(map[string]cursor),
+		cursors:      make(map[string]listPosition),
 		eventByID:    make(map[string]*event),
 		failIDs:      make(map[string]int),
 	}
@@ -96,20 +96,20 @@ func newUnit(s *Server, index int, name string) *Unit {
 		"subscriptions/assignments": &u.seatData,
 		"subscriptions/admins":      &u.adminData,
 	} {
-		d.init(s.random, u.label("version/"+label))
+		d.init(s.random, u.randomLabel("version/"+label))
 	}
 	u.sender = newSender(u)
 	return u
 }
 
 // label returns the name of a thing of this unit, for deriving random data.
-func (u *Unit) label(what string) string { return fmt.Sprintf("unit-%d/%s", u.index, what) }
+func (u *Unit) randomLabel(what string) string { return fmt.Sprintf("unit-%d/%s", u.index, what) }
 
 // draw returns the next number of a sequence, which makes ids unique within
 // the unit. The lock is held.
-func (u *Unit) draw() uint64 {
-	u.drawn++
-	return u.drawn
+func (u *Unit) nextNumber() uint64 {
+	u.lastNumber++
+	return u.lastNumber
 }
 
 // UID returns the id of the unit's library.
@@ -119,9 +119,9 @@ func (u *Unit) UID() string { return u.uid }
 func (u *Unit) Name() string { return u.name }
 
 // lock takes the lock and brings the ledger up to date.
-func (u *Unit) lock() {
+func (u *Unit) lockAndUpdate() {
 	u.mu.Lock()
-	u.settle(time.Now())
+	u.applyDueEvents(time.Now())
 }
 
 // common returns the fields that stand in every answer. The lock is held.

@@ -8,14 +8,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestUnitsAreApart(t *testing.T) {
-	srv, one, c := inMemory(t)
+func TestServer_NewUnit_separateLibraries(t *testing.T) {
+	srv, one, c := newServer(t)
 	two := srv.NewUnit("ORG12345")
 	require.NotEqual(t, one.UID(), two.UID())
 	require.NotEqual(t, one.Token(), two.Token())
 	two.AddAsset(fake.Asset{AdamID: "1", Total: 3})
 	require.Empty(t, c.get("assets")["assets"])
-	id := c.event("assets/associate", manage([]string{"1"}, nil, []string{"S"}))
+	id := c.event("assets/associate", assetsBody([]string{"1"}, nil, []string{"S"}))
 	c.token = two.Token()
 	require.Len(t, c.get("assets")["assets"], 1)
 	c.refused(400, 9708, http.MethodGet, "status?eventId="+id, nil)

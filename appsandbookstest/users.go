@@ -46,37 +46,37 @@ func (x *user) wire() wireUser {
 // AddUser adds a user to the library. An active user with the same
 // clientUserId is replaced in place.
 func (u *Unit) AddUser(add User) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	change := u.userData.change()
 	if old := u.activeUsers[add.ClientUserID]; old != nil && add.Status != UserRetired && add.Status != UserDeleted {
-		old.User, old.changed = u.complement(add), change
-		u.touchAssignments(old)
+		old.User, old.changed = u.withGeneratedFields(add), change
+		u.markAssignmentsChanged(old)
 		return
 	}
 	u.insertUser(add, change)
 }
 
 // complement fills in what is made up for a user.
-func (u *Unit) complement(x User) User {
+func (u *Unit) withGeneratedFields(x User) User {
 	if x.Status == "" {
 		x.Status = UserRegistered
 		if x.ManagedAppleID != "" {
 			x.Status = UserAssociated
 		}
 	}
-	n := u.draw()
+	n := u.nextNumber()
 	if x.InviteCode == "" && x.ManagedAppleID == "" {
-		x.InviteCode = u.srv.random.hex(u.label("invite"), n)
+		x.InviteCode = u.srv.random.hex(u.randomLabel("invite"), n)
 	}
 	if x.IDHash == "" && x.Status != UserRegistered {
-		x.IDHash = u.srv.random.hash(u.label("account"), n)
+		x.IDHash = u.srv.random.hash(u.randomLabel("account"), n)
 	}
 	return x
 }
 
 func (u *Unit) insertUser(add User, change uint64) *user {
-	x := &user{User: u.complement(add), changed: change}
+	x := &user{User: u.withGeneratedFields(add), changed: change}
 	x.holder = u.newHolder()
 	x.holder.user = x
 	u.users = append(u.users, x)
@@ -89,7 +89,7 @@ func (u *Unit) insertUser(add User, change uint64) *user {
 
 // Users returns all entries in the order of their creation.
 func (u *Unit) Users() []User {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	out := make([]User, len(u.users))
 	for i, x := range u.users {
@@ -102,7 +102,7 @@ func (u *Unit) Users() []User {
 // the person had accepted the invitation, and sends USER_ASSOCIATED. It
 // reports whether there was such a user.
 func (u *Unit) AcceptInvitation(clientUserID string) bool {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	x := u.activeUsers[clientUserID]
 	if x == nil || x.Status != UserRegistered {
@@ -115,9 +115,9 @@ func (u *Unit) AcceptInvitation(clientUserID string) bool {
 
 func (u *Unit) associateUser(x *user, change uint64) {
 	x.Status = UserAssociated
-	x.IDHash = u.srv.random.hash(u.label("account"), u.draw())
+	x.IDHash = u.srv.random.hash(u.randomLabel("account"), u.nextNumber())
 	x.changed = change
-	u.touchAssignments(x)
+	u.markAssignmentsChanged(x)
 }
 
 // retireUser ends a user: its revocable licences and its subscription seats
@@ -127,7 +127,7 @@ func (u *Unit) retireUser(x *user, change uint64) {
 	x.changed = change
 	delete(u.activeUsers, x.ClientUserID)
 
-	held := slices.Clone(x.held)
+	held := slices.Clone(x.assignments)
 	for _, a := range held {
 		if a.asset.revocable() {
 			u.unassign(a)
@@ -143,17 +143,17 @@ func (u *Unit) retireUser(x *user, change uint64) {
 			a.changed = assignments
 		}
 	}
-	u.releaseSeats(x)
+	u.releaseSubscriptions(x)
 }
 
 // touchAssignments marks the assignments of a user as changed, since they can
 // show the user's state.
-func (u *Unit) touchAssignments(x *user) {
-	if len(x.held) == 0 {
+func (u *Unit) markAssignmentsChanged(x *user) {
+	if len(x.assignments) == 0 {
 		return
 	}
 	change := u.assignmentData.change()
-	for _, a := range x.held {
+	for _, a := range x.assignments {
 		a.changed = change
 	}
 }
@@ -180,7 +180,7 @@ func (f userFilter) match(x *user) bool {
 // getUsers answers GET users.
 func getUsers(c *call) (any, *apiError) {
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 
 	f := userFilter{
@@ -204,7 +204,7 @@ func getUsers(c *call) (any, *apiError) {
 
 	list := u.users
 	if f != (userFilter{}) {
-		list = u.userPages.get(f, u.userData.seq, func() []*user {
+		list = u.userPages.get(f, u.userData.lastChange, func() []*user {
 			from := u.users
 			if f.hasClientUserID {
 				from = u.usersByID[f.clientUserID]

@@ -32,7 +32,7 @@ func (c *call) manageUsers(typ string) (any, *apiError) {
 		return nil, refuse(numTooManyUsers)
 	}
 	if len(repeated) > 0 {
-		return nil, c.refuseDuplicates(numDuplicateUsers, &wireErrorInfo{ClientUserIDs: repeated})
+		return nil, c.refuseRepeated(numDuplicateUsers, &wireErrorInfo{ClientUserIDs: repeated})
 	}
 	var badEmail []string
 	for _, x := range users {
@@ -48,7 +48,7 @@ func (c *call) manageUsers(typ string) (any, *apiError) {
 	}
 
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if typ != typeCreate {
 		if refusal := u.checkUsers(ids, typ == typeRetire); refusal != nil {
@@ -72,7 +72,7 @@ func (u *Unit) checkUsers(ids []string, retired bool) *apiError {
 	if u.srv.opts.asyncUserNotFound {
 		return nil
 	}
-	missing := filter(ids, func(id string) bool { return !u.knows(id, retired) })
+	missing := filter(ids, func(id string) bool { return !u.hasUser(id, retired) })
 	if len(missing) == 0 {
 		return nil
 	}
@@ -80,7 +80,7 @@ func (u *Unit) checkUsers(ids []string, retired bool) *apiError {
 }
 
 // knows reports whether a clientUserId has an active entry, or any entry.
-func (u *Unit) knows(id string, retired bool) bool {
+func (u *Unit) hasUser(id string, retired bool) bool {
 	return u.activeUsers[id] != nil || retired && len(u.usersByID[id]) > 0
 }
 
@@ -91,7 +91,7 @@ func (u *Unit) applyUsers(e *event, now time.Time, users []User) {
 	after := make([]wireUser, len(users))
 	for i, x := range users {
 		after[i] = wireUser{ClientUserID: x.ClientUserID, Email: x.Email}
-		number := u.refusal(e, x.ClientUserID)
+		number := u.injectedFailure(e, x.ClientUserID)
 		if number == 0 {
 			var now *user
 			if now, number = u.applyUser(e.Type, x, &change); number == 0 {

@@ -7,14 +7,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestUserLife(t *testing.T) {
-	_, u, c := inMemory(t)
+func TestUnit_Users_lifecycle(t *testing.T) {
+	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "11", Total: 5})
 	u.AddAsset(fake.Asset{AdamID: "12", Total: 5, ProductType: fake.ProductBook})
 	u.AddSubscription(fake.Subscription{AdamID: 7, Total: fake.Seats{Renewing: 1}})
 
 	create := func(users ...object) object {
-		return c.finished(u, "users/create", object{"users": users})
+		return c.finish(u, "users/create", object{"users": users})
 	}
 	one := func() object { return items(t, c.get("users?activeOnly=true&clientUserId=u"), "users")[0] }
 
@@ -45,7 +45,7 @@ func TestUserLife(t *testing.T) {
 	require.EqualValues(t, 9641, items(t, status, "failures")[0]["errorNumber"])
 	require.EqualValues(t, 9635, items(t, status, "failures")[1]["errorNumber"])
 
-	status = c.finished(u, "users/update", object{"users": []object{
+	status = c.finish(u, "users/update", object{"users": []object{
 		{"clientUserId": "p", "email": "p@x.example", "managedAppleId": "p@x.example"},
 		{"clientUserId": "m"},
 	}})
@@ -57,13 +57,13 @@ func TestUserLife(t *testing.T) {
 	require.NotContains(t, p, "inviteCode")
 
 	// Retiring gives back what can be given back.
-	c.finished(u, "assets/associate", manage([]string{"11"}, []string{"u"}, nil))
+	c.finish(u, "assets/associate", assetsBody([]string{"11"}, []string{"u"}, nil))
 	u.AddAssignments(fake.Assignment{AdamID: "11", ClientUserID: "u"}, fake.Assignment{AdamID: "12", ClientUserID: "u"})
-	c.finished(u, "subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": []string{"u"}, "renewing": true})
+	c.finish(u, "subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": []string{"u"}, "renewing": true})
 	c.post("subscriptions/admins/add", object{"adamIds": []int{7}, "clientUserIds": []string{"u"}})
 	require.Equal(t, []string{"u"}, u.SubscriptionAdmins(7))
 	before := c.get("assignments")["versionId"]
-	require.Equal(t, "COMPLETE", c.finished(u, "users/retire", users("u"))["eventStatus"])
+	require.Equal(t, "COMPLETE", c.finish(u, "users/retire", usersBody("u"))["eventStatus"])
 	require.Equal(t, [4]int{0, 5, 0, 5}, counts(t, u, "11"))
 	require.Equal(t, [4]int{0, 4, 1, 5}, counts(t, u, "12"))
 	require.Empty(t, u.SubscriptionAssignments())
@@ -74,8 +74,8 @@ func TestUserLife(t *testing.T) {
 	book := items(t, c.get("assignments?includeUserState=true"), "assignments")[0]
 	require.Equal(t, "Retired", book["userStatus"])
 	require.Equal(t, accepted["idHash"], book["idHash"])
-	require.Equal(t, "COMPLETE", c.finished(u, "users/retire", users("u"))["eventStatus"], "it is retired already")
-	require.Equal(t, "COMPLETE", c.finished(u, "assets/disassociate", manage([]string{"11"}, []string{"u"}, nil))["eventStatus"])
+	require.Equal(t, "COMPLETE", c.finish(u, "users/retire", usersBody("u"))["eventStatus"], "it is retired already")
+	require.Equal(t, "COMPLETE", c.finish(u, "assets/disassociate", assetsBody([]string{"11"}, []string{"u"}, nil))["eventStatus"])
 
 	// The same clientUserId again is a second entry.
 	create(object{"clientUserId": "u"})

@@ -12,10 +12,10 @@ func (u *Unit) ForgetVersions() {
 
 // A dataset counts the changes of one kind of record, and names its states.
 type dataset struct {
-	random random
-	label  string
-	seq    uint64
-	names  map[string]uint64 // states that were named, by versionId
+	random     random
+	label      string
+	lastChange uint64
+	names      map[string]uint64 // states that were named, by versionId
 }
 
 func (d *dataset) init(r random, label string) {
@@ -24,14 +24,14 @@ func (d *dataset) init(r random, label string) {
 
 // change counts a change and returns its number.
 func (d *dataset) change() uint64 {
-	d.seq++
-	return d.seq
+	d.lastChange++
+	return d.lastChange
 }
 
 // version returns the versionId of the present state.
 func (d *dataset) version() string {
-	id := d.random.uuid(d.label, d.seq)
-	d.names[id] = d.seq
+	id := d.random.uuid(d.label, d.lastChange)
+	d.names[id] = d.lastChange
 	return id
 }
 
@@ -46,13 +46,13 @@ func (d *dataset) forget() { clear(d.names) }
 // A lazyChange counts one change, however many records it concerns, and none
 // when it concerns none.
 type lazyChange struct {
-	data *dataset
-	seq  uint64
+	data     *dataset
+	assigned uint64
 }
 
 func (c *lazyChange) number() uint64 {
-	if c.seq == 0 {
-		c.seq = c.data.change()
+	if c.assigned == 0 {
+		c.assigned = c.data.change()
 	}
-	return c.seq
+	return c.assigned
 }

@@ -8,20 +8,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSinceVersion(t *testing.T) {
-	_, u, c := inMemory(t, fake.WithPageSize(2))
+func TestServer_sinceVersionID(t *testing.T) {
+	_, u, c := newServer(t, fake.WithPageSize(2))
 	version := func(path string) string { return c.get(path)["versionId"].(string) }
 	empty := version("assignments")
 	require.Equal(t, empty, version("assignments"), "reading changes nothing")
 
-	u.AddAssignments(devices("1", "A", "B")...)
+	u.AddAssignments(deviceAssignments("1", "A", "B")...)
 	first := version("assignments")
 	require.NotEqual(t, empty, first)
-	u.AddAssignments(devices("1", "C", "D", "E")...)
+	u.AddAssignments(deviceAssignments("1", "C", "D", "E")...)
 	second := version("assignments")
 
 	since := func(id string) []string {
-		got, pages := walk(t, c, "assignments?sinceVersionId="+id, "assignments", "serialNumber")
+		got, pages := readPages(t, c, "assignments?sinceVersionId="+id, "assignments", "serialNumber")
 		require.Equal(t, version("assignments"), pages[0]["versionId"])
 		return got
 	}
@@ -30,7 +30,7 @@ func TestSinceVersion(t *testing.T) {
 	require.Empty(t, since(second))
 
 	// What is gone does not appear.
-	c.finished(u, "assets/disassociate", manage([]string{"1"}, nil, []string{"A", "D"}))
+	c.finish(u, "assets/disassociate", assetsBody([]string{"1"}, nil, []string{"A", "D"}))
 	require.NotEqual(t, second, version("assignments"))
 	require.Empty(t, since(second))
 	require.Equal(t, []string{"C", "E"}, since(first))
@@ -38,7 +38,7 @@ func TestSinceVersion(t *testing.T) {
 	// Writes that change nothing make no version.
 	now := version("assignments")
 	assets := version("assets")
-	c.finished(u, "assets/associate", manage([]string{"1"}, nil, []string{"B"}))
+	c.finish(u, "assets/associate", assetsBody([]string{"1"}, nil, []string{"B"}))
 	require.Equal(t, now, version("assignments"))
 	require.Equal(t, assets, version("assets"))
 
