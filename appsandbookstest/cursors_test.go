@@ -11,7 +11,7 @@ import (
 )
 
 func TestServer_cursors(t *testing.T) {
-	_, u, c := newServer(t, fake.WithCursorPageSize(2), fake.WithCursorPageSize(0))
+	_, u, c := newServer(t, fake.WithCursorPageSize(2))
 	for i := range 5 {
 		u.AddSubscriptionAssignments(fake.SubscriptionAssignment{AdamID: 7, ClientUserID: fmt.Sprint(i)})
 	}

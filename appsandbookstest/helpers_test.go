@@ -101,7 +101,8 @@ type caller struct {
 // inMemory returns a server and a caller of its default unit.
 func newServer(t testing.TB, opts ...fake.Option) (*fake.Server, *fake.Unit, *caller) {
 	t.Helper()
-	srv := fake.NewServer(opts...)
+	srv, err := fake.NewServer(opts...)
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	return srv, srv.Unit(), &caller{t: t, srv: srv, client: srv.Client(), token: srv.Unit().Token()}
 }

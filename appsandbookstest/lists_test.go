@@ -46,7 +46,8 @@ func TestServer_largeLibrary(t *testing.T) {
 }
 
 func BenchmarkServer_listAssignments(b *testing.B) {
-	srv := fake.NewServer()
+	srv, err := fake.NewServer()
+	require.NoError(b, err)
 	defer srv.Close()
 	list := make([]fake.Assignment, 1_000_000)
 	for i := range list {
@@ -72,7 +73,8 @@ func BenchmarkServer_associate(b *testing.B) {
 	body := assetsBody(apps, nil, ids("S", 1000))
 	for b.Loop() {
 		b.StopTimer()
-		srv := fake.NewServer()
+		srv, err := fake.NewServer()
+		require.NoError(b, err)
 		u := srv.Unit()
 		for _, id := range apps {
 			u.Purchase(id, "", 1000)

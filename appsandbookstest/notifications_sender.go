@@ -2,14 +2,96 @@ package appsandbookstest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
 )
+
+// NotificationOptions describe how the server delivers notifications.
+// The zero value describes a perfect network: the server sends each
+// notification without delay, once and in order, and tries up to three times.
+type NotificationOptions struct {
+	// Delay is the time between a change and its notification.
+	Delay time.Duration
+
+	// Loss is the probability that a notification is never sent.
+	Loss float64
+
+	// Duplicate is the probability that a delivered notification is delivered
+	// a second time, with the same notificationId.
+	Duplicate float64
+
+	// Reorder is the probability that a notification is delayed by a random
+	// time of up to ReorderWindow, so that later notifications overtake it.
+	Reorder float64
+
+	// ReorderWindow is the longest delay of Reorder. Zero means one second.
+	ReorderWindow time.Duration
+
+	// Forge is the probability that the server sends a forged notification
+	// before the real one. The forged one has an id and a secret that do not
+	// belong to the unit. A receiver must refuse it; see
+	// [RuleForgedNotification].
+	Forge float64
+
+	// RetryInterval is the time between two attempts. Zero means 250 ms, so
+	// that tests in real time are fast. The service itself makes up to three
+	// attempts in one to five minutes. In virtual time (testing/synctest) use
+	// a minute.
+	RetryInterval time.Duration
+
+	// Attempts is the largest number of attempts to deliver a notification.
+	// An attempt succeeds if the answer has a 2xx status. Zero means three.
+	Attempts int
+
+	// Timeout is the time limit of an attempt. Zero means ten seconds.
+	Timeout time.Duration
+}
+
+// validate reports the first field with an invalid value.
+func (o NotificationOptions) validate() error {
+	invalid := func(field string, value any, want string) error {
+		return errOption("WithNotifications", fmt.Sprintf("%s: %v", field, value), want)
+	}
+	for _, p := range []struct {
+		field string
+		value float64
+	}{{"Loss", o.Loss}, {"Duplicate", o.Duplicate}, {"Reorder", o.Reorder}, {"Forge", o.Forge}} {
+		if !(p.value >= 0 && p.value <= 1) { // false for NaN, too
+			return invalid(p.field, p.value, "a probability must be from 0 to 1")
+		}
+	}
+	for _, d := range []struct {
+		field string
+		value time.Duration
+	}{
+		{"Delay", o.Delay}, {"ReorderWindow", o.ReorderWindow}, {"RetryInterval", o.RetryInterval}, {"Timeout", o.Timeout},
+	} {
+		if d.value < 0 {
+			return invalid(d.field, d.value, "a duration must not be negative")
+		}
+	}
+	if o.Attempts < 0 {
+		return invalid("Attempts", o.Attempts, "the number must not be negative")
+	}
+	return nil
+}
+
+// withDefaults returns the options with the documented values instead of
+// zeros.
+func (o NotificationOptions) withDefaults() NotificationOptions {
+	o.ReorderWindow = cmp.Or(o.ReorderWindow, time.Second)
+	o.RetryInterval = cmp.Or(o.RetryInterval, 250*time.Millisecond)
+	o.Attempts = cmp.Or(o.Attempts, 3)
+	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
+	return o
+}
 
 // A sender delivers the notifications of a unit, one after another. It needs
 // a goroutine only while something is due.
@@ -195,61 +277,4 @@ func (s *Server) roundTrip(ctx context.Context, url, secret string, body []byte)
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // what it says does not matter
 	return resp.StatusCode, nil
-}
-
-// NotificationOptions describe how the service delivers notifications.
-// The zero value is a perfect network: every notification arrives once, at
-// once and in order, and is attempted three times.
-type NotificationOptions struct {
-	// Delay is the time between an occurrence and its notification.
-	Delay time.Duration
-
-	// Loss is the probability that a notification is never sent at all.
-	Loss float64
-
-	// Duplicate is the probability that a notification which was delivered
-	// is delivered a second time, with the same notificationId.
-	Duplicate float64
-
-	// Reorder is the probability that a notification is held back by a
-	// random time of up to ReorderWindow, so that later ones overtake it.
-	Reorder float64
-
-	// ReorderWindow is the longest time that Reorder holds a notification
-	// back. Zero means one second.
-	ReorderWindow time.Duration
-
-	// Forge is the probability that a notification is preceded by one of
-	// somebody else: with an id and a secret that the service never gave. A
-	// receiver must not take it; see RuleForgedNotification.
-	Forge float64
-
-	// RetryInterval is the time between two attempts. Zero means 250 ms,
-	// which is short on purpose: the service itself makes up to three
-	// attempts in one to five minutes. In virtual time (testing/synctest)
-	// the real pace costs nothing: use a minute.
-	RetryInterval time.Duration
-
-	// Attempts is how often a notification is sent while it is not answered
-	// with a 2xx status. Zero means three.
-	Attempts int
-
-	// Timeout is how long one attempt may take. Zero means ten seconds.
-	Timeout time.Duration
-}
-
-func (o NotificationOptions) withDefaults() NotificationOptions {
-	if o.ReorderWindow <= 0 {
-		o.ReorderWindow = time.Second
-	}
-	if o.RetryInterval <= 0 {
-		o.RetryInterval = 250 * time.Millisecond
-	}
-	if o.Attempts <= 0 {
-		o.Attempts = 3
-	}
-	if o.Timeout <= 0 {
-		o.Timeout = 10 * time.Second
-	}
-	return o
 }

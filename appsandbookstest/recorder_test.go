@@ -31,7 +31,7 @@ func TestServer_Requests(t *testing.T) {
 		srv.ResetRequests()
 		require.Empty(t, srv.Requests())
 	})
-	inVirtualTime(t, []fake.Option{fake.WithRequestLog(-1)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+	inVirtualTime(t, []fake.Option{fake.WithRequestLog(0)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		for range 16 {
 			c.get("assets")
 		}

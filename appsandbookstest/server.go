@@ -68,25 +68,15 @@ type Server struct {
 	listener      net.Listener
 }
 
-// NewServer returns a server that has one unit, [Server.Unit]. Nothing
-// listens until [Server.Listen] is called, and a server that never listens
-// and never sends notifications needs no Close.
-func NewServer(opts ...Option) *Server {
-	o := options{
-		limits:               DefaultLimits(),
-		pageSize:             defaultPageSize,
-		cursorPageSize:       defaultPageSize,
-		eventDelay:           func(Event) time.Duration { return defaultEventDelay },
-		seed:                 1,
-		requestLog:           defaultRequestLog,
-		malformedTokenStatus: http.StatusOK,
-		tokenLifetime:        365 * 24 * time.Hour,
+// NewServer returns a server with one unit, [Server.Unit]. It returns an error
+// if an option is nil or has an invalid value. The server listens on no port
+// until [Server.Listen] is called. A server that never listens and never sends
+// notifications needs no Close.
+func NewServer(opts ...Option) (*Server, error) {
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, err
 	}
-	for _, opt := range opts {
-		opt(&o)
-	}
-	o.notifications = o.notifications.withDefaults()
-
 	s := &Server{
 		opts:                  o,
 		random:                random(o.seed),
@@ -103,7 +93,7 @@ func NewServer(opts ...Option) *Server {
 		s.notificationTransport = s.ownTransport
 	}
 	s.NewUnit("Headquarters")
-	return s
+	return s, nil
 }
 
 // Listen serves plain HTTP on a TCP address until [Server.Close]. An empty

@@ -14,7 +14,8 @@ import (
 )
 
 func TestServer_Listen(t *testing.T) {
-	srv := fake.NewServer()
+	srv, err := fake.NewServer()
+	require.NoError(t, err)
 	defer srv.Close()
 	require.Equal(t, "https://vpp.itunes.apple.com/mdm/v2", srv.URL())
 	for _, addr := range []string{"0.0.0.0:0", ":0", "[::]:0", "example.com:0", "nonsense", "192.0.2.1:80"} {
@@ -24,19 +25,22 @@ func TestServer_Listen(t *testing.T) {
 	require.Regexp(t, `^http://127\.0\.0\.1:\d+/mdm/v2$`, srv.URL())
 	require.Error(t, srv.Listen(""), "once is enough")
 
-	taken := fake.NewServer()
+	taken, err := fake.NewServer()
+	require.NoError(t, err)
 	require.Error(t, taken.Listen(strings.TrimSuffix(strings.TrimPrefix(srv.URL(), "http://"), "/mdm/v2")))
 	taken.Close()
 	taken.Close()
 	require.ErrorIs(t, taken.Listen(""), http.ErrServerClosed)
 
-	wide := fake.NewServer(fake.WithAnyAddress())
+	wide, err := fake.NewServer(fake.WithAnyAddress())
+	require.NoError(t, err)
 	require.NoError(t, wide.Listen("0.0.0.0:0"))
 	wide.Close()
 }
 
 func TestServer_Close_endsRequests(t *testing.T) {
-	srv := fake.NewServer()
+	srv, err := fake.NewServer()
+	require.NoError(t, err)
 	require.NoError(t, srv.Listen(""))
 	srv.AddFault(fake.Fault{Kind: fake.FaultSlowBody, Delay: time.Hour})
 	c := &caller{t: t, srv: srv, client: &http.Client{}, token: srv.Unit().Token()}
@@ -55,7 +59,7 @@ func TestServer_Close_endsRequests(t *testing.T) {
 func TestServer_Close_endsDeliveries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		started := make(chan struct{}, 10)
-		srv := fake.NewServer(fake.WithNotificationTransport(fake.HandlerTransport(http.HandlerFunc(
+		srv, err := fake.NewServer(fake.WithNotificationTransport(fake.HandlerTransport(http.HandlerFunc(
 			func(_ http.ResponseWriter, r *http.Request) {
 				var b strings.Builder
 				_, _ = io.Copy(&b, r.Body)
@@ -64,6 +68,7 @@ func TestServer_Close_endsDeliveries(t *testing.T) {
 					<-r.Context().Done()
 				}
 			}))))
+		require.NoError(t, err)
 		c := &caller{t: t, srv: srv, client: srv.Client(), token: srv.Unit().Token()}
 		c.post("client/config", clientConfig(receiverURL, "secret"))
 		srv.Unit().Purchase("1", "", 1)

@@ -16,7 +16,8 @@ func TestServer_walkthroughOverTCP(t *testing.T) {
 	receiving := httptest.NewServer(r)
 	defer receiving.Close()
 
-	srv := fake.NewServer(fake.WithEventDelay(0))
+	srv, err := fake.NewServer(fake.WithEventDelay(0))
+	require.NoError(t, err)
 	defer srv.Close()
 	require.NoError(t, srv.Listen(""))
 	walkthrough(t, srv, r, receiving.URL+"/notifications")
@@ -25,10 +26,11 @@ func TestServer_walkthroughOverTCP(t *testing.T) {
 func TestServer_walkthroughInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver("example-auth-token-value")
-		srv := fake.NewServer(
+		srv, err := fake.NewServer(
 			fake.WithEventDelay(0),
 			fake.WithNotificationTransport(fake.HandlerTransport(r)),
 		)
+		require.NoError(t, err)
 		defer srv.Close()
 		walkthrough(t, srv, r, "https://mdm.example.com/notifications")
 	})

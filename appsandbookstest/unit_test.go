@@ -21,7 +21,8 @@ func TestServer_NewUnit_separateLibraries(t *testing.T) {
 	c.refused(400, 9708, http.MethodGet, "status?eventId="+id, nil)
 	require.Equal(t, "ORG12345", c.get("client/config")["locationName"])
 
-	other := fake.NewServer(fake.WithSeed(2))
+	other, err := fake.NewServer(fake.WithSeed(2))
+	require.NoError(t, err)
 	defer other.Close()
 	require.NotEqual(t, one.Token(), other.Unit().Token())
 }

@@ -116,7 +116,10 @@ func run(ctx context.Context, p *cli.Program) error {
 		return err
 	}
 
-	srv := appsandbookstest.NewServer(o.server(seed)...)
+	srv, err := appsandbookstest.NewServer(o.server(seed)...)
+	if err != nil {
+		return cli.Usagef("%w", err)
+	}
 	defer srv.Close()
 	units := seed.plant(srv)
 	for _, f := range append(seed.Faults, faults(o.faultRate)...) {
