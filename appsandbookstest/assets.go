@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Products and prices of assets.
+// The product types and the pricing parameters of assets. A pricing parameter
+// is the quality of an asset: standard (STDQ) or high (PLUS).
 const (
 	ProductApp  = "App"
 	ProductBook = "Book"
@@ -17,36 +18,36 @@ const (
 	PricingPlus     = "PLUS"
 )
 
-// unlimitedCount is the total of an asset with any number of licences.
+// unlimitedTotal is the total of an asset with an unlimited number of licenses.
 const unlimitedTotal = math.MaxInt32
 
-// An Asset is an app or a book of the library. An asset is identified by
-// AdamID and PricingParam.
+// An Asset is an app or a book in the library of a unit. AdamID and
+// PricingParam together identify it.
 type Asset struct {
 	AdamID             string
-	PricingParam       string   // empty: PricingStandard
-	ProductType        string   // empty: ProductApp
-	Total              int      // licences owned; ignored when Unlimited
-	Unlimited          bool     // free, with any number of licences
-	Irrevocable        bool     // cannot be taken back; always true of books
-	UsersOnly          bool     // cannot be assigned to devices; always true of books
-	SupportedPlatforms []string // empty: iOS
+	PricingParam       string   // empty means PricingStandard
+	ProductType        string   // empty means ProductApp
+	Total              int      // licenses that the unit owns; ignored if Unlimited is true
+	Unlimited          bool     // free, with an unlimited number of licenses
+	Irrevocable        bool     // an assignment is final; always true for books
+	UsersOnly          bool     // cannot be assigned to devices; always true for books
+	SupportedPlatforms []string // empty means iOS
 
-	// Assigned, Available and Retired are what the ledger says. They are
-	// ignored when an asset is added. Retired counts irrevocable licences of
-	// retired users, and Total = Assigned + Available + Retired.
+	// Assigned, Available and Retired are counts of the ledger. AddAsset
+	// ignores them. Retired counts irrevocable licenses of retired users.
+	// Total is the sum of the three.
 	Assigned, Available, Retired int
 }
 
-// An asset is what the unit keeps of an Asset. The counts of the embedded
-// Asset are not used.
+// An asset is the ledger's record of an Asset. The counts of the embedded Asset
+// are not used.
 type asset struct {
 	Asset
-	id       uint32
+	id       uint32 // place in Unit.assets
 	assigned int
 	retired  int
-	changed  uint64
-	holders  orderedList[*assignment]
+	changed  uint64                   // number of the last change
+	holders  orderedList[*assignment] // the assignments of the asset
 }
 
 func (a *asset) revocable() bool { return !a.Irrevocable }
@@ -79,14 +80,17 @@ func (a *asset) wire() wireAsset {
 	}
 }
 
-// AddAsset adds an asset to the library. It replaces an asset with the same
-// identity, whose assignments stay.
+// AddAsset adds an asset to the library. If the library has an asset with the
+// same AdamID and PricingParam, AddAsset replaces it and keeps its assignments;
+// Total is then at least the number of licenses in use.
 func (u *Unit) AddAsset(add Asset) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	u.insertAsset(add, u.assetData.change())
 }
 
+// insertAsset adds or replaces an asset, and fills in the defaults. The lock
+// must be held.
 func (u *Unit) insertAsset(add Asset, change uint64) *asset {
 	add.PricingParam = cmp.Or(add.PricingParam, PricingStandard)
 	add.ProductType = cmp.Or(add.ProductType, ProductApp)
@@ -112,10 +116,11 @@ func (u *Unit) insertAsset(add Asset, change uint64) *asset {
 	return a
 }
 
-// Purchase changes the number of licences of an asset, as a purchase, a
-// refund or a transfer between units does, and sends ASSET_COUNT. An asset
-// that is not in the library is added as an app. A negative delta takes no
-// licences that somebody holds. An empty pricingParam means PricingStandard.
+// Purchase adds delta licenses of an asset and sends ASSET_COUNT. It simulates
+// a purchase, a refund or a transfer between units. An asset that is not in the
+// library is added as an app. A negative delta removes only licenses that are
+// available. An unlimited asset does not change. An empty pricingParam means
+// [PricingStandard].
 func (u *Unit) Purchase(adamID, pricingParam string, delta int) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -146,7 +151,8 @@ func (u *Unit) Assets() []Asset {
 	return out
 }
 
-// Asset returns one asset. An empty pricingParam means PricingStandard.
+// Asset returns one asset, and whether the library has it. An empty
+// pricingParam means [PricingStandard].
 func (u *Unit) Asset(adamID, pricingParam string) (Asset, bool) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -157,10 +163,11 @@ func (u *Unit) Asset(adamID, pricingParam string) (Asset, bool) {
 	return a.public(), true
 }
 
+// An assetFilter holds the filters of GET assets.
 type assetFilter struct {
 	adamID, pricingParam, productType string
 	hasAdamID                         bool
-	revocable, deviceAssignable       int // +1 yes, -1 no, 0 either
+	revocable, deviceAssignable       int // +1 for true, -1 for false, 0 for no filter
 	minAvailable, maxAvailable        int
 	minAssigned, maxAssigned          int
 	limitedOnly                       bool
@@ -185,7 +192,7 @@ func (f assetFilter) match(a *asset) bool {
 	return true
 }
 
-// assetFilter reads the filters of GET assets.
+// assetFilter reads the filters of GET assets from the query.
 func (c *call) assetFilter() (assetFilter, *apiError) {
 	f := assetFilter{
 		adamID:          c.query.Get("adamId"),
@@ -230,7 +237,7 @@ func (c *call) assetFilter() (assetFilter, *apiError) {
 	return f, nil
 }
 
-// getAssets answers GET assets.
+// getAssets handles GET assets.
 func getAssets(c *call) (any, *apiError) {
 	f, refusal := c.assetFilter()
 	if refusal != nil {
@@ -241,7 +248,7 @@ func getAssets(c *call) (any, *apiError) {
 		return nil, refusal
 	}
 	f.limitedOnly = unlimited != nil && !*unlimited
-	apart := unlimited != nil && *unlimited
+	separate := unlimited != nil && *unlimited // unlimited assets have a list of their own
 
 	u := c.unit
 	u.lockAndUpdate()
@@ -259,7 +266,7 @@ func getAssets(c *call) (any, *apiError) {
 	var free []wireUnlimitedAsset
 	for _, a := range list[place.from:place.to] {
 		w := a.wire()
-		if !apart || !a.Unlimited {
+		if !separate || !a.Unlimited {
 			page.Assets = append(page.Assets, w)
 			continue
 		}
@@ -273,7 +280,7 @@ func getAssets(c *call) (any, *apiError) {
 			SupportedPlatforms: w.SupportedPlatforms,
 		})
 	}
-	if apart {
+	if separate {
 		page.UnlimitedAssets = &free
 		if free == nil {
 			page.UnlimitedAssets = &[]wireUnlimitedAsset{}
@@ -282,8 +289,11 @@ func getAssets(c *call) (any, *apiError) {
 	return page, nil
 }
 
+// validPricingParam reports whether s is STDQ or PLUS.
 func validPricingParam(s string) bool { return s == PricingStandard || s == PricingPlus }
 
+// validAdamID reports whether s is a positive decimal number of at most 63
+// bits.
 func validAdamID(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 63)
 	return err == nil && n > 0 && s[0] != '+'

@@ -9,7 +9,7 @@ func associateAssets(c *call) (any, *apiError) { return c.manageAssets(typeAssoc
 
 func disassociateAssets(c *call) (any, *apiError) { return c.manageAssets(typeDisassociate) }
 
-// manageAssets answers POST assets/associate and assets/disassociate.
+// manageAssets handles POST assets/associate and POST assets/disassociate.
 func (c *call) manageAssets(typ string) (any, *apiError) {
 	var body wireManageAssets
 	if refusal := c.decode(&body); refusal != nil {
@@ -53,7 +53,8 @@ func (c *call) manageAssets(typ string) (any, *apiError) {
 	return u.accepted(e), nil
 }
 
-// checkAssets refuses a request to associate or disassociate by its form.
+// checkAssets refuses an associate or disassociate request with an invalid
+// form.
 func (c *call) checkAssets(body *wireManageAssets) *apiError {
 	if len(body.Assets) == 0 {
 		return refuse(numAssetRequired)
@@ -72,8 +73,8 @@ func (c *call) checkAssets(body *wireManageAssets) *apiError {
 	return nil
 }
 
-// checkTargets refuses targets that are missing, too many, named twice or
-// empty, and assets that are too many or named twice.
+// checkTargets refuses a request without targets, with an empty target, or with
+// targets or assets that are too many or repeated.
 func (c *call) checkTargets(body *wireManageAssets, maxUsers, maxSerials int) *apiError {
 	if len(body.ClientUserIDs) == 0 && len(body.SerialNumbers) == 0 {
 		return refuse(numAssigneeRequired)
@@ -102,7 +103,7 @@ func (c *call) checkTargets(body *wireManageAssets, maxUsers, maxSerials int) *a
 	return nil
 }
 
-// applyAssets carries out an event of associate or disassociate.
+// applyAssets applies an event of associate or disassociate.
 func (u *Unit) applyAssets(e *event, now time.Time, body *wireManageAssets) {
 	tasks := newTaskSet(len(body.Assets), u.subscribed(NotificationAssetManagement))
 	targets := newTargets(body)
@@ -130,8 +131,8 @@ func (u *Unit) applyAssets(e *event, now time.Time, body *wireManageAssets) {
 	u.finishAssets(e, now, tasks, body.Assets, targets)
 }
 
-// holderOf returns the holder of a target, or nil when there is none that
-// could hold a licence.
+// holderOf returns the user or device of a target, or nil if none can hold a
+// license. An associate event creates a device that is not in the ledger yet.
 func (u *Unit) holderOf(t *targets, i int, typ string) *holder {
 	id := t.id(i)
 	if t.isUser(i) {
@@ -149,13 +150,14 @@ func (u *Unit) holderOf(t *targets, i int, typ string) *holder {
 	return u.device(id)
 }
 
-// assetChanges number the changes of an event.
+// assetChanges number the changes of one event.
 type assetChanges struct {
 	assets, assignments lazyChange
-	unused              []assignment // for new assignments
+	unused              []assignment // memory for new assignments
 }
 
-// place returns room for a new assignment.
+// newAssignment returns an empty assignment. It allocates 256 at a time,
+// because an event can make 25,000 of them.
 func (c *assetChanges) newAssignment() *assignment {
 	if len(c.unused) == 0 {
 		c.unused = make([]assignment, 256)
@@ -165,13 +167,14 @@ func (c *assetChanges) newAssignment() *assignment {
 	return a
 }
 
-// associate carries out one task and returns its error number, or zero.
+// associate applies one task of an event. It returns the error number of the
+// task, or zero for success.
 func (u *Unit) associate(a *asset, h *holder, isUser bool, changes *assetChanges) int {
 	switch {
 	case h == nil && isUser:
 		return numUserNotFound
 	case h == nil:
-		return 0 // a device that does not exist
+		return 0 // AddDevices says that the device does not exist; the service counts it as completed
 	case a == nil:
 		return numNotEnoughLicences
 	case u.pairs[pairKey(a, h)] != nil:
@@ -184,7 +187,8 @@ func (u *Unit) associate(a *asset, h *holder, isUser bool, changes *assetChanges
 	return 0
 }
 
-// disassociate carries out one task and returns its error number, or zero.
+// disassociate applies one task of an event. It returns the error number of the
+// task, or zero for success.
 func (u *Unit) disassociate(a *asset, h *holder, t *targets, i int, changes *assetChanges) int {
 	if h == nil {
 		if t.isUser(i) && !u.hasUser(t.id(i), true) {
@@ -200,7 +204,7 @@ func (u *Unit) disassociate(a *asset, h *holder, t *targets, i int, changes *ass
 		return 0
 	}
 	if !a.revocable() {
-		return numNotRevocable // has become so since the request
+		return numNotRevocable // the asset was revocable when the request was accepted
 	}
 	u.unassign(x)
 	changes.assignments.number()
@@ -208,7 +212,7 @@ func (u *Unit) disassociate(a *asset, h *holder, t *targets, i int, changes *ass
 	return 0
 }
 
-// finishAssets ends an event of the assets and sends its notifications.
+// finishAssets ends an event of assets and sends its notifications.
 func (u *Unit) finishAssets(e *event, now time.Time, tasks *taskSet, ids []wireAssetID, t *targets) {
 	info := func(products, targets []int) *wireErrorInfo {
 		var out wireErrorInfo
@@ -241,7 +245,7 @@ func (u *Unit) finishAssets(e *event, now time.Time, tasks *taskSet, ids []wireA
 	})
 }
 
-// targets are the users and devices of a request, users first.
+// targets are the users and devices of a request. The users come first.
 type targets struct{ users, serials []string }
 
 func newTargets(body *wireManageAssets) *targets {

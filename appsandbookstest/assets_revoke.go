@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// revokeAssets answers POST assets/revoke.
+// revokeAssets handles POST assets/revoke.
 func revokeAssets(c *call) (any, *apiError) {
 	var body wireManageAssets
 	if refusal := c.decode(&body); refusal != nil {
 		return nil, refusal
 	}
-	body.Assets = nil // a field that this request does not have
+	body.Assets = nil // a revoke request has no assets
 	if refusal := c.checkTargets(&body, c.limits.MaxRevokeClientUserIDs, c.limits.MaxRevokeSerialNumbers); refusal != nil {
 		return nil, refusal
 	}
@@ -27,13 +27,14 @@ func revokeAssets(c *call) (any, *apiError) {
 	return u.accepted(e), nil
 }
 
-// A revocation is one assignment that a revoke request takes away.
+// A revokedAssignment is an assignment that a revoke request removes.
 type revokedAssignment struct {
 	target int
-	held   *assignment // nil: the target is unknown
+	held   *assignment // nil if the target is an unknown user
 }
 
-// revocable returns what a revoke request takes away. The lock is held.
+// revocable returns the assignments that a revoke request for the targets
+// removes. The lock must be held.
 func (u *Unit) revocable(t *targets) []revokedAssignment {
 	var out []revokedAssignment
 	for i := range t.len() {
@@ -53,11 +54,11 @@ func (u *Unit) revocable(t *targets) []revokedAssignment {
 	return out
 }
 
-// applyRevoke carries out an event of revoke.
+// applyRevoke applies an event of revoke.
 func (u *Unit) applyRevoke(e *event, now time.Time, t *targets) {
 	list := u.revocable(t)
 	e.NumRequested = len(list)
-	ids := []wireAssetID{{}} // the products that are concerned; the first is none
+	ids := []wireAssetID{{}} // the assets of the event; the first is empty, for unknown users
 	products := make(map[*asset]int)
 	for _, r := range list {
 		if r.held != nil {

@@ -10,24 +10,25 @@ import (
 	"strings"
 )
 
-// A call is a request that is being answered, as endpoints see it.
+// A call is a request with the data that its endpoint needs.
 type call struct {
 	*incomingRequest
 	srv    *Server
 	ctx    context.Context
 	path   string // below /mdm/v2/
-	token  *token // nil when it is not known
+	token  *token // nil if the server does not have it
 	limits Limits
 	entry  *requestEntry
 
-	// Set once the request is found to be in order.
+	// nil for endpoints without authentication
 	unit  *Unit // nil where no authentication is needed
 	query url.Values
 
-	pending string // set by the status endpoint
+	pending string // id of the event that the status endpoint reports as PENDING
 }
 
-// check refuses a call that is not fit to be handed to its endpoint.
+// check refuses a call before its endpoint handles it: for its token, its
+// content type, its size or its query.
 func (c *call) check(op endpoint) *apiError {
 	if !op.noToken {
 		if refusal := c.authenticate(op); refusal != nil {
@@ -50,7 +51,7 @@ func (c *call) check(op endpoint) *apiError {
 	return nil
 }
 
-// decode reads the JSON body of a write.
+// decode decodes the JSON body of a write into v.
 func (c *call) decode(v any) *apiError {
 	if len(c.body) == 0 {
 		return refuseArgument("the body is empty")
@@ -61,10 +62,10 @@ func (c *call) decode(v any) *apiError {
 	return nil
 }
 
-// has reports whether the call has a query parameter.
+// has reports whether the query has a parameter.
 func (c *call) has(name string) bool { return c.query.Has(name) }
 
-// intParam returns an integer of the query, zero when it is absent.
+// intParam returns an integer parameter, or zero if it is absent.
 func (c *call) intParam(name string) (int, *apiError) {
 	if !c.has(name) {
 		return 0, nil
@@ -76,7 +77,7 @@ func (c *call) intParam(name string) (int, *apiError) {
 	return int(n), nil
 }
 
-// boolParam returns a boolean of the query, nil when it is absent.
+// boolParam returns a boolean parameter, or nil if it is absent.
 func (c *call) boolParam(name string) (*bool, *apiError) {
 	if !c.has(name) {
 		return nil, nil
@@ -90,14 +91,14 @@ func (c *call) boolParam(name string) (*bool, *apiError) {
 	return nil, refuseArgument(name)
 }
 
-// flagParam returns a boolean of the query, false when it is absent.
+// flagParam returns a boolean parameter, or false if it is absent.
 func (c *call) flagParam(name string) (bool, *apiError) {
 	b, refusal := c.boolParam(name)
 	return b != nil && *b, refusal
 }
 
-// listParam returns the values of a query parameter that may be repeated or
-// hold several values between commas.
+// listParam returns the values of a parameter that may be repeated and may have
+// several values between commas.
 func (c *call) listParam(name string) []string {
 	var values []string
 	for _, v := range c.query[name] {
@@ -106,7 +107,8 @@ func (c *call) listParam(name string) []string {
 	return values
 }
 
-// sinceParam returns the number of the last change that the caller knows.
+// sinceParam returns the number of the last change that the client has read,
+// from sinceVersionId.
 func (c *call) sinceParam(d *dataset) (uint64, *apiError) {
 	if !c.has("sinceVersionId") {
 		return 0, nil
@@ -118,8 +120,9 @@ func (c *call) sinceParam(d *dataset) (uint64, *apiError) {
 	return seq, nil
 }
 
-// refuseDuplicates refuses a request that names items twice.
+// refuseRepeated refuses a request that contains an item twice, and records a
+// violation.
 func (c *call) refuseRepeated(number int, info *wireErrorInfo) *apiError {
-	c.srv.recorder.addRequestViolation(c.entry, RuleDuplicateItems, "%s names items twice (%d)", c.path, number)
+	c.srv.recorder.addRequestViolation(c.entry, RuleDuplicateItems, "%s contains an item twice (%d)", c.path, number)
 	return refuseItems(number, info)
 }

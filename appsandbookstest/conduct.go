@@ -10,75 +10,97 @@ import (
 	"time"
 )
 
-// A Rule is something that a well-behaved client does.
+// A Rule is a rule of conduct: something that the service expects of clients,
+// or of receivers of notifications, but does not enforce.
 type Rule string
+
+const (
+	// parallelPages is the largest number of pages that a unit may read at
+	// the same time.
+	parallelPages = 5
+
+	// pollInterval is the shortest time between a PENDING answer and the
+	// next request for the status of the event.
+	pollInterval = 30 * time.Second
+
+	// resendAfter is how long an event is PENDING before Apple's
+	// documentation advises to send the request again.
+	resendAfter = 10 * time.Minute
+)
 
 // The rules of conduct.
 const (
-	// RulePollInterval: at least 30 seconds pass between an answer that an
-	// event is PENDING and the next question for its status.
+	// RulePollInterval requires a client to wait at least 30 seconds after
+	// an answer with status PENDING before it requests the status of the
+	// same event again.
 	RulePollInterval Rule = "poll-interval"
 
-	// RuleRequestRate: within any second (including its start, excluding its
-	// end) a unit sends at most MaxRequestPerSecond requests.
+	// RuleRequestRate requires a client to send at most MaxRequestPerSecond
+	// requests of a unit in any interval of one second. The start of the
+	// interval is part of it, the end is not.
 	RuleRequestRate Rule = "request-rate"
 
-	// RuleParallelPages: at most five pages of users, assets and assignments
-	// of one unit are read at once.
+	// RuleParallelPages requires a client to read at most five pages of a
+	// unit's users, assets and assignments at the same time.
 	RuleParallelPages Rule = "parallel-pages"
 
-	// RuleRetryAfter: after an answer with Retry-After, a unit sends nothing
-	// before that time is over.
+	// RuleRetryAfter requires a client to send no requests of a unit during
+	// the time of a Retry-After that the server sent.
 	RuleRetryAfter Rule = "retry-after"
 
-	// RuleRepeatedWrite: a write that was accepted is not sent again with the
-	// same body. It is no violation when another write of the unit was
-	// accepted in between, when the earlier event failed, or when it has been
+	// RuleRepeatedWrite requires a client not to send a write again, with
+	// the same body, that the server has accepted. Three cases are no
+	// violation: the server accepted a write to another endpoint in
+	// between, the earlier event failed, or the earlier event has been
 	// PENDING for ten minutes.
 	RuleRepeatedWrite Rule = "repeated-write"
 
-	// RuleDuplicateItems: a request names nothing twice.
+	// RuleDuplicateItems requires that a request does not contain the same
+	// asset, user, device or subscription twice.
 	RuleDuplicateItems Rule = "duplicate-items"
 
-	// RuleAuthorization: there is exactly one Authorization header, except
-	// that service/config does without.
+	// RuleAuthorization requires exactly one Authorization header in each
+	// request. Requests to service/config may also have none.
 	RuleAuthorization Rule = "authorization"
 
-	// RuleUndocumentedDefault: a field whose default the service does not
-	// document (pricingParam of an asset, renewing of a subscription) is sent.
+	// RuleUndocumentedDefault requires a client to send the fields whose
+	// defaults Apple does not document: pricingParam of an asset and
+	// renewing of a subscription.
 	RuleUndocumentedDefault Rule = "undocumented-default"
 
-	// RuleForgedNotification: a receiver refuses a notification with a wrong
-	// secret; see the Forge of [NotificationOptions].
+	// RuleForgedNotification requires a receiver to refuse a notification
+	// with a wrong secret. See Forge in [NotificationOptions].
 	RuleForgedNotification Rule = "forged-notification"
 
-	// RuleDroppedNotification: a receiver takes a notification at one of its
-	// attempts. After the last one it is gone for good.
+	// RuleDroppedNotification requires a receiver to accept a notification
+	// in one of its attempts. The server does not send it again after the
+	// last one.
 	RuleDroppedNotification Rule = "dropped-notification"
 )
 
-// A Violation is one break of a [Rule].
+// A Violation describes one violation of a [Rule].
 type Violation struct {
 	Time   time.Time
 	Rule   Rule
-	Unit   string // uId, or empty
-	Detail string
+	Unit   string // uId of the unit, or empty
+	Detail string // one line that names the request, event or notification
 }
 
+// String returns the rule and the detail.
 func (v Violation) String() string { return string(v.Rule) + ": " + v.Detail }
 
-// A conduct is what the rules remember of one unit.
+// A unitConduct is the state of one unit that the rules need.
 type unitConduct struct {
 	uid       string
-	arrivals  []time.Time // within the last second
-	pages     int         // being read now
-	notBefore time.Time   // end of the last Retry-After
-	pending   map[string]time.Time
-	writes    map[[sha256.Size]byte]*event // accepted since the last write of another kind
-	lastPath  string
+	arrivals  []time.Time                  // times of the requests of the last second
+	pages     int                          // pages that are being read
+	notBefore time.Time                    // end of the longest Retry-After
+	pending   map[string]time.Time         // event -> time of its last PENDING answer
+	writes    map[[sha256.Size]byte]*event // hash of the body -> event, for the writes to lastPath
+	lastPath  string                       // path of the last write
 }
 
-// of returns what is remembered of a unit. The lock is held.
+// conductOf returns the state of a unit. The lock must be held.
 func (r *recorder) conductOf(u *Unit) *unitConduct {
 	c := r.units[u]
 	if c == nil {
@@ -92,14 +114,15 @@ func (r *recorder) conductOf(u *Unit) *unitConduct {
 	return c
 }
 
-// An arrival is what the rules need to know about the endpoint of a request.
+// An arrival describes the endpoint of a request for the rules.
 type arrival struct {
 	noToken bool
 	page    bool
-	limit   int // requests per second; zero means any number
+	limit   int // requests per second; zero means no limit
 }
 
-// countArrival watches the request rate. The lock is held.
+// checkRate checks RuleRequestRate for a request that arrived. The lock must be
+// held.
 func (r *recorder) checkRate(c *unitConduct, rec *requestEntry, limit int) {
 	now := rec.request.Time
 	first := slices.IndexFunc(c.arrivals, func(t time.Time) bool { return now.Sub(t) < time.Second })
@@ -109,11 +132,12 @@ func (r *recorder) checkRate(c *unitConduct, rec *requestEntry, limit int) {
 	c.arrivals = append(c.arrivals[first:], now)
 	if limit > 0 && len(c.arrivals) > limit {
 		rec.tooMany = true
-		r.addViolation(now, RuleRequestRate, c.uid, "%d requests within a second, the limit is %d", len(c.arrivals), limit)
+		r.addViolation(now, RuleRequestRate, c.uid, "%d requests in one second, but the limit is %d", len(c.arrivals), limit)
 	}
 }
 
-// retryAfter returns the time that a Retry-After header means.
+// retryAfter returns the end of the time in a Retry-After header. It returns
+// false for a header that is missing or invalid.
 func retryAfter(h http.Header, now time.Time) (time.Time, bool) {
 	value := strings.TrimSpace(h.Get("Retry-After"))
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil && seconds >= 0 {
@@ -124,8 +148,8 @@ func retryAfter(h http.Header, now time.Time) (time.Time, bool) {
 	return t, err == nil
 }
 
-// accepted records that a write was queued as an event, and checks whether it
-// repeats an earlier one. The lock of the unit is held.
+// writeAccepted records that a write became an event, and checks
+// RuleRepeatedWrite. The unit's lock must be held.
 func (r *recorder) writeAccepted(u *Unit, rec *requestEntry, e *event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -139,27 +163,27 @@ func (r *recorder) writeAccepted(u *Unit, rec *requestEntry, e *event) {
 	if old := c.writes[key]; old != nil {
 		stalled := old.Status == EventPending && now.Sub(old.Accepted) >= resendAfter
 		if old.Status != EventFailed && !stalled {
-			r.addViolation(now, RuleRepeatedWrite, c.uid, "%s was sent again with the body of event %s", rec.request.Path, old.ID)
+			r.addViolation(now, RuleRepeatedWrite, c.uid, "%s was sent again with the same body; it is event %s", rec.request.Path, old.ID)
 		}
 	}
 	c.writes[key] = e
 }
 
-// report records a violation of the receiver of a unit.
+// addReceiverViolation records a violation by the receiver of a unit.
 func (r *recorder) addReceiverViolation(rule Rule, uid, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.addViolation(time.Now(), rule, uid, format, args...)
 }
 
-// note records a violation of a request.
+// addRequestViolation records a violation by a request.
 func (r *recorder) addRequestViolation(rec *requestEntry, rule Rule, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.addViolation(rec.request.Time, rule, rec.request.Unit, format, args...)
 }
 
-// violate records a violation. The lock is held.
+// addViolation records a violation. The lock must be held.
 func (r *recorder) addViolation(now time.Time, rule Rule, uid, format string, args ...any) {
 	r.violations = append(r.violations, Violation{
 		Time: now, Rule: rule, Unit: uid, Detail: fmt.Sprintf(format, args...),

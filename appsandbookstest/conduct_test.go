@@ -238,7 +238,7 @@ func TestRule_receivers(t *testing.T) {
 		require.Equal(t, []fake.Rule{fake.RuleDroppedNotification}, rules(srv))
 		v := srv.Violations()[0]
 		require.Equal(t, u.UID(), v.Unit)
-		require.Regexp(t, `^ASSET_COUNT \S+ was not taken in 3 attempts$`, v.Detail)
+		require.Regexp(t, `^the receiver did not accept ASSET_COUNT \S+ in 3 attempts$`, v.Detail)
 	})
 
 	// A receiver that takes anything.

@@ -6,16 +6,16 @@ import (
 	"sort"
 )
 
-// A cursor is a place in a list of records that is read by cursor.
+// A listPosition is the position in a list that a cursor identifies.
 type listPosition struct {
-	query string // path and filters that it belongs to
-	page  int    // zero-based number of the page it leads to
-	after uint64 // ordinal of the last record before it
+	query string // path and filters of the list
+	page  int    // zero-based number of the next page
+	after uint64 // ordinal of the last record before the position
 }
 
-// cursorPage returns the records of the page that a call asks for, and the
-// cursor of the next one. The list is ordered by ordinal. The unit's lock is
-// held.
+// cursorPage returns the records of the page that a call requests, and the
+// cursor of the next page. The cursor is empty after the last page. The list
+// must be sorted by ordinal. The unit's lock must be held.
 func cursorPage[T any](c *call, filters string, list []T, ordinal func(T) uint64) ([]T, string, *apiError) {
 	u := c.unit
 	at := listPosition{query: c.path + "?" + filters}
@@ -50,8 +50,8 @@ func cursorPage[T any](c *call, filters string, list []T, ordinal func(T) uint64
 	return page, id, nil
 }
 
-// cursorPageHeader returns the fields that stand in every page read by
-// cursor. The lock is held.
+// cursorPageHeader returns the fields that are part of every page read by
+// cursor. The lock must be held.
 func (u *Unit) cursorPageHeader(d *dataset, next string) wireCursorPage {
 	return wireCursorPage{
 		NextCursor:          next,

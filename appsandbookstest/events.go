@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The states of an event.
+// The statuses of an event.
 const (
 	EventPending  = "PENDING"
 	EventComplete = "COMPLETE"
@@ -22,37 +22,37 @@ const (
 	typeRetire       = "RETIRE"
 )
 
-// An Event is an asynchronous write that was accepted.
+// An Event is an accepted write. The service applies it later.
 type Event struct {
 	ID           string
-	Path         string // of the request, below /mdm/v2/: "assets/associate"
-	Type         string // as the API shows it: "ASSOCIATE"
+	Path         string // path of the request below /mdm/v2/, such as "assets/associate"
+	Type         string // type in the API, such as "ASSOCIATE"
 	Status       string // EventPending, EventComplete or EventFailed
 	NumRequested int
 	NumCompleted int
-	Deferred     bool      // carried out at the end of the billing period
-	Accepted     time.Time // when the request was processed
-	Finished     time.Time // zero while it is PENDING
+	Deferred     bool      // waits for the end of the billing period
+	Accepted     time.Time // time at which the request was processed
+	Finished     time.Time // zero while the event is PENDING
 }
 
-// An event is what the unit keeps of an Event.
+// An event is the ledger's record of an Event.
 type event struct {
 	Event
-	due          time.Time
-	forcedNumber int // error number with which everything fails, or zero
+	due          time.Time // time at which the event is applied
+	forcedNumber int       // error number with which all tasks fail, or zero
 	failures     []wireError
 
-	// apply carries the event out at a time and calls complete, or sets
-	// conclude. The lock is held.
+	// apply changes the ledger and then calls complete or sets
+	// finishDeferred. The lock must be held.
 	apply func(e *event, now time.Time)
 
-	// conclude carries out what was deferred to the end of the billing
-	// period. It is set while the event waits for that.
+	// finishDeferred finishes an event that waits for the end of the
+	// billing period. It is nil for other events.
 	finishDeferred func(now time.Time)
 }
 
-// accept queues a write of which type, number of tasks and deferral are
-// given. The lock is held.
+// accept queues a write as an event. The type, the number of tasks and Deferred
+// of write must be set. The lock must be held.
 func (u *Unit) accept(c *call, write Event, apply func(*event, time.Time)) *event {
 	now := time.Now()
 	write.ID = u.srv.random.uuid(u.randomLabel("event"), uint64(len(u.events)))
@@ -66,7 +66,7 @@ func (u *Unit) accept(c *call, write Event, apply func(*event, time.Time)) *even
 
 	delay := u.srv.opts.eventDelay(e.Event)
 	if delay < 0 {
-		return e // for ever
+		return e // PENDING until FinishEvents
 	}
 	e.due = now.Add(delay)
 	if n := len(u.queue); n > 0 && u.queue[n-1].due.After(e.due) {
@@ -77,12 +77,12 @@ func (u *Unit) accept(c *call, write Event, apply func(*event, time.Time)) *even
 	return e
 }
 
-// accepted returns the answer to a write that was queued. The lock is held.
+// accepted returns the answer to an accepted write. The lock must be held.
 func (u *Unit) accepted(e *event) wireEvent {
 	return wireEvent{wireCommon: u.common(), EventID: e.ID}
 }
 
-// settle carries out the events whose delay has elapsed. The lock is held.
+// applyDueEvents applies the events whose delay is over. The lock must be held.
 func (u *Unit) applyDueEvents(now time.Time) {
 	if u.eventsHeld {
 		return
@@ -95,6 +95,7 @@ func (u *Unit) applyDueEvents(now time.Time) {
 	}
 }
 
+// applyEvent applies an event at a time. The lock must be held.
 func (u *Unit) applyEvent(e *event, at time.Time) {
 	if len(u.failNext) > 0 {
 		e.forcedNumber = u.failNext[0]
@@ -103,7 +104,7 @@ func (u *Unit) applyEvent(e *event, at time.Time) {
 	e.apply(e, at)
 }
 
-// complete ends an event. The lock is held.
+// complete sets the result of an event. The lock must be held.
 func (u *Unit) complete(e *event, now time.Time, completed int, failures []wireError) {
 	e.Finished = now
 	e.NumCompleted = completed
@@ -114,9 +115,9 @@ func (u *Unit) complete(e *event, now time.Time, completed int, failures []wireE
 	}
 }
 
-// arm sets the timer that carries out the next event, which matters only when
-// somebody is to be notified: readers bring the ledger up to date themselves.
-// The lock is held.
+// setEventTimer sets the timer for the next event. Only units with a
+// notification URL need a timer, because every read of the ledger applies the
+// events that are due. The lock must be held.
 func (u *Unit) setEventTimer() {
 	if u.closed || u.eventsHeld || len(u.queue) == 0 || u.config.NotificationURL == "" {
 		return
@@ -141,7 +142,8 @@ func (u *Unit) setEventTimer() {
 	})
 }
 
-// Events returns the events of the unit in the order of their acceptance.
+// Events returns the events of the unit in the order in which they were
+// accepted.
 func (u *Unit) Events() []Event {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -152,9 +154,9 @@ func (u *Unit) Events() []Event {
 	return out
 }
 
-// HoldEvents keeps the events of the unit PENDING, those already accepted and
-// those to come, until it is called with false. Whatever became due meanwhile
-// is carried out then.
+// HoldEvents(true) keeps all events of the unit PENDING: those that are PENDING
+// now, and those that the server accepts later. HoldEvents(false) ends this,
+// and applies the events whose delay is over.
 func (u *Unit) HoldEvents(hold bool) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -171,9 +173,9 @@ func (u *Unit) HoldEvents(hold bool) {
 	u.setEventTimer()
 }
 
-// FinishEvents carries out all PENDING events at once, in order, whatever
-// their delay, and even when they are held. Deferred ones stay PENDING until
-// [Unit.EndBillingPeriod].
+// FinishEvents applies all PENDING events at once, in the order in which they
+// were accepted. It ignores their delays and [Unit.HoldEvents]. Deferred events
+// stay PENDING until [Unit.EndBillingPeriod].
 func (u *Unit) FinishEvents() {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -186,17 +188,17 @@ func (u *Unit) FinishEvents() {
 	}
 }
 
-// FailNextEvent makes the next event that is carried out fail as a whole with
-// an error number: 9603, 9635 or 9644, for instance. Further calls concern the
-// events after it.
+// FailNextEvent makes all tasks of the next event that is applied fail with an
+// error number, such as 9603, 9635 or 9644. If it is called several times, each
+// call applies to one more event.
 func (u *Unit) FailNextEvent(errorNumber int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.failNext = append(u.failNext, errorNumber)
 }
 
-// FailTarget makes every task of an event fail that concerns a clientUserId
-// or a serial number. An error number of zero ends that.
+// FailTarget makes every task for a target fail with an error number. The id is
+// a clientUserId or a serial number. The error number zero ends this.
 func (u *Unit) FailTarget(id string, errorNumber int) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -207,8 +209,8 @@ func (u *Unit) FailTarget(id string, errorNumber int) {
 	u.failIDs[id] = errorNumber
 }
 
-// refusal returns the error number with which a task on a target has to
-// fail, or zero. The lock is held.
+// injectedFailure returns the error number that FailNextEvent or FailTarget set
+// for a task, or zero. The lock must be held.
 func (u *Unit) injectedFailure(e *event, id string) int {
 	if e.forcedNumber != 0 {
 		return e.forcedNumber
@@ -216,7 +218,7 @@ func (u *Unit) injectedFailure(e *event, id string) int {
 	return u.failIDs[id]
 }
 
-// getStatus answers GET status.
+// getStatus handles GET status.
 func getStatus(c *call) (any, *apiError) {
 	id := c.query.Get("eventId")
 	u := c.unit

@@ -9,18 +9,19 @@ import (
 	"strings"
 )
 
-// An inbound is a request that has reached the server, over TCP or in memory.
+// An incomingRequest is a request that reached the server, over TCP or in
+// memory.
 type incomingRequest struct {
 	method   string
-	base     string // scheme and host that the caller used
+	base     string // scheme and host of the client's URL
 	urlPath  string
 	rawQuery string
 	header   http.Header
 	body     []byte
 }
 
-// endpointPath returns the path below /mdm/v2/, or the whole path when the
-// request is for something else.
+// endpointPath returns the path below /mdm/v2/, or the whole path for other
+// paths.
 func (in *incomingRequest) endpointPath() string {
 	if p, ok := strings.CutPrefix(in.urlPath, basePath+"/"); ok {
 		return p
@@ -28,26 +29,26 @@ func (in *incomingRequest) endpointPath() string {
 	return in.urlPath
 }
 
-// A reply is a complete answer to a request.
+// A reply is a complete answer.
 type reply struct {
 	status int
 	header http.Header
 	body   []byte
-	number int // error number in the body, for the record
+	number int // error number in the body, or zero
 
-	pending string // id of an event that this answer reports as PENDING
+	pending string // id of the event that the body reports as PENDING, or empty
 }
 
-// An endpoint is one operation of the API.
+// An endpoint is a method and a path of the API.
 type endpoint struct {
 	handle  func(*call) (any, *apiError)
 	noToken bool // needs no authentication
-	write   bool // changes the library, which a read-only token may not
-	page    bool // a page read by index
-	cursor  bool // a page read by cursor
+	write   bool // refused for a read-only token
+	page    bool // returns pages by index
+	cursor  bool // returns pages by cursor
 }
 
-// endpoints are all operations by path and method.
+// endpoints maps paths and methods to endpoints.
 var endpoints = map[string]map[string]endpoint{
 	"service/config": {http.MethodGet: {handle: getServiceConfig, noToken: true}},
 	"client/config": {
@@ -77,10 +78,9 @@ var endpoints = map[string]map[string]endpoint{
 	"subscriptions/admins/remove": {http.MethodPost: {handle: removeSubscriptionAdmins, write: true}},
 }
 
-// exchange carries a request from its arrival to the moment at which the
-// answer leaves. With a fault the caller spoils the answer as the fault says;
-// there is none when the fault comes before it. The error is not nil when ctx
-// or the server ended meanwhile.
+// exchange processes a request and returns the answer to send. The caller
+// applies the fault to that answer. The answer is nil if the fault prevents it.
+// The error is not nil if ctx ended or the server was closed.
 func (s *Server) exchange(ctx context.Context, in *incomingRequest, fault *Fault) (*reply, error) {
 	c := &call{
 		incomingRequest: in, srv: s, ctx: ctx, path: in.endpointPath(), token: s.lookup(in.header), limits: s.currentLimits(),
@@ -138,7 +138,7 @@ func (c *call) process(op endpoint) *reply {
 	if hook := c.srv.opts.pageHook; hook != nil && (op.page || op.cursor) {
 		read := PageRead{Unit: c.unit, Path: c.path, Index: -1, Query: c.query}
 		if op.page {
-			read.Index, _ = c.intParam("pageIndex") // a bad one is refused below
+			read.Index, _ = c.intParam("pageIndex") // the endpoint refuses an invalid one
 		}
 		hook(read)
 	}
@@ -151,7 +151,7 @@ func (c *call) process(op endpoint) *reply {
 	return rep
 }
 
-// errorReply returns the answer that refuses a request.
+// errorReply returns the answer for a refused request.
 func (s *Server) errorReply(e *apiError) *reply {
 	body := e.wireError
 	if s.opts.noErrorInfo {
@@ -162,10 +162,11 @@ func (s *Server) errorReply(e *apiError) *reply {
 	return rep
 }
 
+// jsonReply returns an answer with v as JSON.
 func jsonReply(status int, v any) *reply {
 	body, err := json.Marshal(v)
 	if err != nil {
-		panic("appsandbookstest: " + err.Error()) // our own types always encode
+		panic("appsandbookstest: " + err.Error()) // the types in wire.go can always be encoded
 	}
 	return &reply{
 		status: status,
@@ -174,7 +175,8 @@ func jsonReply(status int, v any) *reply {
 	}
 }
 
-// htmlReply returns a page such as a proxy in front of the service shows.
+// htmlReply returns an HTML page, such as a proxy in front of the service
+// sends.
 func htmlReply(status int, title string) *reply {
 	page := "<html>\n<head><title>" + title + "</title></head>\n<body><h1>" + title + "</h1></body>\n</html>\n"
 	return &reply{

@@ -7,16 +7,16 @@ import (
 	"io"
 )
 
-// A spoiled is an answer whose body is to be sent in an unusual way.
+// An answerBody is the body of an answer, after a fault has changed it.
 type answerBody struct {
 	body     io.Reader
-	length   int64 // of what the header promises; -1 when it promises nothing
-	encoding string
-	finalErr error // ends the body instead of io.EOF
+	length   int64  // for Content-Length; -1 for none
+	encoding string // for Content-Encoding
+	finalErr error  // error at the end of the body; nil means io.EOF
 }
 
-// spoil returns the way in which an answer is sent. Without a fault that
-// concerns the body it is the plain way.
+// answerBody returns the body of an answer. Without a fault of the body it is
+// the whole body.
 func (s *Server) answerBody(ctx context.Context, rep *reply, fault *Fault) answerBody {
 	plain := answerBody{body: bytes.NewReader(rep.body), length: int64(len(rep.body))}
 	if fault == nil {
@@ -41,8 +41,8 @@ func (s *Server) answerBody(ctx context.Context, rep *reply, fault *Fault) answe
 		size := fault.Size + int64(len(rep.body))
 		return answerBody{body: io.MultiReader(io.LimitReader(spaceReader{}, fault.Size), plain.body), length: size}
 	case FaultGzipBomb:
-		// A gzip stream may have any number of members: one of a megabyte
-		// is compressed once and repeated.
+		// A gzip stream may have several members, so compress one megabyte
+		// once and repeat it.
 		const block = 1 << 20
 		member := compress(bytes.Repeat([]byte{' '}, block))
 		readers := []io.Reader{&repeatReader{data: member, times: fault.Size / block}}
@@ -53,15 +53,16 @@ func (s *Server) answerBody(ctx context.Context, rep *reply, fault *Fault) answe
 	return plain
 }
 
+// compress returns b compressed with gzip.
 func compress(b []byte) []byte {
 	var buf bytes.Buffer
 	w := gzip.NewWriter(&buf)
-	_, _ = w.Write(b) // a bytes.Buffer takes everything
+	_, _ = w.Write(b) // writing to a bytes.Buffer cannot fail
 	_ = w.Close()
 	return buf.Bytes()
 }
 
-// A pauseReader pauses once and then is at its end.
+// A pauseReader is an empty reader that pauses before it returns io.EOF.
 type pauseReader struct {
 	pause  func() error
 	paused bool
@@ -77,7 +78,7 @@ func (r *pauseReader) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// blanks is an endless stream of white space.
+// A spaceReader returns spaces without an end.
 type spaceReader struct{}
 
 func (spaceReader) Read(p []byte) (int, error) {
@@ -87,7 +88,7 @@ func (spaceReader) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A repeatReader reads the same data a number of times.
+// A repeatReader returns the same data a number of times.
 type repeatReader struct {
 	data   []byte
 	offset int

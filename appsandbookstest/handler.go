@@ -8,7 +8,8 @@ import (
 	"net/http"
 )
 
-// ServeHTTP implements [http.Handler].
+// ServeHTTP implements [http.Handler]. It answers a request over the network
+// like [Server.Transport] answers it in memory.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.startWork() {
 		http.Error(w, "server closed", http.StatusServiceUnavailable)
@@ -34,7 +35,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var err error
 	if in.body, err = io.ReadAll(io.LimitReader(r.Body, maxBody+1)); err != nil {
-		return // the client went away
+		return // the client has closed the connection
 	}
 	rep, err := s.exchange(r.Context(), in, fault)
 	if err != nil {
@@ -61,15 +62,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(rep.status)
 	if fault == nil {
-		_, _ = w.Write(rep.body) // an error means that the client went away
+		_, _ = w.Write(rep.body) // an error means that the client has closed the connection
 		return
 	}
 	if err := copyAndFlush(w, how.body); err != nil || how.finalErr != nil {
-		panic(http.ErrAbortHandler) // cuts the connection
+		panic(http.ErrAbortHandler) // closes the connection
 	}
 }
 
-// copyFlushing copies a body and sends each piece on its way at once.
+// copyAndFlush copies a body to w, and flushes after each piece, so that the
+// client gets what was sent before a pause or an error.
 func copyAndFlush(w http.ResponseWriter, body io.Reader) error {
 	flush := http.NewResponseController(w)
 	buf := make([]byte, 64<<10)
@@ -79,7 +81,7 @@ func copyAndFlush(w http.ResponseWriter, body io.Reader) error {
 			if _, err := w.Write(buf[:n]); err != nil {
 				return err
 			}
-			_ = flush.Flush() // best effort; not every writer can
+			_ = flush.Flush() // w may not support it
 		}
 		if err == io.EOF {
 			return nil
@@ -90,18 +92,18 @@ func copyAndFlush(w http.ResponseWriter, body io.Reader) error {
 	}
 }
 
-// breakConnection writes the start of an answer and resets the connection.
-// Without a start nothing is sent but the reset.
+// breakConnection sends start and closes the connection. If start is empty, it
+// resets the connection instead.
 func breakConnection(w http.ResponseWriter, start string) {
 	conn, buf, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // not HTTP/1: the stream is reset
+		panic(http.ErrAbortHandler) // with HTTP/2 this resets the stream
 	}
 	if start != "" {
 		_, _ = buf.WriteString(start)
 		_ = buf.Flush()
 	} else if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // makes Close send a reset
+		_ = tcp.SetLinger(0) // so that Close sends a reset
 	}
 	_ = conn.Close()
 }

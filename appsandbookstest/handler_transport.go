@@ -8,16 +8,16 @@ import (
 	"net/http"
 )
 
-// HandlerTransport returns a transport that hands every request to h in
+// HandlerTransport returns a transport that passes every request to h in
 // memory. With [WithNotificationTransport] it delivers notifications to a
-// receiver without a network, which is what tests in virtual time need:
+// receiver without a network. Tests in virtual time need it.
 //
 //	receiver := appsandbookstest.HandlerTransport(handler)
-//	srv := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(receiver))
+//	srv, err := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(receiver))
 //
-// The handler runs in a goroutine of its own, under the context of the
-// request: one that outlives its context outlives the request, as in a real
-// server. A handler that panics breaks the connection.
+// The handler runs in its own goroutine with the context of the request. When
+// the context ends, the request ends, but the handler may run on, as in a real
+// server. A panic of the handler breaks the connection.
 func HandlerTransport(h http.Handler) http.RoundTripper { return handlerTransport{h} }
 
 type handlerTransport struct{ handler http.Handler }
@@ -68,10 +68,10 @@ func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// A memoryWriter is a response writer that keeps the answer.
+// A memoryWriter is an http.ResponseWriter that stores the answer.
 type memoryWriter struct {
 	header     http.Header
-	sentHeader http.Header // as of WriteHeader
+	sentHeader http.Header // the header at the call of WriteHeader
 	status     int
 	body       bytes.Buffer
 }

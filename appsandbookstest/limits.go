@@ -1,12 +1,12 @@
 package appsandbookstest
 
-// Limits are the maxima that service/config announces and that requests are
+// Limits are the limits that service/config announces and that requests are
 // checked against.
 //
-// A limit that is zero is left out of the announcement. The service then
-// still applies the value of the published sample ([DefaultLimits]), so that
-// a client that falls back to the sample is served; only a
-// MaxRequestPerSecond of zero switches its check off.
+// A limit of zero is not announced. Requests are then checked against its value
+// in Apple's published sample ([DefaultLimits]), so that a client that uses the
+// values of the sample works. MaxRequestPerSecond is the exception: zero turns
+// its check off.
 type Limits struct {
 	MaxAssets                    int // assets in one associate or disassociate request
 	MaxClientUserIDs             int // users in one associate or disassociate request
@@ -16,14 +16,15 @@ type Limits struct {
 	MaxUsers                     int // users in one create, update or retire request
 	MaxSubscriptions             int // subscriptions in one request
 	MaxSubscriptionClientUserIDs int // users in one subscription request
-	MaxNotificationLength        int // characters of the notification URL, and of its token
+	MaxNotificationLength        int // characters of the notification URL, and of the notification token
 	MaxMDMIDLength               int // characters of the id of mdmInfo
 	MaxMDMNameLength             int // characters of the name of mdmInfo
 	MaxMDMMetadataLength         int // characters of the metadata of mdmInfo
-	MaxRequestPerSecond          int // requests of one unit in any one second
+	MaxRequestPerSecond          int // requests of one unit in any second
 }
 
-// DefaultLimits returns the limits of the service's published sample.
+// DefaultLimits returns the limits of Apple's published sample of
+// service/config.
 func DefaultLimits() Limits {
 	return Limits{
 		MaxAssets:                    25,
@@ -42,7 +43,8 @@ func DefaultLimits() Limits {
 	}
 }
 
-// each calls f with the wire name and the place of every limit.
+// each calls f for every limit with its name in JSON and a pointer to its
+// value.
 func (l *Limits) each(f func(name string, value *int)) {
 	f("maxAssets", &l.MaxAssets)
 	f("maxClientUserIds", &l.MaxClientUserIDs)
@@ -59,7 +61,7 @@ func (l *Limits) each(f func(name string, value *int)) {
 	f("maxRequestPerSecond", &l.MaxRequestPerSecond)
 }
 
-// announced returns the limits as service/config shows them.
+// announced returns the limits that service/config shows.
 func (l Limits) announced() map[string]int {
 	m := make(map[string]int)
 	l.each(func(name string, value *int) {
@@ -70,7 +72,7 @@ func (l Limits) announced() map[string]int {
 	return m
 }
 
-// applied returns the limits as requests are checked against them.
+// applied returns the limits that requests are checked against.
 func (l Limits) applied() Limits {
 	rate := l.MaxRequestPerSecond
 	var defaults []int
@@ -87,14 +89,15 @@ func (l Limits) applied() Limits {
 	return l
 }
 
-// SetLimits changes the limits of the server, as the service may at any time.
+// SetLimits calls change with the current limits, which change may modify. The
+// service, too, may change its limits at any time.
 func (s *Server) SetLimits(change func(*Limits)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.limits)
 }
 
-// currentLimits returns the limits that requests are checked against.
+// currentLimits returns the limits that requests are checked against now.
 func (s *Server) currentLimits() Limits {
 	s.mu.Lock()
 	defer s.mu.Unlock()

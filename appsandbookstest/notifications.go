@@ -5,7 +5,9 @@ import (
 	"time"
 )
 
-// The types of notifications.
+// The types of notifications. A unit can subscribe to
+// NotificationUnlimitedAsset, but Apple does not document its payload, and the
+// server does not send it.
 const (
 	NotificationTest                   = "TEST_NOTIFICATION"
 	NotificationAssetManagement        = "ASSET_MANAGEMENT"
@@ -14,29 +16,30 @@ const (
 	NotificationUserAssociated         = "USER_ASSOCIATED"
 	NotificationSubscriptionManagement = "SUBSCRIPTION_MANAGEMENT"
 	NotificationSubscriptionCount      = "SUBSCRIPTION_COUNT"
-	NotificationUnlimitedAsset         = "UNLIMITED_ASSET" // can be subscribed to; nobody knows what it looks like
+	NotificationUnlimitedAsset         = "UNLIMITED_ASSET"
 )
 
-// notificationTypes are the types that service/config lists.
+// notificationTypes are the types that service/config announces.
 var notificationTypes = []string{
 	NotificationAssetManagement, NotificationUserManagement, NotificationUserAssociated, NotificationAssetCount,
 	NotificationSubscriptionManagement, NotificationSubscriptionCount, NotificationUnlimitedAsset,
 }
 
-// subscribed reports whether notifications of a type are sent. The lock is
-// held.
+// subscribed reports whether the unit gets notifications of a type. The lock
+// must be held.
 func (u *Unit) subscribed(typ string) bool {
 	return u.config.NotificationURL != "" && slices.Contains(u.config.NotificationTypes, typ)
 }
 
-// notify sends a notification if its type is subscribed to. The lock is held.
+// notify sends a notification if the unit is subscribed to its type. The lock
+// must be held.
 func (u *Unit) notify(typ string, at time.Time, payload any) {
 	if u.subscribed(typ) {
 		u.sender.send(at, u.envelope(typ, payload))
 	}
 }
 
-// envelope returns a notification with an id of its own. The lock is held.
+// envelope returns a notification with an id of its own. The lock must be held.
 func (u *Unit) envelope(typ string, payload any) wireNotification {
 	return wireNotification{
 		Notification:     payload,
@@ -46,9 +49,9 @@ func (u *Unit) envelope(typ string, payload any) wireNotification {
 	}
 }
 
-// SendNotification sends a notification of any type and with any payload that
-// can be encoded as JSON, if the unit has a notification URL. It shows how a
-// client takes what is unknown or odd.
+// SendNotification sends a notification with any type and any payload that can
+// be encoded as JSON. It does nothing if the unit has no notification URL. Use
+// it to test how a receiver handles unknown types and unusual payloads.
 func (u *Unit) SendNotification(typ string, payload any) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()

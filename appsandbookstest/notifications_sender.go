@@ -93,40 +93,43 @@ func (o NotificationOptions) withDefaults() NotificationOptions {
 	return o
 }
 
-// A sender delivers the notifications of a unit, one after another. It needs
-// a goroutine only while something is due.
+// A sender delivers the notifications of a unit, one after another. It has no
+// goroutine while nothing is due.
 type sender struct {
 	unit *Unit
 
 	mu       sync.Mutex
-	queue    []*message // by time
+	queue    []*message // sorted by time
 	timer    *time.Timer
 	running  bool
 	closed   bool
 	lastDraw uint64
 }
 
-// A message is a notification that has yet to be delivered.
+// A message is a notification that is waiting for an attempt.
 type message struct {
 	at        time.Time
 	content   wireNotification
-	attempt   int
-	duplicate bool // is a duplicate of one that was delivered
+	attempt   int  // attempts so far
+	duplicate bool // was delivered before
 }
 
 func newSender(u *Unit) *sender { return &sender{unit: u} }
 
-// chance draws whether something of a probability happens. The lock is held.
+// happens reports whether something with a probability happens this time. The
+// lock must be held.
 func (s *sender) happens(what string, probability float64) bool {
 	return probability > 0 && s.randomFloat(what) < probability
 }
 
+// randomFloat returns a random number from 0 to 1, without 1. The lock must be
+// held.
 func (s *sender) randomFloat(what string) float64 {
 	s.lastDraw++
 	return s.unit.srv.random.float(s.unit.randomLabel(what), s.lastDraw)
 }
 
-// send queues a notification of something that happened at a time.
+// send queues the notification of a change at a time.
 func (s *sender) send(at time.Time, n wireNotification) {
 	o := s.unit.srv.opts.notifications
 	s.mu.Lock()
@@ -141,7 +144,7 @@ func (s *sender) send(at time.Time, n wireNotification) {
 	s.add(&message{at: at, content: n})
 }
 
-// add puts a message into the queue. The lock is held.
+// add adds a message to the queue. The lock must be held.
 func (s *sender) add(m *message) {
 	i := len(s.queue)
 	for i > 0 && s.queue[i-1].at.After(m.at) {
@@ -151,7 +154,8 @@ func (s *sender) add(m *message) {
 	s.setTimer()
 }
 
-// arm sets the timer for the first message. The lock is held.
+// setTimer sets the timer for the first message of the queue. The lock must be
+// held.
 func (s *sender) setTimer() {
 	if s.closed || s.running || len(s.queue) == 0 {
 		return
@@ -162,7 +166,7 @@ func (s *sender) setTimer() {
 	s.timer = time.AfterFunc(time.Until(s.queue[0].at), s.deliverDue)
 }
 
-// run delivers what is due.
+// deliverDue delivers the messages that are due.
 func (s *sender) deliverDue() {
 	if !s.unit.srv.startWork() {
 		return
@@ -172,7 +176,7 @@ func (s *sender) deliverDue() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running {
-		return // an old timer: whoever runs sets the next one
+		return // the running call sets the next timer
 	}
 	s.running = true
 	for !s.closed && len(s.queue) > 0 && !s.queue[0].at.After(time.Now()) {
@@ -191,7 +195,8 @@ func (s *sender) deliverDue() {
 	s.setTimer()
 }
 
-// again queues a message that has to be sent once more. The lock is held.
+// requeue adds a message to the queue again if it needs another attempt or is
+// duplicated. The lock must be held.
 func (s *sender) requeue(m *message, delivered bool) {
 	o := s.unit.srv.opts.notifications
 	switch {
@@ -200,14 +205,15 @@ func (s *sender) requeue(m *message, delivered bool) {
 		s.add(m)
 	case !delivered && !m.duplicate && !s.closed:
 		u := s.unit
-		u.srv.recorder.addReceiverViolation(RuleDroppedNotification, u.uid, "%s %s was not taken in %d attempts",
+		u.srv.recorder.addReceiverViolation(RuleDroppedNotification, u.uid, "the receiver did not accept %s %s in %d attempts",
 			m.content.NotificationType, m.content.NotificationID, m.attempt)
 	case delivered && !m.duplicate && s.happens("duplicate", o.Duplicate):
 		s.add(&message{at: time.Now(), content: m.content, duplicate: true})
 	}
 }
 
-// attempt sends a message to where the unit's notifications go now.
+// attempt delivers a message to the unit's current notification URL, and
+// reports whether it needs no further attempt.
 func (s *sender) attempt(m *message) bool {
 	u := s.unit
 	config := u.ClientConfig()
@@ -218,7 +224,8 @@ func (s *sender) attempt(m *message) bool {
 	return u.srv.deliver(u.srv.ctx, u, config.NotificationURL, config.NotificationAuthToken, m.content, m.attempt, false)
 }
 
-// forge sends what looks like a message, but comes from somebody else.
+// sendForged delivers a notification like m, but with another id and a wrong
+// secret.
 func (s *sender) sendForged(m *message) {
 	u := s.unit
 	config := u.ClientConfig()
@@ -230,11 +237,12 @@ func (s *sender) sendForged(m *message) {
 	wrong := u.srv.random.uuid(u.randomLabel("forged-secret"), u.nextNumber())
 	u.mu.Unlock()
 	if u.srv.deliver(u.srv.ctx, u, config.NotificationURL, wrong, forged, 1, true) {
-		u.srv.recorder.addReceiverViolation(RuleForgedNotification, u.uid, "%s %s was taken with a wrong secret",
+		u.srv.recorder.addReceiverViolation(RuleForgedNotification, u.uid, "the receiver accepted %s %s with a wrong secret",
 			forged.NotificationType, forged.NotificationID)
 	}
 }
 
+// close stops all deliveries.
 func (s *sender) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -244,8 +252,8 @@ func (s *sender) close() {
 	}
 }
 
-// post makes one attempt at delivering a notification. It reports whether the
-// answer had a 2xx status.
+// deliver makes one attempt to deliver a notification, and records it. It
+// reports whether the answer has a 2xx status.
 func (s *Server) deliver(ctx context.Context, u *Unit, url, secret string, n wireNotification, attempt int, forged bool) bool {
 	body, err := json.Marshal(n)
 	d := Delivery{
@@ -261,6 +269,7 @@ func (s *Server) deliver(ctx context.Context, u *Unit, url, secret string, n wir
 	return d.Status/100 == 2
 }
 
+// roundTrip POSTs a notification, and returns the HTTP status of the answer.
 func (s *Server) roundTrip(ctx context.Context, url, secret string, body []byte) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.notifications.Timeout)
 	defer cancel()
@@ -275,6 +284,6 @@ func (s *Server) roundTrip(ctx context.Context, url, secret string, body []byte)
 		return 0, err
 	}
 	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // what it says does not matter
+	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // read a short body, so that the connection can be used again
 	return resp.StatusCode, nil
 }

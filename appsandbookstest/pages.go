@@ -1,12 +1,12 @@
 package appsandbookstest
 
-// A span is the place of one page in a list of records.
+// A pagePosition is the position of one page in a list.
 type pagePosition struct {
 	from, to int
 	page     wirePage
 }
 
-// pageOf returns the place of the page that a call asks for in a list of n
+// pageOf returns the position of the page that a call requests in a list of n
 // records.
 func (c *call) pageOf(n int) (pagePosition, *apiError) {
 	index, refusal := c.intParam("pageIndex")
@@ -14,7 +14,7 @@ func (c *call) pageOf(n int) (pagePosition, *apiError) {
 		return pagePosition{}, refusal
 	}
 	size := c.srv.opts.pageSize
-	full := max(1, (n+size-1)/size) // pages that hold records
+	full := max(1, (n+size-1)/size) // pages with records
 	total, before := full, min(max(index, 0), full)
 	empty := false
 	if f := c.srv.opts.isEmptyPage; f != nil {
@@ -47,5 +47,6 @@ func (c *call) pageOf(n int) (pagePosition, *apiError) {
 	return s, nil
 }
 
-// maxEmptyPages bounds the pages that WithEmptyPages can add.
+// maxEmptyPages is the largest number of pages that WithEmptyPages adds to a
+// list.
 const maxEmptyPages = 100

@@ -9,47 +9,48 @@ import (
 	"time"
 )
 
-// A Request is one request that reached the server.
+// A Request is a request that reached the server.
 type Request struct {
-	Time   time.Time // of its arrival
+	Time   time.Time // time of the arrival
 	Method string
-	Path   string // below /mdm/v2/, or the whole path of anything else
+	Path   string // below /mdm/v2/; the whole path for other paths
 	Query  url.Values
-	Header http.Header // without the value of Authorization
+	Header http.Header // with "[REDACTED]" as the values of Authorization
 	Body   []byte
-	Unit   string // uId of the unit whose token came along, or empty
+	Unit   string // uId of the unit of the token, or empty
 
-	Status      int       // HTTP status, or zero when no answer was sent
-	ErrorNumber int       // number in the answer, or zero
+	Status      int       // HTTP status of the answer; zero if the client got no header
+	ErrorNumber int       // error number in the answer, or zero
 	Fault       FaultKind // the fault that occurred, or empty
 }
 
-// A Delivery is one attempt at delivering a notification.
+// A Delivery is one attempt to deliver a notification.
 type Delivery struct {
-	Time             time.Time // of its end
-	Unit             string    // uId
+	Time             time.Time // time of its end
+	Unit             string    // uId of the unit
 	URL              string
 	NotificationID   string
 	NotificationType string
-	Attempt          int  // 1 for the first
-	Forged           bool // by NotificationOptions.Forge
+	Attempt          int  // starts at 1
+	Forged           bool // caused by NotificationOptions.Forge
 	Body             []byte
 	Status           int   // HTTP status of the answer, or zero
-	Err              error // set when there was no answer
+	Err              error // the reason why no answer came, or nil
 }
 
-// A record is the entry of one request while it is being answered.
+// A requestEntry is a request with the state that is needed until its answer is
+// sent.
 type requestEntry struct {
 	request Request
-	unit    *unitConduct
-	page    bool // holds one of the unit's places for reading pages
-	tooMany bool // exceeds the request rate
+	unit    *unitConduct // nil if the token is unknown
+	page    bool         // counts as a page that is being read
+	tooMany bool         // exceeds MaxRequestPerSecond
 }
 
-// A recorder keeps the requests and watches the rules. Its lock is taken
-// last: nothing is called while it is held.
+// A recorder records requests and deliveries, and checks the rules of conduct.
+// No other lock is taken while its lock is held.
 type recorder struct {
-	limit int
+	limit int // largest length of requests and of deliveries
 
 	mu         sync.Mutex
 	requests   []*requestEntry
@@ -62,7 +63,8 @@ func newRecorder(limit int) *recorder {
 	return &recorder{limit: limit, units: make(map[*Unit]*unitConduct)}
 }
 
-// arrive records a request at its arrival.
+// requestArrived records a request at its arrival and checks the rules that
+// apply then.
 func (r *recorder) requestArrived(in *incomingRequest, tok *token, fault *Fault, a arrival) *requestEntry {
 	query, _ := url.ParseQuery(in.rawQuery)
 	rec := &requestEntry{request: Request{
@@ -99,27 +101,28 @@ func (r *recorder) requestArrived(in *incomingRequest, tok *token, fault *Fault,
 	rec.unit = c
 	rec.request.Unit = c.uid
 	if now.Before(c.notBefore) {
-		r.addViolation(now, RuleRetryAfter, c.uid, "%s %s came %v too soon", in.method, rec.request.Path, c.notBefore.Sub(now))
+		r.addViolation(now, RuleRetryAfter, c.uid, "%s %s came %v before the end of the Retry-After", in.method, rec.request.Path, c.notBefore.Sub(now))
 	}
 	r.checkRate(c, rec, a.limit)
 	if a.page {
 		rec.page = true
 		c.pages++
 		if c.pages > parallelPages {
-			r.addViolation(now, RuleParallelPages, c.uid, "%d pages are read at once", c.pages)
+			r.addViolation(now, RuleParallelPages, c.uid, "%d pages are read at the same time", c.pages)
 		}
 	}
 	if rec.request.Path == "status" {
 		id := query.Get("eventId")
 		if since, ok := c.pending[id]; ok && now.Before(since.Add(pollInterval)) {
-			r.addViolation(now, RulePollInterval, c.uid, "the status of event %s was asked %v after it was PENDING", id, now.Sub(since))
+			r.addViolation(now, RulePollInterval, c.uid, "the status of event %s was requested %v after a PENDING answer", id, now.Sub(since))
 		}
 	}
 	return rec
 }
 
-// leave records the answer of a request at the moment when it is sent. The
-// rules count from here, as the caller cannot know an answer any earlier.
+// answerSent records the answer of a request when it is sent. The intervals of
+// the rules begin at this time, because the client cannot know the answer
+// earlier.
 func (r *recorder) answerSent(rec *requestEntry, rep *reply, fault *Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,7 +149,7 @@ func (r *recorder) answerSent(rec *requestEntry, rep *reply, fault *Fault) {
 	}
 }
 
-// deliver records an attempt at delivering a notification.
+// addDelivery records an attempt to deliver a notification.
 func (r *recorder) addDelivery(d Delivery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -155,8 +158,9 @@ func (r *recorder) addDelivery(d Delivery) {
 	}
 }
 
-// trim makes room for one more element when a list is full. It drops a
-// quarter at once, so that the cost of moving is spread.
+// trim makes room for one element in a list that has reached its limit. It
+// removes a quarter of the elements at once, so that the cost of moving the
+// others is spread over many calls.
 func trim[T any](list []T, limit int) []T {
 	if len(list) < limit {
 		return list
@@ -186,13 +190,15 @@ func (r *recorder) allDeliveries() []Delivery {
 	return slices.Clone(r.deliveries)
 }
 
+// reset deletes the requests and the violations.
 func (r *recorder) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.requests, r.violations = nil, nil
 }
 
-// redact copies a header without the values of Authorization.
+// redact returns a copy of a header in which the values of Authorization are
+// replaced.
 func redact(h http.Header) http.Header {
 	h = h.Clone()
 	for i := range h["Authorization"] {

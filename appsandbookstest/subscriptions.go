@@ -8,41 +8,43 @@ import (
 	"time"
 )
 
-// The states of a subscription.
+// The statuses of a subscription.
 const (
 	SubscriptionActive   = "ACTIVE"
 	SubscriptionInactive = "INACTIVE"
 	SubscriptionPaused   = "PAUSED"
 )
 
-// Seats are seats of a subscription by what happens to them at the end of the
-// billing period.
+// Seats are numbers of seats of a subscription. A renewing seat is renewed at
+// the end of the billing period, an expiring seat ends then.
 type Seats struct{ Renewing, Expiring int }
 
 func (s Seats) sum() int { return s.Renewing + s.Expiring }
 
-// A Subscription is a subscription product of the library.
+// A Subscription is a subscription product in the library of a unit.
 type Subscription struct {
-	ParentAdamID  int64 // the app; zero when it is not known
+	ParentAdamID  int64 // Adam ID of the app; zero if it is unknown
 	AdamID        int64
-	Status        string // empty: SubscriptionActive
-	PeriodEndDate string // year-month-day; empty: in a month
-	Total         Seats  // licences owned
+	Status        string // empty means SubscriptionActive
+	PeriodEndDate string // year-month-day; empty means in one month
+	Total         Seats  // licenses that the unit owns
 
-	// Assigned and Available are what the ledger says. They are ignored when
-	// a subscription is added. Assigned counts by the assignment, Available
-	// and Total count by the licence, so only the sums have to agree.
+	// Assigned and Available are counts of the ledger. AddSubscription
+	// ignores them. Assigned counts assignments by their own kind.
+	// Available and Total count licenses by theirs. An expiring assignment
+	// can use a renewing license, so only the sums of the kinds agree.
 	Assigned, Available Seats
 }
 
-// A subscription is what the unit keeps of a Subscription.
+// A subscription is the ledger's record of a Subscription.
 type subscription struct {
 	Subscription
 	ordinal      uint64
-	usedLicenses Seats // seats that are assigned, by licence
+	usedLicenses Seats // licenses in use, by the kind of the license
 	seats        map[*user]*seat
 }
 
+// available returns the numbers of licenses that are not in use.
 func (s *subscription) available() Seats {
 	return Seats{
 		Renewing: max(0, s.Total.Renewing-s.usedLicenses.Renewing),
@@ -50,6 +52,7 @@ func (s *subscription) available() Seats {
 	}
 }
 
+// assigned returns the numbers of assignments.
 func (s *subscription) assigned() Seats {
 	var n Seats
 	for _, x := range s.seats {
@@ -62,6 +65,7 @@ func (s *subscription) assigned() Seats {
 	return n
 }
 
+// parent returns the Adam ID of the app, or nil if it is unknown.
 func (s *subscription) parent() *int64 {
 	if s.ParentAdamID == 0 {
 		return nil
@@ -75,14 +79,17 @@ func (s *subscription) public() Subscription {
 	return out
 }
 
-// AddSubscription adds a subscription to the library. It replaces one with
-// the same AdamID, whose assignments stay.
+// AddSubscription adds a subscription to the library. If the library has one
+// with the same AdamID, AddSubscription replaces it and keeps its assignments;
+// Total is then at least the number of licenses in use.
 func (u *Unit) AddSubscription(add Subscription) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	u.insertSubscription(add)
 }
 
+// insertSubscription adds or replaces a subscription, and fills in the
+// defaults. The lock must be held.
 func (u *Unit) insertSubscription(add Subscription) *subscription {
 	add.Status = cmp.Or(add.Status, SubscriptionActive)
 	if add.PeriodEndDate == "" {
@@ -102,10 +109,10 @@ func (u *Unit) insertSubscription(add Subscription) *subscription {
 	return s
 }
 
-// PurchaseSubscription changes the numbers of seats of a subscription, as a
-// purchase or a refund does, and sends SUBSCRIPTION_COUNT. A subscription that
-// is not in the library is added. Negative numbers take no seats that are
-// assigned.
+// PurchaseSubscription adds licenses of a subscription and sends
+// SUBSCRIPTION_COUNT. It simulates a purchase or a refund. A subscription that
+// is not in the library is added. Negative numbers remove only licenses that
+// are available.
 func (u *Unit) PurchaseSubscription(adamID int64, renewing, expiring int) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -120,6 +127,7 @@ func (u *Unit) PurchaseSubscription(adamID int64, renewing, expiring int) {
 	u.notifyCount(s, time.Now())
 }
 
+// notifyCount sends SUBSCRIPTION_COUNT. The lock must be held.
 func (u *Unit) notifyCount(s *subscription, at time.Time) {
 	u.notify(NotificationSubscriptionCount, at, wireSubscriptionCount{
 		ParentAdamID: s.parent(),
@@ -140,18 +148,19 @@ func (u *Unit) Subscriptions() []Subscription {
 	return out
 }
 
-// SubscriptionsEnabled reports whether the unit's service has enabled
-// subscription management. The stand-in's purchases do not depend on it.
+// SubscriptionsEnabled reports whether subscription management is enabled for
+// the unit. [Unit.AddSubscription] and [Unit.PurchaseSubscription] work in both
+// cases.
 func (u *Unit) SubscriptionsEnabled() bool {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	return u.subsEnabled
 }
 
-// EndBillingPeriod ends the billing period of all active subscriptions:
-// deferred disassociations are carried out, expiring assignments end,
-// expiring licences leave the library, and the next period begins.
-// SUBSCRIPTION_COUNT is sent for each subscription.
+// EndBillingPeriod ends the billing period. First it applies the deferred
+// disassociations. Then, for each active subscription, it removes the expiring
+// assignments and the expiring licenses, moves PeriodEndDate by a month, and
+// sends SUBSCRIPTION_COUNT.
 func (u *Unit) EndBillingPeriod() {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -177,10 +186,10 @@ func (u *Unit) EndBillingPeriod() {
 	}
 }
 
-// enableSubscriptions answers POST subscriptions/enable.
+// enableSubscriptions handles POST subscriptions/enable.
 func enableSubscriptions(c *call) (any, *apiError) { return c.setSubscriptions(true) }
 
-// disableSubscriptions answers POST subscriptions/disable.
+// disableSubscriptions handles POST subscriptions/disable.
 func disableSubscriptions(c *call) (any, *apiError) { return c.setSubscriptions(false) }
 
 func (c *call) setSubscriptions(enabled bool) (any, *apiError) {
@@ -200,13 +209,14 @@ func (c *call) setSubscriptions(enabled bool) (any, *apiError) {
 	}, nil
 }
 
-// A subscriptionFilter is what the reads of subscriptions are filtered by.
+// A subscriptionFilter holds the filters of the lists of subscriptions,
+// assignments and administrators.
 type subscriptionFilter struct {
 	adamIDs, parentAdamIDs []int64
 	clientUserIDs          []string
 }
 
-// subscriptionFilter reads the filters of a call.
+// subscriptionFilter reads the filters from the query.
 func (c *call) subscriptionFilter() (subscriptionFilter, *apiError) {
 	var f subscriptionFilter
 	for name, list := range map[string]*[]int64{"adamId": &f.adamIDs, "parentAdamId": &f.parentAdamIDs} {
@@ -218,11 +228,11 @@ func (c *call) subscriptionFilter() (subscriptionFilter, *apiError) {
 			*list = append(*list, id)
 		}
 	}
-	f.clientUserIDs = c.query["clientUserId"] // an id may hold a comma
+	f.clientUserIDs = c.query["clientUserId"] // not split at commas, because an id may contain one
 	return f, nil
 }
 
-// String returns the filters in a form that can be compared.
+// String returns a text that is equal for equal filters.
 func (f subscriptionFilter) String() string { return fmt.Sprintf("%#v", f) }
 
 func (f subscriptionFilter) match(s *subscription, x *user) bool {
@@ -230,7 +240,7 @@ func (f subscriptionFilter) match(s *subscription, x *user) bool {
 		(x == nil || emptyOrContains(f.clientUserIDs, x.ClientUserID))
 }
 
-// getSubscriptions answers GET subscriptions.
+// getSubscriptions handles GET subscriptions.
 func getSubscriptions(c *call) (any, *apiError) {
 	f, refusal := c.subscriptionFilter()
 	if refusal != nil {
@@ -261,8 +271,8 @@ func getSubscriptions(c *call) (any, *apiError) {
 	return page, nil
 }
 
-// decodeSubscriptions reads the body of a write to subscriptions and refuses
-// it by its form.
+// decodeSubscriptions decodes the body of a write to subscriptions or
+// administrators. It refuses a body with an invalid form.
 func (c *call) decodeSubscriptions() (*wireManageSubscriptions, *apiError) {
 	var body wireManageSubscriptions
 	if refusal := c.decode(&body); refusal != nil {
@@ -284,7 +294,8 @@ func (c *call) decodeSubscriptions() (*wireManageSubscriptions, *apiError) {
 	return &body, nil
 }
 
-// checkSubscriptions refuses subscriptions and users that do not exist.
+// checkSubscriptions refuses unknown subscriptions, and users that are not
+// associated.
 func (u *Unit) checkSubscriptions(body *wireManageSubscriptions) *apiError {
 	for _, id := range body.AdamIDs {
 		if u.subsByID[id] == nil {

@@ -8,11 +8,11 @@ import (
 type admin struct {
 	sub     *subscription
 	user    *user
-	ordinal uint64
+	ordinal uint64 // position in the list
 }
 
 // SubscriptionAdmins returns the clientUserIds of the administrators of a
-// subscription.
+// subscription, in the order in which they were added.
 func (u *Unit) SubscriptionAdmins(adamID int64) []string {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -25,13 +25,13 @@ func (u *Unit) SubscriptionAdmins(adamID int64) []string {
 	return out
 }
 
-// getSubscriptionAdmins answers GET subscriptions/admins.
+// getSubscriptionAdmins handles GET subscriptions/admins.
 func getSubscriptionAdmins(c *call) (any, *apiError) {
 	f, refusal := c.subscriptionFilter()
 	if refusal != nil {
 		return nil, refusal
 	}
-	f.parentAdamIDs, f.clientUserIDs = nil, nil // filters that this endpoint does not have
+	f.parentAdamIDs, f.clientUserIDs = nil, nil // this endpoint has no such filters
 	showUser, refusal := c.flagParam("includeUserState")
 	if refusal != nil {
 		return nil, refusal
@@ -55,7 +55,7 @@ func getSubscriptionAdmins(c *call) (any, *apiError) {
 	return page, nil
 }
 
-// addSubscriptionAdmins answers POST subscriptions/admins/add.
+// addSubscriptionAdmins handles POST subscriptions/admins/add.
 func addSubscriptionAdmins(c *call) (any, *apiError) {
 	return c.manageAdmins(func(u *Unit, s *subscription, x *user, have *admin) {
 		if have == nil {
@@ -66,7 +66,7 @@ func addSubscriptionAdmins(c *call) (any, *apiError) {
 	})
 }
 
-// removeSubscriptionAdmins answers POST subscriptions/admins/remove.
+// removeSubscriptionAdmins handles POST subscriptions/admins/remove.
 func removeSubscriptionAdmins(c *call) (any, *apiError) {
 	return c.manageAdmins(func(u *Unit, _ *subscription, _ *user, have *admin) {
 		if have != nil {
@@ -76,6 +76,8 @@ func removeSubscriptionAdmins(c *call) (any, *apiError) {
 	})
 }
 
+// manageAdmins calls change for each subscription and user of a request. The
+// last argument is the existing administrator, or nil.
 func (c *call) manageAdmins(change func(u *Unit, s *subscription, x *user, have *admin)) (any, *apiError) {
 	body, refusal := c.decodeSubscriptions()
 	if refusal != nil {

@@ -5,20 +5,21 @@ import (
 	"time"
 )
 
-// A SubscriptionAssignment is one seat in the hands of one user.
+// A SubscriptionAssignment is a seat: a subscription that is assigned to a
+// user.
 type SubscriptionAssignment struct {
 	AdamID       int64
 	ClientUserID string
 	Renewing     bool
-	ByGroup      bool // through a group; the API shows no difference
+	ByGroup      bool // assigned through a group; the API does not show it
 }
 
-// A seat is what the unit keeps of a SubscriptionAssignment.
+// A seat is the ledger's record of a SubscriptionAssignment.
 type seat struct {
 	sub             *subscription
 	user            *user
-	renewing        bool // the assignment
-	renewingLicense bool // the licence under it is a renewing one
+	renewing        bool // whether the assignment is renewing
+	renewingLicense bool // whether the license that it uses is renewing
 	byGroup         bool
 	ordinal         uint64
 	removed         bool
@@ -26,9 +27,9 @@ type seat struct {
 
 func (x *seat) isRemoved() bool { return x.removed }
 
-// AddSubscriptionAssignments assigns seats. Users that are missing are added
-// as associated ones, subscriptions that are missing are added, and totals
-// rise where seats are missing.
+// AddSubscriptionAssignments assigns seats. It adds missing users with the
+// status [UserAssociated], adds missing subscriptions, and raises the totals of
+// subscriptions without available licenses. It replaces assignments that exist.
 func (u *Unit) AddSubscriptionAssignments(list ...SubscriptionAssignment) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -56,8 +57,8 @@ func (u *Unit) AddSubscriptionAssignments(list ...SubscriptionAssignment) {
 	}
 }
 
-// SubscriptionAssignments returns all assignments of seats in the order in
-// which they were made.
+// SubscriptionAssignments returns all assignments of subscriptions in the order
+// in which they were made.
 func (u *Unit) SubscriptionAssignments() []SubscriptionAssignment {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -69,24 +70,25 @@ func (u *Unit) SubscriptionAssignments() []SubscriptionAssignment {
 	return out
 }
 
-// canSeat reports whether there is a licence for an assignment. An expiring
-// assignment may use a renewing licence, but not the other way round.
+// hasLicense reports whether a license is available for an assignment. A
+// renewing assignment needs a renewing license. An expiring assignment can use
+// both kinds.
 func (s *subscription) hasLicense(renewing bool) bool {
 	free := s.available()
 	return free.Renewing > 0 || !renewing && free.Expiring > 0
 }
 
-// takeSeat assigns a seat for which there is a licence. Expiring assignments
-// use expiring licences first.
+// assignSeat assigns a seat. A license must be available. An expiring
+// assignment uses a renewing license only if no expiring license is available.
 func (u *Unit) assignSeat(s *subscription, x *user, renewing bool) *seat {
-	licence := renewing || s.available().Expiring == 0
-	if licence {
+	renewingLicense := renewing || s.available().Expiring == 0
+	if renewingLicense {
 		s.usedLicenses.Renewing++
 	} else {
 		s.usedLicenses.Expiring++
 	}
 	u.lastOrdinal++
-	taken := &seat{sub: s, user: x, renewing: renewing, renewingLicense: licence, ordinal: u.lastOrdinal}
+	taken := &seat{sub: s, user: x, renewing: renewing, renewingLicense: renewingLicense, ordinal: u.lastOrdinal}
 	s.seats[x] = taken
 	u.seats.add(taken)
 	u.seatData.change()
@@ -94,7 +96,7 @@ func (u *Unit) assignSeat(s *subscription, x *user, renewing bool) *seat {
 	return taken
 }
 
-// releaseSeat takes a seat back.
+// releaseSeat removes an assignment. Its license becomes available.
 func (u *Unit) releaseSeat(x *seat) {
 	if x.renewingLicense {
 		x.sub.usedLicenses.Renewing--
@@ -108,7 +110,7 @@ func (u *Unit) releaseSeat(x *seat) {
 	u.subData.change()
 }
 
-// releaseSeats takes the seats and the offices of a user back.
+// releaseSubscriptions removes the seats and the administrator roles of a user.
 func (u *Unit) releaseSubscriptions(x *user) {
 	for _, s := range u.subs {
 		if taken := s.seats[x]; taken != nil {
@@ -121,7 +123,7 @@ func (u *Unit) releaseSubscriptions(x *user) {
 	}
 }
 
-// getSubscriptionAssignments answers GET subscriptions/assignments.
+// getSubscriptionAssignments handles GET subscriptions/assignments.
 func getSubscriptionAssignments(c *call) (any, *apiError) {
 	f, refusal := c.subscriptionFilter()
 	if refusal != nil {
@@ -144,8 +146,9 @@ func getSubscriptionAssignments(c *call) (any, *apiError) {
 	return page, nil
 }
 
-// usersWith returns the users of a request of which f is true for any of its
-// subscriptions.
+// usersWhere returns an errorInfo with the users of a request for which f is
+// true with at least one of its subscriptions. It returns nil if there are
+// none.
 func (u *Unit) usersWhere(body *wireManageSubscriptions, f func(s *subscription, x *user) bool) *wireErrorInfo {
 	found := filter(body.ClientUserIDs, func(id string) bool {
 		return slices.ContainsFunc(body.AdamIDs, func(adamID int64) bool {
@@ -158,7 +161,7 @@ func (u *Unit) usersWhere(body *wireManageSubscriptions, f func(s *subscription,
 	return &wireErrorInfo{ClientUserIDs: found}
 }
 
-// associateSubscriptions answers POST subscriptions/associate.
+// associateSubscriptions handles POST subscriptions/associate.
 func associateSubscriptions(c *call) (any, *apiError) {
 	body, refusal := c.decodeSubscriptions()
 	if refusal != nil {
@@ -193,17 +196,18 @@ func associateSubscriptions(c *call) (any, *apiError) {
 	return u.accepted(e), nil
 }
 
-// takeSubscription carries out one task and returns its error number, or zero.
+// associateSeat applies one task of an event. It returns the error number of
+// the task, or zero for success.
 func (u *Unit) associateSeat(s *subscription, x *user, renewing bool) int {
 	old := s.seats[x]
 	switch {
 	case x == nil:
-		return numUserNotAssociated // has been retired since the request
+		return numUserNotAssociated // the user was retired after the request was accepted
 	case old != nil && old.renewing == renewing:
 		return 0
 	case old != nil && (old.renewingLicense || s.available().Renewing > 0):
-		// The other kind of assignment: the seat stays, on a licence that
-		// can carry it.
+		// The assignment changes its kind. An assignment that becomes
+		// renewing must also use a renewing license.
 		if !old.renewingLicense && renewing {
 			s.usedLicenses.Expiring--
 			s.usedLicenses.Renewing++
@@ -220,7 +224,7 @@ func (u *Unit) associateSeat(s *subscription, x *user, renewing bool) int {
 	return 0
 }
 
-// disassociateSubscriptions answers POST subscriptions/disassociate.
+// disassociateSubscriptions handles POST subscriptions/disassociate.
 func disassociateSubscriptions(c *call) (any, *apiError) {
 	body, refusal := c.decodeSubscriptions()
 	if refusal != nil {
@@ -250,11 +254,12 @@ func disassociateSubscriptions(c *call) (any, *apiError) {
 	return u.accepted(e), nil
 }
 
-// applyDisassociation takes seats back. What is gone already is a success.
+// applyDisassociation applies an event of disassociate. A seat that is already
+// removed counts as success.
 func (u *Unit) applyDisassociation(e *event, now time.Time, body *wireManageSubscriptions) {
 	u.applySubscriptions(e, now, body, func(s *subscription, x *user) (bool, int) {
 		taken := s.seats[x]
-		if taken == nil || e.Deferred && taken.renewing { // assigned anew meanwhile
+		if taken == nil || e.Deferred && taken.renewing { // removed, or assigned again after the request
 			return false, 0
 		}
 		u.releaseSeat(taken)
@@ -262,8 +267,8 @@ func (u *Unit) applyDisassociation(e *event, now time.Time, body *wireManageSubs
 	})
 }
 
-// deferDisassociation makes the assignments expire, and the event wait for
-// the end of the billing period.
+// deferDisassociation makes the assignments expiring, and keeps the event
+// PENDING until the end of the billing period.
 func (u *Unit) deferDisassociation(e *event, body *wireManageSubscriptions) {
 	for _, adamID := range body.AdamIDs {
 		for _, id := range body.ClientUserIDs {
@@ -278,8 +283,10 @@ func (u *Unit) deferDisassociation(e *event, body *wireManageSubscriptions) {
 	u.deferred = append(u.deferred, e)
 }
 
-// applySubscriptions carries out an event of the subscriptions, and ends it.
-// The task returns what the assignment is or was, and its error number.
+// applySubscriptions applies the tasks of an event of subscriptions, and ends
+// it. The task function returns the kind of the assignment after the task
+// (before the task, if the task removes it) and the error number of the task,
+// or zero for success.
 func (u *Unit) applySubscriptions(
 	e *event, now time.Time, body *wireManageSubscriptions, task func(*subscription, *user) (renewing bool, number int),
 ) {
@@ -301,7 +308,7 @@ func (u *Unit) applySubscriptions(
 			}
 		}
 	}
-	// The service's errorInfo has no place for the Adam IDs of subscriptions.
+	// The errorInfo of the service has no field for subscriptions.
 	info := func(_, targets []int) *wireErrorInfo {
 		var out wireErrorInfo
 		for _, i := range targets {

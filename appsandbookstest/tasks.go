@@ -9,17 +9,20 @@ import (
 // notificationElements is the largest number of elements in a notification.
 const notificationElements = 100
 
-// A taskSet collects the outcomes of an event's tasks, each of which concerns
-// one product and one target, by their places in the request.
+// A taskSet collects the results of an event's tasks. Each task has one product
+// (an asset or a subscription) and one target. Both are given by their
+// positions in the request.
 type taskSet struct {
 	products  int
 	completed int
-	numbers   []int           // in the order of their first occurrence
+	numbers   []int           // error numbers in the order of their first occurrence
 	failed    map[int][][]int // error number -> product -> targets
-	notify    bool            // succeeded is wanted
+	notify    bool            // whether succeeded is needed
 	succeeded [][]int         // product -> targets
 }
 
+// newTaskSet returns a set for a number of products. With notify it records the
+// tasks that succeed, not only their number.
 func newTaskSet(products int, notify bool) *taskSet {
 	t := &taskSet{products: products, failed: make(map[int][][]int), notify: notify}
 	if notify {
@@ -43,10 +46,11 @@ func (t *taskSet) failure(number, product, target int) {
 	t.failed[number][product] = append(t.failed[number][product], target)
 }
 
-// failures returns the failures of a status answer. Each names products and
-// targets whose product (in the sense of sets) is exactly what failed, so one
-// error number may stand in several of them; with loose every number stands
-// in one only, which then claims too much. A nil info leaves the names out.
+// failures returns the failures of a status answer. The pairs of the products
+// and targets of each failure are exactly the tasks that failed, so several
+// failures may have the same error number. With loose, each error number has
+// one failure, whose pairs may include tasks that succeeded. With a nil info,
+// failures have no errorInfo.
 func (t *taskSet) failures(loose bool, info func(products, targets []int) *wireErrorInfo) []wireError {
 	var out []wireError
 	for _, number := range t.numbers {
@@ -61,11 +65,11 @@ func (t *taskSet) failures(loose bool, info func(products, targets []int) *wireE
 	return out
 }
 
-// A rectangle is a set of products and a set of targets.
+// A failureGroup is a set of products and a set of targets.
 type failureGroup struct{ products, targets []int }
 
-// rectangles groups the products that have the same targets. With merge it
-// returns one rectangle around everything.
+// failureGroups groups products that have the same targets. With merge it
+// returns one group with all products and targets.
 func failureGroups(targets [][]int, merge bool) []failureGroup {
 	var out []failureGroup
 	place := make(map[string]int)
@@ -98,8 +102,9 @@ func failureGroups(targets [][]int, merge bool) []failureGroup {
 	return out
 }
 
-// notifyTasks sends the notifications of an event: one product each, success
-// and failure apart, and at most a hundred elements. Success has number zero.
+// notifyTasks calls send for the notifications of an event. A notification has
+// one product, either successes (number zero) or failures with one error
+// number, and at most 100 elements.
 func (t *taskSet) notifyTasks(send func(number, product int, targets []int)) {
 	for product := range t.products {
 		if t.notify {
@@ -115,7 +120,7 @@ func (t *taskSet) notifyTasks(send func(number, product int, targets []int)) {
 	}
 }
 
-// finish ends an event with the outcomes of its tasks. The lock is held.
+// finish ends an event with the results of its tasks. The lock must be held.
 func (u *Unit) finish(e *event, now time.Time, tasks *taskSet, info func(products, targets []int) *wireErrorInfo) {
 	if u.srv.opts.noErrorInfo {
 		info = nil
@@ -123,9 +128,9 @@ func (u *Unit) finish(e *event, now time.Time, tasks *taskSet, info func(product
 	u.complete(e, now, tasks.completed, tasks.failures(u.srv.opts.looseErrorInfo, info))
 }
 
-// notifyTasks sends the notifications of an event that has ended. fill adds
-// the elements to a payload; a payload without elements is not sent. The lock
-// is held.
+// notifyTasks sends the notifications of an event that has ended. fill adds the
+// elements to a payload. A payload without elements is not sent. The lock must
+// be held.
 func (u *Unit) notifyTasks(
 	e *event, now time.Time, typ string, tasks *taskSet,
 	info func(products, targets []int) *wireErrorInfo,

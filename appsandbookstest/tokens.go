@@ -8,16 +8,17 @@ import (
 	"time"
 )
 
-// A TokenState says how the service treats the tokens of a unit.
+// A TokenState is a state of all tokens of a unit.
 type TokenState int
 
-// The states of a unit's tokens.
+// The states of a unit's tokens. The server refuses a request with the error
+// number of the state.
 const (
-	TokenValid     TokenState = iota
-	TokenExpired              // 9621
-	TokenRevoked              // 9625
-	TokenMalformed            // 9622, see WithMalformedTokenStatus
-	TokenReadOnly             // reads are served, writes are refused with 9637
+	TokenValid     TokenState = iota // requests are served
+	TokenExpired                     // requests are refused with 9621
+	TokenRevoked                     // requests are refused with 9625
+	TokenMalformed                   // requests are refused with 9622; see WithMalformedTokenStatus
+	TokenReadOnly                    // reads are served, writes are refused with 9637
 )
 
 // A token is one content token of a unit.
@@ -27,7 +28,8 @@ type token struct {
 	expires time.Time
 }
 
-// issueToken makes a new token for a unit. The server's lock is held.
+// issueToken adds a new token of a unit and returns its value. The server's
+// lock must be held.
 func (s *Server) issueToken(u *Unit) string {
 	u.issued++
 	expires := time.Now().Add(s.opts.tokenLifetime).Truncate(time.Second)
@@ -36,7 +38,7 @@ func (s *Server) issueToken(u *Unit) string {
 		Token   string `json:"token"`
 		ExpDate string `json:"expDate"`
 		OrgName string `json:"orgName"`
-	}{inner, formatTime(expires), u.name}, "", "  ") // strings always encode
+	}{inner, formatTime(expires), u.name}, "", "  ") // encoding strings cannot fail
 	t := &token{unit: u, expires: expires}
 	value := base64.StdEncoding.EncodeToString(content)
 	s.tokensByValue[value] = t
@@ -44,16 +46,17 @@ func (s *Server) issueToken(u *Unit) string {
 	return value
 }
 
-// Token returns the unit's newest content token, in the form that a content
-// manager downloads: base64 of a JSON object with token, expDate and orgName.
+// Token returns the unit's newest content token. It has the form of a
+// downloaded .vpptoken file: base64 of a JSON object with token, expDate and
+// orgName.
 func (u *Unit) Token() string {
 	u.srv.mu.Lock()
 	defer u.srv.mu.Unlock()
 	return u.token
 }
 
-// AddToken returns a further token of the same library, such as another
-// content manager downloads. Earlier tokens stay valid.
+// AddToken adds a token of the same unit and returns it. It simulates a
+// download by another content manager. Earlier tokens stay valid.
 func (u *Unit) AddToken() string {
 	u.srv.mu.Lock()
 	defer u.srv.mu.Unlock()
@@ -61,7 +64,7 @@ func (u *Unit) AddToken() string {
 	return u.token
 }
 
-// ReplaceToken revokes the tokens of the unit and returns a new one.
+// ReplaceToken revokes all tokens of the unit and returns a new one.
 func (u *Unit) ReplaceToken() string {
 	u.srv.mu.Lock()
 	defer u.srv.mu.Unlock()
@@ -74,22 +77,22 @@ func (u *Unit) ReplaceToken() string {
 	return u.token
 }
 
-// SetTokenState changes how the service treats all tokens of the unit.
+// SetTokenState sets the state of all tokens of the unit.
 func (u *Unit) SetTokenState(state TokenState) {
 	u.srv.mu.Lock()
 	defer u.srv.mu.Unlock()
 	u.state = state
 }
 
-// tokenExpiry returns when the newest token expires.
+// tokenExpiry returns the time at which the newest token expires.
 func (u *Unit) tokenExpiry() time.Time {
 	u.srv.mu.Lock()
 	defer u.srv.mu.Unlock()
 	return u.srv.tokensByValue[u.token].expires
 }
 
-// expirationDate returns the value of tokenExpirationDate, which is empty
-// when the field is left out.
+// expirationDate returns the value of tokenExpirationDate in answers. It is
+// empty when answers leave the field out.
 func (u *Unit) expirationDate() string {
 	const warning = 15 * 24 * time.Hour
 	expires := u.tokenExpiry()
@@ -99,7 +102,8 @@ func (u *Unit) expirationDate() string {
 	return formatTime(expires)
 }
 
-// lookup returns the token of a request, or nil.
+// lookup returns the token in the Authorization header of a request, or nil if
+// the server does not have it.
 func (s *Server) lookup(h http.Header) *token {
 	value, ok := bearer(h)
 	if !ok {
@@ -113,8 +117,9 @@ func (s *Server) lookup(h http.Header) *token {
 	return s.tokensByInner[value]
 }
 
-// bearer returns the value of the only Authorization header, which must be of
-// the form "Bearer value".
+// bearer returns the value of an Authorization header of the form "Bearer
+// value". It returns false if the header is missing, occurs twice or has
+// another form.
 func bearer(h http.Header) (string, bool) {
 	values := h.Values("Authorization")
 	if len(values) != 1 {
@@ -127,7 +132,7 @@ func bearer(h http.Header) (string, bool) {
 	return value, true
 }
 
-// authenticate checks whether the token of a call may be used for an endpoint.
+// authenticate refuses a call without a token that is valid for the endpoint.
 func (c *call) authenticate(op endpoint) *apiError {
 	value, ok := bearer(c.header)
 	switch {

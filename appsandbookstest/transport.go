@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// Client returns an HTTP client that reaches the server in memory, whatever
-// the host of a request is.
+// Client returns an HTTP client that sends all requests to the server in
+// memory, to whatever host they are addressed.
 func (s *Server) Client() *http.Client { return &http.Client{Transport: s.Transport()} }
 
-// Transport returns a transport that reaches the server in memory, whatever
-// the host of a request is. It starts no goroutines, waits with timers only,
-// and so works in the virtual time of testing/synctest. It behaves like an
-// [http.Transport] towards contexts, request bodies, [httptrace] hooks and
-// compressed answers.
+// Transport returns a transport that sends all requests to the server in
+// memory, to whatever host they are addressed. It starts no goroutines and
+// waits only with timers, so it works in the virtual time of testing/synctest.
+// It handles contexts, request bodies, [httptrace] hooks and compressed answers
+// like an [http.Transport].
 func (s *Server) Transport() http.RoundTripper { return &memoryTransport{s} }
 
 type memoryTransport struct{ srv *Server }
@@ -92,8 +92,8 @@ func (t *memoryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.response(ctx, r, rep, fault)
 }
 
-// response makes an answer out of a reply, as an [http.Transport] would from
-// what it reads.
+// response returns the HTTP response for a reply, like an [http.Transport] that
+// reads it from a connection.
 func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, fault *Fault) (*http.Response, error) {
 	how := s.answerBody(ctx, rep, fault)
 	resp := &http.Response{
@@ -106,7 +106,7 @@ func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, faul
 		ContentLength: how.length,
 		Request:       r,
 	}
-	if resp.Header.Get("Date") == "" { // a fault may have another clock
+	if resp.Header.Get("Date") == "" { // a fault may set its own date
 		resp.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	}
 	if how.length >= 0 {
@@ -116,7 +116,7 @@ func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, faul
 	resp.Body = body
 	if how.encoding != "" {
 		resp.Header.Set("Content-Encoding", how.encoding)
-		if r.Header.Get("Accept-Encoding") == "" { // the caller expects plain data
+		if r.Header.Get("Accept-Encoding") == "" { // like http.Transport, decompress unless the caller set the header
 			body.r = &gunzipReader{src: how.body}
 			resp.Header.Del("Content-Encoding")
 			resp.Header.Del("Content-Length")
@@ -127,10 +127,12 @@ func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, faul
 	return resp, nil
 }
 
+// dialError returns the error of a connection that could not be made.
 func dialError(err error) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: memoryAddr{}, Err: err}
 }
 
+// resetError returns the error of a connection that was reset.
 func resetError() error {
 	return &net.OpError{
 		Op: "read", Net: "tcp", Source: memoryAddr{}, Addr: memoryAddr{},
@@ -138,7 +140,7 @@ func resetError() error {
 	}
 }
 
-// hostPort returns the address that a request is for.
+// hostPort returns the host and port of a request's URL.
 func hostPort(r *http.Request) string {
 	port := r.URL.Port()
 	if port == "" {
@@ -154,7 +156,7 @@ func hostPort(r *http.Request) string {
 type memoryBody struct {
 	ctx      context.Context
 	r        io.Reader
-	finalErr error // instead of io.EOF
+	finalErr error // error at the end of the body; nil means io.EOF
 	closed   bool
 }
 
@@ -177,7 +179,7 @@ func (b *memoryBody) Close() error {
 	return nil
 }
 
-// A gunzipReader expands compressed data, and opens it only when it is read.
+// A gunzipReader decompresses src. It reads nothing before the first Read.
 type gunzipReader struct {
 	src io.Reader
 	zr  *gzip.Reader
@@ -194,7 +196,8 @@ func (g *gunzipReader) Read(p []byte) (int, error) {
 	return g.zr.Read(p)
 }
 
-// memoryAddr and memoryConn stand for the two ends of a connection.
+// memoryAddr and memoryConn are the address and the connection that hooks and
+// errors see.
 type memoryAddr struct{}
 
 func (memoryAddr) Network() string { return "tcp" }
@@ -219,8 +222,8 @@ func (memoryConn) SetReadDeadline(time.Time) error { return nil }
 
 func (memoryConn) SetWriteDeadline(time.Time) error { return nil }
 
-// traceOf returns the trace of a context with every hook that this package
-// calls in place.
+// traceHooks returns the trace of a context. Every hook that this package calls
+// is set.
 func traceHooks(ctx context.Context) *httptrace.ClientTrace {
 	t := httptrace.ClientTrace{}
 	if have := httptrace.ContextClientTrace(ctx); have != nil {

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// A Unit is an organizational unit: a library with tokens, users, assets,
-// subscriptions and events of its own. Create further ones with
-// [Server.NewUnit].
+// A Unit is an organizational unit with its own library: tokens, users, assets,
+// subscriptions and events. [Server.NewUnit] creates more units.
 //
-// The methods that read the ledger return copies. What an event changes is
-// visible, here and through the API, from the moment its delay has elapsed.
+// The methods that read the ledger return copies. The effect of an event
+// becomes visible in the ledger and in the API when the delay of the event is
+// over, and not earlier.
 type Unit struct {
 	srv   *Server
 	index int
 	name  string
 	uid   string
 
-	token  string     // the newest; guarded by the server's lock
+	token  string     // the newest token; guarded by the server's lock
 	state  TokenState // guarded by the server's lock
-	issued uint64     // tokens so far; guarded by the server's lock
+	issued uint64     // number of tokens so far; guarded by the server's lock
 
 	sender *sender
 
@@ -28,8 +28,8 @@ type Unit struct {
 	config ClientConfig
 
 	users       []*user
-	usersByID   map[string][]*user // every entry of a clientUserId, oldest first
-	activeUsers map[string]*user
+	usersByID   map[string][]*user // all entries of a clientUserId, oldest first
+	activeUsers map[string]*user   // by clientUserId
 	userData    dataset
 	userPages   queryCache[userFilter, *user]
 
@@ -39,9 +39,9 @@ type Unit struct {
 	assetPages queryCache[assetFilter, *asset]
 
 	devices         map[string]*holder
-	knownDevices    map[string]bool // empty: every serial number exists
+	knownDevices    map[string]bool // if empty, every serial number exists
 	assignments     orderedList[*assignment]
-	pairs           map[uint64]*assignment
+	pairs           map[uint64]*assignment // by pairKey
 	assignmentData  dataset
 	assignmentPages queryCache[assignmentFilter, *assignment]
 	lastHolder      uint32
@@ -59,18 +59,18 @@ type Unit struct {
 
 	events     []*event
 	eventByID  map[string]*event
-	queue      []*event // to be carried out, in order
-	deferred   []*event // that wait for the end of the billing period
+	queue      []*event // PENDING events with a due time, in the order in which they are applied
+	deferred   []*event // events that are waiting for the end of the billing period
 	eventsHeld bool
 	closed     bool
 	timer      *time.Timer
 	timerAt    time.Time
-	failNext   []int
-	failIDs    map[string]int
+	failNext   []int          // error numbers of the next events
+	failIDs    map[string]int // clientUserId or serial number -> error number
 	lastNumber uint64
 }
 
-// newUnit returns a unit without a token. The server's lock is held.
+// newUnit returns a unit without a token. The server's lock must be held.
 func newUnit(s *Server, index int, name string) *Unit {
 	u := &Unit{
 		srv:          s,
@@ -102,29 +102,31 @@ func newUnit(s *Server, index int, name string) *Unit {
 	return u
 }
 
-// label returns the name of a thing of this unit, for deriving random data.
+// randomLabel returns the label from which random data for something of this
+// unit is derived.
 func (u *Unit) randomLabel(what string) string { return fmt.Sprintf("unit-%d/%s", u.index, what) }
 
-// draw returns the next number of a sequence, which makes ids unique within
-// the unit. The lock is held.
+// nextNumber returns a number that was not used for this unit before. The lock
+// must be held.
 func (u *Unit) nextNumber() uint64 {
 	u.lastNumber++
 	return u.lastNumber
 }
 
-// UID returns the id of the unit's library.
+// UID returns the uId of the unit.
 func (u *Unit) UID() string { return u.uid }
 
 // Name returns the name of the unit.
 func (u *Unit) Name() string { return u.name }
 
-// lock takes the lock and brings the ledger up to date.
+// lockAndUpdate locks the unit and applies the events that are due.
 func (u *Unit) lockAndUpdate() {
 	u.mu.Lock()
 	u.applyDueEvents(time.Now())
 }
 
-// common returns the fields that stand in every answer. The lock is held.
+// common returns the fields that are part of every answer. The lock must be
+// held.
 func (u *Unit) common() wireCommon {
 	c := wireCommon{UID: u.uid, TokenExpirationDate: u.expirationDate()}
 	if u.config.MDMInfo != nil {

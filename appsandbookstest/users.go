@@ -5,30 +5,31 @@ import (
 	"time"
 )
 
-// The states of a user.
+// The statuses of a user.
 const (
-	UserRegistered = "Registered" // invited
-	UserAssociated = "Associated" // with an Apple Account
-	UserRetired    = "Retired"
-	UserDeleted    = "Deleted" // retired in the time of the older API
+	UserRegistered = "Registered" // invited, and not yet associated with an Apple Account
+	UserAssociated = "Associated" // associated with an Apple Account
+	UserRetired    = "Retired"    // retired with users/retire
+	UserDeleted    = "Deleted"    // retired with version 1 of the API
 )
 
-// A User is one entry of a unit's users. A clientUserId can stand in several
-// entries, of which at most one is not retired.
+// A User is one entry in the list of a unit's users. Several entries can have
+// the same clientUserId. At most one of them is active, which means that its
+// status is [UserRegistered] or [UserAssociated].
 type User struct {
 	ClientUserID   string
 	Email          string
-	ManagedAppleID string // not shown by the API
-	IDHash         string // made up when empty and there is an Apple Account
-	InviteCode     string // made up when empty and there is no managed account
-	Status         string // empty: UserAssociated with a ManagedAppleID, else UserRegistered
+	ManagedAppleID string // never part of an answer
+	IDHash         string // generated if it is empty and the user is associated, retired or deleted
+	InviteCode     string // generated if it and ManagedAppleID are empty
+	Status         string // empty means UserAssociated with a ManagedAppleID, and UserRegistered without
 }
 
-// A user is what the unit keeps of a User.
+// A user is the ledger's record of a User.
 type user struct {
 	holder
 	User
-	changed uint64
+	changed uint64 // number of the last change
 }
 
 func (x *user) active() bool { return x.Status == UserRegistered || x.Status == UserAssociated }
@@ -43,8 +44,9 @@ func (x *user) wire() wireUser {
 	}
 }
 
-// AddUser adds a user to the library. An active user with the same
-// clientUserId is replaced in place.
+// AddUser adds a user to the library. If add is active and the library has an
+// active user with the same clientUserId, AddUser replaces that user and keeps
+// its assignments.
 func (u *Unit) AddUser(add User) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -57,7 +59,8 @@ func (u *Unit) AddUser(add User) {
 	u.insertUser(add, change)
 }
 
-// complement fills in what is made up for a user.
+// withGeneratedFields returns a user whose empty fields have their defaults or
+// generated values.
 func (u *Unit) withGeneratedFields(x User) User {
 	if x.Status == "" {
 		x.Status = UserRegistered
@@ -75,6 +78,7 @@ func (u *Unit) withGeneratedFields(x User) User {
 	return x
 }
 
+// insertUser adds a user. The lock must be held.
 func (u *Unit) insertUser(add User, change uint64) *user {
 	x := &user{User: u.withGeneratedFields(add), changed: change}
 	x.holder = u.newHolder()
@@ -98,9 +102,10 @@ func (u *Unit) Users() []User {
 	return out
 }
 
-// AcceptInvitation associates a registered user with an Apple Account, as if
-// the person had accepted the invitation, and sends USER_ASSOCIATED. It
-// reports whether there was such a user.
+// AcceptInvitation simulates that a person accepts an invitation: it associates
+// an invited user with an Apple Account and sends USER_ASSOCIATED. It returns
+// false if no active user with this clientUserId has the status
+// [UserRegistered].
 func (u *Unit) AcceptInvitation(clientUserID string) bool {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -113,6 +118,7 @@ func (u *Unit) AcceptInvitation(clientUserID string) bool {
 	return true
 }
 
+// associateUser associates a user with an Apple Account.
 func (u *Unit) associateUser(x *user, change uint64) {
 	x.Status = UserAssociated
 	x.IDHash = u.srv.random.hash(u.randomLabel("account"), u.nextNumber())
@@ -120,8 +126,8 @@ func (u *Unit) associateUser(x *user, change uint64) {
 	u.markAssignmentsChanged(x)
 }
 
-// retireUser ends a user: its revocable licences and its subscription seats
-// return to the library.
+// retireUser retires a user. It makes the user's revocable licenses and
+// subscription seats available again.
 func (u *Unit) retireUser(x *user, change uint64) {
 	x.Status = UserRetired
 	x.changed = change
@@ -146,8 +152,8 @@ func (u *Unit) retireUser(x *user, change uint64) {
 	u.releaseSubscriptions(x)
 }
 
-// touchAssignments marks the assignments of a user as changed, since they can
-// show the user's state.
+// markAssignmentsChanged marks the assignments of a user as changed, because
+// GET assignments can show the user's status.
 func (u *Unit) markAssignmentsChanged(x *user) {
 	if len(x.assignments) == 0 {
 		return
@@ -158,6 +164,7 @@ func (u *Unit) markAssignmentsChanged(x *user) {
 	}
 }
 
+// A userFilter holds the filters of GET users.
 type userFilter struct {
 	clientUserID    string
 	hasClientUserID bool
@@ -177,7 +184,7 @@ func (f userFilter) match(x *user) bool {
 	return true
 }
 
-// getUsers answers GET users.
+// getUsers handles GET users.
 func getUsers(c *call) (any, *apiError) {
 	u := c.unit
 	u.lockAndUpdate()

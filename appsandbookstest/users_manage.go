@@ -12,7 +12,8 @@ func updateUsers(c *call) (any, *apiError) { return c.manageUsers(typeUpdate) }
 
 func retireUsers(c *call) (any, *apiError) { return c.manageUsers(typeRetire) }
 
-// manageUsers answers POST users/create, users/update and users/retire.
+// manageUsers handles POST users/create, POST users/update and POST
+// users/retire.
 func (c *call) manageUsers(typ string) (any, *apiError) {
 	var body wireManageUsers
 	if refusal := c.decode(&body); refusal != nil {
@@ -61,13 +62,14 @@ func (c *call) manageUsers(typ string) (any, *apiError) {
 	return u.accepted(e), nil
 }
 
+// validEmail reports whether s is an email address without a display name.
 func validEmail(s string) bool {
 	a, err := mail.ParseAddress(s)
 	return err == nil && a.Address == s
 }
 
-// checkUsers refuses clientUserIds that nobody has, unless that is to be
-// found out later. Retired users count only on demand. The lock is held.
+// checkUsers refuses unknown clientUserIds, except with WithAsyncUserNotFound.
+// Ids of retired users are known if retired is true. The lock must be held.
 func (u *Unit) checkUsers(ids []string, retired bool) *apiError {
 	if u.srv.opts.asyncUserNotFound {
 		return nil
@@ -79,12 +81,13 @@ func (u *Unit) checkUsers(ids []string, retired bool) *apiError {
 	return refuseItems(numUserNotFound, &wireErrorInfo{ClientUserIDs: missing})
 }
 
-// knows reports whether a clientUserId has an active entry, or any entry.
+// hasUser reports whether an active user has the id or, if retired is true, any
+// user.
 func (u *Unit) hasUser(id string, retired bool) bool {
 	return u.activeUsers[id] != nil || retired && len(u.usersByID[id]) > 0
 }
 
-// applyUsers carries out an event of the users.
+// applyUsers applies an event of users.
 func (u *Unit) applyUsers(e *event, now time.Time, users []User) {
 	tasks := newTaskSet(1, u.subscribed(NotificationUserManagement))
 	change := lazyChange{data: &u.userData}
@@ -120,8 +123,8 @@ func (u *Unit) applyUsers(e *event, now time.Time, users []User) {
 	})
 }
 
-// applyUser carries out the task of one user and returns its entry, or the
-// error number.
+// applyUser applies the task of one user. It returns the user or an error
+// number.
 func (u *Unit) applyUser(typ string, x User, change *lazyChange) (*user, int) {
 	old := u.activeUsers[x.ClientUserID]
 	entries := u.usersByID[x.ClientUserID]
@@ -130,7 +133,7 @@ func (u *Unit) applyUser(typ string, x User, change *lazyChange) (*user, int) {
 		return nil, numUserExists
 	case typ != typeCreate && old == nil:
 		if typ == typeRetire && len(entries) > 0 {
-			return entries[len(entries)-1], 0 // retired already
+			return entries[len(entries)-1], 0 // is already retired, which counts as success
 		}
 		return nil, numUserNotFound
 	}

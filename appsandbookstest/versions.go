@@ -1,7 +1,8 @@
 package appsandbookstest
 
-// ForgetVersions makes every versionId that was given out so far invalid as a
-// sinceVersionId (9721), as if the service kept no history that long.
+// ForgetVersions makes all versionIds of earlier answers invalid as a
+// sinceVersionId. Requests with them are refused with 9721. It simulates that
+// the service's history does not go back that far.
 func (u *Unit) ForgetVersions() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -10,32 +11,34 @@ func (u *Unit) ForgetVersions() {
 	}
 }
 
-// A dataset counts the changes of one kind of record, and names its states.
+// A dataset numbers the changes of one kind of record, and gives each state a
+// versionId.
 type dataset struct {
 	random     random
 	label      string
 	lastChange uint64
-	names      map[string]uint64 // states that were named, by versionId
+	names      map[string]uint64 // versionId -> number of the last change
 }
 
 func (d *dataset) init(r random, label string) {
 	d.random, d.label, d.names = r, label, make(map[string]uint64)
 }
 
-// change counts a change and returns its number.
+// change starts a new change and returns its number.
 func (d *dataset) change() uint64 {
 	d.lastChange++
 	return d.lastChange
 }
 
-// version returns the versionId of the present state.
+// version returns the versionId of the current state.
 func (d *dataset) version() string {
 	id := d.random.uuid(d.label, d.lastChange)
 	d.names[id] = d.lastChange
 	return id
 }
 
-// since returns the number of the last change that a versionId includes.
+// since returns the number of the last change before a versionId was given out.
+// It returns false for an unknown versionId.
 func (d *dataset) since(id string) (uint64, bool) {
 	seq, ok := d.names[id]
 	return seq, ok
@@ -43,13 +46,15 @@ func (d *dataset) since(id string) (uint64, bool) {
 
 func (d *dataset) forget() { clear(d.names) }
 
-// A lazyChange counts one change, however many records it concerns, and none
-// when it concerns none.
+// A lazyChange is one change of a data set with any number of records. It gets
+// a number when the first record changes, so that a request without an effect
+// makes no new version.
 type lazyChange struct {
 	data     *dataset
 	assigned uint64
 }
 
+// number returns the number of the change.
 func (c *lazyChange) number() uint64 {
 	if c.assigned == 0 {
 		c.assigned = c.data.change()
