@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Every change of assignments and every purchase changes the counts of the
+// asset, and repeated changes change nothing.
 func TestUnit_Asset_countsLicenses(t *testing.T) {
 	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 3})
@@ -17,7 +19,7 @@ func TestUnit_Asset_countsLicenses(t *testing.T) {
 	require.Equal(t, "COMPLETE", status["eventStatus"])
 	require.Equal(t, [4]int{2, 1, 0, 3}, counts(t, u, "1"))
 
-	// The same again costs nothing.
+	// A repeated associate uses no second license.
 	status = c.finish(u, "assets/associate", assetsBody([]string{"1"}, []string{"a", "b"}, []string{"S"}))
 	require.Equal(t, "COMPLETE", status["eventStatus"])
 	require.EqualValues(t, 3, status["numCompleted"])
@@ -28,13 +30,13 @@ func TestUnit_Asset_countsLicenses(t *testing.T) {
 		{AdamID: "1", PricingParam: "STDQ", ClientUserID: "b"},
 	}, u.Assignments())
 
-	// To take away what is not there succeeds, too.
+	// To disassociate a missing assignment succeeds.
 	status = c.finish(u, "assets/disassociate", assetsBody([]string{"1", "99"}, []string{"a"}, []string{"S", "T"}))
 	require.Equal(t, "COMPLETE", status["eventStatus"])
 	require.EqualValues(t, 6, status["numRequested"])
 	require.Equal(t, [4]int{1, 2, 0, 3}, counts(t, u, "1"))
 
-	// Licences that the library does not have.
+	// To associate an asset that is not in the library fails.
 	status = c.finish(u, "assets/associate", assetsBody([]string{"99"}, []string{"a"}, nil))
 	require.Equal(t, "FAILED", status["eventStatus"])
 	require.EqualValues(t, 9709, items(t, status, "failures")[0]["errorNumber"])
@@ -57,6 +59,8 @@ func TestUnit_Asset_countsLicenses(t *testing.T) {
 	require.Equal(t, [4]int{1, 8, 0, 9}, counts(t, u, "1"), "assignments stay")
 }
 
+// Disassociate fails if the asset became irrevocable after the request was
+// accepted.
 func TestServer_assetIrrevocableBeforeEvent(t *testing.T) {
 	_, u, c := newServer(t)
 	u.AddAssignments(fake.Assignment{AdamID: "1", SerialNumber: "S"})

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Revoke removes the revocable assignments of its targets, and no others.
 func TestServer_revoke(t *testing.T) {
 	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "book", ProductType: fake.ProductBook})
@@ -16,7 +17,7 @@ func TestServer_revoke(t *testing.T) {
 		fake.Assignment{AdamID: "book", ClientUserID: "a"},
 		fake.Assignment{AdamID: "1", ClientUserID: "b"},
 		fake.Assignment{AdamID: "1", SerialNumber: "S"},
-		fake.Assignment{AdamID: "1", SerialNumber: "S"}, // once is enough
+		fake.Assignment{AdamID: "1", SerialNumber: "S"}, // a repeated assignment is skipped
 	)
 	u.AddAssignments()
 	u.FailTarget("S", 9603)

@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Unlimited assets have a total of 2147483647, and the parameter unlimited
+// lists them separately or leaves them out.
 func TestUnit_AddAsset_unlimited(t *testing.T) {
 	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 2})
@@ -33,6 +35,7 @@ func TestUnit_AddAsset_unlimited(t *testing.T) {
 	require.NotContains(t, without, "unlimitedAssets")
 }
 
+// Each filter of GET assets, and combinations of them, select the right assets.
 func TestServer_assetFilters(t *testing.T) {
 	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 5})

@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// An associate request for an unknown serial number completes, but assigns
+// nothing.
 func TestUnit_AddDevices(t *testing.T) {
 	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 5})
@@ -18,6 +20,8 @@ func TestUnit_AddDevices(t *testing.T) {
 	require.Equal(t, [4]int{1, 4, 0, 5}, counts(t, u, "1"))
 }
 
+// Each filter of GET assignments, and combinations of them, select the right
+// assignments.
 func TestServer_assignmentFilters(t *testing.T) {
 	_, u, c := newServer(t, fake.WithPageSize(3))
 	u.AddAsset(fake.Asset{AdamID: "1", PricingParam: fake.PricingPlus})

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// The interval counts from the time at which a PENDING answer is sent.
 func TestRulePollInterval(t *testing.T) {
 	inVirtualTime(t, []fake.Option{fake.WithEventDelay(100 * time.Second), fake.WithLatency(200 * time.Millisecond)},
 		func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
@@ -33,9 +34,9 @@ func TestRulePollInterval(t *testing.T) {
 			time.Sleep(40 * time.Second)
 			require.Equal(t, "COMPLETE", c.get("status?eventId=" + one)["eventStatus"])
 			c.get("status?eventId=" + one)
-			require.Len(t, srv.Violations(), 1, "what is done may be asked at any time")
+			require.Len(t, srv.Violations(), 1, "the status of a finished event can be requested at any time")
 
-			// An answer that was lost does not count.
+			// A lost answer does not start the interval.
 			three := c.event("users/create", usersBody("c"))
 			srv.AddFault(fake.Fault{Path: "status", Kind: fake.FaultResetAfter, Times: 1})
 			require.Error(t, c.observe(http.MethodGet, "status?eventId="+three, nil).err)
@@ -44,6 +45,7 @@ func TestRulePollInterval(t *testing.T) {
 		})
 }
 
+// The rate counts all requests of a unit in any interval of one second.
 func TestRuleRequestRate(t *testing.T) {
 	limits := fake.DefaultLimits()
 	limits.MaxRequestPerSecond = 3
@@ -67,10 +69,10 @@ func TestRuleRequestRate(t *testing.T) {
 		c.get("users")
 		require.Empty(t, rules(srv))
 		c.get("users")
-		require.Equal(t, []fake.Rule{fake.RuleRequestRate}, rules(srv), "the first is still within the second")
+		require.Equal(t, []fake.Rule{fake.RuleRequestRate}, rules(srv), "the first request is still in the interval")
 		time.Sleep(time.Nanosecond)
 		c.get("users")
-		require.Len(t, rules(srv), 2, "and now it is not, but three others are")
+		require.Len(t, rules(srv), 2, "the first request is not in the interval, but three others are")
 	})
 	inVirtualTime(t, []fake.Option{fake.WithLimits(limits), fake.WithRateLimit()}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		for range 3 {
@@ -83,6 +85,8 @@ func TestRuleRequestRate(t *testing.T) {
 	})
 }
 
+// More than five pages that a unit reads at the same time are violations. Cursors do not
+// count.
 func TestRuleParallelPages(t *testing.T) {
 	inVirtualTime(t, []fake.Option{fake.WithLatency(time.Second)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		read := func(n int, path string) {
@@ -102,6 +106,8 @@ func TestRuleParallelPages(t *testing.T) {
 	})
 }
 
+// Requests before the end of a Retry-After, in seconds or as a date, are
+// violations. Invalid values have no effect.
 func TestRuleRetryAfter(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		answer := func(value string) {
@@ -135,6 +141,7 @@ func TestRuleRetryAfter(t *testing.T) {
 	})
 }
 
+// An accepted write must not be sent again, except in the documented cases.
 func TestRuleRepeatedWrite(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
 		u.AddAsset(fake.Asset{AdamID: "1", Total: 1})
@@ -145,14 +152,14 @@ func TestRuleRepeatedWrite(t *testing.T) {
 		c.event("assets/associate", body)
 		require.Equal(t, []fake.Rule{fake.RuleRepeatedWrite}, rules(srv))
 
-		// Back and forth is fine.
+		// Writes to another endpoint in between allow the same body again.
 		srv.ResetRequests()
 		c.event("assets/disassociate", body)
 		c.event("assets/associate", body)
 		c.event("assets/disassociate", body)
 		require.Empty(t, rules(srv))
 
-		// So is to try again what failed.
+		// So does a failed event.
 		u.FailNextEvent(9603)
 		u.FinishEvents()
 		time.Sleep(time.Second)
@@ -162,7 +169,7 @@ func TestRuleRepeatedWrite(t *testing.T) {
 		c.event("assets/associate", body)
 		require.Empty(t, rules(srv))
 
-		// So is to send again what has been pending for ten minutes.
+		// So does an event that has been PENDING for ten minutes.
 		u.HoldEvents(true)
 		body = assetsBody([]string{"1"}, nil, []string{"U"})
 		c.event("assets/associate", body)
@@ -173,7 +180,8 @@ func TestRuleRepeatedWrite(t *testing.T) {
 		c.event("assets/associate", body)
 		require.Len(t, rules(srv), 1)
 
-		// A refused write was not accepted; a lost answer was.
+		// A refused write may be sent again. A write whose answer was lost
+		// may not, since the server accepted it.
 		srv.ResetRequests()
 		srv.AddFault(fake.Fault{Number: 9603, Times: 1})
 		c.refused(500, 9603, http.MethodPost, "users/create", usersBody("a"))
@@ -186,6 +194,8 @@ func TestRuleRepeatedWrite(t *testing.T) {
 	})
 }
 
+// Repeated items, missing fields with undocumented defaults, and a wrong number
+// of Authorization headers are violations.
 func TestRule_itemsDefaultsAndAuthorization(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
 		u.AddSubscriptionAssignments(fake.SubscriptionAssignment{AdamID: 7, ClientUserID: "a"})
@@ -214,7 +224,7 @@ func TestRule_itemsDefaultsAndAuthorization(t *testing.T) {
 	})
 }
 
-// The rules for receivers: to refuse what is forged, and to take what is not.
+// A receiver must refuse forged notifications and accept the others.
 func TestRule_receivers(t *testing.T) {
 	forging := []fake.Option{fake.WithNotifications(fake.NotificationOptions{Forge: 1, RetryInterval: time.Minute})}
 	withReceiver(t, forging, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
@@ -241,7 +251,7 @@ func TestRule_receivers(t *testing.T) {
 		require.Regexp(t, `^the receiver did not accept ASSET_COUNT \S+ in 3 attempts$`, v.Detail)
 	})
 
-	// A receiver that takes anything.
+	// A receiver that accepts any secret violates the rule.
 	synctest.Test(t, func(t *testing.T) {
 		gullible := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 		srv, u, c := newServer(t, append(forging, fake.WithNotificationTransport(fake.HandlerTransport(gullible)))...)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// After TakeOver, every answer has the mdmInfo of the other service.
 func TestUnit_TakeOver(t *testing.T) {
 	_, u, c := newServer(t)
 	require.NotContains(t, c.get("users"), "mdmInfo")
@@ -30,6 +31,8 @@ func TestUnit_TakeOver(t *testing.T) {
 	require.False(t, u.SubscriptionsEnabled())
 }
 
+// A notification URL is stored only if the receiver accepts the test
+// notification.
 func TestServer_clientConfigNeedsReachableReceiver(t *testing.T) {
 	withReceiver(t, nil, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, c *caller) {
 		before := u.ClientConfig()
@@ -37,7 +40,7 @@ func TestServer_clientConfigNeedsReachableReceiver(t *testing.T) {
 		require.Equal(t, before, u.ClientConfig())
 		d := srv.Deliveries()
 		require.Equal(t, 401, d[len(d)-1].Status)
-		require.Len(t, d, 2, "a test is not repeated")
+		require.Len(t, d, 2, "the test notification has one attempt")
 
 		r.mu.Lock()
 		r.secret = "new-secret"
@@ -49,7 +52,7 @@ func TestServer_clientConfigNeedsReachableReceiver(t *testing.T) {
 		require.Equal(t, "new-secret", u.ClientConfig().NotificationAuthToken)
 	})
 
-	// Nothing listens at a port that was never opened.
+	// No program listens at port 1.
 	_, _, c := newServer(t)
 	c.refused(400, 9728, http.MethodPost, "client/config", clientConfig("http://127.0.0.1:1/", "secret"))
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A list read by cursor skips no record, also if records that were read are
+// removed. A cursor can be used again, but only for its own list.
 func TestServer_cursors(t *testing.T) {
 	_, u, c := newServer(t, fake.WithCursorPageSize(2))
 	for i := range 5 {
@@ -35,7 +37,7 @@ func TestServer_cursors(t *testing.T) {
 			first = next
 		}
 		cursor = "&cursor=" + url.QueryEscape(next)
-		if !removed { // what was read goes away: nothing is skipped
+		if !removed { // remove a record that was read; the rest must not be skipped
 			removed = true
 			c.finish(u, "subscriptions/disassociate", object{"adamIds": []int{7}, "clientUserIds": []string{"0"}})
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// No event finishes before an earlier one, except one with the delay Never.
 func TestWithEventDelayFunc_eventsFinishInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		delays := []time.Duration{40 * time.Second, 10 * time.Second, fake.Never, 60 * time.Second}
@@ -34,12 +35,12 @@ func TestWithEventDelayFunc_eventsFinishInOrder(t *testing.T) {
 		require.Equal(t, []string{pending, pending, pending, pending}, states())
 		require.Empty(t, u.Assignments())
 		time.Sleep(time.Nanosecond)
-		require.Equal(t, []string{complete, complete, pending, pending}, states(), "none ends before an earlier one")
+		require.Equal(t, []string{complete, complete, pending, pending}, states(), "no event finishes before an earlier one")
 		require.Empty(t, u.Assignments())
 		time.Sleep(20*time.Second - 1)
 		require.Empty(t, u.Assignments())
 		time.Sleep(time.Nanosecond)
-		require.Equal(t, []string{complete, complete, pending, complete}, states(), "but one stays for ever")
+		require.Equal(t, []string{complete, complete, pending, complete}, states(), "the event with the delay Never stays PENDING")
 		require.Len(t, u.Assignments(), 1)
 
 		all := u.Events()
@@ -52,6 +53,8 @@ func TestWithEventDelayFunc_eventsFinishInOrder(t *testing.T) {
 	})
 }
 
+// Held events stay PENDING. When this ends, the events that are due finish at
+// once.
 func TestServer_HoldEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, u, c := newServer(t, fake.WithEventDelay(time.Second))
@@ -73,6 +76,7 @@ func TestServer_HoldEvents(t *testing.T) {
 	})
 }
 
+// Each call makes one event fail, in order, and names all its items.
 func TestUnit_FailNextEvent(t *testing.T) {
 	_, u, c := newServer(t)
 	u.FailNextEvent(9644)

@@ -10,8 +10,8 @@ import (
 	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// A client, here a bare http.Client, gives a licence to a device; the test
-// looks at the ledger.
+// A client, here an http.Client, assigns an app to a device. The test then
+// reads the ledger.
 func Example() {
 	srv, err := fake.NewServer(fake.WithEventDelay(0))
 	if err != nil {
@@ -45,7 +45,7 @@ func Example() {
 	// violations: []
 }
 
-// The second request meets an overloaded service, once.
+// The second request meets an overloaded service.
 func ExampleServer_AddFault() {
 	srv, err := fake.NewServer()
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A compressed answer is decompressed unless the request has an
+// Accept-Encoding, in memory and over TCP.
 func TestServer_Transport_compressedBody(t *testing.T) {
 	inMemoryAndTCP(t, func(t *testing.T, srv *fake.Server, c *caller) {
 		srv.AddFault(fake.Fault{Kind: fake.FaultGzipBomb, Size: 5 << 20})

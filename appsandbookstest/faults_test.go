@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Each kind of fault has the documented effect on the client and on the ledger,
+// in memory and over TCP.
 func TestServer_AddFault_kinds(t *testing.T) {
 	create := usersBody("a")
 	processed := func(t *testing.T, srv *fake.Server, n int) {
@@ -100,7 +102,7 @@ func TestServer_AddFault_kinds(t *testing.T) {
 					}
 				}
 				if tt.kind == fake.FaultDial {
-					require.Equal(t, []fake.FaultKind{""}, kinds, "it never arrived")
+					require.Equal(t, []fake.FaultKind{""}, kinds, "the request did not reach the server")
 				} else {
 					require.Equal(t, []fake.FaultKind{tt.kind, ""}, kinds)
 				}
@@ -109,6 +111,8 @@ func TestServer_AddFault_kinds(t *testing.T) {
 	}
 }
 
+// FaultRespond sends the given status, header and body, or the error with the
+// given number.
 func TestServer_AddFault_respond(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -150,6 +154,8 @@ func TestServer_AddFault_respond(t *testing.T) {
 	}
 }
 
+// With Process, the request takes effect although the client gets another
+// answer.
 func TestServer_AddFault_respondAfterProcessing(t *testing.T) {
 	srv, u, c := newServer(t)
 	srv.AddFault(fake.Fault{Status: 502, Process: true})
@@ -159,6 +165,7 @@ func TestServer_AddFault_respondAfterProcessing(t *testing.T) {
 	require.Len(t, u.Users(), 1)
 }
 
+// Path, Unit, After, Times and Probability select the requests of a fault.
 func TestServer_AddFault_selectsRequests(t *testing.T) {
 	srv, u, c := newServer(t)
 	other := srv.NewUnit("other")
@@ -196,5 +203,5 @@ func TestServer_AddFault_selectsRequests(t *testing.T) {
 	again, _, c2 := newServer(t)
 	again.AddFault(fake.Fault{Number: 9603, Probability: 0.5})
 	c = c2
-	require.Equal(t, first, outcomes(200, "assets"), "the seed decides")
+	require.Equal(t, first, outcomes(200, "assets"), "the seed determines which requests fail")
 }

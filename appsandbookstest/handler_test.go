@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A fault aborts the handler if the connection cannot be hijacked.
 func TestServer_ServeHTTP_withoutHijacker(t *testing.T) {
 	srv, u, _ := newServer(t)
 	send := func(f fake.Fault) (w *httptest.ResponseRecorder, panicked any) {
@@ -48,6 +49,7 @@ func TestServer_ServeHTTP_withoutHijacker(t *testing.T) {
 	})
 }
 
+// A client that closes its connection early does no harm.
 func TestServer_ServeHTTP_clientDisconnects(t *testing.T) {
 	srv, _, _ := newServer(t)
 	require.NoError(t, srv.Listen(""))
@@ -66,6 +68,7 @@ func TestServer_ServeHTTP_clientDisconnects(t *testing.T) {
 	resp.Body.Close()
 }
 
+// Behind TLS, the URLs in service/config have the scheme https.
 func TestServer_ServeHTTP_tls(t *testing.T) {
 	srv, u, _ := newServer(t)
 	front := httptest.NewTLSServer(srv)

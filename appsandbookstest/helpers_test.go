@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rules returns the rules that were broken, in order.
+// rules returns the rules that were violated, in order.
 func rules(srv *fake.Server) []fake.Rule {
 	var out []fake.Rule
 	for _, v := range srv.Violations() {
@@ -28,7 +28,7 @@ func rules(srv *fake.Server) []fake.Rule {
 	return out
 }
 
-// observed runs a test of the rules in virtual time.
+// inVirtualTime runs a test with a new server in a bubble of testing/synctest.
 func inVirtualTime(t *testing.T, opts []fake.Option, test func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -37,7 +37,7 @@ func inVirtualTime(t *testing.T, opts []fake.Option, test func(t *testing.T, srv
 	})
 }
 
-// both runs a test in memory and over TCP.
+// inMemoryAndTCP runs a test twice: in memory and over TCP.
 func inMemoryAndTCP(t *testing.T, test func(t *testing.T, srv *fake.Server, c *caller)) {
 	t.Run("memory", func(t *testing.T) {
 		srv, _, c := newServer(t)
@@ -53,16 +53,16 @@ func inMemoryAndTCP(t *testing.T, test func(t *testing.T, srv *fake.Server, c *c
 	})
 }
 
-// A trip is what a client sees of a request.
+// An observedRequest is what a client sees of a request.
 type observedRequest struct {
 	hooks   []string
 	status  int
 	body    string
-	err     error // of the round trip
-	bodyErr error // of reading the body
+	err     error // error of the round trip
+	bodyErr error // error of reading the body
 }
 
-// travel sends a request and records everything about it.
+// observe sends a request and returns what the client sees.
 func (c *caller) observe(method, path string, body any) observedRequest {
 	c.t.Helper()
 	var out observedRequest
@@ -87,10 +87,10 @@ func (c *caller) observe(method, path string, body any) observedRequest {
 	return out
 }
 
-// object is a decoded JSON object.
+// An object is a decoded JSON object.
 type object = map[string]any
 
-// A caller is a plain HTTP client of a server.
+// A caller is an HTTP client with the token of a unit.
 type caller struct {
 	t      testing.TB
 	srv    *fake.Server
@@ -98,7 +98,7 @@ type caller struct {
 	token  string
 }
 
-// inMemory returns a server and a caller of its default unit.
+// newServer returns a server, its unit, and a caller of the unit in memory.
 func newServer(t testing.TB, opts ...fake.Option) (*fake.Server, *fake.Unit, *caller) {
 	t.Helper()
 	srv, err := fake.NewServer(opts...)
@@ -130,7 +130,7 @@ func (c *caller) request(method, path string, body any) *http.Request {
 	return req
 }
 
-// do sends a request and returns status and decoded body.
+// do sends a request and returns the status and the decoded body.
 func (c *caller) do(method, path string, body any) (int, object) {
 	c.t.Helper()
 	resp, err := c.client.Do(c.request(method, path, body))
@@ -145,7 +145,7 @@ func (c *caller) do(method, path string, body any) (int, object) {
 	return resp.StatusCode, out
 }
 
-// get sends a GET that has to succeed.
+// get sends a GET request that must succeed, and returns the body.
 func (c *caller) get(path string) object {
 	c.t.Helper()
 	status, out := c.do(http.MethodGet, path, nil)
@@ -154,7 +154,7 @@ func (c *caller) get(path string) object {
 	return out
 }
 
-// post sends a POST that has to succeed.
+// post sends a POST request that must succeed, and returns the body.
 func (c *caller) post(path string, body any) object {
 	c.t.Helper()
 	status, out := c.do(http.MethodPost, path, body)
@@ -163,7 +163,7 @@ func (c *caller) post(path string, body any) object {
 	return out
 }
 
-// event posts a write and returns its event id.
+// event sends a write that must succeed, and returns the id of its event.
 func (c *caller) event(path string, body any) string {
 	c.t.Helper()
 	id, ok := c.post(path, body)["eventId"].(string)
@@ -171,7 +171,8 @@ func (c *caller) event(path string, body any) string {
 	return id
 }
 
-// finished posts a write, finishes it at once and returns its status.
+// finish sends a write, finishes all events, and returns the status of its
+// event.
 func (c *caller) finish(u *fake.Unit, path string, body any) object {
 	c.t.Helper()
 	id := c.event(path, body)
@@ -179,7 +180,7 @@ func (c *caller) finish(u *fake.Unit, path string, body any) object {
 	return c.get("status?eventId=" + id)
 }
 
-// refused sends a request that has to be refused with an error number, and
+// refused sends a request that must be refused with an error number, and
 // returns the body.
 func (c *caller) refused(status, number int, method, path string, body any) object {
 	c.t.Helper()
@@ -190,7 +191,7 @@ func (c *caller) refused(status, number int, method, path string, body any) obje
 	return out
 }
 
-// items returns the elements of an array field.
+// items returns the elements of a field with an array of objects.
 func items(t testing.TB, o object, name string) []object {
 	t.Helper()
 	list, ok := o[name].([]any)
@@ -202,7 +203,7 @@ func items(t testing.TB, o object, name string) []object {
 	return out
 }
 
-// manage returns the body of an associate, disassociate or revoke request.
+// assetsBody returns the body of an associate, disassociate or revoke request.
 func assetsBody(assets []string, users, serials []string) object {
 	out := object{}
 	if assets != nil {
@@ -221,11 +222,11 @@ func assetsBody(assets []string, users, serials []string) object {
 	return out
 }
 
-// A receiver takes notifications.
+// A receiver is a handler that records the notifications it accepts.
 type receiver struct {
 	mu       sync.Mutex
 	secret   string
-	status   func(n int) int // of the nth request, counted from zero
+	status   func(n int) int // status of the answer to the nth request, from zero
 	hits     int
 	received []object
 	arrived  chan object
@@ -257,7 +258,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.WriteHeader(status)
 }
 
-// of returns the notifications of a type.
+// of returns the notifications with a type.
 func (r *receiver) of(typ string) []object {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -270,12 +271,14 @@ func (r *receiver) of(typ string) []object {
 	return out
 }
 
+// allTypes are the types of notifications that the server sends, except for
+// TEST_NOTIFICATION.
 var allTypes = []string{
 	"ASSET_MANAGEMENT", "USER_MANAGEMENT", "USER_ASSOCIATED", "ASSET_COUNT",
 	"SUBSCRIPTION_MANAGEMENT", "SUBSCRIPTION_COUNT",
 }
 
-// clientConfig returns the body that registers a receiver.
+// clientConfig returns the body of a request that registers a receiver.
 func clientConfig(url, secret string) object {
 	return object{
 		"mdmInfo":               object{"id": "522d5c43", "name": "My Service", "metadata": "1.0.0"},
@@ -285,7 +288,7 @@ func clientConfig(url, secret string) object {
 	}
 }
 
-// decode reads the JSON object of an answer and closes it.
+// decode returns the JSON object of an answer, and closes its body.
 func decode(t testing.TB, resp *http.Response) object {
 	t.Helper()
 	defer resp.Body.Close()
@@ -294,7 +297,7 @@ func decode(t testing.TB, resp *http.Response) object {
 	return out
 }
 
-// innerToken returns the token inside a content token.
+// innerToken returns the field "token" of a content token.
 func innerToken(t testing.TB, token string) string {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(token)
@@ -308,7 +311,7 @@ func innerToken(t testing.TB, token string) string {
 	return content.Token
 }
 
-// counts returns assigned, available, retired and total of an asset.
+// counts returns the assigned, available, retired and total counts of an asset.
 func counts(t *testing.T, u *fake.Unit, adamID string) [4]int {
 	t.Helper()
 	a, ok := u.Asset(adamID, "")
@@ -318,8 +321,8 @@ func counts(t *testing.T, u *fake.Unit, adamID string) [4]int {
 
 const receiverURL = "https://mdm.example.com/notifications"
 
-// notified runs a test in virtual time with a unit whose notifications go to
-// a receiver.
+// withReceiver runs a test in virtual time with a unit whose notifications are
+// delivered to a receiver.
 func withReceiver(
 	t *testing.T, opts []fake.Option, test func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, c *caller),
 ) {
@@ -340,7 +343,8 @@ type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errBody }
 
-// walk reads all pages of a path and returns the values of a field.
+// readPages reads all pages of a path, and returns a field of all records, and
+// the pages.
 func readPages(t *testing.T, c *caller, path, list, field string) (values []string, pages []object) {
 	t.Helper()
 	sep := "?"
@@ -366,6 +370,7 @@ func readPages(t *testing.T, c *caller, path, list, field string) (values []stri
 	}
 }
 
+// deviceAssignments returns assignments of an asset to devices.
 func deviceAssignments(adamID string, serials ...string) []fake.Assignment {
 	out := make([]fake.Assignment, len(serials))
 	for i, s := range serials {
@@ -383,6 +388,7 @@ func ids(prefix string, n int) []string {
 	return out
 }
 
+// usersBody returns the body of a request for users.
 func usersBody(ids ...string) object {
 	list := make([]object, len(ids))
 	for i, id := range ids {

@@ -9,8 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Many assignments are listed in pages, and large requests carried out, in a
-// time that leaves no room for quadratic work. The benchmarks have the times.
+// Large lists and requests are processed without quadratic work.
 func TestServer_largeLibrary(t *testing.T) {
 	if testing.Short() {
 		t.Skip("large")
@@ -45,6 +44,7 @@ func TestServer_largeLibrary(t *testing.T) {
 	require.Len(t, u.Assignments(), n+1)
 }
 
+// BenchmarkServer_listAssignments reads a page of a million assignments.
 func BenchmarkServer_listAssignments(b *testing.B) {
 	srv, err := fake.NewServer()
 	require.NoError(b, err)
@@ -68,6 +68,7 @@ func BenchmarkServer_listAssignments(b *testing.B) {
 	}
 }
 
+// BenchmarkServer_associate applies a request of 25,000 pairs.
 func BenchmarkServer_associate(b *testing.B) {
 	apps := ids("1", 25)
 	body := assetsBody(apps, nil, ids("S", 1000))

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// The server makes up to three attempts, at the configured interval, until the
+// receiver answers with a 2xx status.
 func TestWithNotifications_retries(t *testing.T) {
 	opts := []fake.Option{fake.WithNotifications(fake.NotificationOptions{Delay: time.Second, RetryInterval: time.Minute})}
 	for answers, want := range map[string][2]int{ // attempts and arrivals
@@ -69,6 +71,8 @@ func TestWithNotifications_retries(t *testing.T) {
 	}
 }
 
+// Loss, Duplicate and Reorder have about the given probability, and the seed
+// determines the result.
 func TestWithNotifications_lossDuplicatesAndOrder(t *testing.T) {
 	const n = 200
 	send := func(o fake.NotificationOptions, seed uint64) (order []string, deliveries int) {
@@ -116,6 +120,8 @@ func TestWithNotifications_lossDuplicatesAndOrder(t *testing.T) {
 	require.ElementsMatch(t, sorted, mixed)
 }
 
+// A payload that cannot be encoded is recorded as a failed delivery, and later
+// notifications are delivered.
 func TestUnit_SendNotification_unencodablePayload(t *testing.T) {
 	withReceiver(t, nil, func(t *testing.T, _ *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
 		u.SendNotification("BAD", func() {}) // cannot be encoded

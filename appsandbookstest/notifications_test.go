@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// USER_MANAGEMENT has the users with their new state, and USER_ASSOCIATED the
+// user that accepted the invitation.
 func TestServer_userNotifications(t *testing.T) {
 	withReceiver(t, nil, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
 		c.finish(u, "users/create", object{"users": []object{{"clientUserId": "a", "email": "a@x.example"}}})
@@ -35,13 +37,14 @@ func TestServer_userNotifications(t *testing.T) {
 	})
 }
 
+// A unit gets only the types to which it is subscribed.
 func TestServer_onlySubscribedTypesAreSent(t *testing.T) {
 	withReceiver(t, []fake.Option{fake.WithEventDelay(0)}, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
 		u.AddAsset(fake.Asset{AdamID: "1", Total: 5})
 		out := c.post("client/config", object{"notificationTypes": []string{"ASSET_COUNT", "TEST_NOTIFICATION", "ASSET_COUNT"}})
 		require.Equal(t, []any{"ASSET_COUNT"}, out["subscribedNotificationTypes"])
-		require.Equal(t, receiverURL, out["notificationUrl"], "what is absent stays")
-		require.Len(t, r.of("TEST_NOTIFICATION"), 1, "no test without a URL")
+		require.Equal(t, receiverURL, out["notificationUrl"], "fields that are left out do not change")
+		require.Len(t, r.of("TEST_NOTIFICATION"), 1, "a request without a URL sends no test notification")
 
 		c.event("assets/associate", assetsBody([]string{"1"}, nil, []string{"S"}))
 		u.Purchase("1", "", 1)
@@ -62,6 +65,8 @@ func TestServer_onlySubscribedTypesAreSent(t *testing.T) {
 	u.SendNotification("NEWS", nil) // goes nowhere
 }
 
+// An event is applied and its notification sent when the event is due, also if
+// no request comes.
 func TestServer_notificationsWithoutPolling(t *testing.T) {
 	withReceiver(t, []fake.Option{fake.WithEventDelayFunc(func(e fake.Event) time.Duration {
 		return map[string]time.Duration{"users/create": time.Minute, "users/retire": time.Second}[e.Path]

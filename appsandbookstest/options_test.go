@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Refusals and failures have no errorInfo.
 func TestWithoutErrorInfo(t *testing.T) {
 	_, u, c := newServer(t, fake.WithoutErrorInfo())
 	require.NotContains(t, c.refused(400, 9609, http.MethodPost, "users/update", usersBody("who")), "errorInfo")

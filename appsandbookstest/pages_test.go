@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Pages have the documented fields, and contain every record once.
 func TestServer_pages(t *testing.T) {
 	_, u, c := newServer(t, fake.WithPageSize(2))
 	for _, path := range []string{"users", "assets", "assignments"} {
@@ -42,6 +43,7 @@ func TestServer_pages(t *testing.T) {
 	c.refused(400, 9602, http.MethodGet, "assets?pageIndex=99999999999", nil)
 }
 
+// Records move behind the empty pages, and no record is lost.
 func TestWithEmptyPages(t *testing.T) {
 	odd := map[string][]int{"assignments": {0, 2, 3, 6}, "subscriptions": {1, 2, 4}}
 	_, u, c := newServer(t, fake.WithPageSize(2), fake.WithCursorPageSize(2),
@@ -72,7 +74,7 @@ func TestWithEmptyPages(t *testing.T) {
 	}
 	require.Equal(t, []any{2, 0, 0, 2, 0}, sizes)
 
-	// However many empty pages are wanted, a walk ends.
+	// The number of empty pages is limited, so every list ends.
 	_, u, c = newServer(t, fake.WithPageSize(1), fake.WithCursorPageSize(1),
 		fake.WithEmptyPages(func(string, int) bool { return true }))
 	u.AddAssignments(deviceAssignments("1", ids("S", 3)...)...)
@@ -92,6 +94,8 @@ func TestWithEmptyPages(t *testing.T) {
 	require.Equal(t, 1, found)
 }
 
+// The hook is called before each page, and can change the list that is being
+// read.
 func TestWithPageHook(t *testing.T) {
 	var reads []fake.PageRead
 	_, u, c := newServer(t, fake.WithPageSize(2), fake.WithCursorPageSize(1), fake.WithPageHook(func(p fake.PageRead) {

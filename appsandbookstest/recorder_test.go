@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Requests are recorded with their answers, without the token, up to the limit.
 func TestServer_Requests(t *testing.T) {
 	inVirtualTime(t, []fake.Option{fake.WithRequestLog(4)}, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
 		c.event("users/create", usersBody("a"))

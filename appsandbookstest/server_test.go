@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Listen binds only loopback addresses unless WithAnyAddress is set, and only
+// once.
 func TestServer_Listen(t *testing.T) {
 	srv, err := fake.NewServer()
 	require.NoError(t, err)
@@ -23,7 +25,7 @@ func TestServer_Listen(t *testing.T) {
 	}
 	require.NoError(t, srv.Listen(""))
 	require.Regexp(t, `^http://127\.0\.0\.1:\d+/mdm/v2$`, srv.URL())
-	require.Error(t, srv.Listen(""), "once is enough")
+	require.Error(t, srv.Listen(""), "the server is already listening")
 
 	taken, err := fake.NewServer()
 	require.NoError(t, err)
@@ -38,6 +40,7 @@ func TestServer_Listen(t *testing.T) {
 	wide.Close()
 }
 
+// Close ends the requests in progress, and the server refuses later ones.
 func TestServer_Close_endsRequests(t *testing.T) {
 	srv, err := fake.NewServer()
 	require.NoError(t, err)
@@ -56,6 +59,7 @@ func TestServer_Close_endsRequests(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, w.Code)
 }
 
+// Close ends the deliveries in progress, and the server starts no more.
 func TestServer_Close_endsDeliveries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		started := make(chan struct{}, 10)
@@ -77,7 +81,7 @@ func TestServer_Close_endsDeliveries(t *testing.T) {
 		<-started
 		start := time.Now()
 		srv.Close()
-		require.Equal(t, start, time.Now(), "nobody waits for a timeout")
+		require.Equal(t, start, time.Now(), "Close does not wait for a timeout")
 		time.Sleep(time.Hour)
 		require.Empty(t, started)
 		require.Len(t, srv.Unit().Users(), 1, "the ledger can still be read")

@@ -8,8 +8,8 @@ import (
 	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// Administrators are added and removed at once. Only a change makes a new
-// version.
+// Administrators are added and removed immediately. A request that changes
+// nothing makes no new version.
 func TestUnit_SubscriptionAdmins(t *testing.T) {
 	_, u, c := newServer(t)
 	for _, id := range []int64{7, 8, 9} {

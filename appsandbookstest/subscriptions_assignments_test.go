@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// seatsOf returns what a unit has of its only subscription.
+// subscriptionSeats returns the counts of a unit's only subscription.
 func subscriptionSeats(t *testing.T, u *fake.Unit) (assigned, available, total fake.Seats) {
 	t.Helper()
 	s := u.Subscriptions()
@@ -19,10 +19,13 @@ func subscriptionSeats(t *testing.T, u *fake.Unit) (assigned, available, total f
 	return s[0].Assigned, s[0].Available, s[0].Total
 }
 
+// seats returns numbers of seats.
 func seats(renewing, expiring int) fake.Seats {
 	return fake.Seats{Renewing: renewing, Expiring: expiring}
 }
 
+// Every change of assignments, every purchase and the end of the billing period
+// change the counts of the subscription.
 func TestUnit_Subscriptions_countsSeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver("secret")
@@ -45,7 +48,7 @@ func TestUnit_Subscriptions_countsSeats(t *testing.T) {
 		check(seats(1, 0), seats(1, 1), seats(2, 1))
 		require.Equal(t, "COMPLETE", associate(false, "b", "c")["eventStatus"])
 		check(seats(1, 2), seats(0, 0), seats(2, 1))
-		require.Equal(t, "COMPLETE", associate(true, "a")["eventStatus"], "once is enough")
+		require.Equal(t, "COMPLETE", associate(true, "a")["eventStatus"], "a repeated associate uses no second license")
 
 		status := associate(true, "a", "d")
 		require.Equal(t, "FAILED", status["eventStatus"])
@@ -54,7 +57,7 @@ func TestUnit_Subscriptions_countsSeats(t *testing.T) {
 		require.EqualValues(t, 9709, f["errorNumber"])
 		require.Equal(t, object{"clientUserIds": []any{"d"}}, f["errorInfo"])
 
-		// c sits on a renewing licence and can renew; b cannot.
+		// c uses a renewing license and can become renewing. b cannot.
 		status = associate(true, "b", "c")
 		require.EqualValues(t, 1, status["numCompleted"])
 		check(seats(2, 1), seats(0, 0), seats(2, 1))
@@ -70,7 +73,7 @@ func TestUnit_Subscriptions_countsSeats(t *testing.T) {
 		require.Equal(t, "DISASSOCIATE", status["eventType"])
 		check(seats(0, 0), seats(2, 0), seats(2, 0))
 
-		// A flip that moves from an expiring licence to a renewing one.
+		// To become renewing, the assignment moves to a renewing license.
 		u.PurchaseSubscription(7, 0, 1)
 		associate(false, "a")
 		check(seats(0, 1), seats(2, 0), seats(2, 1))
@@ -93,6 +96,8 @@ func TestUnit_Subscriptions_countsSeats(t *testing.T) {
 	})
 }
 
+// A deferred disassociation finishes at the end of the billing period, and
+// skips a user that has the seat again.
 func TestUnit_EndBillingPeriod_deferredDisassociation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver("secret")
@@ -114,7 +119,7 @@ func TestUnit_EndBillingPeriod_deferredDisassociation(t *testing.T) {
 		}, u.SubscriptionAssignments())
 		require.Empty(t, r.of("SUBSCRIPTION_MANAGEMENT"))
 
-		// Somebody changes their mind.
+		// b is associated again before the end of the billing period.
 		c.finish(u, "subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": []string{"b"}, "renewing": true})
 		u.EndBillingPeriod()
 		require.Equal(t, []fake.SubscriptionAssignment{

@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Subscription management can be enabled repeatedly, and disabled only without
+// licenses.
 func TestServer_enableAndDisableSubscriptions(t *testing.T) {
 	srv, u, c := newServer(t)
 	out := c.post("subscriptions/enable", nil)
@@ -22,9 +24,11 @@ func TestServer_enableAndDisableSubscriptions(t *testing.T) {
 	sub := items(t, c.get("subscriptions"), "subscriptions")[0]
 	require.Nil(t, sub["parentAdamId"])
 	require.Contains(t, sub, "parentAdamId")
-	require.Empty(t, srv.Violations(), "to repeat this is fine")
+	require.Empty(t, srv.Violations(), "to repeat enable is no violation")
 }
 
+// Each filter of the three lists, and combinations of them, select the right
+// records.
 func TestServer_subscriptionFilters(t *testing.T) {
 	_, u, c := newServer(t)
 	u.AddSubscription(fake.Subscription{AdamID: 7, ParentAdamID: 70})

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The package can be part of a program: it needs no testing package and
-// nothing outside the standard library.
+// The package imports only the standard library, and neither testing, flag nor
+// net/http/httptest.
 func TestServer_dependencies(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}!{{end}}{{.ImportPath}}", ".").Output()
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Every error number that a request can be refused with.
+// Every error number for refusals occurs, and a refusal changes and queues
+// nothing.
 func TestServer_refusals(t *testing.T) {
 	const get, post = http.MethodGet, http.MethodPost
 	long := strings.Repeat("x", 600)
@@ -80,7 +81,7 @@ func TestServer_refusals(t *testing.T) {
 		{400, 9705, "device twice", post, "assets/associate", assetsBody(app, nil, []string{"S", "S", "S"}), object{"serialNumbers": []any{"S"}}},
 		{400, 9706, "book", post, "assets/disassociate", assetsBody([]string{"1", "3"}, user, nil), object{"assets": []any{object{"adamId": "3", "pricingParam": "STDQ"}}}},
 		{400, 9707, "book on a device", post, "assets/associate", assetsBody([]string{"3"}, user, device), object{"assets": []any{object{"adamId": "3", "pricingParam": "STDQ"}}}},
-		{400, 9708, "event", get, "status?eventId=nobody", nil, nil},
+		{400, 9708, "event", get, "status?eventId=unknown", nil, nil},
 		{400, 9708, "no event", get, "status", nil, nil},
 		{400, 9710, "URL alone", post, "client/config", object{"notificationUrl": "https://a.example/"}, nil},
 		{400, 9710, "secret alone", post, "client/config", object{"notificationAuthToken": "secret"}, nil},
@@ -99,8 +100,8 @@ func TestServer_refusals(t *testing.T) {
 		{400, 9717, "email", post, "users/create", object{"users": []object{{"clientUserId": "a", "email": "me at home"}}}, object{"clientUserIds": []any{"a"}}},
 		{400, 9718, "no assets", post, "assets/associate", assetsBody(nil, user, nil), nil},
 		{400, 9718, "null", post, "assets/associate", "null", nil},
-		{400, 9719, "nobody", post, "assets/associate", assetsBody(app, nil, nil), nil},
-		{400, 9719, "nobody to revoke", post, "assets/revoke", object{}, nil},
+		{400, 9719, "no targets", post, "assets/associate", assetsBody(app, nil, nil), nil},
+		{400, 9719, "no targets to revoke", post, "assets/revoke", object{}, nil},
 		{400, 9720, "no users", post, "users/create", object{"users": []object{}}, nil},
 		{400, 9721, "version of users", get, "users?sinceVersionId=old", nil, nil},
 		{400, 9721, "version of assignments", get, "assignments?sinceVersionId=", nil, nil},
@@ -146,6 +147,7 @@ func TestServer_refusals(t *testing.T) {
 	}
 }
 
+// numbers returns the numbers from 1 to n.
 func numbers(n int) []int {
 	out := make([]int, n)
 	for i := range out {

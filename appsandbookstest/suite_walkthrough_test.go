@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// The requests of Apple's documentation have the documented answers over TCP.
 func TestServer_walkthroughOverTCP(t *testing.T) {
 	r := newReceiver("example-auth-token-value")
 	receiving := httptest.NewServer(r)
@@ -23,6 +24,7 @@ func TestServer_walkthroughOverTCP(t *testing.T) {
 	walkthrough(t, srv, r, receiving.URL+"/notifications")
 }
 
+// The requests of Apple's documentation have the documented answers in memory.
 func TestServer_walkthroughInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver("example-auth-token-value")
@@ -36,8 +38,8 @@ func TestServer_walkthroughInMemory(t *testing.T) {
 	})
 }
 
-// walkthrough carries out what the service's documentation shows as its
-// example, from the first request to the last.
+// walkthrough sends the requests of the example in Apple's documentation, and
+// compares the answers and the notifications.
 func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 	u := srv.Unit()
 	c := &caller{t: t, srv: srv, client: srv.Client(), token: u.Token()}
@@ -81,7 +83,7 @@ func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 	require.Equal(t, "TEST_NOTIFICATION", test["notificationType"])
 	require.Equal(t, object{}, test["notification"])
 
-	// next returns the next notification without what differs each time.
+	// next returns the payload of the next notification.
 	next := func(typ string) object {
 		n := <-r.arrived
 		require.Equal(t, typ, n["notificationType"])
@@ -89,7 +91,7 @@ func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 		require.Len(t, n["notificationId"], 36)
 		return n["notification"].(object)
 	}
-	// common are the fields of every answer.
+	// common adds the fields that are part of every answer.
 	common := func(fields object) object {
 		fields["uId"], fields["tokenExpirationDate"], fields["mdmInfo"] = u.UID(), expires, mdm
 		return fields
@@ -168,11 +170,11 @@ func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 	got := c.get("subscriptions/assignments?adamId=67890&clientUserId=user-1")
 	require.Empty(t, cmp.Diff([]any{seat}, got["assignments"]))
 
-	// The ledger agrees, and nobody misbehaved.
+	// The ledger has the same assignments, and no rule was violated.
 	require.True(t, u.HasAssignment(fake.Assignment{AdamID: "361309726", ClientUserID: "user-1"}))
 	require.Equal(t, []fake.SubscriptionAssignment{{AdamID: 67890, ClientUserID: "user-1", Renewing: true}},
 		u.SubscriptionAssignments())
 	for _, v := range srv.Violations() {
-		require.Equal(t, fake.RuleRequestRate, v.Rule, "%v", v) // the walk takes less than a second
+		require.Equal(t, fake.RuleRequestRate, v.Rule, "%v", v) // all requests take less than a second
 	}
 }

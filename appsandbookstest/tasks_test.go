@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// The failures of an event name exactly the pairs that failed. With
+// WithLooseErrorInfo they name at least these.
 func TestServer_partialFailureNamesFailedPairs(t *testing.T) {
 	setup := func(t *testing.T, opts ...fake.Option) object {
 		_, u, c := newServer(t, opts...)
@@ -57,6 +59,7 @@ func TestServer_partialFailureNamesFailedPairs(t *testing.T) {
 	)
 }
 
+// A notification has one asset, one result and at most 100 elements.
 func TestServer_notificationsAreSplit(t *testing.T) {
 	withReceiver(t, nil, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
 		u.AddAsset(fake.Asset{AdamID: "1", Total: 150})
@@ -65,7 +68,7 @@ func TestServer_notificationsAreSplit(t *testing.T) {
 		id := c.event("assets/associate", assetsBody([]string{"1", "2"}, []string{"a"}, ids("S", 149)))
 		time.Sleep(49 * time.Millisecond)
 		synctest.Wait()
-		require.Empty(t, r.of("ASSET_MANAGEMENT"), "not before the event is done")
+		require.Empty(t, r.of("ASSET_MANAGEMENT"), "no notification before the event is finished")
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
 
@@ -81,7 +84,7 @@ func TestServer_notificationsAreSplit(t *testing.T) {
 			require.Equal(t, "ASSOCIATE", payload["type"])
 			list := items(t, payload, "assignments")
 			for _, a := range list {
-				require.Equal(t, list[0]["adamId"], a["adamId"], "one product each")
+				require.Equal(t, list[0]["adamId"], a["adamId"], "one asset in each notification")
 				seen[fmt.Sprint(a["adamId"], a["clientUserId"], a["serialNumber"])] = true
 			}
 			if payload["result"] == "FAILURE" {

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A token is refused with 9621 from the time at which it expires. With
+// WithLateTokenExpirationDate the date appears 15 days before that.
 func TestWithTokenLifetime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const day = 24 * time.Hour
@@ -27,6 +29,8 @@ func TestWithTokenLifetime(t *testing.T) {
 	})
 }
 
+// A request needs exactly one Authorization header with a known bearer token,
+// except for service/config.
 func TestServer_authorization(t *testing.T) {
 	srv, u, c := newServer(t)
 	send := func(path string, values ...string) (int, object) {
@@ -59,12 +63,14 @@ func TestServer_authorization(t *testing.T) {
 			number, _ := out["errorNumber"].(float64)
 			require.EqualValues(t, tt.number, number)
 			status, _ = send("service/config", tt.values...)
-			require.Equal(t, 200, status, "service/config asks for no token")
+			require.Equal(t, 200, status, "service/config needs no token")
 		})
 	}
 	require.NotContains(t, fmt.Sprintf("%+v", srv.Requests()), u.Token())
 }
 
+// Each state of the tokens has its error number, and ReplaceToken revokes the
+// earlier tokens.
 func TestUnit_SetTokenState(t *testing.T) {
 	_, u, c := newServer(t, fake.WithMalformedTokenStatus(http.StatusUnauthorized))
 	for state, want := range map[fake.TokenState][2]int{

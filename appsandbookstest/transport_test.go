@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// The transport ends when the context ends or the server is closed, before,
+// during and after a request.
 func TestServer_Transport_context(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, u, c := newServer(t, fake.WithLatency(time.Second))
@@ -29,17 +31,17 @@ func TestServer_Transport_context(t *testing.T) {
 		}
 		start := time.Now()
 		require.ErrorIs(t, send(499*time.Millisecond), context.DeadlineExceeded)
-		require.Empty(t, u.Events(), "it was not processed")
+		require.Empty(t, u.Events(), "the request was not processed")
 		require.Equal(t, 499*time.Millisecond, time.Since(start))
 		require.ErrorIs(t, send(999*time.Millisecond), context.DeadlineExceeded)
-		require.Len(t, u.Events(), 1, "it was")
+		require.Len(t, u.Events(), 1, "the request was processed")
 		start = time.Now()
 		require.NoError(t, send(1001*time.Millisecond))
 		require.Equal(t, time.Second, time.Since(start))
 		require.ErrorIs(t, send(0), context.DeadlineExceeded)
-		require.Len(t, srv.Requests(), 3, "a dead context sends nothing")
+		require.Len(t, srv.Requests(), 3, "a context that has ended sends no request")
 
-		// The body is read under the context, too.
+		// Reading the body ends with the context, too.
 		srv.AddFault(fake.Fault{Kind: fake.FaultSlowBody, Delay: time.Minute})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		resp, err := c.client.Do(c.request(http.MethodGet, "users", nil).WithContext(ctx))
@@ -60,7 +62,7 @@ func TestServer_Transport_context(t *testing.T) {
 		c.get("users")
 		require.Equal(t, time.Minute+time.Second, time.Since(start))
 
-		// Closing the server ends what is waiting.
+		// Close ends the requests that are waiting.
 		time.AfterFunc(100*time.Millisecond, srv.Close)
 		_, err = c.client.Do(c.request(http.MethodGet, "users", nil))
 		require.ErrorIs(t, err, http.ErrServerClosed)
@@ -69,7 +71,7 @@ func TestServer_Transport_context(t *testing.T) {
 	})
 }
 
-// body tells whether it was closed.
+// A closeRecorder is a request body that records whether it was closed.
 type closeRecorder struct {
 	io.Reader
 	closed bool
@@ -80,6 +82,8 @@ func (b *closeRecorder) Close() error {
 	return nil
 }
 
+// The transport closes the body of every request, and returns the errors of
+// reading it.
 func TestServer_Transport_closesRequestBody(t *testing.T) {
 	srv, _, c := newServer(t)
 	dead, cancel := context.WithCancel(t.Context())

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Units share no tokens, assets or events.
 func TestServer_NewUnit_separateLibraries(t *testing.T) {
 	srv, one, c := newServer(t)
 	two := srv.NewUnit("ORG12345")

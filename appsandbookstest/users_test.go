@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A user is created, accepts the invitation, is updated, is retired, and is
+// created again as a second entry.
 func TestUnit_Users_lifecycle(t *testing.T) {
 	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "11", Total: 5})
@@ -34,7 +36,7 @@ func TestUnit_Users_lifecycle(t *testing.T) {
 	require.Equal(t, invited["inviteCode"], accepted["inviteCode"])
 	require.Len(t, accepted["idHash"], 28)
 
-	// Managed accounts belong to one user each.
+	// A managed account can belong to one user only.
 	require.Equal(t, "COMPLETE", create(object{"clientUserId": "m", "managedAppleId": "m@x.example"})["eventStatus"])
 	status := create(
 		object{"clientUserId": "n", "managedAppleId": "M@x.example"},
@@ -56,7 +58,7 @@ func TestUnit_Users_lifecycle(t *testing.T) {
 	require.Equal(t, "Associated", p["status"])
 	require.NotContains(t, p, "inviteCode")
 
-	// Retiring gives back what can be given back.
+	// To retire a user removes the revocable assignments, seats and roles.
 	c.finish(u, "assets/associate", assetsBody([]string{"11"}, []string{"u"}, nil))
 	u.AddAssignments(fake.Assignment{AdamID: "11", ClientUserID: "u"}, fake.Assignment{AdamID: "12", ClientUserID: "u"})
 	c.finish(u, "subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": []string{"u"}, "renewing": true})
@@ -74,7 +76,7 @@ func TestUnit_Users_lifecycle(t *testing.T) {
 	book := items(t, c.get("assignments?includeUserState=true"), "assignments")[0]
 	require.Equal(t, "Retired", book["userStatus"])
 	require.Equal(t, accepted["idHash"], book["idHash"])
-	require.Equal(t, "COMPLETE", c.finish(u, "users/retire", usersBody("u"))["eventStatus"], "it is retired already")
+	require.Equal(t, "COMPLETE", c.finish(u, "users/retire", usersBody("u"))["eventStatus"], "to retire a retired user succeeds")
 	require.Equal(t, "COMPLETE", c.finish(u, "assets/disassociate", assetsBody([]string{"11"}, []string{"u"}, nil))["eventStatus"])
 
 	// The same clientUserId again is a second entry.

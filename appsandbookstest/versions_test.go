@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A list with sinceVersionId has the records that changed after that version,
+// and only real changes make a new version.
 func TestServer_sinceVersionID(t *testing.T) {
 	_, u, c := newServer(t, fake.WithPageSize(2))
 	version := func(path string) string { return c.get(path)["versionId"].(string) }
@@ -29,13 +31,13 @@ func TestServer_sinceVersionID(t *testing.T) {
 	require.Equal(t, []string{"C", "D", "E"}, since(first))
 	require.Empty(t, since(second))
 
-	// What is gone does not appear.
+	// Removed records are not listed.
 	c.finish(u, "assets/disassociate", assetsBody([]string{"1"}, nil, []string{"A", "D"}))
 	require.NotEqual(t, second, version("assignments"))
 	require.Empty(t, since(second))
 	require.Equal(t, []string{"C", "E"}, since(first))
 
-	// Writes that change nothing make no version.
+	// Writes that change nothing make no new version.
 	now := version("assignments")
 	assets := version("assets")
 	c.finish(u, "assets/associate", assetsBody([]string{"1"}, nil, []string{"B"}))
