@@ -20,17 +20,17 @@ import (
 
 func TestMain(m *testing.M) { clitest.Main(m) }
 
-// announcement is the line that the simulator prints.
+// An announcement is the line that the simulator prints.
 type announcement struct {
 	URL   string
 	Units []struct{ Name, UID, Token string }
 }
 
-// start starts a simulator on a free port.
+// start starts a simulator on a free port, and returns what it prints.
 func start(t *testing.T, args ...string) (*clitest.Process, announcement) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		t.Skip("a process cannot be interrupted there")
+		t.Skip("a process cannot be interrupted on Windows")
 	}
 	p := clitest.Start(t, clitest.Command{Args: append(args, "-listen", "127.0.0.1:0")})
 	var a announcement
@@ -38,7 +38,7 @@ func start(t *testing.T, args ...string) (*clitest.Process, announcement) {
 	return p, a
 }
 
-// client is a client of the unit at a place.
+// client returns a client of the unit with an index.
 func (a announcement) client(t *testing.T, unit int) *appsandbooks.Client {
 	t.Helper()
 	client, err := appsandbooks.NewClient(a.Units[unit].Token,
@@ -48,13 +48,15 @@ func (a announcement) client(t *testing.T, unit int) *appsandbooks.Client {
 	return client
 }
 
-// end ends a simulator as its user does.
+// end sends a signal to a simulator, and returns its result.
 func end(p *clitest.Process, s os.Signal) clitest.Result {
 	p.Signal(s)
 	return p.Wait()
 }
 
-func TestRulesAreWatched(t *testing.T) {
+// With -strict, violations make the simulator exit with 3. It prints three of each
+// rule.
+func TestSimulator_strictReportsViolations(t *testing.T) {
 	t.Parallel()
 	p, a := start(t, "-strict")
 	for range 5 {
@@ -68,7 +70,8 @@ func TestRulesAreWatched(t *testing.T) {
 	assert.Contains(t, r.Stderr, "GET assets has 0 Authorization headers\n         and 2 more\n")
 }
 
-func TestFaultRate(t *testing.T) {
+// The share of failing requests is -fault-rate, in four equal parts.
+func TestSimulator_faultRate(t *testing.T) {
 	t.Parallel()
 	p, a := start(t, "-fault-rate", "0.4")
 	const requests = 400
@@ -77,7 +80,7 @@ func TestFaultRate(t *testing.T) {
 		req, err := http.NewRequest(http.MethodGet, a.URL+"/client/config", nil)
 		require.NoError(t, err)
 		req.Header.Set("Authorization", "Bearer "+a.Units[0].Token)
-		req.Close = true // net/http repeats what a reset of a kept connection broke
+		req.Close = true // net/http would resend a request whose reused connection is reset
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			broken["reset"]++
@@ -94,7 +97,9 @@ func TestFaultRate(t *testing.T) {
 	end(p, os.Interrupt)
 }
 
-func TestUsage(t *testing.T) {
+// Invalid flags and seed files are reported with exit code 2, and other errors
+// with 1.
+func TestSimulator_invalidUse(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -116,6 +121,7 @@ func TestUsage(t *testing.T) {
 		"no seed file":  {[]string{"-seed-file", "missing.json"}, cli.Trouble, "missing.json"},
 		"no JSON":       {[]string{"-seed-file", file("a.json", "units:")}, cli.Usage, "a.json: invalid character"},
 		"unknown field": {[]string{"-seed-file", file("b.json", `{"units":[{"assests":[]}]}`)}, cli.Usage, `unknown field "assests"`},
+		"bad limit":     {[]string{"-seed-file", file("d.json", `{"limits":{"maxAssets":-1}}`)}, cli.Usage, "WithLimits(maxAssets: -1)"},
 		"unknown fault": {[]string{"-seed-file", file("c.json", `{"faults":[{"kind":"explode"}]}`)}, cli.Usage, `fault 1: unknown kind "explode"`},
 		"address taken": {[]string{"-listen", taken.Addr().String()}, cli.Trouble, "in use"},
 		"not loopback":  {[]string{"-listen", "192.0.2.1:0"}, cli.Trouble, "not a loopback address"},
@@ -123,7 +129,7 @@ func TestUsage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name == "address taken" && runtime.GOOS == "windows" {
-				t.Skip("says it in other words")
+				t.Skip("the message differs on Windows")
 			}
 			r := clitest.Run(t, clitest.Command{Args: test.args})
 			assert.Equal(t, test.code, r.Code)

@@ -13,9 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSeedByFlags(t *testing.T) {
+// The flags give the number of units and the size of their libraries.
+func TestSimulator_seedFromFlags(t *testing.T) {
 	t.Parallel()
-	p, a := start(t, "-units", "2", "-assets", "3", "-licences", "7", "-users", "5", "-devices", "2", "-subscriptions", "1", "-page-size", "2", "-event-delay", "0s")
+	p, a := start(t, "-units", "2", "-assets", "3", "-licenses", "7", "-users", "5", "-devices", "2", "-subscriptions", "1", "-page-size", "2", "-event-delay", "0s")
 	require.Len(t, a.Units, 2)
 	assert.Equal(t, "Headquarters", a.Units[0].Name)
 	assert.NotEqual(t, a.Units[0].UID, a.Units[1].UID)
@@ -24,7 +25,7 @@ func TestSeedByFlags(t *testing.T) {
 	page, err := client.Assets.List(t.Context(), appsandbooks.AssetFilter{})
 	require.NoError(t, err)
 	assert.Equal(t, a.Units[1].UID, page.UID)
-	assert.Len(t, page.Assets, 2, "a page")
+	assert.Len(t, page.Assets, 2, "the size of a page")
 	assert.Equal(t, 7, page.Assets[0].AvailableCount)
 	users := 0
 	for user, err := range client.Users.All(t.Context(), appsandbooks.UserFilter{}) {
@@ -45,11 +46,12 @@ func TestSeedByFlags(t *testing.T) {
 	assert.Equal(t, cli.OK, r.Code)
 	assert.Contains(t, r.Stderr, "export APPSANDBOOKS_BASE_URL="+a.URL+"\n")
 	assert.Contains(t, r.Stderr, "export APPSANDBOOKS_STOKEN="+a.Units[0].Token)
-	assert.Contains(t, r.Stderr, "simulator: no rule was broken\n")
+	assert.Contains(t, r.Stderr, "simulator: no rules were broken\n")
 	assert.Equal(t, 1, strings.Count(r.Stdout, "\n"))
 }
 
-func TestSeedByFile(t *testing.T) {
+// A seed file gives limits, libraries and faults.
+func TestSimulator_seedFromFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "library.json")
 	require.NoError(t, os.WriteFile(file, []byte(`{
@@ -72,7 +74,7 @@ func TestSeedByFile(t *testing.T) {
 	config, err := client.Config.Service(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, 3, config.Limits.MaxAssets)
-	assert.Equal(t, 1000, config.Limits.MaxSerialNumbers, "as documented")
+	assert.Equal(t, 1000, config.Limits.MaxSerialNumbers, "the documented default")
 	assets, err := client.Assets.List(t.Context(), appsandbooks.AssetFilter{})
 	require.NoError(t, err)
 	require.Len(t, assets.Assets, 2)
