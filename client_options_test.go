@@ -34,7 +34,8 @@ func TestWithTimeout_appliesToEachAttempt(t *testing.T) {
 // Over real connections: one is enough for many requests, half of which fail,
 // and somebody else's idle connections stay open.
 func TestWithHTTPClient_reusesConnectionsAndStaysUnchanged(t *testing.T) {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(t, err)
 	defer srv.Close()
 	require.NoError(t, srv.Listen(""))
 	tr := &http.Transport{}

@@ -23,7 +23,8 @@ func collectAttempts(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Se
 	t.Helper()
 	var mu sync.Mutex
 	synctest.Test(t, func(t *testing.T) {
-		srv := appsandbookstest.NewServer(appsandbookstest.WithLatency(200 * time.Millisecond))
+		srv, err := appsandbookstest.NewServer(appsandbookstest.WithLatency(200 * time.Millisecond))
+		require.NoError(t, err)
 		defer srv.Close()
 		c := newClient(t, srv, append(opts, appsandbooks.WithTrace(func(_ context.Context, a appsandbooks.Attempt) {
 			mu.Lock()
@@ -123,12 +124,13 @@ func TestWithTrace_reportsNothingWithoutAttempt(t *testing.T) {
 func TestWithLogger_writesDocumentedLines(t *testing.T) {
 	var out bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
-		srv := appsandbookstest.NewServer(appsandbookstest.WithLatency(200 * time.Millisecond))
+		srv, err := appsandbookstest.NewServer(appsandbookstest.WithLatency(200 * time.Millisecond))
+		require.NoError(t, err)
 		defer srv.Close()
 		c := newClient(t, srv, appsandbooks.WithLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 		defer c.Close()
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729, Header: http.Header{"Retry-After": {"7"}}, Times: 1})
-		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "person"})
+		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "person"})
 		require.NoError(t, err)
 	})
 	require.Regexp(t, `^time=\S+ level=WARN msg="appsandbooks: request" method=GET path=users attempt=1 status=503 took=200ms error="[^"]+" again=true wait=7s

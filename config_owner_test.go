@@ -128,11 +128,12 @@ func TestWithOwner_refusesWritesAfterTakeover(t *testing.T) {
 func TestWithOwner_stopsOperationAtTakeover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lost takeovers
-		srv := appsandbookstest.NewServer()
+		srv, err := appsandbookstest.NewServer()
+		require.NoError(t, err)
 		defer srv.Close()
 		c := newClient(t, srv, appsandbooks.WithOwner(ourMDM, lost.add))
 		defer c.Close()
-		_, err := c.Config.Claim(t.Context())
+		_, err = c.Config.Claim(t.Context())
 		require.NoError(t, err)
 
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
@@ -175,7 +176,8 @@ func TestWithOwner_stopsOperationAtTakeover(t *testing.T) {
 func TestConfigService_Claim_ignoresAnswersToEarlierRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lost takeovers
-		srv := appsandbookstest.NewServer(appsandbookstest.WithLatency(4 * time.Second))
+		srv, err := appsandbookstest.NewServer(appsandbookstest.WithLatency(4 * time.Second))
+		require.NoError(t, err)
 		defer srv.Close()
 		c := newClient(t, srv, appsandbooks.WithOwner(ourMDM, lost.add))
 		defer c.Close()
@@ -187,7 +189,7 @@ func TestConfigService_Claim_ignoresAnswersToEarlierRequests(t *testing.T) {
 			read <- err
 		}()
 		time.Sleep(time.Second)
-		_, err := c.Config.Claim(t.Context())
+		_, err = c.Config.Claim(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, <-read)
 		require.Empty(t, lost)

@@ -40,7 +40,10 @@ func ExampleParseToken() {
 }
 
 func ExampleWithTrace() {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer srv.Close()
 	srv.AddFault(appsandbookstest.Fault{Number: 9646, Times: 1})
 
@@ -64,7 +67,10 @@ func ExampleWithTrace() {
 
 // A renewed token is used from the next attempt on.
 func ExampleWithTokenSource() {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer srv.Close()
 	current := srv.Unit().Token()
 	client, err := appsandbooks.NewClient("", appsandbooks.WithHTTPClient(srv.Client()),
@@ -81,7 +87,10 @@ func ExampleWithTokenSource() {
 
 // Two clients of one organizational unit keep to one pace.
 func ExampleWithLimiter() {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer srv.Close()
 	limiter := appsandbooks.NewLimiter()
 	for _, name := range []string{"console", "nightly"} {
@@ -99,7 +108,10 @@ func ExampleWithLimiter() {
 }
 
 func ExampleWithLogger() {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer srv.Close()
 	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
 		Level: slog.LevelDebug,

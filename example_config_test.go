@@ -14,7 +14,10 @@ import (
 // Receives notifications, tells the service where, and waits for a change
 // that ends as soon as the service says so.
 func ExampleConfigService_Register() {
-	srv := appsandbookstest.NewServer() // in the place of Apple's
+	srv, err := appsandbookstest.NewServer() // in the place of Apple's
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer srv.Close()
 	srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})
 	client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()))
@@ -108,7 +111,10 @@ func ExampleConfigService_ClientConfig() {
 
 // Another service claims the unit: writes stop before they are sent.
 func ExampleWithOwner() {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer srv.Close()
 	ours := appsandbooks.MDMInfo{ID: "0f2a6c1e", Name: "My MDM", Metadata: "1.0"}
 	client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()),

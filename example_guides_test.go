@@ -55,7 +55,10 @@ func TestAssetsService_Associate_quickStartCompilesAndEndsWithContext(t *testing
 
 func TestAssetsService_Associate_succeedsAgainstStandIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+		srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+		if err != nil {
+			log.Fatal(err)
+		}
 		defer srv.Close()
 		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})
 		client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()))
@@ -234,7 +237,8 @@ func (f *fleet) receiver(secrets ...appsandbooks.Secret) (http.Handler, error) {
 func store(context.Context, string, *appsandbooks.AssetCount) error { return nil }
 
 func TestConfigService_ClientConfig_identifiesUnitOfToken(t *testing.T) {
-	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	require.NoError(t, err)
 	defer srv.Close()
 	require.NoError(t, srv.Listen(""))
 	f := newFleet()
@@ -248,7 +252,7 @@ func TestConfigService_ClientConfig_identifiesUnitOfToken(t *testing.T) {
 		}
 	}
 	require.Len(t, f.units, 2)
-	_, err := f.receiver(appsandbooks.NewSecret(""))
+	_, err = f.receiver(appsandbooks.NewSecret(""))
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 	_, err = f.receiver(appsandbooks.NewSecret("the-secret-of-all-units"))
 	require.NoError(t, err)
@@ -275,7 +279,10 @@ func onEnrollment(ctx context.Context, client *appsandbooks.Client, serial strin
 
 func TestAssetsService_Associate_assignsOnEnrollment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(42 * time.Second))
+		srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(42 * time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer srv.Close()
 		unit := srv.Unit()
 		unit.AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 1})
@@ -320,7 +327,10 @@ func TestAssetsService_Associate_handlesFaultsOnEnrollment(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				srv := appsandbookstest.NewServer()
+				srv, err := appsandbookstest.NewServer()
+				if err != nil {
+					t.Fatal(err)
+				}
 				defer srv.Close()
 				srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 1})
 				client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()))
@@ -351,8 +361,11 @@ func TestNotificationHandler_receivesPurchase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		srv := appsandbookstest.NewServer(
+		srv, err := appsandbookstest.NewServer(
 			appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(handler)))
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer srv.Close()
 		unit := srv.Unit()
 		client, err := appsandbooks.NewClient(unit.Token(), appsandbooks.WithHTTPClient(srv.Client()))
@@ -377,7 +390,10 @@ func TestNotificationHandler_receivesPurchase(t *testing.T) {
 }
 
 func TestWithBaseURL_reachesStandInOverTCP(t *testing.T) {
-	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer srv.Close()
 	if err := srv.Listen("127.0.0.1:0"); err != nil {
 		t.Fatal(err)

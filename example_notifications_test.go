@@ -83,9 +83,12 @@ func ExampleClient_Notify() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	srv := appsandbookstest.NewServer(
+	srv, err := appsandbookstest.NewServer(
 		appsandbookstest.WithEventDelay(50*time.Millisecond),
 		appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(handler)))
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer srv.Close()
 	srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})
 	client, err = appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()))

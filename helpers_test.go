@@ -70,7 +70,8 @@ const receiverURL = "https://mdm.example.com/notifications"
 // and the handler.
 func newServerWithReceiver(t *testing.T, front http.Handler, opts ...appsandbooks.Option) (*appsandbookstest.Server, *appsandbooks.Client) {
 	t.Helper()
-	srv := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(front)))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(front)))
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	c := newClient(t, srv, opts...)
 	t.Cleanup(c.Close)
@@ -95,7 +96,10 @@ func sameAnswerClient(t *testing.T, status int, body []byte, opts ...appsandbook
 // exampleService is a stand-in with a little content, and a client that asks
 // for events early, since nobody minds.
 func exampleService() (*appsandbookstest.Server, *appsandbooks.Client) {
-	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	if err != nil {
+		log.Fatal(err)
+	}
 	unit := srv.Unit()
 	unit.AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 3})
 	unit.AddAsset(appsandbookstest.Asset{AdamID: "409201541", Total: 100})
@@ -369,7 +373,8 @@ var publishedNotifications = map[string]struct {
 func inVirtualTime(t *testing.T, options []appsandbookstest.Option, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		srv := appsandbookstest.NewServer(options...)
+		srv, err := appsandbookstest.NewServer(options...)
+		require.NoError(t, err)
 		defer srv.Close()
 		c := newClient(t, srv)
 		defer c.Close()

@@ -123,7 +123,8 @@ func BenchmarkWakeOverLoopback(b *testing.B) {
 	go func() { served <- h.Serve(ctx, l) }()
 	limits := appsandbookstest.DefaultLimits()
 	limits.MaxRequestPerSecond = 1_000_000
-	srv := appsandbookstest.NewServer(appsandbookstest.WithLimits(limits), appsandbookstest.WithEventDelay(2*time.Millisecond))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithLimits(limits), appsandbookstest.WithEventDelay(2*time.Millisecond))
+	require.NoError(b, err)
 	defer srv.Close()
 	require.NoError(b, srv.Listen(""))
 	client, err = appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithBaseURL(srv.URL()))

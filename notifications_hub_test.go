@@ -29,15 +29,17 @@ func withNotifyingServer(t *testing.T, delay time.Duration, how appsandbookstest
 	synctest.Test(t, func(t *testing.T) {
 		r := &notifyingServer{T: t}
 		h := newHandler(t, nil, appsandbooks.WithNotify(func(n *appsandbooks.Notification) { r.client.Notify(n) }))
-		r.srv = appsandbookstest.NewServer(append([]appsandbookstest.Option{
+		srv, err := appsandbookstest.NewServer(append([]appsandbookstest.Option{
 			appsandbookstest.WithEventDelay(delay),
 			appsandbookstest.WithNotifications(how),
 			appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(h)),
 		}, more...)...)
+		require.NoError(t, err)
+		r.srv = srv
 		defer r.srv.Close()
 		r.client = newClient(t, r.srv)
 		defer r.client.Close()
-		_, err := r.client.Config.Register(t.Context(), appsandbooks.Registration{
+		_, err = r.client.Config.Register(t.Context(), appsandbooks.Registration{
 			NotificationURL: "https://mdm.example.com/notifications", NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h,
 		})
 		require.NoError(t, err)
@@ -240,7 +242,8 @@ func TestClient_Notify_postponesFirstPoll(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				srv := appsandbookstest.NewServer()
+				srv, err := appsandbookstest.NewServer()
+				require.NoError(t, err)
 				defer srv.Close()
 				c := newClient(t, srv, test.opts...)
 				defer c.Close()
@@ -268,9 +271,10 @@ func TestClient_Notify_servesManyUnitsFromOneHandler(t *testing.T) {
 				c.Notify(n)
 			}
 		}))
-		srv := appsandbookstest.NewServer(
+		srv, err := appsandbookstest.NewServer(
 			appsandbookstest.WithEventDelay(7*time.Second),
 			appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(h)))
+		require.NoError(t, err)
 		defer srv.Close()
 		ends := make(chan time.Duration, 10)
 		began := time.Now()
@@ -321,13 +325,14 @@ func TestClient_Notify_endsWaitBeforeNextPoll(t *testing.T) {
 			}
 			c.Notify(n)
 		})
-		srv := appsandbookstest.NewServer(
+		srv, err := appsandbookstest.NewServer(
 			appsandbookstest.WithEventDelay(12*time.Second),
 			appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(receiver)))
+		require.NoError(t, err)
 		defer srv.Close()
 		c = newClient(t, srv)
 		defer c.Close()
-		_, err := c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{
+		_, err = c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{
 			NotificationURL: "https://mdm.example.com/n", NotificationAuthToken: appsandbooks.NewSecret("secret"),
 			NotificationTypes: appsandbooks.NotificationTypes(),
 		})

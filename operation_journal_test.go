@@ -153,7 +153,8 @@ func TestWithJournal_canBeResumedAfterFailureAtAnyEntry(t *testing.T) {
 		for bad := 0; !done; bad++ {
 			t.Run(fmt.Sprintf("%s of %d", way, bad), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { // no rules of conduct: what is resumed was carried out in the meantime
-					srv := appsandbookstest.NewServer(options...)
+					srv, err := appsandbookstest.NewServer(options...)
+					require.NoError(t, err)
 					defer srv.Close()
 					c := newClient(t, srv)
 					defer c.Close()

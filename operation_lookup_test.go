@@ -24,7 +24,7 @@ func withChangingList(t *testing.T, f func(t *testing.T, srv *appsandbookstest.S
 	synctest.Test(t, func(t *testing.T) {
 		var other *appsandbooks.Client
 		armed := false
-		srv := appsandbookstest.NewServer(appsandbookstest.WithPageSize(4), appsandbookstest.WithEventDelay(0),
+		srv, err := appsandbookstest.NewServer(appsandbookstest.WithPageSize(4), appsandbookstest.WithEventDelay(0),
 			appsandbookstest.WithPageHook(func(p appsandbookstest.PageRead) {
 				if armed && p.Path == "assignments" && p.Index == 1 {
 					armed = false
@@ -32,6 +32,7 @@ func withChangingList(t *testing.T, f func(t *testing.T, srv *appsandbookstest.S
 					assert.NoError(t, err)
 				}
 			}))
+		require.NoError(t, err)
 		defer srv.Close()
 		c := newClient(t, srv)
 		defer c.Close()

@@ -19,7 +19,8 @@ func BenchmarkPlan(b *testing.B) {
 		"one app each": func(i int) (int, int) { return r.IntN(40), i },
 		"random":       func(int) (int, int) { return r.IntN(40), r.IntN(n / 10) },
 	}
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(b, err)
 	defer srv.Close()
 	c := newClient(b, srv)
 	defer c.Close()

@@ -11,12 +11,13 @@ import (
 
 // What was associated with white space in its serial number can be taken back.
 func TestAssetsService_Disassociate_acceptsSerialNumberWithSpace(t *testing.T) {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(t, err)
 	defer srv.Close()
 	c := newClient(t, srv)
 	defer c.Close()
 	change := appsandbooks.AssetChange{Assets: addAssets(srv, 1, 5), SerialNumbers: []string{"C02 X"}}
-	_, err := c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly())
+	_, err = c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly())
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 	_, err = c.Assets.Disassociate(t.Context(), change, appsandbooks.WithPlanOnly())
 	require.NoError(t, err)

@@ -53,7 +53,8 @@ func FuzzResumeAndWait(f *testing.F) {
 // savedOperations are what real ones look like, at several moments.
 func savedOperations(t testing.TB) (blobs [][]byte) {
 	t.Helper()
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(t, err)
 	defer srv.Close()
 	assets, people := addAssets(srv, 3, 4), addUsers(srv, 3)
 	srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetAfter, After: 1, Times: 1})

@@ -82,7 +82,8 @@ func TestWithResend_repeatsOnlyWritesThatWereNotCarriedOut(t *testing.T) {
 // late, after it was looked for: that is a success.
 func TestWithResend_succeedsWhenFirstRequestIsCarriedOutLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(50 * time.Second))
+		srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(50 * time.Second))
+		require.NoError(t, err)
 		defer srv.Close()
 		c := newClient(t, srv)
 		defer c.Close()

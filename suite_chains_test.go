@@ -107,7 +107,9 @@ func newChain(t *testing.T, seed uint64) *chain {
 			options = append(options, o)
 		}
 	}
-	ch.srv = appsandbookstest.NewServer(options...)
+	srv, err := appsandbookstest.NewServer(options...)
+	require.NoError(t, err)
+	ch.srv = srv
 	t.Cleanup(ch.srv.Close)
 	ch.c = newClient(t, ch.srv)
 	t.Cleanup(ch.c.Close)

@@ -287,9 +287,11 @@ func finishedAssociation(ctx context.Context, c *appsandbooks.Client) (*appsandb
 	return op, err
 }
 
-// world is a unit in which every method has something to do.
-func newServerFor(e endpoint) *appsandbookstest.Server {
-	srv := appsandbookstest.NewServer(appsandbookstest.WithLatency(100*time.Millisecond), appsandbookstest.WithEventDelay(time.Second))
+// newServerFor returns a stand-in with a unit in which every method has something to do.
+func newServerFor(t *testing.T, e endpoint) *appsandbookstest.Server {
+	t.Helper()
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithLatency(100*time.Millisecond), appsandbookstest.WithEventDelay(time.Second))
+	require.NoError(t, err)
 	u := srv.Unit()
 	u.AddAsset(appsandbookstest.Asset{AdamID: matrixAsset, Total: 10})
 	u.AddUser(appsandbookstest.User{ClientUserID: matrixUser, Status: appsandbookstest.UserAssociated})
@@ -305,7 +307,7 @@ func newServerFor(e endpoint) *appsandbookstest.Server {
 func withServerFor(t *testing.T, e endpoint, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, events int)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		srv := newServerFor(e)
+		srv := newServerFor(t, e)
 		defer srv.Close()
 		c := newClient(t, srv)
 		defer c.Close()

@@ -260,7 +260,7 @@ func TestFaultMatrixTokenReplaced(t *testing.T) {
 			t.Parallel()
 			for _, source := range []bool{false, true} {
 				synctest.Test(t, func(t *testing.T) {
-					srv := newServerFor(e)
+					srv := newServerFor(t, e)
 					defer srv.Close()
 					token := srv.Unit().Token()
 					replaced := false
@@ -349,7 +349,7 @@ func TestFaultMatrixCanceled(t *testing.T) {
 			t.Parallel()
 			run := func(at int, began *time.Time) (total int, err error) {
 				synctest.Test(t, func(t *testing.T) {
-					srv := newServerFor(e)
+					srv := newServerFor(t, e)
 					defer srv.Close()
 					ctx, cancel := context.WithCancelCause(t.Context())
 					s := &stepCounter{next: srv.Transport(), at: -1, cancel: func() { *began = time.Now(); cancel(errLeaving) }}

@@ -52,7 +52,8 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 			options = append(options, o)
 		}
 	}
-	srv := appsandbookstest.NewServer(options...)
+	srv, err := appsandbookstest.NewServer(options...)
+	require.NoError(t, err)
 	defer srv.Close()
 
 	// The world: some assets run short, some people do not exist.

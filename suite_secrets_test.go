@@ -97,7 +97,8 @@ func TestError_hidesUserIDsOfRequestAndAnswer(t *testing.T) {
 // A client that has sent a token does not hold it where those look who print
 // values to the bottom, as assertions do.
 func TestClient_dumpShowsNoToken(t *testing.T) {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(t, err)
 	defer srv.Close()
 	require.NoError(t, srv.Listen(""))
 	one, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithBaseURL(srv.URL()))
@@ -396,7 +397,8 @@ func panicText(v any) (text string) {
 
 // A saved operation and its journal hold what is needed to go on, and no secret.
 func TestOperation_MarshalJSON_savesNoSecrets(t *testing.T) {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(t, err)
 	defer srv.Close()
 	token := srv.Unit().Token()
 	var journal bytes.Buffer

@@ -69,7 +69,7 @@ func soak(t *testing.T, tcp bool, long time.Duration) {
 			}
 		}))
 	require.NoError(t, err)
-	srv := appsandbookstest.NewServer(
+	srv, err := appsandbookstest.NewServer(
 		appsandbookstest.WithLatency(time.Millisecond),
 		appsandbookstest.WithEventDelayFunc(func(appsandbookstest.Event) time.Duration { return rand.N(40 * time.Millisecond) }),
 		appsandbookstest.WithPageSize(50),
@@ -82,6 +82,7 @@ func soak(t *testing.T, tcp bool, long time.Duration) {
 		appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(handler)),
 		appsandbookstest.WithNotifications(appsandbookstest.NotificationOptions{Loss: 0.1, Duplicate: 0.1, Reorder: 0.1, ReorderWindow: 20 * time.Millisecond, RetryInterval: 10 * time.Millisecond}),
 	)
+	require.NoError(t, err)
 	defer srv.Close()
 	hc := srv.Client()
 	if tcp {

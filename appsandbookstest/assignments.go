@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// An Assignment is one licence of an asset in the hands of one user or one
+// An Assignment is one license of an asset that is assigned to one user or one
 // device. Exactly one of ClientUserID and SerialNumber is set.
 type Assignment struct {
 	AdamID       string
@@ -14,27 +14,28 @@ type Assignment struct {
 	SerialNumber string
 }
 
-// A holder is a user or a device that can hold licences.
+// A holder is a user or a device that can hold licenses.
 type holder struct {
-	id     uint32
-	user   *user  // nil for a device
-	serial string // of a device
-	held   []*assignment
+	id          uint32
+	user        *user  // nil for a device
+	serial      string // empty for a user
+	assignments []*assignment
 }
 
-// An assignment is what the unit keeps of an Assignment.
+// An assignment is the ledger's record of an Assignment.
 type assignment struct {
 	asset   *asset
 	holder  *holder
-	ordinal uint64 // increases with the time of the assignment
-	changed uint64
+	ordinal uint64 // position in the order of all assignments
+	changed uint64 // number of the last change
 	removed bool
 }
 
-func (a *assignment) gone() bool { return a.removed }
+func (a *assignment) isRemoved() bool { return a.removed }
 
 func (a *assignment) key() uint64 { return pairKey(a.asset, a.holder) }
 
+// pairKey returns the key of an asset and a holder in Unit.pairs.
 func pairKey(a *asset, h *holder) uint64 { return uint64(a.id)<<32 | uint64(h.id) }
 
 func (a *assignment) public() Assignment {
@@ -45,13 +46,13 @@ func (a *assignment) public() Assignment {
 	return out
 }
 
-// newHolder returns a holder with an id of its own.
+// newHolder returns a holder with an unused id.
 func (u *Unit) newHolder() holder {
 	u.lastHolder++
 	return holder{id: u.lastHolder}
 }
 
-// device returns the device with a serial number.
+// device returns the device with a serial number, and creates it if necessary.
 func (u *Unit) device(serial string) *holder {
 	h := u.devices[serial]
 	if h == nil {
@@ -62,46 +63,48 @@ func (u *Unit) device(serial string) *holder {
 	return h
 }
 
-// assign gives a licence of an asset to a holder, in the given place.
+// assign assigns a license of an asset to a holder, and stores the assignment
+// in a.
 func (u *Unit) assign(a *assignment, to *asset, h *holder, change uint64) {
 	u.lastOrdinal++
 	*a = assignment{asset: to, holder: h, ordinal: u.lastOrdinal, changed: change}
 	u.pairs[a.key()] = a
 	u.assignments.add(a)
 	to.holders.add(a)
-	h.held = append(h.held, a)
+	h.assignments = append(h.assignments, a)
 	to.assigned++
 }
 
-// unassign takes a licence back.
+// unassign removes an assignment. Its license becomes available.
 func (u *Unit) unassign(a *assignment) {
 	delete(u.pairs, a.key())
 	a.removed = true
-	u.assignments.dirty = true
-	a.asset.holders.dirty = true
-	i := slices.Index(a.holder.held, a)
-	a.holder.held = slices.Delete(a.holder.held, i, i+1)
+	u.assignments.hasRemoved = true
+	a.asset.holders.hasRemoved = true
+	i := slices.Index(a.holder.assignments, a)
+	a.holder.assignments = slices.Delete(a.holder.assignments, i, i+1)
 	a.asset.assigned--
 }
 
-// AddDevices makes serial numbers known. As soon as one is known, licences
-// for others are accepted, counted as completed, and assigned to nobody,
-// which is what the service was seen to do with serial numbers that do not
-// exist. While none is known, every serial number exists.
+// AddDevices declares that devices with these serial numbers exist. Before the
+// first call, every serial number exists. After it, the server accepts
+// associate requests for other serial numbers, counts them as completed, and
+// assigns nothing. Users of Apple's service have reported this behavior for
+// serial numbers that do not exist.
 func (u *Unit) AddDevices(serials ...string) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	for _, s := range serials {
 		u.knownDevices[s] = true
 	}
 }
 
-// AddAssignments adds assignments to the library, a million of them if need
-// be. Assets that are missing are added, and so are users (as associated
-// ones); totals rise where licences are missing. Assignments that exist
-// already are left alone.
+// AddAssignments adds assignments to the library. It adds missing assets, adds
+// missing users with the status [UserAssociated], and raises the totals of
+// assets without available licenses. It skips assignments that exist. It is
+// fast enough for a million assignments.
 func (u *Unit) AddAssignments(list ...Assignment) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if len(list) == 0 {
 		return
@@ -142,7 +145,7 @@ func (u *Unit) AddAssignments(list ...Assignment) {
 
 // Assignments returns all assignments in the order in which they were made.
 func (u *Unit) Assignments() []Assignment {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	list := u.assignments.all()
 	out := make([]Assignment, len(list))
@@ -152,10 +155,10 @@ func (u *Unit) Assignments() []Assignment {
 	return out
 }
 
-// HasAssignment reports whether an assignment exists. An assignment of a
-// retired user counts as well.
+// HasAssignment reports whether an assignment exists. It also finds the
+// assignment of a retired user.
 func (u *Unit) HasAssignment(x Assignment) bool {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	a := u.assetsByID[wireAssetID{x.AdamID, cmp.Or(x.PricingParam, PricingStandard)}]
 	if a == nil {
@@ -170,12 +173,13 @@ func (u *Unit) HasAssignment(x Assignment) bool {
 	})
 }
 
+// An assignmentFilter holds the filters of GET assignments.
 type assignmentFilter struct {
 	adamID          string
 	pricingParam    string
 	clientUserID    string
 	serialNumber    string
-	has             [4]bool // which of the above are given
+	has             [4]bool // whether the four fields above are filters
 	excludeInactive bool
 	since           uint64
 	sinceGiven      bool
@@ -195,17 +199,19 @@ func (f assignmentFilter) match(a *assignment) bool {
 	return true
 }
 
-// candidates returns a small list that holds all matches. The lock is held.
-func (u *Unit) candidates(f assignmentFilter) []*assignment {
+// possibleMatches returns a list with at least all assignments that match a
+// filter. It is shorter than the list of all assignments if the filter names a
+// user, a device or an Adam ID. The lock must be held.
+func (u *Unit) possibleMatches(f assignmentFilter) []*assignment {
 	var list []*assignment
 	switch {
 	case f.has[2]:
 		for _, x := range u.usersByID[f.clientUserID] {
-			list = append(list, x.held...)
+			list = append(list, x.assignments...)
 		}
 	case f.has[3]:
 		if h := u.devices[f.serialNumber]; h != nil {
-			list = slices.Clone(h.held)
+			list = slices.Clone(h.assignments)
 		}
 	case f.has[0]:
 		for _, pricing := range []string{PricingStandard, PricingPlus} {
@@ -220,10 +226,10 @@ func (u *Unit) candidates(f assignmentFilter) []*assignment {
 	return list
 }
 
-// getAssignments answers GET assignments.
+// getAssignments handles GET assignments.
 func getAssignments(c *call) (any, *apiError) {
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 
 	f := assignmentFilter{sinceGiven: c.has("sinceVersionId")}
@@ -239,7 +245,7 @@ func getAssignments(c *call) (any, *apiError) {
 		f.has[i], *p.value = c.has(p.name), c.query.Get(p.name)
 	}
 	var refusal *apiError
-	if f.has[1] && !validPricing(f.pricingParam) {
+	if f.has[1] && !validPricingParam(f.pricingParam) {
 		return nil, refuseArgument("pricingParam")
 	}
 	if f.excludeInactive, refusal = c.flagParam("excludeInactiveUsers"); refusal != nil {
@@ -257,8 +263,8 @@ func getAssignments(c *call) (any, *apiError) {
 	if f == (assignmentFilter{}) {
 		list = u.assignments.all()
 	} else {
-		list = u.assignmentPages.get(f, u.assignmentData.seq, func() []*assignment {
-			return filter(u.candidates(f), f.match)
+		list = u.assignmentPages.get(f, u.assignmentData.lastChange, func() []*assignment {
+			return filter(u.possibleMatches(f), f.match)
 		})
 	}
 	place, refusal := c.pageOf(len(list))

@@ -7,33 +7,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/stretchr/testify/require"
 )
 
-// rules returns the rules that were broken, in order.
-func rules(srv *fake.Server) []fake.Rule {
-	var out []fake.Rule
-	for _, v := range srv.Violations() {
-		out = append(out, v.Rule)
-	}
-	return out
-}
-
-// observed runs a test of the rules in virtual time.
-func observed(t *testing.T, opts []fake.Option, test func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		srv, u, c := inMemory(t, opts...)
-		test(t, srv, u, c)
-	})
-}
-
+// The interval counts from the time at which a PENDING answer is sent.
 func TestRulePollInterval(t *testing.T) {
-	observed(t, []fake.Option{fake.WithEventDelay(100 * time.Second), fake.WithLatency(200 * time.Millisecond)},
+	inVirtualTime(t, []fake.Option{fake.WithEventDelay(100 * time.Second), fake.WithLatency(200 * time.Millisecond)},
 		func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
-			one, two := c.event("users/create", users("a")), c.event("users/create", users("b"))
+			one, two := c.event("users/create", usersBody("a")), c.event("users/create", usersBody("b"))
 			time.Sleep(5 * time.Second)
 			c.get("status?eventId=" + one)
 			c.get("status?eventId=" + two)
@@ -52,21 +34,22 @@ func TestRulePollInterval(t *testing.T) {
 			time.Sleep(40 * time.Second)
 			require.Equal(t, "COMPLETE", c.get("status?eventId=" + one)["eventStatus"])
 			c.get("status?eventId=" + one)
-			require.Len(t, srv.Violations(), 1, "what is done may be asked at any time")
+			require.Len(t, srv.Violations(), 1, "the status of a finished event can be requested at any time")
 
-			// An answer that was lost does not count.
-			three := c.event("users/create", users("c"))
+			// A lost answer does not start the interval.
+			three := c.event("users/create", usersBody("c"))
 			srv.AddFault(fake.Fault{Path: "status", Kind: fake.FaultResetAfter, Times: 1})
-			require.Error(t, c.travel(http.MethodGet, "status?eventId="+three, nil).err)
+			require.Error(t, c.observe(http.MethodGet, "status?eventId="+three, nil).err)
 			c.get("status?eventId=" + three)
 			require.Len(t, srv.Violations(), 1)
 		})
 }
 
+// The rate counts all requests of a unit in any interval of one second.
 func TestRuleRequestRate(t *testing.T) {
 	limits := fake.DefaultLimits()
 	limits.MaxRequestPerSecond = 3
-	observed(t, []fake.Option{fake.WithLimits(limits)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+	inVirtualTime(t, []fake.Option{fake.WithLimits(limits)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		other := *c
 		other.token = srv.NewUnit("other").Token()
 		open := *c
@@ -86,12 +69,12 @@ func TestRuleRequestRate(t *testing.T) {
 		c.get("users")
 		require.Empty(t, rules(srv))
 		c.get("users")
-		require.Equal(t, []fake.Rule{fake.RuleRequestRate}, rules(srv), "the first is still within the second")
+		require.Equal(t, []fake.Rule{fake.RuleRequestRate}, rules(srv), "the first request is still in the interval")
 		time.Sleep(time.Nanosecond)
 		c.get("users")
-		require.Len(t, rules(srv), 2, "and now it is not, but three others are")
+		require.Len(t, rules(srv), 2, "the first request is not in the interval, but three others are")
 	})
-	observed(t, []fake.Option{fake.WithLimits(limits), fake.WithRateLimit()}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+	inVirtualTime(t, []fake.Option{fake.WithLimits(limits), fake.WithRateLimit()}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		for range 3 {
 			c.get("users")
 		}
@@ -102,8 +85,10 @@ func TestRuleRequestRate(t *testing.T) {
 	})
 }
 
+// More than five pages that a unit reads at the same time are violations. Cursors do not
+// count.
 func TestRuleParallelPages(t *testing.T) {
-	observed(t, []fake.Option{fake.WithLatency(time.Second)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+	inVirtualTime(t, []fake.Option{fake.WithLatency(time.Second)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		read := func(n int, path string) {
 			var wg sync.WaitGroup
 			for range n {
@@ -121,8 +106,10 @@ func TestRuleParallelPages(t *testing.T) {
 	})
 }
 
+// Requests before the end of a Retry-After, in seconds or as a date, are
+// violations. Invalid values have no effect.
 func TestRuleRetryAfter(t *testing.T) {
-	observed(t, nil, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		answer := func(value string) {
 			srv.ResetRequests()
 			srv.AddFault(fake.Fault{Number: 9603, Times: 1, Header: http.Header{"Retry-After": {value}}})
@@ -154,24 +141,25 @@ func TestRuleRetryAfter(t *testing.T) {
 	})
 }
 
+// An accepted write must not be sent again, except in the documented cases.
 func TestRuleRepeatedWrite(t *testing.T) {
-	observed(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
 		u.AddAsset(fake.Asset{AdamID: "1", Total: 1})
-		body := manage([]string{"1"}, nil, []string{"S"})
+		body := assetsBody([]string{"1"}, nil, []string{"S"})
 		c.event("assets/associate", body)
-		c.event("assets/associate", manage([]string{"1"}, nil, []string{"T"}))
+		c.event("assets/associate", assetsBody([]string{"1"}, nil, []string{"T"}))
 		require.Empty(t, rules(srv))
 		c.event("assets/associate", body)
 		require.Equal(t, []fake.Rule{fake.RuleRepeatedWrite}, rules(srv))
 
-		// Back and forth is fine.
+		// Writes to another endpoint in between allow the same body again.
 		srv.ResetRequests()
 		c.event("assets/disassociate", body)
 		c.event("assets/associate", body)
 		c.event("assets/disassociate", body)
 		require.Empty(t, rules(srv))
 
-		// So is to try again what failed.
+		// So does a failed event.
 		u.FailNextEvent(9603)
 		u.FinishEvents()
 		time.Sleep(time.Second)
@@ -181,9 +169,9 @@ func TestRuleRepeatedWrite(t *testing.T) {
 		c.event("assets/associate", body)
 		require.Empty(t, rules(srv))
 
-		// So is to send again what has been pending for ten minutes.
+		// So does an event that has been PENDING for ten minutes.
 		u.HoldEvents(true)
-		body = manage([]string{"1"}, nil, []string{"U"})
+		body = assetsBody([]string{"1"}, nil, []string{"U"})
 		c.event("assets/associate", body)
 		time.Sleep(10*time.Minute - 1)
 		c.event("assets/associate", body)
@@ -192,23 +180,26 @@ func TestRuleRepeatedWrite(t *testing.T) {
 		c.event("assets/associate", body)
 		require.Len(t, rules(srv), 1)
 
-		// A refused write was not accepted; a lost answer was.
+		// A refused write may be sent again. A write whose answer was lost
+		// may not, since the server accepted it.
 		srv.ResetRequests()
 		srv.AddFault(fake.Fault{Number: 9603, Times: 1})
-		c.refused(500, 9603, http.MethodPost, "users/create", users("a"))
-		c.event("users/create", users("a"))
+		c.refused(500, 9603, http.MethodPost, "users/create", usersBody("a"))
+		c.event("users/create", usersBody("a"))
 		srv.AddFault(fake.Fault{Kind: fake.FaultResetAfter, Times: 1})
-		require.Error(t, c.travel(http.MethodPost, "users/create", users("b")).err)
+		require.Error(t, c.observe(http.MethodPost, "users/create", usersBody("b")).err)
 		require.Empty(t, rules(srv))
-		c.event("users/create", users("b"))
+		c.event("users/create", usersBody("b"))
 		require.Equal(t, []fake.Rule{fake.RuleRepeatedWrite}, rules(srv))
 	})
 }
 
-func TestOtherRules(t *testing.T) {
-	observed(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
+// Repeated items, missing fields with undocumented defaults, and a wrong number
+// of Authorization headers are violations.
+func TestRule_itemsDefaultsAndAuthorization(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
 		u.AddSubscriptionAssignments(fake.SubscriptionAssignment{AdamID: 7, ClientUserID: "a"})
-		c.refused(400, 9704, http.MethodPost, "assets/revoke", manage(nil, []string{"a", "a"}, nil))
+		c.refused(400, 9704, http.MethodPost, "assets/revoke", assetsBody(nil, []string{"a", "a"}, nil))
 		c.refused(400, 9811, http.MethodPost, "subscriptions/associate", object{"adamIds": []int{7, 7}, "clientUserIds": []string{"a"}, "renewing": true})
 		require.Equal(t, []fake.Rule{fake.RuleDuplicateItems, fake.RuleDuplicateItems}, rules(srv))
 
@@ -233,33 +224,40 @@ func TestOtherRules(t *testing.T) {
 	})
 }
 
-func TestRequestRecord(t *testing.T) {
-	observed(t, []fake.Option{fake.WithRequestLog(4)}, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
-		c.event("users/create", users("a"))
-		c.refused(400, 9650, http.MethodGet, "users?pageIndex=7", nil)
-		r := srv.Requests()
-		require.Len(t, r, 2)
-		require.Equal(t, "users/create", r[0].Path)
-		require.JSONEq(t, `{"users":[{"clientUserId":"a"}]}`, string(r[0].Body))
-		require.Equal(t, "[REDACTED]", r[0].Header.Get("Authorization"))
-		require.Equal(t, u.UID(), r[0].Unit)
-		require.Equal(t, 200, r[0].Status)
-		require.Equal(t, 9650, r[1].ErrorNumber)
-		require.Equal(t, "7", r[1].Query.Get("pageIndex"))
-		require.Equal(t, time.Now(), r[1].Time)
-		for range 9 {
-			c.get("assets")
-		}
-		require.Len(t, srv.Requests(), 4)
-		require.Equal(t, "assets", srv.Requests()[0].Path)
-		srv.ResetRequests()
-		require.Empty(t, srv.Requests())
+// A receiver must refuse forged notifications and accept the others.
+func TestRule_receivers(t *testing.T) {
+	forging := []fake.Option{fake.WithNotifications(fake.NotificationOptions{Forge: 1, RetryInterval: time.Minute})}
+	withReceiver(t, forging, func(t *testing.T, r *receiver, srv *fake.Server, u *fake.Unit, _ *caller) {
+		u.Purchase("1", "", 1)
+		time.Sleep(time.Second)
+		require.Len(t, r.of("ASSET_COUNT"), 1)
+		all := srv.Deliveries()[1:]
+		require.Len(t, all, 2)
+		require.True(t, all[0].Forged)
+		require.Equal(t, http.StatusUnauthorized, all[0].Status)
+		require.False(t, all[1].Forged)
+		require.NotEqual(t, all[0].NotificationID, all[1].NotificationID)
+		require.Empty(t, rules(srv))
+
+		r.mu.Lock()
+		r.hits, r.status = 0, func(n int) int { return []int{401, 500, 503, 302, 204}[n] }
+		r.mu.Unlock()
+		u.Purchase("1", "", 1)
+		time.Sleep(time.Hour)
+		require.Len(t, r.of("ASSET_COUNT"), 1)
+		require.Equal(t, []fake.Rule{fake.RuleDroppedNotification}, rules(srv))
+		v := srv.Violations()[0]
+		require.Equal(t, u.UID(), v.Unit)
+		require.Regexp(t, `^the receiver did not accept ASSET_COUNT \S+ in 3 attempts$`, v.Detail)
 	})
-	observed(t, []fake.Option{fake.WithRequestLog(-1)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
-		for range 16 {
-			c.get("assets")
-		}
-		require.Empty(t, srv.Requests())
-		require.Len(t, srv.Violations(), 1)
+
+	// A receiver that accepts any secret violates the rule.
+	synctest.Test(t, func(t *testing.T) {
+		gullible := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+		srv, u, c := newServer(t, append(forging, fake.WithNotificationTransport(fake.HandlerTransport(gullible)))...)
+		c.post("client/config", clientConfig(receiverURL, "secret"))
+		u.Purchase("1", "", 1)
+		time.Sleep(time.Second)
+		require.Equal(t, []fake.Rule{fake.RuleForgedNotification}, rules(srv))
 	})
 }

@@ -9,13 +9,50 @@ import (
 	"unicode/utf8"
 )
 
-// invitationTemplate is the address at which a person accepts an invitation.
-// Clients replace the literal %25inviteCode%25.
+// MDMInfo identifies a device management service.
+type MDMInfo struct {
+	ID       string `json:"id"`
+	Metadata string `json:"metadata"`
+	Name     string `json:"name"`
+}
+
+// ClientConfig is the client configuration of a unit.
+type ClientConfig struct {
+	MDMInfo               *MDMInfo // nil if no service has claimed the unit
+	NotificationURL       string
+	NotificationAuthToken string
+	NotificationTypes     []string
+}
+
+// ClientConfig returns a copy of the unit's client configuration.
+func (u *Unit) ClientConfig() ClientConfig {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	c := u.config
+	c.NotificationTypes = slices.Clone(c.NotificationTypes)
+	if c.MDMInfo != nil {
+		info := *c.MDMInfo
+		c.MDMInfo = &info
+	}
+	return c
+}
+
+// TakeOver simulates that another device management service claims the unit: it
+// sets the mdmInfo of the client configuration. Every later answer has that
+// mdmInfo. The notification URL, its secret and the types do not change.
+func (u *Unit) TakeOver(by MDMInfo) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.config.MDMInfo = &by
+}
+
+// invitationTemplate is the URL at which a person accepts an invitation.
+// Clients replace %25inviteCode%25 in it.
 const invitationTemplate = "https://buy.itunes.apple.com/WebObjects/MZFinance.woa/wa/associateVPPUserWithITSAccount" +
 	"?inviteCode=%25inviteCode%25&mt=8"
 
-// serviceURLs are the endpoints that service/config announces, by the name of
-// their key. Those of subscriptions are not among them.
+// serviceURLs are the paths of the endpoints that service/config announces, by
+// their keys. It announces none for subscriptions.
 var serviceURLs = map[string]string{
 	"clientConfig":          basePath + "/client/config",
 	"createUsers":           basePath + "/users/create",
@@ -31,7 +68,7 @@ var serviceURLs = map[string]string{
 	"contentMetadataLookup": "/WebObjects/MZStorePlatform.woa/wa/lookup",
 }
 
-// getServiceConfig answers GET service/config.
+// getServiceConfig handles GET service/config.
 func getServiceConfig(c *call) (any, *apiError) {
 	c.srv.mu.Lock()
 	limits := c.srv.limits
@@ -51,14 +88,14 @@ func getServiceConfig(c *call) (any, *apiError) {
 	return answer, nil
 }
 
-// getClientConfig answers GET client/config.
+// getClientConfig handles GET client/config.
 func getClientConfig(c *call) (any, *apiError) {
-	c.unit.lock()
+	c.unit.lockAndUpdate()
 	defer c.unit.mu.Unlock()
 	return c.unit.clientConfig(), nil
 }
 
-// clientConfig returns the answer of client/config. The lock is held.
+// clientConfig returns the answer of client/config. The lock must be held.
 func (u *Unit) clientConfig() wireClientConfig {
 	return wireClientConfig{
 		wireCommon:                  u.common(),
@@ -72,7 +109,7 @@ func (u *Unit) clientConfig() wireClientConfig {
 	}
 }
 
-// setClientConfig answers POST client/config.
+// setClientConfig handles POST client/config.
 func setClientConfig(c *call) (any, *apiError) {
 	var body wireClientConfigRequest
 	if refusal := c.decode(&body); refusal != nil {
@@ -109,11 +146,11 @@ func setClientConfig(c *call) (any, *apiError) {
 	if refusal := c.checkReceiver(body.NotificationURL, body.NotificationAuthToken); refusal != nil {
 		return nil, refusal
 	}
-	if body.NotificationURL != nil && !u.test(c.ctx, *body.NotificationURL, *body.NotificationAuthToken) {
+	if body.NotificationURL != nil && !u.sendTestNotification(c.ctx, *body.NotificationURL, *body.NotificationAuthToken) {
 		return nil, refuse(numNotificationUnreachable)
 	}
 
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if info != nil {
 		u.config.MDMInfo = info
@@ -125,15 +162,15 @@ func setClientConfig(c *call) (any, *apiError) {
 	if body.NotificationTypes != nil {
 		u.config.NotificationTypes = types
 	}
-	u.arm()
+	u.setEventTimer()
 	return u.clientConfig(), nil
 }
 
-// bearerToken is the form of a bearer token of RFC 6750.
+// bearerToken matches a bearer token as defined by RFC 6750.
 var bearerToken = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
-// checkReceiver refuses a notification URL and its secret by their form. Both
-// are nil when the request leaves them out.
+// checkReceiver refuses a notification URL and a secret with an invalid form.
+// Each is nil if the request does not have it.
 func (c *call) checkReceiver(receiver, secret *string) *apiError {
 	if receiver == nil && secret == nil {
 		return nil
@@ -154,8 +191,8 @@ func (c *call) checkReceiver(receiver, secret *string) *apiError {
 	return nil
 }
 
-// validReceiver reports whether notifications may be sent to an address. The
-// scheme is https; for a host on this machine http will do.
+// validReceiver reports whether an address is a valid notification URL. The
+// scheme must be https. For loopback hosts it may be http.
 func validReceiver(address string) bool {
 	a, err := url.Parse(address)
 	if err != nil || a.Hostname() == "" || a.User != nil || strings.ContainsAny(address, "?#") {
@@ -164,13 +201,14 @@ func validReceiver(address string) bool {
 	return a.Scheme == "https" || a.Scheme == "http" && isLoopback(a.Hostname())
 }
 
-// test delivers a test notification and reports whether it was accepted.
-func (u *Unit) test(ctx context.Context, address, secret string) bool {
+// sendTestNotification delivers a test notification once, and reports whether
+// the receiver accepted it.
+func (u *Unit) sendTestNotification(ctx context.Context, address, secret string) bool {
 	u.mu.Lock()
 	n := u.envelope(NotificationTest, struct{}{})
 	u.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(u.srv.ctx, cancel)() // a closed server waits for nobody
-	return u.srv.post(ctx, u, address, secret, n, 1, false)
+	defer context.AfterFunc(u.srv.ctx, cancel)() // Close must not wait for the receiver
+	return u.srv.deliver(ctx, u, address, secret, n, 1, false)
 }

@@ -1,12 +1,11 @@
 package appsandbookstest
 
 import (
-	"encoding/binary"
 	"slices"
 	"time"
 )
 
-// The states of an event.
+// The statuses of an event.
 const (
 	EventPending  = "PENDING"
 	EventComplete = "COMPLETE"
@@ -23,91 +22,89 @@ const (
 	typeRetire       = "RETIRE"
 )
 
-// notificationElements is the largest number of elements in a notification.
-const notificationElements = 100
-
-// An Event is an asynchronous write that was accepted.
+// An Event is an accepted write. The service applies it later.
 type Event struct {
 	ID           string
-	Path         string // of the request, below /mdm/v2/: "assets/associate"
-	Type         string // as the API shows it: "ASSOCIATE"
+	Path         string // path of the request below /mdm/v2/, such as "assets/associate"
+	Type         string // type in the API, such as "ASSOCIATE"
 	Status       string // EventPending, EventComplete or EventFailed
 	NumRequested int
 	NumCompleted int
-	Deferred     bool      // carried out at the end of the billing period
-	Accepted     time.Time // when the request was processed
-	Finished     time.Time // zero while it is PENDING
+	Deferred     bool      // waits for the end of the billing period
+	Accepted     time.Time // time at which the request was processed
+	Finished     time.Time // zero while the event is PENDING
 }
 
-// An event is what the unit keeps of an Event.
+// An event is the ledger's record of an Event.
 type event struct {
 	Event
-	due      time.Time
-	forced   int // error number with which everything fails, or zero
-	failures []wireError
+	due          time.Time // time at which the event is applied
+	forcedNumber int       // error number with which all tasks fail, or zero
+	failures     []wireError
 
-	// apply carries the event out at a time and calls complete, or sets
-	// conclude. The lock is held.
+	// apply changes the ledger and then calls complete or sets
+	// finishDeferred. The lock must be held.
 	apply func(e *event, now time.Time)
 
-	// conclude carries out what was deferred to the end of the billing
-	// period. It is set while the event waits for that.
-	conclude func(now time.Time)
+	// finishDeferred finishes an event that waits for the end of the
+	// billing period. It is nil for other events.
+	finishDeferred func(now time.Time)
 }
 
-// accept queues a write of which type, number of tasks and deferral are
-// given. The lock is held.
+// accept queues a write as an event. The type, the number of tasks and Deferred
+// of write must be set. The lock must be held.
 func (u *Unit) accept(c *call, write Event, apply func(*event, time.Time)) *event {
 	now := time.Now()
-	write.ID = u.srv.random.uuid(u.label("event"), uint64(len(u.events)))
+	write.ID = u.srv.random.uuid(u.randomLabel("event"), uint64(len(u.events)))
 	write.Path = c.path
 	write.Status = EventPending
 	write.Accepted = now
 	e := &event{Event: write, apply: apply}
 	u.events = append(u.events, e)
 	u.eventByID[e.ID] = e
-	u.srv.recorder.accepted(u, c.record, e)
+	u.srv.recorder.writeAccepted(u, c.entry, e)
 
 	delay := u.srv.opts.eventDelay(e.Event)
 	if delay < 0 {
-		return e // for ever
+		return e // PENDING until FinishEvents
 	}
 	e.due = now.Add(delay)
 	if n := len(u.queue); n > 0 && u.queue[n-1].due.After(e.due) {
 		e.due = u.queue[n-1].due
 	}
 	u.queue = append(u.queue, e)
-	u.arm()
+	u.setEventTimer()
 	return e
 }
 
-// accepted returns the answer to a write that was queued. The lock is held.
+// accepted returns the answer to an accepted write. The lock must be held.
 func (u *Unit) accepted(e *event) wireEvent {
 	return wireEvent{wireCommon: u.common(), EventID: e.ID}
 }
 
-// settle carries out the events whose delay has elapsed. The lock is held.
-func (u *Unit) settle(now time.Time) {
-	if u.held {
+// applyDueEvents applies the events whose delay is over. The lock must be held.
+func (u *Unit) applyDueEvents(now time.Time) {
+	if u.eventsHeld {
 		return
 	}
 	for len(u.queue) > 0 && !u.queue[0].due.After(now) {
 		e := u.queue[0]
 		u.queue[0] = nil
 		u.queue = u.queue[1:]
-		u.carryOut(e, e.due)
+		u.applyEvent(e, e.due)
 	}
 }
 
-func (u *Unit) carryOut(e *event, at time.Time) {
+// applyEvent applies an event at a time. The lock must be held.
+func (u *Unit) applyEvent(e *event, at time.Time) {
 	if len(u.failNext) > 0 {
-		e.forced = u.failNext[0]
+		e.forcedNumber = u.failNext[0]
 		u.failNext = u.failNext[1:]
 	}
 	e.apply(e, at)
 }
 
-// complete ends an event. The lock is held.
+// complete sets the result of an event. The lock must be held.
 func (u *Unit) complete(e *event, now time.Time, completed int, failures []wireError) {
 	e.Finished = now
 	e.NumCompleted = completed
@@ -118,11 +115,11 @@ func (u *Unit) complete(e *event, now time.Time, completed int, failures []wireE
 	}
 }
 
-// arm sets the timer that carries out the next event, which matters only when
-// somebody is to be notified: readers bring the ledger up to date themselves.
-// The lock is held.
-func (u *Unit) arm() {
-	if u.closed || u.held || len(u.queue) == 0 || u.config.NotificationURL == "" {
+// setEventTimer sets the timer for the next event. Only units with a
+// notification URL need a timer, because every read of the ledger applies the
+// events that are due. The lock must be held.
+func (u *Unit) setEventTimer() {
+	if u.closed || u.eventsHeld || len(u.queue) == 0 || u.config.NotificationURL == "" {
 		return
 	}
 	due := u.queue[0].due
@@ -134,20 +131,21 @@ func (u *Unit) arm() {
 	}
 	u.timerAt = due
 	u.timer = time.AfterFunc(time.Until(due), func() {
-		if !u.srv.enter() {
+		if !u.srv.startWork() {
 			return
 		}
 		defer u.srv.wg.Done()
-		u.lock()
+		u.lockAndUpdate()
 		defer u.mu.Unlock()
 		u.timer = nil
-		u.arm()
+		u.setEventTimer()
 	})
 }
 
-// Events returns the events of the unit in the order of their acceptance.
+// Events returns the events of the unit in the order in which they were
+// accepted.
 func (u *Unit) Events() []Event {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	out := make([]Event, len(u.events))
 	for i, e := range u.events {
@@ -156,53 +154,53 @@ func (u *Unit) Events() []Event {
 	return out
 }
 
-// HoldEvents keeps the events of the unit PENDING, those already accepted and
-// those to come, until it is called with false. Whatever became due meanwhile
-// is carried out then.
+// HoldEvents(true) keeps all events of the unit PENDING: those that are PENDING
+// now, and those that the server accepts later. HoldEvents(false) ends this,
+// and applies the events whose delay is over.
 func (u *Unit) HoldEvents(hold bool) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	now := time.Now()
-	if u.held && !hold {
+	if u.eventsHeld && !hold {
 		for _, e := range u.queue {
 			if e.due.Before(now) {
 				e.due = now
 			}
 		}
 	}
-	u.held = hold
-	u.settle(now)
-	u.arm()
+	u.eventsHeld = hold
+	u.applyDueEvents(now)
+	u.setEventTimer()
 }
 
-// FinishEvents carries out all PENDING events at once, in order, whatever
-// their delay, and even when they are held. Deferred ones stay PENDING until
-// [Unit.EndBillingPeriod].
+// FinishEvents applies all PENDING events at once, in the order in which they
+// were accepted. It ignores their delays and [Unit.HoldEvents]. Deferred events
+// stay PENDING until [Unit.EndBillingPeriod].
 func (u *Unit) FinishEvents() {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	u.queue = nil
 	now := time.Now()
 	for _, e := range u.events {
-		if e.Status == EventPending && e.conclude == nil {
-			u.carryOut(e, now)
+		if e.Status == EventPending && e.finishDeferred == nil {
+			u.applyEvent(e, now)
 		}
 	}
 }
 
-// FailNextEvent makes the next event that is carried out fail as a whole with
-// an error number: 9603, 9635 or 9644, for instance. Further calls concern the
-// events after it.
+// FailNextEvent makes all tasks of the next event that is applied fail with an
+// error number, such as 9603, 9635 or 9644. If it is called several times, each
+// call applies to one more event.
 func (u *Unit) FailNextEvent(errorNumber int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.failNext = append(u.failNext, errorNumber)
 }
 
-// FailTarget makes every task of an event fail that concerns a clientUserId
-// or a serial number. An error number of zero ends that.
+// FailTarget makes every task for a target fail with an error number. The id is
+// a clientUserId or a serial number. The error number zero ends this.
 func (u *Unit) FailTarget(id string, errorNumber int) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	if errorNumber == 0 {
 		delete(u.failIDs, id)
@@ -211,117 +209,34 @@ func (u *Unit) FailTarget(id string, errorNumber int) {
 	u.failIDs[id] = errorNumber
 }
 
-// refusal returns the error number with which a task on a target has to
-// fail, or zero. The lock is held.
-func (u *Unit) refusal(e *event, id string) int {
-	if e.forced != 0 {
-		return e.forced
+// injectedFailure returns the error number that FailNextEvent or FailTarget set
+// for a task, or zero. The lock must be held.
+func (u *Unit) injectedFailure(e *event, id string) int {
+	if e.forcedNumber != 0 {
+		return e.forcedNumber
 	}
 	return u.failIDs[id]
 }
 
-// A taskSet collects the outcomes of an event's tasks, each of which concerns
-// one product and one target, by their places in the request.
-type taskSet struct {
-	products  int
-	completed int
-	numbers   []int           // in the order of their first occurrence
-	failed    map[int][][]int // error number -> product -> targets
-	notify    bool            // succeeded is wanted
-	succeeded [][]int         // product -> targets
-}
-
-func newTaskSet(products int, notify bool) *taskSet {
-	t := &taskSet{products: products, failed: make(map[int][][]int), notify: notify}
-	if notify {
-		t.succeeded = make([][]int, products)
+// getStatus handles GET status.
+func getStatus(c *call) (any, *apiError) {
+	id := c.query.Get("eventId")
+	u := c.unit
+	u.lockAndUpdate()
+	defer u.mu.Unlock()
+	e := u.eventByID[id]
+	if e == nil {
+		return nil, refuse(numEventNotFound)
 	}
-	return t
-}
-
-func (t *taskSet) success(product, target int) {
-	t.completed++
-	if t.notify {
-		t.succeeded[product] = append(t.succeeded[product], target)
+	if e.Status == EventPending {
+		c.pending = e.ID
 	}
-}
-
-func (t *taskSet) failure(number, product, target int) {
-	if t.failed[number] == nil {
-		t.numbers = append(t.numbers, number)
-		t.failed[number] = make([][]int, t.products)
-	}
-	t.failed[number][product] = append(t.failed[number][product], target)
-}
-
-// failures returns the failures of a status answer. Each names products and
-// targets whose product (in the sense of sets) is exactly what failed, so one
-// error number may stand in several of them; with loose every number stands
-// in one only, which then claims too much. A nil info leaves the names out.
-func (t *taskSet) failures(loose bool, info func(products, targets []int) *wireErrorInfo) []wireError {
-	var out []wireError
-	for _, number := range t.numbers {
-		if info == nil {
-			out = append(out, newWireError(number, nil))
-			continue
-		}
-		for _, group := range rectangles(t.failed[number], loose) {
-			out = append(out, newWireError(number, info(group.products, group.targets)))
-		}
-	}
-	return out
-}
-
-// A rectangle is a set of products and a set of targets.
-type rectangle struct{ products, targets []int }
-
-// rectangles groups the products that have the same targets. With merge it
-// returns one rectangle around everything.
-func rectangles(targets [][]int, merge bool) []rectangle {
-	var out []rectangle
-	place := make(map[string]int)
-	for product, list := range targets {
-		if len(list) == 0 {
-			continue
-		}
-		var key []byte
-		if !merge {
-			for _, target := range list {
-				key = binary.AppendUvarint(key, uint64(target))
-			}
-		}
-		i, ok := place[string(key)]
-		if !ok {
-			i = len(out)
-			place[string(key)] = i
-			out = append(out, rectangle{targets: slices.Clone(list)})
-		} else if merge {
-			out[i].targets = append(out[i].targets, list...)
-		}
-		out[i].products = append(out[i].products, product)
-	}
-	if merge {
-		for i := range out {
-			slices.Sort(out[i].targets)
-			out[i].targets = slices.Compact(out[i].targets)
-		}
-	}
-	return out
-}
-
-// notifyTasks sends the notifications of an event: one product each, success
-// and failure apart, and at most a hundred elements. Success has number zero.
-func (t *taskSet) notifyTasks(send func(number, product int, targets []int)) {
-	for product := range t.products {
-		if t.notify {
-			for part := range slices.Chunk(t.succeeded[product], notificationElements) {
-				send(0, product, part)
-			}
-		}
-		for _, number := range t.numbers {
-			for part := range slices.Chunk(t.failed[number][product], notificationElements) {
-				send(number, product, part)
-			}
-		}
-	}
+	return wireStatus{
+		wireCommon:   u.common(),
+		EventStatus:  e.Status,
+		EventType:    e.Type,
+		Failures:     slices.Clone(e.failures),
+		NumCompleted: e.NumCompleted,
+		NumRequested: e.NumRequested,
+	}, nil
 }

@@ -3,16 +3,20 @@ package appsandbookstest_test
 import (
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"strings"
 
 	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// A client, here a bare http.Client, gives a licence to a device; the test
-// looks at the ledger.
+// A client, here an http.Client, assigns an app to a device. The test then
+// reads the ledger.
 func Example() {
-	srv := fake.NewServer(fake.WithEventDelay(0))
+	srv, err := fake.NewServer(fake.WithEventDelay(0))
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer srv.Close()
 	unit := srv.Unit()
 	unit.AddAsset(fake.Asset{AdamID: "361309726", Total: 25})
@@ -23,8 +27,7 @@ func Example() {
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := srv.Client().Do(req)
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer resp.Body.Close()
 	fmt.Println(resp.Status)
@@ -42,9 +45,12 @@ func Example() {
 	// violations: []
 }
 
-// The second request meets an overloaded service, once.
+// The second request meets an overloaded service.
 func ExampleServer_AddFault() {
-	srv := fake.NewServer()
+	srv, err := fake.NewServer()
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer srv.Close()
 	srv.AddFault(fake.Fault{
 		Path:   "service/config",
@@ -56,8 +62,7 @@ func ExampleServer_AddFault() {
 	for range 3 {
 		resp, err := srv.Client().Get(srv.URL() + "/service/config")
 		if err != nil {
-			fmt.Println(err)
-			return
+			log.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()

@@ -4,72 +4,53 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"mime"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
-	"time"
 )
 
-// An inbound is a request that has reached the server, over TCP or in memory.
-type inbound struct {
+// An incomingRequest is a request that reached the server, over TCP or in
+// memory.
+type incomingRequest struct {
 	method   string
-	base     string // scheme and host that the caller used
+	base     string // scheme and host of the client's URL
 	urlPath  string
 	rawQuery string
 	header   http.Header
 	body     []byte
 }
 
-// endpointPath returns the path below /mdm/v2/, or the whole path when the
-// request is for something else.
-func (in *inbound) endpointPath() string {
+// endpointPath returns the path below /mdm/v2/, or the whole path for other
+// paths.
+func (in *incomingRequest) endpointPath() string {
 	if p, ok := strings.CutPrefix(in.urlPath, basePath+"/"); ok {
 		return p
 	}
 	return in.urlPath
 }
 
-// A reply is a complete answer to a request.
+// A reply is a complete answer.
 type reply struct {
 	status int
 	header http.Header
 	body   []byte
-	number int // error number in the body, for the record
+	number int // error number in the body, or zero
 
-	pending string // id of an event that this answer reports as PENDING
+	pending string // id of the event that the body reports as PENDING, or empty
 }
 
-// A call is a request that is being answered, as endpoints see it.
-type call struct {
-	*inbound
-	srv    *Server
-	ctx    context.Context
-	path   string // below /mdm/v2/
-	token  *token // nil when it is not known
-	limits Limits
-	record *record
-
-	// Set once the request is found to be in order.
-	unit  *Unit // nil where no authentication is needed
-	query url.Values
-
-	pending string // set by the status endpoint
-}
-
-// An endpoint is one operation of the API.
+// An endpoint is a method and a path of the API.
 type endpoint struct {
-	handle func(*call) (any, *apiError)
-	open   bool // needs no authentication
-	write  bool // changes the library, which a read-only token may not
-	page   bool // a page read by index
-	cursor bool // a page read by cursor
+	handle  func(*call) (any, *apiError)
+	noToken bool // needs no authentication
+	write   bool // refused for a read-only token
+	page    bool // returns pages by index
+	cursor  bool // returns pages by cursor
 }
 
-// endpoints are all operations by path and method.
+// endpoints maps paths and methods to endpoints.
 var endpoints = map[string]map[string]endpoint{
-	"service/config": {http.MethodGet: {handle: getServiceConfig, open: true}},
+	"service/config": {http.MethodGet: {handle: getServiceConfig, noToken: true}},
 	"client/config": {
 		http.MethodGet:  {handle: getClientConfig},
 		http.MethodPost: {handle: setClientConfig, write: true},
@@ -97,22 +78,21 @@ var endpoints = map[string]map[string]endpoint{
 	"subscriptions/admins/remove": {http.MethodPost: {handle: removeSubscriptionAdmins, write: true}},
 }
 
-// exchange carries a request from its arrival to the moment at which the
-// answer leaves. With a fault the caller spoils the answer as the fault says;
-// there is none when the fault comes before it. The error is not nil when ctx
-// or the server ended meanwhile.
-func (s *Server) exchange(ctx context.Context, in *inbound, fault *Fault) (*reply, error) {
+// exchange processes a request and returns the answer to send. The caller
+// applies the fault to that answer. The answer is nil if the fault prevents it.
+// The error is not nil if ctx ended or the server was closed.
+func (s *Server) exchange(ctx context.Context, in *incomingRequest, fault *Fault) (*reply, error) {
 	c := &call{
-		inbound: in, srv: s, ctx: ctx, path: in.endpointPath(), token: s.lookup(in.header), limits: s.currentLimits(),
+		incomingRequest: in, srv: s, ctx: ctx, path: in.endpointPath(), token: s.lookup(in.header), limits: s.currentLimits(),
 	}
 	op := endpoints[c.path][in.method]
-	c.record = s.recorder.arrive(in, c.token, fault, arrival{
-		open:  op.open,
-		page:  op.page,
-		limit: c.limits.MaxRequestPerSecond,
+	c.entry = s.recorder.requestArrived(in, c.token, fault, arrival{
+		noToken: op.noToken,
+		page:    op.page,
+		limit:   c.limits.MaxRequestPerSecond,
 	})
 	rep, err := c.answer(op, fault)
-	s.recorder.leave(c.record, rep, fault)
+	s.recorder.answerSent(c.entry, rep, fault)
 	return rep, err
 }
 
@@ -143,7 +123,7 @@ func (c *call) answer(op endpoint, fault *Fault) (*reply, error) {
 func (c *call) process(op endpoint) *reply {
 	methods := endpoints[c.path]
 	switch {
-	case c.srv.opts.enforceRate && c.record.tooMany:
+	case c.srv.opts.enforceRateLimit && c.entry.tooMany:
 		return c.srv.errorReply(refuse(numTooManyRequests))
 	case methods == nil:
 		return htmlReply(http.StatusNotFound, "Not Found")
@@ -155,10 +135,10 @@ func (c *call) process(op endpoint) *reply {
 	if refusal := c.check(op); refusal != nil {
 		return c.srv.errorReply(refusal)
 	}
-	if hook := c.srv.opts.beforePage; hook != nil && (op.page || op.cursor) {
+	if hook := c.srv.opts.pageHook; hook != nil && (op.page || op.cursor) {
 		read := PageRead{Unit: c.unit, Path: c.path, Index: -1, Query: c.query}
 		if op.page {
-			read.Index, _ = c.intParam("pageIndex") // a bad one is refused below
+			read.Index, _ = c.intParam("pageIndex") // the endpoint refuses an invalid one
 		}
 		hook(read)
 	}
@@ -171,100 +151,7 @@ func (c *call) process(op endpoint) *reply {
 	return rep
 }
 
-// check refuses a call that is not fit to be handed to its endpoint.
-func (c *call) check(op endpoint) *apiError {
-	if !op.open {
-		if refusal := c.authenticate(op); refusal != nil {
-			return refusal
-		}
-		c.unit = c.token.unit
-	}
-	if c.method == http.MethodPost && len(c.body) > 0 {
-		if t, _, err := mime.ParseMediaType(c.header.Get("Content-Type")); err != nil || t != "application/json" {
-			return refuse(numUnsupportedContentType)
-		}
-	}
-	if len(c.body) > maxBody {
-		return refuseArgument("the body is too large")
-	}
-	var err error
-	if c.query, err = url.ParseQuery(c.rawQuery); err != nil {
-		return refuseArgument("query")
-	}
-	return nil
-}
-
-// lookup returns the token of a request, or nil.
-func (s *Server) lookup(h http.Header) *token {
-	value, ok := bearer(h)
-	if !ok {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t := s.tokens[value]; t != nil {
-		return t
-	}
-	return s.inner[value]
-}
-
-// bearer returns the value of the only Authorization header, which must be of
-// the form "Bearer value".
-func bearer(h http.Header) (string, bool) {
-	values := h.Values("Authorization")
-	if len(values) != 1 {
-		return "", false
-	}
-	scheme, value, ok := strings.Cut(values[0], " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") || value == "" || strings.ContainsAny(value, " ,\t") {
-		return "", false
-	}
-	return value, true
-}
-
-// authenticate checks whether the token of a call may be used for an endpoint.
-func (c *call) authenticate(op endpoint) *apiError {
-	value, ok := bearer(c.header)
-	switch {
-	case !ok:
-		return refuse(numAuthorizationHeader)
-	case c.token == nil:
-		return refuse(numLoginRequired)
-	}
-
-	c.srv.mu.Lock()
-	isInner := c.srv.tokens[value] == nil
-	revoked := c.token.revoked
-	state := c.token.unit.state
-	c.srv.mu.Unlock()
-
-	switch {
-	case isInner || state == TokenMalformed:
-		e := refuse(numTokenMalformed)
-		e.status = c.srv.opts.malformedTokenCode
-		return e
-	case revoked || state == TokenRevoked:
-		return refuse(numTokenRevoked)
-	case state == TokenExpired || !time.Now().Before(c.token.expires):
-		return refuse(numTokenExpired)
-	case state == TokenReadOnly && op.write:
-		return refuse(numNotPermitted)
-	}
-	return nil
-}
-
-// decode reads the JSON body of a write.
-func (c *call) decode(v any) *apiError {
-	if len(c.body) == 0 {
-		return refuseArgument("the body is empty")
-	}
-	if err := json.Unmarshal(c.body, v); err != nil {
-		return refuseArgument("the body is not the JSON that was expected")
-	}
-	return nil
-}
-
-// errorReply returns the answer that refuses a request.
+// errorReply returns the answer for a refused request.
 func (s *Server) errorReply(e *apiError) *reply {
 	body := e.wireError
 	if s.opts.noErrorInfo {
@@ -275,10 +162,11 @@ func (s *Server) errorReply(e *apiError) *reply {
 	return rep
 }
 
+// jsonReply returns an answer with v as JSON.
 func jsonReply(status int, v any) *reply {
 	body, err := json.Marshal(v)
 	if err != nil {
-		panic("appsandbookstest: " + err.Error()) // our own types always encode
+		panic("appsandbookstest: " + err.Error()) // the types in wire.go can always be encoded
 	}
 	return &reply{
 		status: status,
@@ -287,7 +175,8 @@ func jsonReply(status int, v any) *reply {
 	}
 }
 
-// htmlReply returns a page such as a proxy in front of the service shows.
+// htmlReply returns an HTML page, such as a proxy in front of the service
+// sends.
 func htmlReply(status int, title string) *reply {
 	page := "<html>\n<head><title>" + title + "</title></head>\n<body><h1>" + title + "</h1></body>\n</html>\n"
 	return &reply{

@@ -1,65 +1,64 @@
 package appsandbookstest
 
 import (
-	"bytes"
-	"compress/gzip"
-	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 )
 
-// A FaultKind says what goes wrong with a request.
+// A FaultKind is a kind of [Fault].
 type FaultKind string
 
 // The kinds of faults.
 const (
 	// FaultRespond answers with the Status, Header and Body of the fault.
-	// The request is not processed, unless the fault says Process.
+	// The server processes the request only if Process is true.
 	FaultRespond FaultKind = "respond"
 
-	// FaultDial fails to connect: the request never reaches the server and
-	// is not recorded. Over TCP, where the connection already exists, it is
-	// reset instead.
+	// FaultDial makes the connection fail. The request does not reach the
+	// server and is not recorded. Over TCP the connection already exists,
+	// so the server resets it.
 	FaultDial FaultKind = "dial"
 
-	// FaultResetBefore resets the connection after the request was sent and
-	// before it is processed.
+	// FaultResetBefore resets the connection after the client has sent the
+	// request, and before the server processes it.
 	FaultResetBefore FaultKind = "reset-before"
 
-	// FaultResetAfter resets the connection after the request was processed.
+	// FaultResetAfter resets the connection after the server has processed
+	// the request.
 	FaultResetAfter FaultKind = "reset-after"
 
-	// FaultEOF ends the connection amid the header of the answer. The request
-	// was processed.
+	// FaultEOF processes the request, and ends the connection in the middle
+	// of the header of the answer.
 	FaultEOF FaultKind = "eof"
 
-	// FaultCutBody ends the connection amid the body of the answer. The
-	// request was processed.
+	// FaultCutBody processes the request, and ends the connection in the
+	// middle of the body of the answer.
 	FaultCutBody FaultKind = "cut-body"
 
-	// FaultSlowBody pauses for Delay amid the body of the answer, which is
-	// complete in the end.
+	// FaultSlowBody processes the request, and pauses for Delay in the
+	// middle of the body of the answer. The body is complete in the end.
 	FaultSlowBody FaultKind = "slow-body"
 
-	// FaultTruncatedGzip compresses the body of the answer and leaves the
-	// second half out. The HTTP message is complete; the data is not.
+	// FaultTruncatedGzip compresses the body of the answer and sends only
+	// its first half. The HTTP message is complete, but the compressed data
+	// is not.
 	FaultTruncatedGzip FaultKind = "truncated-gzip"
 
-	// FaultHugeBody puts Size bytes of white space before the body of the
+	// FaultHugeBody sends Size bytes of white space before the body of the
 	// answer.
 	FaultHugeBody FaultKind = "huge-body"
 
-	// FaultGzipBomb compresses a body like that of FaultHugeBody, so that
-	// little is sent and much has to be expanded.
+	// FaultGzipBomb compresses a body like that of FaultHugeBody. The
+	// answer is small, but the client has to expand it to Size bytes.
 	FaultGzipBomb FaultKind = "gzip-bomb"
 )
 
-// A Fault makes requests go wrong. The zero value of each field of the first
-// group matches, and of the second group means what its comment says.
+// A Fault makes requests fail. The fields of the first group select the
+// requests. A field of this group with the zero value selects all requests. The
+// fields of the second group say what happens to the selected requests.
 //
 //	srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetAfter, Times: 1})
 //	srv.AddFault(appsandbookstest.Fault{Number: 9646, Times: 3})
@@ -67,30 +66,30 @@ const (
 //	srv.AddFault(appsandbookstest.Fault{Status: 502, Body: "<html>Bad Gateway</html>", Probability: 0.1})
 //	srv.AddFault(appsandbookstest.Fault{Status: 200, Number: 9622})
 type Fault struct {
-	// Which requests.
+	// These fields select requests.
 
-	Method      string  // "GET", for instance
-	Path        string  // path below /mdm/v2/, or a parent of it: "assets" matches "assets/revoke" too
-	Unit        *Unit   // requests with a token of this unit
-	After       int     // leave out the first matching requests
-	Times       int     // how often the fault occurs; zero means always
-	Probability float64 // of occurring on a matching request; zero means always
+	Method      string  // such as "GET"
+	Path        string  // path below /mdm/v2/, or its first elements: "assets" selects "assets/revoke", too
+	Unit        *Unit   // the unit of the request's token
+	After       int     // number of selected requests before the fault occurs for the first time
+	Times       int     // number of times that the fault occurs; zero means no limit
+	Probability float64 // probability that the fault occurs on a selected request; zero means 1
 
-	// What happens to them.
+	// These fields say what happens to them.
 
 	Kind    FaultKind   // empty means FaultRespond
-	Status  int         // for FaultRespond; zero means the status that belongs to Number, or 500
-	Header  http.Header // for FaultRespond, added to the answer
-	Body    string      // for FaultRespond; empty with a Number means the error in JSON
-	Number  int         // for FaultRespond, an error number
-	Process bool        // for FaultRespond, process the request before losing its answer
+	Status  int         // for FaultRespond; zero means the status of Number, or 500 without a Number
+	Header  http.Header // for FaultRespond: added to the header of the answer
+	Body    string      // for FaultRespond; empty means the error with Number as JSON
+	Number  int         // for FaultRespond: an error number
+	Process bool        // for FaultRespond: process the request, and send this answer instead of its own
 
 	Delay time.Duration // for FaultSlowBody; zero means one second
 	Size  int64         // for FaultHugeBody and FaultGzipBomb; zero means 256 MiB
 }
 
-// answers reports whether the client gets the header of an answer.
-func (f *Fault) answers() bool {
+// sendsHeader reports whether the client gets the header of an answer.
+func (f *Fault) sendsHeader() bool {
 	switch f.Kind {
 	case FaultDial, FaultResetBefore, FaultResetAfter, FaultEOF:
 		return false
@@ -98,8 +97,9 @@ func (f *Fault) answers() bool {
 	return true
 }
 
-// intact reports whether the client can get the whole answer of the endpoint.
-func (f *Fault) intact() bool { return f.Kind == FaultSlowBody }
+// sendsWholeBody reports whether the client gets the whole answer of the
+// endpoint.
+func (f *Fault) sendsWholeBody() bool { return f.Kind == FaultSlowBody }
 
 // reply returns the answer of FaultRespond.
 func (f *Fault) reply() *reply {
@@ -127,17 +127,18 @@ func (f *Fault) reply() *reply {
 	return rep
 }
 
-// A faultSet chooses the fault of each request.
+// A faultSet holds the faults of a server, and chooses one for each request.
 type faultSet struct {
-	mu     sync.Mutex
-	faults []*plannedFault
-	random random
-	drawn  uint64
+	mu       sync.Mutex
+	faults   []*addedFault
+	random   random
+	lastDraw uint64
 }
 
-type plannedFault struct {
+// An addedFault is a fault with its counters.
+type addedFault struct {
 	Fault
-	seen  int // matching requests so far
+	seen  int // selected requests so far
 	times int // occurrences so far
 }
 
@@ -155,7 +156,7 @@ func (s *faultSet) add(f Fault) {
 	f.Header = f.Header.Clone()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = append(s.faults, &plannedFault{Fault: f})
+	s.faults = append(s.faults, &addedFault{Fault: f})
 }
 
 func (s *faultSet) clear() {
@@ -164,7 +165,7 @@ func (s *faultSet) clear() {
 	s.faults = nil
 }
 
-// pick returns the fault that occurs on a request, or nil.
+// pick returns the first fault that occurs on a request, or nil.
 func (s *faultSet) pick(method, path string, u *Unit) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,8 +181,8 @@ func (s *faultSet) pick(method, path string, u *Unit) *Fault {
 			continue
 		}
 		if f.Probability > 0 {
-			s.drawn++
-			if s.random.float("fault", s.drawn) >= f.Probability {
+			s.lastDraw++
+			if s.random.float("fault", s.lastDraw) >= f.Probability {
 				continue
 			}
 		}
@@ -191,101 +192,11 @@ func (s *faultSet) pick(method, path string, u *Unit) *Fault {
 	return nil
 }
 
-// A spoiled is an answer whose body is to be sent in an unusual way.
-type spoiled struct {
-	body     io.Reader
-	length   int64 // of what the header promises; -1 when it promises nothing
-	encoding string
-	err      error // ends the body instead of io.EOF
-}
-
-// spoil returns the way in which an answer is sent. Without a fault that
-// concerns the body it is the plain way.
-func (s *Server) spoil(ctx context.Context, rep *reply, fault *Fault) spoiled {
-	plain := spoiled{body: bytes.NewReader(rep.body), length: int64(len(rep.body))}
-	if fault == nil {
-		return plain
+// pickFault returns the fault that occurs on a request, or nil.
+func (s *Server) pickFault(in *incomingRequest) *Fault {
+	var u *Unit
+	if tok := s.lookup(in.header); tok != nil {
+		u = tok.unit
 	}
-	half := len(rep.body) / 2
-	switch fault.Kind {
-	case FaultCutBody:
-		plain.body = bytes.NewReader(rep.body[:half])
-		plain.err = io.ErrUnexpectedEOF
-	case FaultSlowBody:
-		plain.body = io.MultiReader(
-			bytes.NewReader(rep.body[:half]),
-			&pauseReader{pause: func() error { return s.wait(ctx, fault.Delay) }},
-			bytes.NewReader(rep.body[half:]),
-		)
-	case FaultTruncatedGzip:
-		b := compress(rep.body)
-		b = b[:len(b)/2]
-		return spoiled{body: bytes.NewReader(b), length: int64(len(b)), encoding: "gzip"}
-	case FaultHugeBody:
-		size := fault.Size + int64(len(rep.body))
-		return spoiled{body: io.MultiReader(io.LimitReader(blanks{}, fault.Size), plain.body), length: size}
-	case FaultGzipBomb:
-		// A gzip stream may have any number of members: one of a megabyte
-		// is compressed once and repeated.
-		const block = 1 << 20
-		member := compress(bytes.Repeat([]byte{' '}, block))
-		readers := []io.Reader{&repeatReader{data: member, times: fault.Size / block}}
-		readers = append(readers, bytes.NewReader(compress(bytes.Repeat([]byte{' '}, int(fault.Size%block)))))
-		readers = append(readers, bytes.NewReader(compress(rep.body)))
-		return spoiled{body: io.MultiReader(readers...), length: -1, encoding: "gzip"}
-	}
-	return plain
-}
-
-func compress(b []byte) []byte {
-	var buf bytes.Buffer
-	w := gzip.NewWriter(&buf)
-	_, _ = w.Write(b) // a bytes.Buffer takes everything
-	_ = w.Close()
-	return buf.Bytes()
-}
-
-// A pauseReader pauses once and then is at its end.
-type pauseReader struct {
-	pause func() error
-	done  bool
-}
-
-func (r *pauseReader) Read([]byte) (int, error) {
-	if !r.done {
-		r.done = true
-		if err := r.pause(); err != nil {
-			return 0, err
-		}
-	}
-	return 0, io.EOF
-}
-
-// blanks is an endless stream of white space.
-type blanks struct{}
-
-func (blanks) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = ' '
-	}
-	return len(p), nil
-}
-
-// A repeatReader reads the same data a number of times.
-type repeatReader struct {
-	data  []byte
-	at    int
-	times int64
-}
-
-func (r *repeatReader) Read(p []byte) (int, error) {
-	if r.times <= 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, r.data[r.at:])
-	if r.at += n; r.at == len(r.data) {
-		r.at = 0
-		r.times--
-	}
-	return n, nil
+	return s.faults.pick(in.method, in.endpointPath(), u)
 }

@@ -1,311 +1,335 @@
 package appsandbookstest
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
 )
 
-// Values that an option left alone has.
+// Defaults of the options with the same names.
 const (
 	defaultPageSize   = 1000
 	defaultEventDelay = 50 * time.Millisecond
 	defaultRequestLog = 10_000
 )
 
-// Never is a delay that never elapses. An event with this delay stays PENDING
-// until [Unit.FinishEvents] is called, and holds up no other event.
+// Never is a delay without an end. An event with this delay stays PENDING
+// until [Unit.FinishEvents] is called. It does not delay other events.
 const Never time.Duration = -1
 
-// Limits are the maxima that service/config announces and that requests are
-// checked against.
-//
-// A limit that is zero is left out of the announcement. The service then
-// still applies the value of the published sample ([DefaultLimits]), so that
-// a client that falls back to the sample is served; only a
-// MaxRequestPerSecond of zero switches its check off.
-type Limits struct {
-	MaxAssets                    int // assets in one associate or disassociate request
-	MaxClientUserIDs             int // users in one associate or disassociate request
-	MaxSerialNumbers             int // devices in one associate or disassociate request
-	MaxRevokeClientUserIDs       int // users in one revoke request
-	MaxRevokeSerialNumbers       int // devices in one revoke request
-	MaxUsers                     int // users in one create, update or retire request
-	MaxSubscriptions             int // subscriptions in one request
-	MaxSubscriptionClientUserIDs int // users in one subscription request
-	MaxNotificationLength        int // characters of the notification URL, and of its token
-	MaxMDMIDLength               int // characters of the id of mdmInfo
-	MaxMDMNameLength             int // characters of the name of mdmInfo
-	MaxMDMMetadataLength         int // characters of the metadata of mdmInfo
-	MaxRequestPerSecond          int // requests of one unit in any one second
-}
-
-// DefaultLimits returns the limits of the service's published sample.
-func DefaultLimits() Limits {
-	return Limits{
-		MaxAssets:                    25,
-		MaxClientUserIDs:             1000,
-		MaxSerialNumbers:             1000,
-		MaxRevokeClientUserIDs:       100,
-		MaxRevokeSerialNumbers:       100,
-		MaxUsers:                     100,
-		MaxSubscriptions:             25,
-		MaxSubscriptionClientUserIDs: 1000,
-		MaxNotificationLength:        512,
-		MaxMDMIDLength:               100,
-		MaxMDMNameLength:             100,
-		MaxMDMMetadataLength:         255,
-		MaxRequestPerSecond:          15,
-	}
-}
-
-// each calls f with the wire name and the place of every limit.
-func (l *Limits) each(f func(name string, value *int)) {
-	f("maxAssets", &l.MaxAssets)
-	f("maxClientUserIds", &l.MaxClientUserIDs)
-	f("maxSerialNumbers", &l.MaxSerialNumbers)
-	f("maxRevokeClientUserIds", &l.MaxRevokeClientUserIDs)
-	f("maxRevokeSerialNumbers", &l.MaxRevokeSerialNumbers)
-	f("maxUsers", &l.MaxUsers)
-	f("maxSubscriptions", &l.MaxSubscriptions)
-	f("maxSubscriptionClientUserIds", &l.MaxSubscriptionClientUserIDs)
-	f("maxNotificationLength", &l.MaxNotificationLength)
-	f("maxMdmIdLength", &l.MaxMDMIDLength)
-	f("maxMdmNameLength", &l.MaxMDMNameLength)
-	f("maxMdmMetadataLength", &l.MaxMDMMetadataLength)
-	f("maxRequestPerSecond", &l.MaxRequestPerSecond)
-}
-
-// announced returns the limits as service/config shows them.
-func (l Limits) announced() map[string]int {
-	m := make(map[string]int)
-	l.each(func(name string, value *int) {
-		if *value > 0 {
-			m[name] = *value
-		}
-	})
-	return m
-}
-
-// applied returns the limits as requests are checked against them.
-func (l Limits) applied() Limits {
-	rate := l.MaxRequestPerSecond
-	var defaults []int
-	sample := DefaultLimits()
-	sample.each(func(_ string, value *int) { defaults = append(defaults, *value) })
-	i := 0
-	l.each(func(_ string, value *int) {
-		if *value <= 0 {
-			*value = defaults[i]
-		}
-		i++
-	})
-	l.MaxRequestPerSecond = rate
-	return l
-}
-
-// NotificationOptions describe how the service delivers notifications.
-// The zero value is a perfect network: every notification arrives once, at
-// once and in order, and is attempted three times.
-type NotificationOptions struct {
-	// Delay is the time between an occurrence and its notification.
-	Delay time.Duration
-
-	// Loss is the probability that a notification is never sent at all.
-	Loss float64
-
-	// Duplicate is the probability that a notification which was delivered
-	// is delivered a second time, with the same notificationId.
-	Duplicate float64
-
-	// Reorder is the probability that a notification is held back by a
-	// random time of up to ReorderWindow, so that later ones overtake it.
-	Reorder float64
-
-	// ReorderWindow is the longest time that Reorder holds a notification
-	// back. Zero means one second.
-	ReorderWindow time.Duration
-
-	// Forge is the probability that a notification is preceded by one of
-	// somebody else: with an id and a secret that the service never gave. A
-	// receiver must not take it; see RuleForgedNotification.
-	Forge float64
-
-	// RetryInterval is the time between two attempts. Zero means 250 ms,
-	// which is short on purpose: the service itself makes up to three
-	// attempts in one to five minutes. In virtual time (testing/synctest)
-	// the real pace costs nothing: use a minute.
-	RetryInterval time.Duration
-
-	// Attempts is how often a notification is sent while it is not answered
-	// with a 2xx status. Zero means three.
-	Attempts int
-
-	// Timeout is how long one attempt may take. Zero means ten seconds.
-	Timeout time.Duration
-}
-
-func (o NotificationOptions) withDefaults() NotificationOptions {
-	if o.ReorderWindow <= 0 {
-		o.ReorderWindow = time.Second
-	}
-	if o.RetryInterval <= 0 {
-		o.RetryInterval = 250 * time.Millisecond
-	}
-	if o.Attempts <= 0 {
-		o.Attempts = 3
-	}
-	if o.Timeout <= 0 {
-		o.Timeout = 10 * time.Second
-	}
-	return o
-}
-
-// options are the settings of a Server. They do not change once NewServer
-// has returned, except for the limits, which live in the Server.
+// options are the settings of a Server. They do not change after NewServer
+// returns. SetLimits changes the limits of the Server, not these.
 type options struct {
-	limits              Limits
-	pageSize            int
-	cursorPageSize      int
-	eventDelay          func(Event) time.Duration
-	latency             time.Duration
-	notifications       NotificationOptions
-	transport           http.RoundTripper
-	seed                uint64
-	requestLog          int
-	anyAddress          bool
-	asyncUserNotFound   bool
-	looseErrorInfo      bool
-	noErrorInfo         bool
-	enforceRate         bool
-	malformedTokenCode  int
-	tokenLifetime       time.Duration
-	emptyPage           func(path string, index int) bool
-	beforePage          func(PageRead)
-	promptedTokenExpiry bool
+	limits                Limits
+	pageSize              int
+	cursorPageSize        int
+	eventDelay            func(Event) time.Duration
+	latency               time.Duration
+	notifications         NotificationOptions
+	notificationTransport http.RoundTripper
+	seed                  uint64
+	requestLog            int
+	anyAddress            bool
+	asyncUserNotFound     bool
+	looseErrorInfo        bool
+	noErrorInfo           bool
+	enforceRateLimit      bool
+	malformedTokenStatus  int
+	tokenLifetime         time.Duration
+	isEmptyPage           func(path string, index int) bool
+	pageHook              func(PageRead)
+	lateExpirationDate    bool
 }
 
-// An Option sets up a [Server].
-type Option func(*options)
-
-// WithLimits sets the limits; start from [DefaultLimits]. Limits can change
-// at any time with [Server.SetLimits].
-func WithLimits(l Limits) Option { return func(o *options) { o.limits = l } }
-
-// WithPageSize sets the number of records on a page that is read by index,
-// 1000 by default. Values below one are ignored.
-func WithPageSize(n int) Option {
-	return func(o *options) {
-		if n > 0 {
-			o.pageSize = n
+// newOptions returns the defaults, changed by opts. It reports the first
+// option that is nil or has an invalid value.
+func newOptions(opts []Option) (options, error) {
+	o := options{
+		limits:               DefaultLimits(),
+		pageSize:             defaultPageSize,
+		cursorPageSize:       defaultPageSize,
+		eventDelay:           func(Event) time.Duration { return defaultEventDelay },
+		seed:                 1,
+		requestLog:           defaultRequestLog,
+		malformedTokenStatus: http.StatusOK,
+		tokenLifetime:        365 * 24 * time.Hour,
+	}
+	for i, opt := range opts {
+		if opt == nil {
+			return o, fmt.Errorf("appsandbookstest: NewServer: option %d of %d is nil", i+1, len(opts))
 		}
+		if err := opt(&o); err != nil {
+			return o, err
+		}
+	}
+	o.notifications = o.notifications.withDefaults()
+	return o, nil
+}
+
+// An Option changes a setting of a [Server]. [NewServer] returns the error of
+// an option whose value is invalid.
+type Option func(*options) error
+
+// errOption returns the error of an option with an invalid value.
+func errOption(name string, value any, want string) error {
+	return fmt.Errorf("appsandbookstest: %s(%v): %s", name, value, want)
+}
+
+// errNilOption returns the error of an option whose argument must not be nil.
+func errNilOption(name string) error {
+	return errors.New("appsandbookstest: " + name + ": the argument is nil")
+}
+
+// WithLimits sets the limits. Start from [DefaultLimits], since a limit of
+// zero is not announced. Negative limits are an error. [Server.SetLimits]
+// changes the limits later.
+func WithLimits(l Limits) Option {
+	return func(o *options) error {
+		var err error
+		l.each(func(name string, value *int) {
+			if *value < 0 && err == nil {
+				err = errOption("WithLimits", fmt.Sprintf("%s: %d", name, *value), "a limit must not be negative")
+			}
+		})
+		o.limits = l
+		return err
+	}
+}
+
+// WithPageSize sets the number of records on a page that is read by index.
+// The default is 1000. Values below 1 are an error.
+func WithPageSize(n int) Option {
+	return func(o *options) error {
+		if n < 1 {
+			return errOption("WithPageSize", n, "the size must be at least 1")
+		}
+		o.pageSize = n
+		return nil
 	}
 }
 
 // WithCursorPageSize sets the number of records on a page that is read by
-// cursor, 1000 by default. Values below one are ignored.
+// cursor. The default is 1000. Values below 1 are an error.
 func WithCursorPageSize(n int) Option {
-	return func(o *options) {
-		if n > 0 {
-			o.cursorPageSize = n
+	return func(o *options) error {
+		if n < 1 {
+			return errOption("WithCursorPageSize", n, "the size must be at least 1")
 		}
+		o.cursorPageSize = n
+		return nil
 	}
 }
 
-// WithEventDelay sets how long an event stays PENDING, 50 ms by default.
+// WithEventDelay sets how long an event stays PENDING. The default is 50 ms.
+// Negative values other than [Never] are an error.
 func WithEventDelay(d time.Duration) Option {
-	return WithEventDelayFunc(func(Event) time.Duration { return d })
+	return func(o *options) error {
+		if d < 0 && d != Never {
+			return errOption("WithEventDelay", d, "the delay must not be negative, except for Never")
+		}
+		o.eventDelay = func(Event) time.Duration { return d }
+		return nil
+	}
 }
 
-// WithEventDelayFunc lets f choose how long each event stays PENDING; f may
-// return [Never]. It is called while the event is accepted and must not call
-// the server. As events are carried out in the order in which they were
-// accepted, none ends before an earlier one did.
+// WithEventDelayFunc sets a function that returns how long an event stays
+// PENDING. Negative results mean [Never]. The server calls f when it accepts
+// the event. f must not call the server. Events are applied in the order in
+// which they were accepted, so an event never finishes before an earlier one,
+// whatever f returns. A nil f is an error.
 func WithEventDelayFunc(f func(Event) time.Duration) Option {
-	return func(o *options) { o.eventDelay = f }
+	return func(o *options) error {
+		if f == nil {
+			return errNilOption("WithEventDelayFunc")
+		}
+		o.eventDelay = f
+		return nil
+	}
 }
 
-// WithLatency makes every request take d, half of it before and half of it
-// after the request is processed.
-func WithLatency(d time.Duration) Option { return func(o *options) { o.latency = d } }
+// WithLatency sets how long each request takes: half of d passes before the
+// request is processed, and half of d after that. The default is zero.
+// Negative values are an error.
+func WithLatency(d time.Duration) Option {
+	return func(o *options) error {
+		if d < 0 {
+			return errOption("WithLatency", d, "the latency must not be negative")
+		}
+		o.latency = d
+		return nil
+	}
+}
 
-// WithNotifications sets how notifications are delivered.
+// WithNotifications sets how notifications are delivered. Negative durations,
+// a negative number of attempts, and probabilities outside 0 to 1 are an
+// error.
 func WithNotifications(n NotificationOptions) Option {
-	return func(o *options) { o.notifications = n }
+	return func(o *options) error {
+		if err := n.validate(); err != nil {
+			return err
+		}
+		o.notifications = n
+		return nil
+	}
 }
 
-// WithNotificationTransport sets the transport that delivers notifications:
-// [HandlerTransport] for a receiver in memory, or one that trusts the
-// certificate of a receiver. Redirects are not followed.
+// WithNotificationTransport sets the transport that delivers notifications.
+// Use [HandlerTransport] for a receiver in memory, or a transport that trusts
+// the certificate of the receiver. Redirects are not followed. The default is
+// a transport of the server's own, which uses the proxy settings of the
+// environment. A nil transport is an error.
 func WithNotificationTransport(rt http.RoundTripper) Option {
-	return func(o *options) { o.transport = rt }
+	return func(o *options) error {
+		if rt == nil {
+			return errNilOption("WithNotificationTransport")
+		}
+		o.notificationTransport = rt
+		return nil
+	}
 }
 
-// WithSeed sets what everything random is derived from: tokens, ids, and
-// what happens with a probability. Without it the seed is 1, so that tests
-// are reproducible; give servers that must not share ids different seeds.
-func WithSeed(seed uint64) Option { return func(o *options) { o.seed = seed } }
+// WithSeed sets the seed of everything random: tokens, ids, and whatever
+// happens with a probability. The default is 1, so that tests are
+// reproducible. Use different seeds for servers that must not share ids.
+func WithSeed(seed uint64) Option {
+	return func(o *options) error {
+		o.seed = seed
+		return nil
+	}
+}
 
 // WithRequestLog sets how many requests [Server.Requests] and how many
-// deliveries [Server.Deliveries] remember at most, 10,000 by default. When
-// the record is full, a quarter is dropped at once, the oldest first. Zero
-// turns both records off; violations are always noted.
-func WithRequestLog(n int) Option { return func(o *options) { o.requestLog = max(n, 0) } }
+// deliveries [Server.Deliveries] return at most. The default is 10,000. When a
+// list is full, the server drops the oldest quarter. Zero turns both lists
+// off. Violations are always recorded. Negative values are an error.
+func WithRequestLog(n int) Option {
+	return func(o *options) error {
+		if n < 0 {
+			return errOption("WithRequestLog", n, "the number must not be negative")
+		}
+		o.requestLog = n
+		return nil
+	}
+}
 
 // WithAnyAddress lets [Server.Listen] bind addresses that are not loopback.
-// The stand-in accepts any caller who has its token, over plain HTTP.
-func WithAnyAddress() Option { return func(o *options) { o.anyAddress = true } }
+// The server accepts every caller that has a token of it, over plain HTTP.
+func WithAnyAddress() Option {
+	return func(o *options) error {
+		o.anyAddress = true
+		return nil
+	}
+}
 
-// WithAsyncUserNotFound reports unknown clientUserIds as failures of the
-// event (9609) instead of refusing the whole request.
-func WithAsyncUserNotFound() Option { return func(o *options) { o.asyncUserNotFound = true } }
+// WithAsyncUserNotFound makes the server report an unknown clientUserId as a
+// failure of the event (9609). Without it, the server refuses the whole
+// request.
+func WithAsyncUserNotFound() Option {
+	return func(o *options) error {
+		o.asyncUserNotFound = true
+		return nil
+	}
+}
 
-// WithLooseErrorInfo merges all failures of one error number into a single
-// errorInfo. The product of the assets and the targets it names then claims
-// more than what failed.
-func WithLooseErrorInfo() Option { return func(o *options) { o.looseErrorInfo = true } }
+// WithLooseErrorInfo merges all failures with the same error number into one
+// errorInfo. The assets and targets in it then also form pairs that did not
+// fail.
+func WithLooseErrorInfo() Option {
+	return func(o *options) error {
+		o.looseErrorInfo = true
+		return nil
+	}
+}
 
 // WithoutErrorInfo leaves errorInfo out of every answer, status and
 // notification.
-func WithoutErrorInfo() Option { return func(o *options) { o.noErrorInfo = true } }
+func WithoutErrorInfo() Option {
+	return func(o *options) error {
+		o.noErrorInfo = true
+		return nil
+	}
+}
 
-// WithRateLimit makes the server refuse (429, number 9646) the requests of a
-// unit above MaxRequestPerSecond. Without it they are served, and noted in
-// [Server.Violations].
-func WithRateLimit() Option { return func(o *options) { o.enforceRate = true } }
+// WithRateLimit makes the server refuse the requests of a unit above
+// MaxRequestPerSecond, with HTTP status 429 and error number 9646. Without it,
+// the server serves them and records a violation of [RuleRequestRate].
+func WithRateLimit() Option {
+	return func(o *options) error {
+		o.enforceRateLimit = true
+		return nil
+	}
+}
 
-// WithMalformedTokenStatus sets the HTTP status that goes with number 9622.
-// It is 200 by default: a service that reports an unusable token in a
-// successful answer is what other clients have met.
+// WithMalformedTokenStatus sets the HTTP status of an answer with error number
+// 9622. The default is 200, because other clients of the service have met
+// this error in a successful answer. Values outside 200 to 599 are an error.
 func WithMalformedTokenStatus(status int) Option {
-	return func(o *options) { o.malformedTokenCode = status }
+	return func(o *options) error {
+		if status < 200 || status > 599 {
+			return errOption("WithMalformedTokenStatus", status, "the status must be from 200 to 599")
+		}
+		o.malformedTokenStatus = status
+		return nil
+	}
 }
 
-// WithTokenLifetime sets how long new tokens are valid, a year by default.
-// Afterwards they are refused with number 9621.
-func WithTokenLifetime(d time.Duration) Option { return func(o *options) { o.tokenLifetime = d } }
+// WithTokenLifetime sets how long new tokens are valid. The default is 365
+// days. After that time the server refuses them with error number 9621.
+// Values of zero and below are an error.
+func WithTokenLifetime(d time.Duration) Option {
+	return func(o *options) error {
+		if d <= 0 {
+			return errOption("WithTokenLifetime", d, "the lifetime must be positive")
+		}
+		o.tokenLifetime = d
+		return nil
+	}
+}
 
-// WithPromptedTokenExpiry leaves tokenExpirationDate out of every answer
-// until the token is within 15 days of its end. Without it the field is
-// always present. (The service's pages say one and show the other.)
-func WithPromptedTokenExpiry() Option { return func(o *options) { o.promptedTokenExpiry = true } }
+// WithLateTokenExpirationDate leaves tokenExpirationDate out of every answer
+// until 15 days before the token expires. Without it, every answer has the
+// field. Apple's pages describe the former and show the latter.
+func WithLateTokenExpirationDate() Option {
+	return func(o *options) error {
+		o.lateExpirationDate = true
+		return nil
+	}
+}
 
-// WithEmptyPages makes chosen pages empty, which is odd but legal: records
-// move to the pages behind them. The function is asked with the path below
-// /mdm/v2/ and the zero-based number of the page. When it is true of the page
-// behind the last record, an empty page ends the walk.
+// WithEmptyPages makes chosen pages empty, which the service's documentation
+// allows. Their records move to the next pages. The server calls empty with
+// the path below /mdm/v2/ and the zero-based number of the page. If empty is
+// true for the page after the last record, the list ends with an empty page.
+// At most 100 empty pages are added to a list. A nil function is an error.
 func WithEmptyPages(empty func(path string, index int) bool) Option {
-	return func(o *options) { o.emptyPage = empty }
+	return func(o *options) error {
+		if empty == nil {
+			return errNilOption("WithEmptyPages")
+		}
+		o.isEmptyPage = empty
+		return nil
+	}
 }
 
-// A PageRead is one page that is about to be read.
+// A PageRead describes a page that a client is about to read.
 type PageRead struct {
 	Unit  *Unit
 	Path  string // below /mdm/v2/
-	Index int    // zero-based; -1 for a page read by cursor
+	Index int    // zero-based; -1 for a page that is read by cursor
 	Query url.Values
 }
 
-// WithPageHook calls f before each page is put together. The hook may write
-// to the ledger, which makes the data change in the middle of a walk.
-func WithPageHook(f func(PageRead)) Option { return func(o *options) { o.beforePage = f } }
+// WithPageHook sets a function that the server calls before it builds a page.
+// The hook may change the ledger, for example to change a list while a client
+// reads it. A nil hook is an error.
+func WithPageHook(f func(PageRead)) Option {
+	return func(o *options) error {
+		if f == nil {
+			return errNilOption("WithPageHook")
+		}
+		o.pageHook = f
+		return nil
+	}
+}

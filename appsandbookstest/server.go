@@ -13,31 +13,19 @@ import (
 )
 
 const (
-	// appleURL is where the real service lives.
+	// appleURL is the base URL of the service.
 	appleURL = "https://vpp.itunes.apple.com" + basePath
 
-	// basePath is the path below which all endpoints are.
+	// basePath is the common part of the paths of all endpoints.
 	basePath = "/mdm/v2"
 
-	// maxBody is the size above which a request body is not read.
+	// maxBody is the size in bytes of the largest request body.
 	maxBody = 8 << 20
-
-	// parallelPages is how many pages a unit may read at once.
-	parallelPages = 5
-
-	// pollInterval is the least time between two questions for the status
-	// of an event that is PENDING.
-	pollInterval = 30 * time.Second
-
-	// resendAfter is how long an event may be PENDING before the service's
-	// documentation advises to send the request again.
-	resendAfter = 10 * time.Minute
 )
 
-// A Server is an in-process stand-in for the App, Book, and Subscription
-// Management service. Use it in memory through [Server.Client] or
-// [Server.Transport], over TCP after [Server.Listen], or as an
-// [http.Handler].
+// A Server is a stand-in for the App, Book, and Subscription Management
+// service. Use it in memory through [Server.Client] or [Server.Transport], over
+// TCP after [Server.Listen], or as an [http.Handler].
 //
 // All methods are safe for concurrent use. In a bubble of testing/synctest,
 // create the server inside the bubble.
@@ -45,7 +33,7 @@ type Server struct {
 	opts   options
 	random random
 
-	// ctx ends, and wg counts what Close waits for.
+	// Close ends ctx and waits for wg.
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -53,69 +41,53 @@ type Server struct {
 	recorder *recorder
 	faults   faultSet
 
-	// delivery sends notifications; ownTransport is set when it is ours to
-	// clean up.
-	delivery     http.RoundTripper
-	ownTransport *http.Transport
+	// notificationTransport delivers notifications. ownTransport is the same
+	// if the server created it, and nil otherwise. Close cleans it up.
+	notificationTransport http.RoundTripper
+	ownTransport          *http.Transport
 
-	mu       sync.Mutex
-	closed   bool
-	limits   Limits
-	units    []*Unit
-	tokens   map[string]*token // by the whole token
-	inner    map[string]*token // by the inner "token" field
-	http     *http.Server
-	listener net.Listener
+	mu            sync.Mutex
+	closed        bool
+	limits        Limits
+	units         []*Unit
+	tokensByValue map[string]*token // by the content token
+	tokensByInner map[string]*token // by the field "token" inside the content token
+	http          *http.Server
+	listener      net.Listener
 }
 
-// A token is one content token of a unit.
-type token struct {
-	unit    *Unit
-	revoked bool
-	expires time.Time
-}
-
-// NewServer returns a server that has one unit, [Server.Unit]. Nothing
-// listens until [Server.Listen] is called, and a server that never listens
-// and never sends notifications needs no Close.
-func NewServer(opts ...Option) *Server {
-	o := options{
-		limits:             DefaultLimits(),
-		pageSize:           defaultPageSize,
-		cursorPageSize:     defaultPageSize,
-		eventDelay:         func(Event) time.Duration { return defaultEventDelay },
-		seed:               1,
-		requestLog:         defaultRequestLog,
-		malformedTokenCode: http.StatusOK,
-		tokenLifetime:      365 * 24 * time.Hour,
+// NewServer returns a server with one unit, [Server.Unit]. It returns an error
+// if an option is nil or has an invalid value. The server listens on no port
+// until [Server.Listen] is called. A server that never listens and never sends
+// notifications needs no Close.
+func NewServer(opts ...Option) (*Server, error) {
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, err
 	}
-	for _, opt := range opts {
-		opt(&o)
-	}
-	o.notifications = o.notifications.withDefaults()
-
 	s := &Server{
-		opts:     o,
-		random:   random(o.seed),
-		recorder: newRecorder(o.requestLog),
-		limits:   o.limits,
-		tokens:   make(map[string]*token),
-		inner:    make(map[string]*token),
-		delivery: o.transport,
+		opts:                  o,
+		random:                random(o.seed),
+		recorder:              newRecorder(o.requestLog),
+		limits:                o.limits,
+		tokensByValue:         make(map[string]*token),
+		tokensByInner:         make(map[string]*token),
+		notificationTransport: o.notificationTransport,
 	}
 	s.faults.random = s.random
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	if s.delivery == nil {
+	if s.notificationTransport == nil {
 		s.ownTransport = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
-		s.delivery = s.ownTransport
+		s.notificationTransport = s.ownTransport
 	}
 	s.NewUnit("Headquarters")
-	return s
+	return s, nil
 }
 
-// Listen serves plain HTTP on a TCP address until [Server.Close]. An empty
-// address means a free port of the loopback interface. Addresses that are
-// not loopback are refused, except with [WithAnyAddress].
+// Listen serves plain HTTP on a TCP address until [Server.Close] is called. An
+// empty address means a free port of the loopback interface. Addresses that are
+// not loopback are an error unless [WithAnyAddress] is set. A server listens on
+// one address at most.
 func (s *Server) Listen(addr string) error {
 	if addr == "" {
 		addr = "127.0.0.1:0"
@@ -148,11 +120,12 @@ func (s *Server) Listen(addr string) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		ConnState:         s.connState,
 	}
-	s.wg.Go(func() { _ = s.http.Serve(l) }) // ends with Close
+	s.wg.Go(func() { _ = s.http.Serve(l) }) // Close ends it
 	return nil
 }
 
-// connState counts the goroutines that net/http runs for connections.
+// connState counts the goroutines of net/http that serve connections, so that
+// Close waits for them.
 func (s *Server) connState(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -162,7 +135,8 @@ func (s *Server) connState(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// isLoopback reports whether a host without port is on this machine only.
+// isLoopback reports whether a host, without a port, is "localhost" or a
+// loopback address.
 func isLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
@@ -171,9 +145,9 @@ func isLoopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// URL returns the base URL of the API, including "/mdm/v2": that of the
-// listener once [Server.Listen] was called, and that of the real service
-// before, which is what clients in memory see.
+// URL returns the base URL of the API, with "/mdm/v2" at its end. Before
+// [Server.Listen] it is the URL of Apple's service, which clients in memory
+// use. After that it is the URL of the listener.
 func (s *Server) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,9 +157,9 @@ func (s *Server) URL() string {
 	return "http://" + s.listener.Addr().String() + basePath
 }
 
-// Close stops the listener, all timers and all deliveries, and waits for
-// every goroutine of the server. Afterwards the server refuses connections,
-// while its ledger can still be read. Close may be called more than once.
+// Close stops the listener, all timers and all deliveries, and waits for every
+// goroutine of the server. After that the server refuses connections, but its
+// ledger can still be read. Close may be called more than once.
 func (s *Server) Close() {
 	s.mu.Lock()
 	first := !s.closed
@@ -199,7 +173,7 @@ func (s *Server) Close() {
 			u.close()
 		}
 		if srv != nil {
-			_ = srv.Close() // the listener is gone either way
+			_ = srv.Close() // the listener is closed in any case
 		}
 	}
 	s.wg.Wait()
@@ -208,9 +182,9 @@ func (s *Server) Close() {
 	}
 }
 
-// enter counts a goroutine that Close has to wait for; it reports false once
-// the server is closed. Every true is followed by a call of s.wg.Done.
-func (s *Server) enter() bool {
+// startWork adds the caller to the goroutines that Close waits for. It returns
+// false if the server is closed. After true, the caller must call s.wg.Done.
+func (s *Server) startWork() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -220,15 +194,14 @@ func (s *Server) enter() bool {
 	return true
 }
 
-// Unit returns the default unit.
+// Unit returns the unit that [NewServer] created.
 func (s *Server) Unit() *Unit {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.units[0]
 }
 
-// NewUnit adds an organizational unit with a token, an id and a library of
-// its own.
+// NewUnit adds an organizational unit with its own token, uId and library.
 func (s *Server) NewUnit(name string) *Unit {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,22 +211,7 @@ func (s *Server) NewUnit(name string) *Unit {
 	return u
 }
 
-// SetLimits changes the limits of the server, as the service may at any time.
-func (s *Server) SetLimits(change func(*Limits)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change(&s.limits)
-}
-
-// currentLimits returns the limits that requests are checked against.
-func (s *Server) currentLimits() Limits {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.limits.applied()
-}
-
-// HoldEvents keeps the events of all units PENDING, those already accepted
-// and those to come, until it is called with false. See [Unit.HoldEvents].
+// HoldEvents calls [Unit.HoldEvents] for every unit that exists.
 func (s *Server) HoldEvents(hold bool) {
 	s.mu.Lock()
 	units := s.units
@@ -263,30 +221,33 @@ func (s *Server) HoldEvents(hold bool) {
 	}
 }
 
-// AddFault adds a fault. Of several faults that match a request, the one
-// added first occurs.
+// AddFault adds a fault. If several faults match a request, only the one that
+// was added first occurs.
 func (s *Server) AddFault(f Fault) { s.faults.add(f) }
 
 // ClearFaults removes all faults.
 func (s *Server) ClearFaults() { s.faults.clear() }
 
-// Requests returns the last requests in the order in which they arrived.
-func (s *Server) Requests() []Request { return s.recorder.all() }
+// Requests returns the most recent requests in the order of their arrival.
+// [WithRequestLog] limits their number.
+func (s *Server) Requests() []Request { return s.recorder.allRequests() }
 
-// ResetRequests forgets all requests and violations recorded so far. What
-// the rules have to remember (when a client may come back, for instance)
-// stays.
+// ResetRequests deletes the recorded requests and violations. The rules of
+// conduct still apply to what happened before: for example, a Retry-After that
+// the server sent earlier still holds.
 func (s *Server) ResetRequests() { s.recorder.reset() }
 
-// Violations returns how the rules of conduct were broken.
-func (s *Server) Violations() []Violation { return s.recorder.broken() }
+// Violations returns every violation of a rule of conduct, in the order in
+// which they happened. See [Rule].
+func (s *Server) Violations() []Violation { return s.recorder.allViolations() }
 
-// Deliveries returns the last attempts at delivering notifications,
-// including test notifications, in the order in which they ended.
-func (s *Server) Deliveries() []Delivery { return s.recorder.delivered() }
+// Deliveries returns the most recent attempts to deliver a notification, with
+// test notifications, in the order in which they ended. [WithRequestLog] limits
+// their number.
+func (s *Server) Deliveries() []Delivery { return s.recorder.allDeliveries() }
 
-// wait blocks for d. It ends early with the reason why ctx ended, or when
-// the server is closed.
+// wait blocks for d. It returns an error early if ctx ends or the server is
+// closed.
 func (s *Server) wait(ctx context.Context, d time.Duration) error {
 	if err := context.Cause(ctx); err != nil || d <= 0 {
 		return err

@@ -1,13 +1,11 @@
 package appsandbookstest
 
 import (
-	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -16,15 +14,15 @@ import (
 	"time"
 )
 
-// Client returns an HTTP client that reaches the server in memory, whatever
-// the host of a request is.
+// Client returns an HTTP client that sends all requests to the server in
+// memory, to whatever host they are addressed.
 func (s *Server) Client() *http.Client { return &http.Client{Transport: s.Transport()} }
 
-// Transport returns a transport that reaches the server in memory, whatever
-// the host of a request is. It starts no goroutines, waits with timers only,
-// and so works in the virtual time of testing/synctest. It behaves like an
-// [http.Transport] towards contexts, request bodies, [httptrace] hooks and
-// compressed answers.
+// Transport returns a transport that sends all requests to the server in
+// memory, to whatever host they are addressed. It starts no goroutines and
+// waits only with timers, so it works in the virtual time of testing/synctest.
+// It handles contexts, request bodies, [httptrace] hooks and compressed answers
+// like an [http.Transport].
 func (s *Server) Transport() http.RoundTripper { return &memoryTransport{s} }
 
 type memoryTransport struct{ srv *Server }
@@ -41,16 +39,16 @@ func (t *memoryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	trace := traceOf(ctx)
+	trace := traceHooks(ctx)
 	trace.GetConn(hostPort(r))
 
 	s := t.srv
-	if !s.enter() {
+	if !s.startWork() {
 		return nil, dialError(http.ErrServerClosed)
 	}
 	defer s.wg.Done()
 
-	in := &inbound{
+	in := &incomingRequest{
 		method:   r.Method,
 		base:     r.URL.Scheme + "://" + r.URL.Host,
 		urlPath:  r.URL.Path,
@@ -94,10 +92,10 @@ func (t *memoryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.response(ctx, r, rep, fault)
 }
 
-// response makes an answer out of a reply, as an [http.Transport] would from
-// what it reads.
+// response returns the HTTP response for a reply, like an [http.Transport] that
+// reads it from a connection.
 func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, fault *Fault) (*http.Response, error) {
-	how := s.spoil(ctx, rep, fault)
+	how := s.answerBody(ctx, rep, fault)
 	resp := &http.Response{
 		Status:        fmt.Sprintf("%d %s", rep.status, http.StatusText(rep.status)),
 		StatusCode:    rep.status,
@@ -108,17 +106,17 @@ func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, faul
 		ContentLength: how.length,
 		Request:       r,
 	}
-	if resp.Header.Get("Date") == "" { // a fault may have another clock
+	if resp.Header.Get("Date") == "" { // a fault may set its own date
 		resp.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	}
 	if how.length >= 0 {
 		resp.Header.Set("Content-Length", fmt.Sprint(how.length))
 	}
-	body := &memoryBody{ctx: ctx, r: how.body, end: how.err}
+	body := &memoryBody{ctx: ctx, r: how.body, finalErr: how.finalErr}
 	resp.Body = body
 	if how.encoding != "" {
 		resp.Header.Set("Content-Encoding", how.encoding)
-		if r.Header.Get("Accept-Encoding") == "" { // the caller expects plain data
+		if r.Header.Get("Accept-Encoding") == "" { // like http.Transport, decompress unless the caller set the header
 			body.r = &gunzipReader{src: how.body}
 			resp.Header.Del("Content-Encoding")
 			resp.Header.Del("Content-Length")
@@ -129,117 +127,12 @@ func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, faul
 	return resp, nil
 }
 
-// pickFault returns the fault that occurs on a request, or nil.
-func (s *Server) pickFault(in *inbound) *Fault {
-	var u *Unit
-	if tok := s.lookup(in.header); tok != nil {
-		u = tok.unit
-	}
-	return s.faults.pick(in.method, in.endpointPath(), u)
-}
-
-// ServeHTTP implements [http.Handler].
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.enter() {
-		http.Error(w, "server closed", http.StatusServiceUnavailable)
-		return
-	}
-	defer s.wg.Done()
-
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	in := &inbound{
-		method:   r.Method,
-		base:     scheme + "://" + r.Host,
-		urlPath:  r.URL.Path,
-		rawQuery: r.URL.RawQuery,
-		header:   r.Header,
-	}
-	fault := s.pickFault(in)
-	if fault != nil && fault.Kind == FaultDial {
-		breakConnection(w, "")
-		return
-	}
-	var err error
-	if in.body, err = io.ReadAll(io.LimitReader(r.Body, maxBody+1)); err != nil {
-		return // the client went away
-	}
-	rep, err := s.exchange(r.Context(), in, fault)
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	if fault != nil {
-		switch fault.Kind {
-		case FaultResetBefore, FaultResetAfter:
-			breakConnection(w, "")
-			return
-		case FaultEOF:
-			breakConnection(w, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
-			return
-		}
-	}
-
-	how := s.spoil(r.Context(), rep, fault)
-	maps.Copy(w.Header(), rep.header)
-	if how.encoding != "" {
-		w.Header().Set("Content-Encoding", how.encoding)
-	}
-	if how.length >= 0 {
-		w.Header().Set("Content-Length", fmt.Sprint(how.length))
-	}
-	w.WriteHeader(rep.status)
-	if fault == nil {
-		_, _ = w.Write(rep.body) // an error means that the client went away
-		return
-	}
-	if err := copyFlushing(w, how.body); err != nil || how.err != nil {
-		panic(http.ErrAbortHandler) // cuts the connection
-	}
-}
-
-// copyFlushing copies a body and sends each piece on its way at once.
-func copyFlushing(w http.ResponseWriter, body io.Reader) error {
-	flush := http.NewResponseController(w)
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := body.Read(buf)
-		if n > 0 {
-			if _, err := w.Write(buf[:n]); err != nil {
-				return err
-			}
-			_ = flush.Flush() // best effort; not every writer can
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// breakConnection writes the start of an answer and resets the connection.
-// Without a start nothing is sent but the reset.
-func breakConnection(w http.ResponseWriter, start string) {
-	conn, buf, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler) // not HTTP/1: the stream is reset
-	}
-	if start != "" {
-		_, _ = buf.WriteString(start)
-		_ = buf.Flush()
-	} else if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // makes Close send a reset
-	}
-	_ = conn.Close()
-}
-
+// dialError returns the error of a connection that could not be made.
 func dialError(err error) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: memoryAddr{}, Err: err}
 }
 
+// resetError returns the error of a connection that was reset.
 func resetError() error {
 	return &net.OpError{
 		Op: "read", Net: "tcp", Source: memoryAddr{}, Addr: memoryAddr{},
@@ -247,7 +140,7 @@ func resetError() error {
 	}
 }
 
-// hostPort returns the address that a request is for.
+// hostPort returns the host and port of a request's URL.
 func hostPort(r *http.Request) string {
 	port := r.URL.Port()
 	if port == "" {
@@ -261,10 +154,10 @@ func hostPort(r *http.Request) string {
 
 // A memoryBody is the body of an answer in memory.
 type memoryBody struct {
-	ctx    context.Context
-	r      io.Reader
-	end    error // instead of io.EOF
-	closed bool
+	ctx      context.Context
+	r        io.Reader
+	finalErr error // error at the end of the body; nil means io.EOF
+	closed   bool
 }
 
 func (b *memoryBody) Read(p []byte) (int, error) {
@@ -275,8 +168,8 @@ func (b *memoryBody) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := b.r.Read(p)
-	if err == io.EOF && b.end != nil {
-		err = b.end
+	if err == io.EOF && b.finalErr != nil {
+		err = b.finalErr
 	}
 	return n, err
 }
@@ -286,7 +179,7 @@ func (b *memoryBody) Close() error {
 	return nil
 }
 
-// A gunzipReader expands compressed data, and opens it only when it is read.
+// A gunzipReader decompresses src. It reads nothing before the first Read.
 type gunzipReader struct {
 	src io.Reader
 	zr  *gzip.Reader
@@ -303,26 +196,35 @@ func (g *gunzipReader) Read(p []byte) (int, error) {
 	return g.zr.Read(p)
 }
 
-// memoryAddr and memoryConn stand for the two ends of a connection.
+// memoryAddr and memoryConn are the address and the connection that hooks and
+// errors see.
 type memoryAddr struct{}
 
 func (memoryAddr) Network() string { return "tcp" }
-func (memoryAddr) String() string  { return "in-memory" }
+
+func (memoryAddr) String() string { return "in-memory" }
 
 type memoryConn struct{}
 
-func (memoryConn) Read([]byte) (int, error)         { return 0, io.EOF }
-func (memoryConn) Write(p []byte) (int, error)      { return len(p), nil }
-func (memoryConn) Close() error                     { return nil }
-func (memoryConn) LocalAddr() net.Addr              { return memoryAddr{} }
-func (memoryConn) RemoteAddr() net.Addr             { return memoryAddr{} }
-func (memoryConn) SetDeadline(time.Time) error      { return nil }
-func (memoryConn) SetReadDeadline(time.Time) error  { return nil }
+func (memoryConn) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (memoryConn) Write(p []byte) (int, error) { return len(p), nil }
+
+func (memoryConn) Close() error { return nil }
+
+func (memoryConn) LocalAddr() net.Addr { return memoryAddr{} }
+
+func (memoryConn) RemoteAddr() net.Addr { return memoryAddr{} }
+
+func (memoryConn) SetDeadline(time.Time) error { return nil }
+
+func (memoryConn) SetReadDeadline(time.Time) error { return nil }
+
 func (memoryConn) SetWriteDeadline(time.Time) error { return nil }
 
-// traceOf returns the trace of a context with every hook that this package
-// calls in place.
-func traceOf(ctx context.Context) *httptrace.ClientTrace {
+// traceHooks returns the trace of a context. Every hook that this package calls
+// is set.
+func traceHooks(ctx context.Context) *httptrace.ClientTrace {
 	t := httptrace.ClientTrace{}
 	if have := httptrace.ContextClientTrace(ctx); have != nil {
 		t = *have
@@ -343,103 +245,4 @@ func traceOf(ctx context.Context) *httptrace.ClientTrace {
 		t.GotFirstResponseByte = func() {}
 	}
 	return &t
-}
-
-// HandlerTransport returns a transport that hands every request to h in
-// memory. With [WithNotificationTransport] it delivers notifications to a
-// receiver without a network, which is what tests in virtual time need:
-//
-//	receiver := appsandbookstest.HandlerTransport(handler)
-//	srv := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(receiver))
-//
-// The handler runs in a goroutine of its own, under the context of the
-// request: one that outlives its context outlives the request, as in a real
-// server. A handler that panics breaks the connection.
-func HandlerTransport(h http.Handler) http.RoundTripper { return handlerTransport{h} }
-
-type handlerTransport struct{ handler http.Handler }
-
-// RoundTrip implements [http.RoundTripper].
-func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	var body []byte
-	if r.Body != nil {
-		defer r.Body.Close()
-		var err error
-		if body, err = io.ReadAll(r.Body); err != nil {
-			return nil, err
-		}
-	}
-	ctx := r.Context()
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
-	}
-	in := r.Clone(ctx)
-	in.Body = io.NopCloser(bytes.NewReader(body))
-	in.ContentLength = int64(len(body))
-	in.RequestURI = r.URL.RequestURI()
-	in.RemoteAddr = "127.0.0.1:0"
-	in.Proto, in.ProtoMajor, in.ProtoMinor = "HTTP/1.1", 1, 1
-	if in.Host == "" {
-		in.Host = r.URL.Host
-	}
-
-	done := make(chan *memoryWriter, 1)
-	go func() {
-		w := &memoryWriter{header: make(http.Header)}
-		defer func() {
-			if recover() != nil {
-				w = nil
-			}
-			done <- w
-		}()
-		t.handler.ServeHTTP(w, in)
-	}()
-	select {
-	case w := <-done:
-		if w == nil {
-			return nil, resetError()
-		}
-		return w.response(r), nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// A memoryWriter is a response writer that keeps the answer.
-type memoryWriter struct {
-	header http.Header
-	sent   http.Header // as of WriteHeader
-	status int
-	body   bytes.Buffer
-}
-
-func (w *memoryWriter) Header() http.Header { return w.header }
-
-func (w *memoryWriter) WriteHeader(status int) {
-	if w.status == 0 && status >= http.StatusOK {
-		w.status, w.sent = status, w.header.Clone()
-	}
-}
-
-func (w *memoryWriter) Write(p []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	return w.body.Write(p)
-}
-
-// Flush implements [http.Flusher].
-func (w *memoryWriter) Flush() { w.WriteHeader(http.StatusOK) }
-
-func (w *memoryWriter) response(r *http.Request) *http.Response {
-	w.WriteHeader(http.StatusOK)
-	return &http.Response{
-		Status:        fmt.Sprintf("%d %s", w.status, http.StatusText(w.status)),
-		StatusCode:    w.status,
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-		Header:        w.sent,
-		Body:          io.NopCloser(&w.body),
-		ContentLength: int64(w.body.Len()),
-		Request:       r,
-	}
 }

@@ -1,36 +1,35 @@
 package appsandbookstest
 
 import (
-	"net/mail"
 	"slices"
-	"strings"
 	"time"
 )
 
-// The states of a user.
+// The statuses of a user.
 const (
-	UserRegistered = "Registered" // invited
-	UserAssociated = "Associated" // with an Apple Account
-	UserRetired    = "Retired"
-	UserDeleted    = "Deleted" // retired in the time of the older API
+	UserRegistered = "Registered" // invited, and not yet associated with an Apple Account
+	UserAssociated = "Associated" // associated with an Apple Account
+	UserRetired    = "Retired"    // retired with users/retire
+	UserDeleted    = "Deleted"    // retired with version 1 of the API
 )
 
-// A User is one entry of a unit's users. A clientUserId can stand in several
-// entries, of which at most one is not retired.
+// A User is one entry in the list of a unit's users. Several entries can have
+// the same clientUserId. At most one of them is active, which means that its
+// status is [UserRegistered] or [UserAssociated].
 type User struct {
 	ClientUserID   string
 	Email          string
-	ManagedAppleID string // not shown by the API
-	IDHash         string // made up when empty and there is an Apple Account
-	InviteCode     string // made up when empty and there is no managed account
-	Status         string // empty: UserAssociated with a ManagedAppleID, else UserRegistered
+	ManagedAppleID string // never part of an answer
+	IDHash         string // generated if it is empty and the user is associated, retired or deleted
+	InviteCode     string // generated if it and ManagedAppleID are empty
+	Status         string // empty means UserAssociated with a ManagedAppleID, and UserRegistered without
 }
 
-// A user is what the unit keeps of a User.
+// A user is the ledger's record of a User.
 type user struct {
 	holder
 	User
-	changed uint64
+	changed uint64 // number of the last change
 }
 
 func (x *user) active() bool { return x.Status == UserRegistered || x.Status == UserAssociated }
@@ -45,40 +44,43 @@ func (x *user) wire() wireUser {
 	}
 }
 
-// AddUser adds a user to the library. An active user with the same
-// clientUserId is replaced in place.
+// AddUser adds a user to the library. If add is active and the library has an
+// active user with the same clientUserId, AddUser replaces that user and keeps
+// its assignments.
 func (u *Unit) AddUser(add User) {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	change := u.userData.change()
 	if old := u.activeUsers[add.ClientUserID]; old != nil && add.Status != UserRetired && add.Status != UserDeleted {
-		old.User, old.changed = u.complement(add), change
-		u.touchAssignments(old)
+		old.User, old.changed = u.withGeneratedFields(add), change
+		u.markAssignmentsChanged(old)
 		return
 	}
 	u.insertUser(add, change)
 }
 
-// complement fills in what is made up for a user.
-func (u *Unit) complement(x User) User {
+// withGeneratedFields returns a user whose empty fields have their defaults or
+// generated values.
+func (u *Unit) withGeneratedFields(x User) User {
 	if x.Status == "" {
 		x.Status = UserRegistered
 		if x.ManagedAppleID != "" {
 			x.Status = UserAssociated
 		}
 	}
-	n := u.draw()
+	n := u.nextNumber()
 	if x.InviteCode == "" && x.ManagedAppleID == "" {
-		x.InviteCode = u.srv.random.hex(u.label("invite"), n)
+		x.InviteCode = u.srv.random.hex(u.randomLabel("invite"), n)
 	}
 	if x.IDHash == "" && x.Status != UserRegistered {
-		x.IDHash = u.srv.random.hash(u.label("account"), n)
+		x.IDHash = u.srv.random.hash(u.randomLabel("account"), n)
 	}
 	return x
 }
 
+// insertUser adds a user. The lock must be held.
 func (u *Unit) insertUser(add User, change uint64) *user {
-	x := &user{User: u.complement(add), changed: change}
+	x := &user{User: u.withGeneratedFields(add), changed: change}
 	x.holder = u.newHolder()
 	x.holder.user = x
 	u.users = append(u.users, x)
@@ -91,7 +93,7 @@ func (u *Unit) insertUser(add User, change uint64) *user {
 
 // Users returns all entries in the order of their creation.
 func (u *Unit) Users() []User {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	out := make([]User, len(u.users))
 	for i, x := range u.users {
@@ -100,11 +102,12 @@ func (u *Unit) Users() []User {
 	return out
 }
 
-// AcceptInvitation associates a registered user with an Apple Account, as if
-// the person had accepted the invitation, and sends USER_ASSOCIATED. It
-// reports whether there was such a user.
+// AcceptInvitation simulates that a person accepts an invitation: it associates
+// an invited user with an Apple Account and sends USER_ASSOCIATED. It returns
+// false if no active user with this clientUserId has the status
+// [UserRegistered].
 func (u *Unit) AcceptInvitation(clientUserID string) bool {
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 	x := u.activeUsers[clientUserID]
 	if x == nil || x.Status != UserRegistered {
@@ -115,21 +118,22 @@ func (u *Unit) AcceptInvitation(clientUserID string) bool {
 	return true
 }
 
+// associateUser associates a user with an Apple Account.
 func (u *Unit) associateUser(x *user, change uint64) {
 	x.Status = UserAssociated
-	x.IDHash = u.srv.random.hash(u.label("account"), u.draw())
+	x.IDHash = u.srv.random.hash(u.randomLabel("account"), u.nextNumber())
 	x.changed = change
-	u.touchAssignments(x)
+	u.markAssignmentsChanged(x)
 }
 
-// retireUser ends a user: its revocable licences and its subscription seats
-// return to the library.
+// retireUser retires a user. It makes the user's revocable licenses and
+// subscription seats available again.
 func (u *Unit) retireUser(x *user, change uint64) {
 	x.Status = UserRetired
 	x.changed = change
 	delete(u.activeUsers, x.ClientUserID)
 
-	held := slices.Clone(x.held)
+	held := slices.Clone(x.assignments)
 	for _, a := range held {
 		if a.asset.revocable() {
 			u.unassign(a)
@@ -145,21 +149,22 @@ func (u *Unit) retireUser(x *user, change uint64) {
 			a.changed = assignments
 		}
 	}
-	u.releaseSeats(x)
+	u.releaseSubscriptions(x)
 }
 
-// touchAssignments marks the assignments of a user as changed, since they can
-// show the user's state.
-func (u *Unit) touchAssignments(x *user) {
-	if len(x.held) == 0 {
+// markAssignmentsChanged marks the assignments of a user as changed, because
+// GET assignments can show the user's status.
+func (u *Unit) markAssignmentsChanged(x *user) {
+	if len(x.assignments) == 0 {
 		return
 	}
 	change := u.assignmentData.change()
-	for _, a := range x.held {
+	for _, a := range x.assignments {
 		a.changed = change
 	}
 }
 
+// A userFilter holds the filters of GET users.
 type userFilter struct {
 	clientUserID    string
 	hasClientUserID bool
@@ -179,10 +184,10 @@ func (f userFilter) match(x *user) bool {
 	return true
 }
 
-// getUsers answers GET users.
+// getUsers handles GET users.
 func getUsers(c *call) (any, *apiError) {
 	u := c.unit
-	u.lock()
+	u.lockAndUpdate()
 	defer u.mu.Unlock()
 
 	f := userFilter{
@@ -206,7 +211,7 @@ func getUsers(c *call) (any, *apiError) {
 
 	list := u.users
 	if f != (userFilter{}) {
-		list = u.userPages.get(f, u.userData.seq, func() []*user {
+		list = u.userPages.get(f, u.userData.lastChange, func() []*user {
 			from := u.users
 			if f.hasClientUserID {
 				from = u.usersByID[f.clientUserID]
@@ -224,187 +229,4 @@ func getUsers(c *call) (any, *apiError) {
 		page.Users = append(page.Users, x.wire())
 	}
 	return page, nil
-}
-
-// filter returns the elements of a list that match.
-func filter[T any](list []T, match func(T) bool) []T {
-	var out []T
-	for _, x := range list {
-		if match(x) {
-			out = append(out, x)
-		}
-	}
-	return out
-}
-
-func createUsers(c *call) (any, *apiError) { return c.manageUsers(typeCreate) }
-func updateUsers(c *call) (any, *apiError) { return c.manageUsers(typeUpdate) }
-func retireUsers(c *call) (any, *apiError) { return c.manageUsers(typeRetire) }
-
-// manageUsers answers POST users/create, users/update and users/retire.
-func (c *call) manageUsers(typ string) (any, *apiError) {
-	var body wireManageUsers
-	if refusal := c.decode(&body); refusal != nil {
-		return nil, refusal
-	}
-	if len(body.Users) == 0 {
-		return nil, refuse(numUsersRequired)
-	}
-	users := make([]User, len(body.Users))
-	ids := make([]string, len(users))
-	for i, x := range body.Users {
-		users[i] = User{ClientUserID: x.ClientUserID, Email: x.Email, ManagedAppleID: x.ManagedAppleID}
-		ids[i] = x.ClientUserID
-	}
-	distinct, repeated := duplicates(ids)
-	if distinct > c.limits.MaxUsers {
-		return nil, refuse(numTooManyUsers)
-	}
-	if len(repeated) > 0 {
-		return nil, c.refuseDuplicates(numDuplicateUsers, &wireErrorInfo{ClientUserIDs: repeated})
-	}
-	var badEmail []string
-	for _, x := range users {
-		if x.ClientUserID == "" {
-			return nil, refuseArgument("clientUserId")
-		}
-		if x.Email != "" && !validEmail(x.Email) {
-			badEmail = append(badEmail, x.ClientUserID)
-		}
-	}
-	if len(badEmail) > 0 {
-		return nil, refuseItems(numInvalidEmail, &wireErrorInfo{ClientUserIDs: badEmail})
-	}
-
-	u := c.unit
-	u.lock()
-	defer u.mu.Unlock()
-	if typ != typeCreate {
-		if refusal := u.checkUsers(ids, typ == typeRetire); refusal != nil {
-			return nil, refusal
-		}
-	}
-	e := u.accept(c, Event{Type: typ, NumRequested: len(users)}, func(e *event, now time.Time) {
-		u.applyUsers(e, now, users)
-	})
-	return u.accepted(e), nil
-}
-
-func validEmail(s string) bool {
-	a, err := mail.ParseAddress(s)
-	return err == nil && a.Address == s
-}
-
-// duplicates returns how many different elements a list has, and those that
-// it has more than once.
-func duplicates[T comparable](list []T) (distinct int, repeated []T) {
-	seen := make(map[T]int, len(list))
-	for _, x := range list {
-		if seen[x]++; seen[x] == 2 {
-			repeated = append(repeated, x)
-		}
-	}
-	return len(seen), repeated
-}
-
-// refuseDuplicates refuses a request that names items twice.
-func (c *call) refuseDuplicates(number int, info *wireErrorInfo) *apiError {
-	c.srv.recorder.note(c.record, RuleDuplicateItems, "%s names items twice (%d)", c.path, number)
-	return refuseItems(number, info)
-}
-
-// checkUsers refuses clientUserIds that nobody has, unless that is to be
-// found out later. Retired users count only on demand. The lock is held.
-func (u *Unit) checkUsers(ids []string, retired bool) *apiError {
-	if u.srv.opts.asyncUserNotFound {
-		return nil
-	}
-	missing := filter(ids, func(id string) bool { return !u.knows(id, retired) })
-	if len(missing) == 0 {
-		return nil
-	}
-	return refuseItems(numUserNotFound, &wireErrorInfo{ClientUserIDs: missing})
-}
-
-// knows reports whether a clientUserId has an active entry, or any entry.
-func (u *Unit) knows(id string, retired bool) bool {
-	return u.activeUsers[id] != nil || retired && len(u.usersByID[id]) > 0
-}
-
-// applyUsers carries out an event of the users.
-func (u *Unit) applyUsers(e *event, now time.Time, users []User) {
-	tasks := newTaskSet(1, u.subscribed(NotificationUserManagement))
-	change := lazyChange{data: &u.userData}
-	after := make([]wireUser, len(users))
-	for i, x := range users {
-		after[i] = wireUser{ClientUserID: x.ClientUserID, Email: x.Email}
-		number := u.refusal(e, x.ClientUserID)
-		if number == 0 {
-			var now *user
-			if now, number = u.applyUser(e.Type, x, &change); number == 0 {
-				after[i] = now.wire()
-			}
-		}
-		if number == 0 {
-			tasks.success(0, i)
-		} else {
-			tasks.failure(number, 0, i)
-		}
-	}
-
-	info := func(_, targets []int) *wireErrorInfo {
-		var out wireErrorInfo
-		for _, i := range targets {
-			out.ClientUserIDs = append(out.ClientUserIDs, users[i].ClientUserID)
-		}
-		return &out
-	}
-	u.finish(e, now, tasks, info)
-	u.notifyTasks(e, now, NotificationUserManagement, tasks, info, func(m *wireManagement, _ int, targets []int) {
-		for _, i := range targets {
-			m.Users = append(m.Users, after[i])
-		}
-	})
-}
-
-// applyUser carries out the task of one user and returns its entry, or the
-// error number.
-func (u *Unit) applyUser(typ string, x User, change *lazyChange) (*user, int) {
-	old := u.activeUsers[x.ClientUserID]
-	entries := u.usersByID[x.ClientUserID]
-	switch {
-	case typ == typeCreate && old != nil:
-		return nil, numUserExists
-	case typ != typeCreate && old == nil:
-		if typ == typeRetire && len(entries) > 0 {
-			return entries[len(entries)-1], 0 // retired already
-		}
-		return nil, numUserNotFound
-	}
-	if x.ManagedAppleID != "" && typ != typeRetire {
-		if !strings.Contains(x.ManagedAppleID, "@") {
-			return nil, numAccountNotAssociable
-		}
-		for _, other := range u.activeUsers {
-			if other != old && strings.EqualFold(other.ManagedAppleID, x.ManagedAppleID) {
-				return nil, numAccountTaken
-			}
-		}
-	}
-
-	switch typ {
-	case typeCreate:
-		return u.insertUser(x, change.number()), 0
-	case typeRetire:
-		u.retireUser(old, change.number())
-		return old, 0
-	}
-	if x.Email != "" && x.Email != old.Email {
-		old.Email, old.changed = x.Email, change.number()
-	}
-	if x.ManagedAppleID != "" && x.ManagedAppleID != old.ManagedAppleID {
-		old.ManagedAppleID, old.InviteCode = x.ManagedAppleID, ""
-		u.associateUser(old, change.number())
-	}
-	return old, 0
 }

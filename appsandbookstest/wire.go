@@ -2,28 +2,28 @@ package appsandbookstest
 
 import "time"
 
-// The types of this file are the stand-in's own picture of the wire format.
-// They deliberately share nothing with the SDK, so that a mistake in one is
-// not repeated in the other.
+// The types of this file are the JSON of the API. They share nothing with the
+// types of the SDK, so that the tests of the SDK find a mistake in its types.
 
 // wireTime is the layout of the service's timestamps: ISO 8601 with an offset
-// that has no colon.
+// without a colon.
 const wireTime = "2006-01-02T15:04:05-0700"
 
-// wireDate is the layout of a subscription's period end.
+// wireDate is the layout of the end of a subscription's billing period.
 const wireDate = "2006-01-02"
 
 func formatTime(t time.Time) string { return t.UTC().Format(wireTime) }
 
-// wireCommon stands in every answer of a unit.
+// wireCommon is part of every answer for a unit, except for pages read by
+// cursor.
 type wireCommon struct {
 	MDMInfo             *MDMInfo `json:"mdmInfo,omitempty"`
 	TokenExpirationDate string   `json:"tokenExpirationDate,omitempty"`
 	UID                 string   `json:"uId"`
 }
 
-// wireError is the body of an error, a failure of an event, and the error of
-// a notification.
+// wireError is the body of an error, a failure of an event, and the error in a
+// notification.
 type wireError struct {
 	Info    *wireErrorInfo `json:"errorInfo,omitempty"`
 	Message string         `json:"errorMessage"`
@@ -34,7 +34,7 @@ func newWireError(number int, info *wireErrorInfo) wireError {
 	return wireError{Number: number, Message: messageOf(number), Info: info}
 }
 
-// wireErrorInfo names the parts of a request that failed.
+// wireErrorInfo names the items of a request that failed.
 type wireErrorInfo struct {
 	Assets        []wireAssetID `json:"assets,omitempty"`
 	ClientUserIDs []string      `json:"clientUserIds,omitempty"`
@@ -76,7 +76,7 @@ type wireClientConfig struct {
 	WebsiteURL                  string   `json:"websiteURL"`
 }
 
-// wirePage stands in every page that is read by index.
+// wirePage is part of every page that is read by index.
 type wirePage struct {
 	CurrentPageIndex int    `json:"currentPageIndex"`
 	NextPageIndex    *int   `json:"nextPageIndex,omitempty"`
@@ -137,7 +137,7 @@ type wireAssetsPage struct {
 	UnlimitedAssets *[]wireUnlimitedAsset `json:"unlimitedAssets,omitempty"`
 }
 
-// wireManageAssets is the body of associate, disassociate and revoke.
+// wireManageAssets is the body of associate, disassociate and revoke requests.
 type wireManageAssets struct {
 	Assets        []wireAssetID `json:"assets"`
 	ClientUserIDs []string      `json:"clientUserIds"`
@@ -159,7 +159,7 @@ type wireAssignmentsPage struct {
 	Assignments []wireAssignment `json:"assignments"`
 }
 
-// wireEvent is the answer to an asynchronous write.
+// wireEvent is the answer to an accepted write.
 type wireEvent struct {
 	wireCommon
 	EventID string `json:"eventId"`
@@ -193,8 +193,8 @@ type wireSubscription struct {
 	Counts        wireSubscriptionCounts `json:"counts"`
 }
 
-// wireCursorPage stands in every page that is read by cursor. Such pages
-// carry no mdmInfo.
+// wireCursorPage is part of every page that is read by cursor. Such pages have
+// no mdmInfo.
 type wireCursorPage struct {
 	NextCursor          string `json:"nextCursor,omitempty"`
 	TokenExpirationDate string `json:"tokenExpirationDate,omitempty"`
@@ -230,8 +230,8 @@ type wireSubscriptionAdminsPage struct {
 	Admins []wireSubscriptionAdmin `json:"admins"`
 }
 
-// wireManageSubscriptions is the body of associate, disassociate and of the
-// two administrator endpoints.
+// wireManageSubscriptions is the body of writes to the assignments and
+// administrators of subscriptions.
 type wireManageSubscriptions struct {
 	AdamIDs       []int64  `json:"adamIds"`
 	ClientUserIDs []string `json:"clientUserIds"`
@@ -245,8 +245,8 @@ type wireAdminsChanged struct {
 	VersionID           string `json:"versionId"`
 }
 
-// wireSubscriptionManagement is the answer of enable and disable. Its mdmInfo
-// is an explicit null while none is set.
+// wireSubscriptionManagement is the answer to enable and disable. Its mdmInfo
+// is null if no service has claimed the unit.
 type wireSubscriptionManagement struct {
 	MDMInfo                *MDMInfo `json:"mdmInfo"`
 	SubscriptionManagement bool     `json:"subscriptionManagement"`
@@ -254,7 +254,7 @@ type wireSubscriptionManagement struct {
 	UID                    string   `json:"uId"`
 }
 
-// wireNotification is the envelope of a notification.
+// wireNotification is the envelope of every notification.
 type wireNotification struct {
 	Notification     any    `json:"notification"`
 	NotificationID   string `json:"notificationId"`

@@ -86,7 +86,8 @@ const (
 
 func newWorld(t *testing.T, style style, always string) *world {
 	t.Helper()
-	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	unit := srv.Unit()
 	unit.AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})

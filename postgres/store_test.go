@@ -80,7 +80,8 @@ func run(t *testing.T, s *postgres.Store) {
 // apple is a stand-in with one asset, and a client of it.
 func apple(t *testing.T, opts ...appsandbookstest.Option) (*appsandbookstest.Server, *appsandbooks.Client) {
 	t.Helper()
-	srv := appsandbookstest.NewServer(opts...)
+	srv, err := appsandbookstest.NewServer(opts...)
+	require.NoError(t, err)
 	srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "1", Total: 1_000_000})
 	srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "2", Total: 1_000_000})
 	t.Cleanup(srv.Close)

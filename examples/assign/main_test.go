@@ -32,7 +32,8 @@ type world struct {
 
 func newWorld(t *testing.T, opts ...appsandbookstest.Option) *world {
 	t.Helper()
-	srv := appsandbookstest.NewServer(opts...)
+	srv, err := appsandbookstest.NewServer(opts...)
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	require.NoError(t, srv.Listen(""))
 	return &world{t, srv, srv.Unit(), t.TempDir()}

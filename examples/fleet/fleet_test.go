@@ -60,7 +60,8 @@ func TestFleet(t *testing.T) {
 func TestSecretsAreNotPrinted(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	token := srv.Unit().Token()
 	const misplaced = "a content token stands on the command line"

@@ -157,7 +157,10 @@ type settings struct {
 // apple runs a stand-in for Apple's service, and writes the file that a vendor
 // would have instead.
 func apple(ctx context.Context, s settings, addr string, units int, out io.Writer) error {
-	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(5*time.Second), appsandbookstest.WithSeed(rand.Uint64()))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(5*time.Second), appsandbookstest.WithSeed(rand.Uint64()))
+	if err != nil {
+		return err
+	}
 	defer srv.Close()
 	if err := srv.Listen(addr); err != nil {
 		return err

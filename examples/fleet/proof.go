@@ -146,7 +146,7 @@ func prove(ctx context.Context, c proof) (r *result, err error) {
 	limits.MaxAssets, limits.MaxSerialNumbers, limits.MaxRequestPerSecond = 4, 25, c.rate
 	var mu sync.Mutex
 	random := rand.New(rand.NewPCG(c.seed, 1))
-	srv := appsandbookstest.NewServer(
+	srv, err := appsandbookstest.NewServer(
 		appsandbookstest.WithSeed(c.seed), appsandbookstest.WithLimits(limits), appsandbookstest.WithRequestLog(1_000_000),
 		appsandbookstest.WithLatency(10*time.Millisecond),
 		appsandbookstest.WithEventDelayFunc(func(appsandbookstest.Event) time.Duration {
@@ -158,6 +158,9 @@ func prove(ctx context.Context, c proof) (r *result, err error) {
 			Loss: 0.03, Duplicate: 0.1, Reorder: 0.2, ReorderWindow: 2 * time.Second, RetryInterval: 4 * time.Second,
 		}),
 	)
+	if err != nil {
+		return r, err
+	}
 	defer srv.Close()
 	if err := srv.Listen(""); err != nil {
 		return nil, err

@@ -63,7 +63,8 @@ func service(t *testing.T) *appsandbookstest.Server {
 	t.Helper()
 	limits := appsandbookstest.DefaultLimits()
 	limits.MaxRequestPerSecond = 1000
-	srv := appsandbookstest.NewServer(appsandbookstest.WithPageSize(50), appsandbookstest.WithLimits(limits))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithPageSize(50), appsandbookstest.WithLimits(limits))
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	require.NoError(t, srv.Listen(""))
 	u := srv.Unit()

@@ -7,8 +7,11 @@ import (
 )
 
 // sample is a small school, for those who try the program without a token.
-func sample() *appsandbookstest.Server {
-	srv := appsandbookstest.NewServer(appsandbookstest.WithPageSize(100))
+func sample() (*appsandbookstest.Server, error) {
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithPageSize(100))
+	if err != nil {
+		return nil, err
+	}
 	u := srv.Unit()
 	for i := range 120 {
 		id := fmt.Sprintf("teacher-%03d", i+1)
@@ -42,5 +45,5 @@ func sample() *appsandbookstest.Server {
 		AdamID: 67890, ParentAdamID: 361309726, Total: appsandbookstest.Seats{Renewing: 60, Expiring: 20},
 	})
 	u.AddSubscriptionAssignments(appsandbookstest.SubscriptionAssignment{AdamID: 67890, ClientUserID: "teacher-001", Renewing: true})
-	return srv
+	return srv, nil
 }

@@ -86,7 +86,7 @@ func run(ctx context.Context, p *cli.Program) error {
 	if err != nil {
 		return err
 	}
-	client, err := p.Client(func() *appsandbookstest.Server { return appsandbookstest.NewServer() })
+	client, err := p.Client(func() (*appsandbookstest.Server, error) { return appsandbookstest.NewServer() })
 	if err != nil {
 		return err
 	}

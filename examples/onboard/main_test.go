@@ -65,7 +65,8 @@ func onboard(t *testing.T, srv *appsandbookstest.Server, stdin string, args ...s
 
 func service(t *testing.T) *appsandbookstest.Server {
 	t.Helper()
-	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	require.NoError(t, srv.Listen(""))
 	return srv

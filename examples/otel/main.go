@@ -57,7 +57,10 @@ func run(ctx context.Context) error {
 	mp := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewPeriodicReader(numbers)))
 	defer func() { _ = mp.Shutdown(ctx) }()
 
-	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
+	if err != nil {
+		return err
+	}
 	defer srv.Close()
 	srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})
 	srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"1"}}, Times: 1})

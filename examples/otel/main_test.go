@@ -19,7 +19,10 @@ import (
 )
 
 func TestInstrument(t *testing.T) {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer srv.Close()
 	secret := srv.Unit().Token()
 	srv.AddFault(appsandbookstest.Fault{

@@ -60,9 +60,13 @@ func run(ctx context.Context, p *cli.Program) error {
 		return err
 	}
 	var standIn *appsandbookstest.Server
-	client, err := p.Client(func() *appsandbookstest.Server {
-		standIn = appsandbookstest.NewServer()
-		return standIn
+	client, err := p.Client(func() (*appsandbookstest.Server, error) {
+		srv, err := appsandbookstest.NewServer()
+		if err != nil {
+			return nil, err
+		}
+		standIn = srv
+		return standIn, nil
 	})
 	if err != nil {
 		return err

@@ -129,7 +129,8 @@ func variables(srv *appsandbookstest.Server, more ...string) []string {
 // address is one that nobody listens on.
 func address(t *testing.T) string {
 	t.Helper()
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(t, err)
 	require.NoError(t, srv.Listen(""))
 	host := strings.TrimSuffix(strings.TrimPrefix(srv.URL(), "http://"), "/mdm/v2")
 	srv.Close()
@@ -148,9 +149,10 @@ func TestAlone(t *testing.T) {
 // Every notification is printed once, whatever the network does, and nothing
 // else is.
 func TestAgainstAService(t *testing.T) {
-	srv := appsandbookstest.NewServer(appsandbookstest.WithNotifications(appsandbookstest.NotificationOptions{
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithNotifications(appsandbookstest.NotificationOptions{
 		Duplicate: 0.3, Reorder: 0.3, Forge: 0.3, ReorderWindow: 5e6,
 	}))
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	require.NoError(t, srv.Listen(""))
 	const secret = "s3cret-of-the-receiver"
@@ -214,7 +216,8 @@ func TestAgainstAService(t *testing.T) {
 }
 
 func TestTrouble(t *testing.T) {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	require.NoError(t, srv.Listen(""))
 	listen, elsewhere := address(t), address(t)
@@ -243,7 +246,8 @@ func TestTrouble(t *testing.T) {
 
 // Without a reader of its lines it does not go on as if nothing had happened.
 func TestNobodyReads(t *testing.T) {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	require.NoError(t, srv.Listen(""))
 	listen := address(t)

@@ -1,5 +1,5 @@
-// Simulator runs a stand-in for Apple's service as a program, for clients in
-// any language.
+// Simulator runs a stand-in for Apple's service as a program, for clients in any
+// language.
 package main
 
 import (
@@ -16,31 +16,33 @@ import (
 
 const help = `
 Simulator is a stand-in for version 2 of Apple's App, Book, and Subscription
-Management API, for testing clients in any language. It checks requests as the
-service does, keeps a ledger of licences, carries out changes after a delay,
-sends notifications, breaks on demand, and tells on clients that misbehave.
+Management API. Use it to test clients in any language. It checks requests like
+the service, keeps a ledger of licenses, applies changes after a delay, sends
+notifications, injects faults on request, and records clients that break the
+service's rules.
 
 Usage:
   simulator [flags]
 
-When it is ready it prints one line of JSON to standard output:
+When it is ready, it prints one line of JSON to standard output:
 
   {"url":"http://127.0.0.1:8390/mdm/v2","units":[{"name":"Headquarters","uId":"…","token":"…"}]}
 
-Clients use url in the place of https://vpp.itunes.apple.com/mdm/v2, and a
-token, which has the form of a .vpptoken file's content, in the header
-"Authorization: Bearer TOKEN". The other examples take them from the variables
+Clients use url instead of https://vpp.itunes.apple.com/mdm/v2. They send the
+token in the header "Authorization: Bearer TOKEN". It has the form of the content
+of a .vpptoken file. The other examples read both from the environment variables
 APPSANDBOOKS_BASE_URL and APPSANDBOOKS_STOKEN.
 
-Each unit has the same library, unless -seed-file says something else:
+Every unit has the same library, unless -seed-file is given:
   assets    Adam IDs 1000000001, 1000000002, …, for users and devices
-  users     user-1, user-2, …, associated
-  devices   serial numbers SIM0000001, SIM0000002, …; licences for others are
-            accepted and assigned to nobody, which the service was seen to do
-            (with -devices 0, every serial number is a device)
+  users     user-1, user-2, …, with the status Associated
+  devices   serial numbers SIM0000001, SIM0000002, …
+            The simulator accepts requests for other serial numbers, but assigns
+            nothing to them. Users of the service have reported this behavior.
+            With -devices 0, every serial number is a device.
   subscriptions   Adam IDs 2000000001, 2000000002, …
 
-A seed file replaces that; every field is optional:
+A seed file describes other libraries. Every field is optional:
 
   {
     "limits": {"maxAssets": 25, "maxRequestPerSecond": 15},
@@ -57,28 +59,31 @@ A seed file replaces that; every field is optional:
                {"method": "POST", "kind": "reset-after", "probability": 0.1}]
   }
 
-Fields are named like those of package appsandbookstest, in any case. Ctrl-C or
-SIGTERM ends the simulator. It then lists how clients broke the service's rules:
-too many requests in a second, asking for the status of an event more often than
-every 30 seconds, and so on.
+The names of the fields are those of the types in package appsandbookstest, in
+upper or lower case.
+
+Ctrl-C or SIGTERM ends the simulator. It then lists the rules that clients broke,
+such as too many requests in a second, or two requests for the status of an event
+within 30 seconds.
 
 Examples:
-  simulator -assets 40 -devices 10000 -licences 10000
+  simulator -assets 40 -devices 10000 -licenses 10000
   simulator -seed-file library.json -event-delay 10s
   simulator -fault-rate 0.1 -latency 200ms -strict
 
 Exit codes:
-  0  it was ended
-  1  trouble: the address is taken, for instance
-  2  wrong usage
-  3  with -strict: rules were broken
+  0  the simulator was ended
+  1  an error, such as an address that is in use
+  2  invalid flags or seed file
+  3  with -strict: clients broke rules
 `
 
 func main() { cli.Main("simulator", help, run) }
 
+// options are the values of the flags.
 type options struct {
 	listen                                                  string
-	units, assets, licences, users, devices, subs, pageSize int
+	units, assets, licenses, users, devices, subs, pageSize int
 	eventDelay, latency                                     time.Duration
 	seed                                                    uint64
 	seedFile                                                string
@@ -89,36 +94,39 @@ type options struct {
 func run(ctx context.Context, p *cli.Program) error {
 	p.Standalone()
 	var o options
-	p.Flags.StringVar(&o.listen, "listen", "127.0.0.1:8390", "`address` to serve HTTP on; port 0 takes a free one")
-	p.Flags.BoolVar(&o.anyAddress, "any-address", false, "allow -listen on addresses that other machines reach")
-	p.Flags.IntVar(&o.units, "units", 1, "`number` of organizational units, each with a token and a library")
-	p.Flags.IntVar(&o.assets, "assets", 25, "`number` of assets of a unit")
-	p.Flags.IntVar(&o.licences, "licences", 1000, "`number` of licences of each asset, and of seats of each subscription")
-	p.Flags.IntVar(&o.users, "users", 100, "`number` of users of a unit")
-	p.Flags.IntVar(&o.devices, "devices", 1000, "`number` of devices of a unit")
-	p.Flags.IntVar(&o.subs, "subscriptions", 0, "`number` of subscriptions of a unit")
-	p.Flags.StringVar(&o.seedFile, "seed-file", "", "JSON `file` with the libraries, instead of the numbers above")
-	p.Flags.Uint64Var(&o.seed, "seed", 1, "`number` that tokens, ids and chance derive from")
+	p.Flags.StringVar(&o.listen, "listen", "127.0.0.1:8390", "`address` to serve HTTP on; with port 0, on a free port")
+	p.Flags.BoolVar(&o.anyAddress, "any-address", false, "allow addresses that are not loopback")
+	p.Flags.IntVar(&o.units, "units", 1, "`number` of organizational units")
+	p.Flags.IntVar(&o.assets, "assets", 25, "`number` of assets of each unit")
+	p.Flags.IntVar(&o.licenses, "licenses", 1000, "`number` of licenses of each asset and each subscription")
+	p.Flags.IntVar(&o.users, "users", 100, "`number` of users of each unit")
+	p.Flags.IntVar(&o.devices, "devices", 1000, "`number` of devices of each unit")
+	p.Flags.IntVar(&o.subs, "subscriptions", 0, "`number` of subscriptions of each unit")
+	p.Flags.StringVar(&o.seedFile, "seed-file", "", "JSON `file` that describes the libraries; -units, -assets, -licenses, -users,\n-devices and -subscriptions are then ignored")
+	p.Flags.Uint64Var(&o.seed, "seed", 1, "`number` from which tokens, ids and random faults are derived")
 	p.Flags.IntVar(&o.pageSize, "page-size", 1000, "`number` of records on a page")
-	p.Flags.DurationVar(&o.eventDelay, "event-delay", 2*time.Second, "`time` that a change stays PENDING")
+	p.Flags.DurationVar(&o.eventDelay, "event-delay", 2*time.Second, "`time` that an event stays PENDING")
 	p.Flags.DurationVar(&o.latency, "latency", 0, "`time` that each request takes")
-	p.Flags.BoolVar(&o.rateLimit, "rate-limit", false, "refuse requests above maxRequestPerSecond (429, 9646)")
-	p.Flags.Float64Var(&o.faultRate, "fault-rate", 0, "`share` of requests that break, from 0 to 1: connections reset before and\nafter it is carried out, 429, and 503 with\na Retry-After of a second, all equally often")
-	p.Flags.BoolVar(&o.strict, "strict", false, "exit with 3 if rules were broken")
+	p.Flags.BoolVar(&o.rateLimit, "rate-limit", false, "refuse requests above maxRequestPerSecond with 429 and 9646")
+	p.Flags.Float64Var(&o.faultRate, "fault-rate", 0, "`share` of requests that fail, from 0 to 1; a quarter each: connection reset before\nthe request is processed, connection reset after that, 429, and 503 with a\nRetry-After of one second")
+	p.Flags.BoolVar(&o.strict, "strict", false, "exit with 3 if clients broke rules")
 	if err := p.Parse(); err != nil {
 		return err
 	}
 	if err := o.check(); err != nil {
 		return err
 	}
-	seed, err := o.contents()
+	seed, err := o.loadSeed()
 	if err != nil {
 		return err
 	}
 
-	srv := appsandbookstest.NewServer(o.server(seed)...)
+	srv, err := appsandbookstest.NewServer(o.server(seed)...)
+	if err != nil {
+		return cli.Usagef("%w", err)
+	}
 	defer srv.Close()
-	units := seed.plant(srv)
+	units := seed.fill(srv)
 	for _, f := range append(seed.Faults, faults(o.faultRate)...) {
 		srv.AddFault(f)
 	}
@@ -129,12 +137,13 @@ func run(ctx context.Context, p *cli.Program) error {
 		return err
 	}
 	<-ctx.Done()
-	return farewell(p, srv.Violations(), o.strict)
+	return summarize(p, srv.Violations(), o.strict)
 }
 
+// check reports invalid flags.
 func (o options) check() error {
-	if min(o.units-1, o.assets, o.licences, o.users, o.devices, o.subs, o.pageSize-1) < 0 || o.eventDelay < 0 || o.latency < 0 {
-		return cli.Usagef("numbers and times must not be negative; -units and -page-size not zero")
+	if min(o.units-1, o.assets, o.licenses, o.users, o.devices, o.subs, o.pageSize-1) < 0 || o.eventDelay < 0 || o.latency < 0 {
+		return cli.Usagef("numbers and times must not be negative, and -units and -page-size must be at least 1")
 	}
 	if o.faultRate < 0 || o.faultRate > 1 {
 		return cli.Usagef("-fault-rate must be from 0 to 1")
@@ -142,6 +151,7 @@ func (o options) check() error {
 	return nil
 }
 
+// server returns the options of the stand-in.
 func (o options) server(seed *seed) []appsandbookstest.Option {
 	opts := []appsandbookstest.Option{
 		appsandbookstest.WithSeed(o.seed),
@@ -161,8 +171,9 @@ func (o options) server(seed *seed) []appsandbookstest.Option {
 	return opts
 }
 
-// faults breaks the given share of requests in four ways, each as often as the
-// others. Of several faults the first that hits counts, hence the growing chance.
+// faults returns four faults that together occur on a share of the requests, each
+// equally often. A fault occurs only if the ones before it did not. Its probability
+// is therefore higher than theirs.
 func faults(rate float64) []appsandbookstest.Fault {
 	if rate == 0 {
 		return nil
@@ -180,7 +191,7 @@ func faults(rate float64) []appsandbookstest.Fault {
 	return kinds
 }
 
-// announce says where the service is and with which tokens.
+// announce prints the URL and the tokens.
 func announce(p *cli.Program, srv *appsandbookstest.Server, units []*appsandbookstest.Unit) error {
 	type unit struct {
 		Name  string `json:"name"`
@@ -197,7 +208,7 @@ func announce(p *cli.Program, srv *appsandbookstest.Server, units []*appsandbook
 	if err := json.NewEncoder(p.Stdout).Encode(line); err != nil {
 		return err
 	}
-	p.Notef("ready; Ctrl-C ends it. For the other examples:")
+	p.Notef("ready; press Ctrl-C to end it. For the other examples:")
 	fmt.Fprintf(p.Stderr, "export APPSANDBOOKS_BASE_URL=%s\n", srv.URL())
 	for i, u := range units {
 		comment := ""
@@ -209,10 +220,11 @@ func announce(p *cli.Program, srv *appsandbookstest.Server, units []*appsandbook
 	return nil
 }
 
-// farewell sums up how the rules were broken.
-func farewell(p *cli.Program, violations []appsandbookstest.Violation, strict bool) error {
+// summarize prints the rules that clients broke, with up to three examples each.
+// With strict, broken rules are an error.
+func summarize(p *cli.Program, violations []appsandbookstest.Violation, strict bool) error {
 	if len(violations) == 0 {
-		p.Notef("no rule was broken")
+		p.Notef("no rules were broken")
 		return nil
 	}
 	const examples = 3
@@ -226,12 +238,12 @@ func farewell(p *cli.Program, violations []appsandbookstest.Violation, strict bo
 	}
 	p.Notef("rules were broken %d times", len(violations))
 	for _, rule := range rules {
-		of := byRule[rule]
-		fmt.Fprintf(p.Stderr, "%6d × %s\n", len(of), rule)
-		for _, v := range of[:min(examples, len(of))] {
+		list := byRule[rule]
+		fmt.Fprintf(p.Stderr, "%6d × %s\n", len(list), rule)
+		for _, v := range list[:min(examples, len(list))] {
 			fmt.Fprintf(p.Stderr, "         %s %s\n", v.Time.Format("15:04:05.000"), v.Detail)
 		}
-		if n := len(of) - examples; n > 0 {
+		if n := len(list) - examples; n > 0 {
 			fmt.Fprintf(p.Stderr, "         and %s more\n", strconv.Itoa(n))
 		}
 	}

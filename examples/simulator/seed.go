@@ -10,6 +10,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
+// faultKinds are the kinds of faults that a seed file may have.
 var faultKinds = []appsandbookstest.FaultKind{
 	appsandbookstest.FaultRespond, appsandbookstest.FaultDial, appsandbookstest.FaultResetBefore,
 	appsandbookstest.FaultResetAfter, appsandbookstest.FaultEOF, appsandbookstest.FaultCutBody,
@@ -17,14 +18,14 @@ var faultKinds = []appsandbookstest.FaultKind{
 	appsandbookstest.FaultGzipBomb,
 }
 
-// seed is what the simulator begins with; also the form of a seed file.
+// A seed is the content of a seed file: the state in which the simulator starts.
 type seed struct {
 	Limits appsandbookstest.Limits
 	Units  []library
 	Faults []appsandbookstest.Fault
 }
 
-// contents is the content of an organizational unit.
+// A library is the content of one organizational unit.
 type library struct {
 	Name          string
 	Assets        []appsandbookstest.Asset
@@ -34,15 +35,16 @@ type library struct {
 	Subscriptions []appsandbookstest.Subscription
 }
 
-// contents reads the seed file, or makes as much as the flags ask for.
-func (o options) contents() (*seed, error) {
+// loadSeed reads the seed file. Without one, it returns libraries of the size that
+// the flags give.
+func (o options) loadSeed() (*seed, error) {
 	s := &seed{Limits: appsandbookstest.DefaultLimits()}
 	if o.seedFile != "" {
 		return s, s.read(o.seedFile)
 	}
 	var l library
 	for i := range o.assets {
-		l.Assets = append(l.Assets, appsandbookstest.Asset{AdamID: fmt.Sprint(1_000_000_001 + i), Total: o.licences})
+		l.Assets = append(l.Assets, appsandbookstest.Asset{AdamID: fmt.Sprint(1_000_000_001 + i), Total: o.licenses})
 	}
 	for i := range o.users {
 		l.Users = append(l.Users, appsandbookstest.User{
@@ -57,7 +59,7 @@ func (o options) contents() (*seed, error) {
 	for i := range o.subs {
 		l.Subscriptions = append(l.Subscriptions, appsandbookstest.Subscription{
 			AdamID: 2_000_000_001 + int64(i),
-			Total:  appsandbookstest.Seats{Renewing: o.licences},
+			Total:  appsandbookstest.Seats{Renewing: o.licenses},
 		})
 	}
 	for i := range o.units {
@@ -70,7 +72,8 @@ func (o options) contents() (*seed, error) {
 	return s, nil
 }
 
-// read reads a seed file. Unknown fields are errors: they are typing errors.
+// read reads a seed file. An unknown field is an error, because it is probably
+// misspelled.
 func (s *seed) read(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -85,11 +88,11 @@ func (s *seed) read(path string) error {
 	for i, f := range s.Faults {
 		switch {
 		case f.Probability < 0 || f.Probability > 1:
-			return cli.Usagef("seed file %s: fault %d: the probability must be from 0 to 1", path, i+1)
+			return cli.Usagef("seed file %s: fault %d: probability must be from 0 to 1", path, i+1)
 		case f.Kind != "" && !slices.Contains(faultKinds, f.Kind):
-			return cli.Usagef("seed file %s: fault %d: unknown kind %q; known are %q", path, i+1, f.Kind, faultKinds)
+			return cli.Usagef("seed file %s: fault %d: unknown kind %q; the kinds are %q", path, i+1, f.Kind, faultKinds)
 		case f.Unit != nil:
-			return cli.Usagef("seed file %s: fault %d: a unit cannot be given", path, i+1)
+			return cli.Usagef("seed file %s: fault %d: the field unit is not supported", path, i+1)
 		}
 	}
 	if len(s.Units) == 0 {
@@ -98,9 +101,9 @@ func (s *seed) read(path string) error {
 	return nil
 }
 
-// plant fills the libraries. The server's own unit serves as the first one if
-// it has the right name.
-func (s *seed) plant(srv *appsandbookstest.Server) []*appsandbookstest.Unit {
+// fill adds the libraries to the server, and returns their units. The first library
+// uses the unit that the server has, unless the name differs.
+func (s *seed) fill(srv *appsandbookstest.Server) []*appsandbookstest.Unit {
 	var units []*appsandbookstest.Unit
 	for i, l := range s.Units {
 		u := srv.Unit()

@@ -73,9 +73,13 @@ func run(ctx context.Context, p *cli.Program) error {
 	w.app.PricingParam, w.mdm.Metadata = appsandbooks.PricingParam(*pricing), "1.0.0"
 
 	var err error
-	w.client, err = p.Client(func() *appsandbookstest.Server {
-		w.standIn = appsandbookstest.NewServer()
-		return w.standIn
+	w.client, err = p.Client(func() (*appsandbookstest.Server, error) {
+		srv, err := appsandbookstest.NewServer()
+		if err != nil {
+			return nil, err
+		}
+		w.standIn = srv
+		return w.standIn, nil
 	})
 	if err != nil {
 		return err

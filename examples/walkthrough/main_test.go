@@ -46,7 +46,8 @@ func walkthrough(t *testing.T, env []string, args ...string) (stdout, stderr str
 
 func service(t *testing.T) *appsandbookstest.Server {
 	t.Helper()
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	require.NoError(t, srv.Listen(""))
 	unit := srv.Unit()

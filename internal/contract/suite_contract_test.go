@@ -79,7 +79,8 @@ func TestRecorded(t *testing.T) {
 
 // standIn has more than a page of everything.
 func standIn(t *testing.T) *appsandbookstest.Server {
-	srv := appsandbookstest.NewServer(appsandbookstest.WithPageSize(4), appsandbookstest.WithCursorPageSize(2))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithPageSize(4), appsandbookstest.WithCursorPageSize(2))
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	u := srv.Unit()
 	u.AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})

@@ -79,18 +79,19 @@ func TestHelp(t *testing.T) {
 }
 
 func TestClient(t *testing.T) {
-	srv := appsandbookstest.NewServer()
+	srv, err := appsandbookstest.NewServer()
+	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	require.NoError(t, srv.Listen(""))
 	token, expired := srv.Unit().Token(), "eyJ0b2tlbiI6IngiLCJleHBEYXRlIjoiMjAyMC0wMS0wMlQwMzowNDowNSswMDAwIn0="
 	file := filepath.Join(t.TempDir(), "headquarters.vpptoken")
 	require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
 
-	standIn := func() *appsandbookstest.Server { return appsandbookstest.NewServer() }
+	standIn := func() (*appsandbookstest.Server, error) { return appsandbookstest.NewServer() }
 	for name, test := range map[string]struct {
 		args    []string
 		env     map[string]string
-		standIn func() *appsandbookstest.Server
+		standIn func() (*appsandbookstest.Server, error)
 		works   bool
 		stderr  string // a pattern
 		code    int

@@ -22,7 +22,7 @@ const (
 // so, and asks for the status of events early, as nobody is bothered by that. If
 // standIn is nil, a content token is a must. Client and stand-in are closed when
 // the program ends.
-func (p *Program) Client(standIn func() *appsandbookstest.Server, more ...appsandbooks.Option) (*appsandbooks.Client, error) {
+func (p *Program) Client(standIn func() (*appsandbookstest.Server, error), more ...appsandbooks.Option) (*appsandbooks.Client, error) {
 	token, err := p.token()
 	if err != nil {
 		return nil, err
@@ -36,7 +36,10 @@ func (p *Program) Client(standIn func() *appsandbookstest.Server, more ...appsan
 	case token != "":
 		p.warn(token)
 	case base == "" && standIn != nil:
-		srv := standIn()
+		srv, err := standIn()
+		if err != nil {
+			return nil, err
+		}
 		p.OnExit(srv.Close)
 		if err := srv.Listen(""); err != nil {
 			return nil, err

@@ -6,37 +6,40 @@ import (
 	"testing"
 	"testing/synctest"
 
+	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
-
-	fake "github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-func TestWalkthroughOverTCP(t *testing.T) {
+// The requests of Apple's documentation have the documented answers over TCP.
+func TestServer_walkthroughOverTCP(t *testing.T) {
 	r := newReceiver("example-auth-token-value")
 	receiving := httptest.NewServer(r)
 	defer receiving.Close()
 
-	srv := fake.NewServer(fake.WithEventDelay(0))
+	srv, err := fake.NewServer(fake.WithEventDelay(0))
+	require.NoError(t, err)
 	defer srv.Close()
 	require.NoError(t, srv.Listen(""))
 	walkthrough(t, srv, r, receiving.URL+"/notifications")
 }
 
-func TestWalkthroughInMemory(t *testing.T) {
+// The requests of Apple's documentation have the documented answers in memory.
+func TestServer_walkthroughInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver("example-auth-token-value")
-		srv := fake.NewServer(
+		srv, err := fake.NewServer(
 			fake.WithEventDelay(0),
 			fake.WithNotificationTransport(fake.HandlerTransport(r)),
 		)
+		require.NoError(t, err)
 		defer srv.Close()
 		walkthrough(t, srv, r, "https://mdm.example.com/notifications")
 	})
 }
 
-// walkthrough carries out what the service's documentation shows as its
-// example, from the first request to the last.
+// walkthrough sends the requests of the example in Apple's documentation, and
+// compares the answers and the notifications.
 func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 	u := srv.Unit()
 	c := &caller{t: t, srv: srv, client: srv.Client(), token: u.Token()}
@@ -80,7 +83,7 @@ func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 	require.Equal(t, "TEST_NOTIFICATION", test["notificationType"])
 	require.Equal(t, object{}, test["notification"])
 
-	// next returns the next notification without what differs each time.
+	// next returns the payload of the next notification.
 	next := func(typ string) object {
 		n := <-r.arrived
 		require.Equal(t, typ, n["notificationType"])
@@ -88,7 +91,7 @@ func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 		require.Len(t, n["notificationId"], 36)
 		return n["notification"].(object)
 	}
-	// common are the fields of every answer.
+	// common adds the fields that are part of every answer.
 	common := func(fields object) object {
 		fields["uId"], fields["tokenExpirationDate"], fields["mdmInfo"] = u.UID(), expires, mdm
 		return fields
@@ -147,7 +150,7 @@ func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 	require.NotContains(t, subs, "mdmInfo")
 
 	// The app.
-	id = c.event("assets/associate", manage([]string{"361309726"}, []string{"user-1"}, nil))
+	id = c.event("assets/associate", assetsBody([]string{"361309726"}, []string{"user-1"}, nil))
 	complete(id, "ASSOCIATE")
 	assigned := object{"adamId": "361309726", "clientUserId": "user-1", "pricingParam": "STDQ"}
 	require.Empty(t, cmp.Diff(object{
@@ -167,11 +170,11 @@ func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 	got := c.get("subscriptions/assignments?adamId=67890&clientUserId=user-1")
 	require.Empty(t, cmp.Diff([]any{seat}, got["assignments"]))
 
-	// The ledger agrees, and nobody misbehaved.
+	// The ledger has the same assignments, and no rule was violated.
 	require.True(t, u.HasAssignment(fake.Assignment{AdamID: "361309726", ClientUserID: "user-1"}))
 	require.Equal(t, []fake.SubscriptionAssignment{{AdamID: 67890, ClientUserID: "user-1", Renewing: true}},
 		u.SubscriptionAssignments())
 	for _, v := range srv.Violations() {
-		require.Equal(t, fake.RuleRequestRate, v.Rule, "%v", v) // the walk takes less than a second
+		require.Equal(t, fake.RuleRequestRate, v.Rule, "%v", v) // all requests take less than a second
 	}
 }
