@@ -8,6 +8,14 @@ import (
 	"time"
 )
 
+// Limiter paces requests; see the interface of the same shape in the root
+// package for the contract.
+type Limiter interface {
+	Acquire(ctx context.Context, maxPause time.Duration) (release func(), err error)
+	Pause(d time.Duration)
+	SetRate(perSecond int)
+}
+
 // Pace is a Limiter in memory: a sliding window over answered requests, and a
 // gate that a Retry-After closes.
 //
