@@ -6,36 +6,42 @@ import (
 	"sync"
 )
 
-// read takes the whole body, decompressed and bounded, into a pooled buffer.
-func (c *call) read(resp *http.Response) error {
-	limit := c.t.cfg.MaxError
+// readBody reads the whole body, decompressed, into a buffer of the pool. It
+// fails if the body is longer than MaxBody (MaxError if the status is not 2xx).
+// It removes the token from the body.
+func (c *callState) readBody(resp *http.Response) error {
+	limit := c.transport.cfg.MaxError
 	if resp.StatusCode/100 == 2 {
-		limit = c.t.cfg.MaxBody
+		limit = c.transport.cfg.MaxBody
 	}
-	if c.buf == nil {
-		c.buf = getBuffer()
+	if c.body == nil {
+		c.body = getBuffer()
 	}
-	c.buf.Reset()
+	c.body.Reset()
 	if n := resp.ContentLength; n > 0 && n <= limit {
-		c.buf.Grow(int(n) + bytes.MinRead)
+		c.body.Grow(int(n) + bytes.MinRead)
 	}
-	_, err := c.buf.ReadFrom(http.MaxBytesReader(nil, resp.Body, limit))
+	_, err := c.body.ReadFrom(http.MaxBytesReader(nil, resp.Body, limit))
 	_ = resp.Body.Close()
 	resp.Body = http.NoBody
-	if token := c.token(); len(token) >= 16 || err != nil { // shorter ones are words of somebody's tests
-		c.redact(token, err != nil)
+	// Shorter tokens occur only in tests, and could match ordinary words.
+	const shortest = 16
+	if token := c.token(); len(token) >= shortest || err != nil {
+		c.redactBody(token, err != nil)
 	}
 	return err
 }
 
-// Buffers are shared: a page is decoded and its bytes are free again.
+// buffers holds the buffers of answers that were decoded.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 func getBuffer() *bytes.Buffer { return buffers.Get().(*bytes.Buffer) }
 
+// putBuffer returns a buffer to the pool, unless it is larger than 4 MiB: the
+// pool must not hold the memory of one huge page.
 func putBuffer(b *bytes.Buffer) {
-	const keep = 4 << 20 // one huge page must not stay for ever
-	if b.Cap() <= keep {
+	const largest = 4 << 20
+	if b.Cap() <= largest {
 		b.Reset()
 		buffers.Put(b)
 	}

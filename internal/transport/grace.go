@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// withGrace is a context that ends some time after another if an attempt is
-// under way then, and with it in the pause between two. The time of the wait
-// itself is the caller's alone, so its deadline is not inherited.
-func withGrace(ctx context.Context, grace time.Duration, underWay *atomic.Bool) (context.Context, context.CancelFunc) {
+// withGrace returns a context that ends after ctx: by grace later if an attempt
+// is in progress when ctx ends, otherwise at the same time. It does not inherit
+// the deadline of ctx.
+func withGrace(ctx context.Context, grace time.Duration, inProgress *atomic.Bool) (context.Context, context.CancelFunc) {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var timer *time.Timer
 	var mu sync.Mutex
 	stop := context.AfterFunc(ctx, func() {
-		if !underWay.Load() {
+		if !inProgress.Load() {
 			cancel()
 			return
 		}

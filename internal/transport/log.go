@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// log writes one event an attempt. Neither query nor headers: ids and secrets.
-// Its message and the names of its attributes are documented in docs/operations.md.
-func (c *call) log(again bool, took time.Duration) {
-	if c.t.cfg.Logger == nil {
+// log writes one record for each attempt. It writes neither the query nor the
+// headers, because they contain ids and the token. docs/operations.md documents
+// the message and the names of the attributes.
+func (c *callState) log(again bool, took time.Duration) {
+	if c.transport.cfg.Logger == nil {
 		return
 	}
 	level, attrs := slog.LevelDebug, []slog.Attr{
@@ -18,12 +19,12 @@ func (c *call) log(again bool, took time.Duration) {
 		slog.Int("status", c.status),
 		slog.Duration("took", took),
 	}
-	if c.last != nil && !c.done {
+	if c.lastErr != nil && !c.succeeded {
 		level = slog.LevelWarn
-		attrs = append(attrs, slog.String("error", c.last.Error()), slog.Bool("again", again))
+		attrs = append(attrs, slog.String("error", c.lastErr.Error()), slog.Bool("again", again))
 		if again {
-			attrs = append(attrs, slog.Duration("wait", c.wait))
+			attrs = append(attrs, slog.Duration("wait", c.nextWait))
 		}
 	}
-	c.t.cfg.Logger.LogAttrs(c.ctx, level, "appsandbooks: request", attrs...)
+	c.transport.cfg.Logger.LogAttrs(c.ctx, level, "appsandbooks: request", attrs...)
 }

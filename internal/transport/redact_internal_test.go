@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func calling(ids []string, tokens ...string) *call {
-	return &call{t: &Transport{}, req: &Request{IDs: func() []string { return ids }}, tokens: tokens}
+func calling(ids []string, tokens ...string) *callState {
+	return &callState{transport: &Transport{}, req: &Request{IDs: func() []string { return ids }}, tokens: tokens}
 }
 
 func TestClean(t *testing.T) {
@@ -29,7 +29,7 @@ func TestClean(t *testing.T) {
 		"a &amp; b %zz \\u00zz":      "a &amp; b %zz \\u00zz",
 		"ada\\u002elovelace":         "[REDACTED]",
 	} {
-		require.Equal(t, want, calling([]string{"ada", "ada.lovelace", "509", "ab"}).clean(text), text)
+		require.Equal(t, want, calling([]string{"ada", "ada.lovelace", "509", "ab"}).redactText(text), text)
 	}
 }
 
@@ -41,21 +41,21 @@ func TestCleanLooksOnce(t *testing.T) {
 			ids = append(ids, Redacted[from:to])
 		}
 	}
-	require.Equal(t, "no user [REDACTED]", calling(ids).clean("no user RED"))
+	require.Equal(t, "no user [REDACTED]", calling(ids).redactText("no user RED"))
 }
 
 // What an error is can be asked although its text must not be shown; and the
 // types are out of reach if they hold a secret.
 func TestScrubKeepsWhatAnErrorIs(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}, Err: syscall.ECONNREFUSED}
-	err := calling([]string{"443"}).scrub(refused)
+	err := calling([]string{"443"}).redactError(refused)
 	require.NotContains(t, err.Error(), "443")
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
-	err = calling([]string{"unknown"}).scrub(fmt.Errorf("tls: %w", x509.UnknownAuthorityError{}))
+	err = calling([]string{"unknown"}).redactError(fmt.Errorf("tls: %w", x509.UnknownAuthorityError{}))
 	require.True(t, IsCertificateError(err))
 
 	token := strings.Repeat("canary", 9)
-	err = calling(nil, token).scrub(&net.OpError{Op: token, Err: syscall.ECONNREFUSED})
+	err = calling(nil, token).redactError(&net.OpError{Op: token, Err: syscall.ECONNREFUSED})
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	var op *net.OpError
 	require.NotErrorAs(t, err, &op)

@@ -12,58 +12,64 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 )
 
-// loop is the retry loop of one call. The library's hooks see too little to
-// decide by themselves (no request in CheckRetry, no call in Backoff), so each
-// call has its own set, bound to its state; the struct itself costs nothing.
-func (c *call) loop() *retryablehttp.Client {
+// retryClient returns the retry loop of one call. Each call needs its own hooks:
+// the hooks of the library do not receive what a decision needs (CheckRetry gets
+// no request, Backoff gets no call), so they use the state of the call.
+func (c *callState) retryClient() *retryablehttp.Client {
 	return &retryablehttp.Client{
-		HTTPClient:     c.t.client,
-		Logger:         nil, // the default prints URLs, with ids in the query, to stderr
-		RetryMax:       c.t.cfg.MaxAttempts - 1,
-		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) { c.begin() },
+		HTTPClient:     c.transport.client,
+		Logger:         nil, // the default logger prints URLs to stderr, and queries contain ids
+		RetryMax:       c.transport.cfg.MaxAttempts - 1,
+		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) { c.startAttempt() },
 		CheckRetry: func(_ context.Context, resp *http.Response, err error) (bool, error) {
-			return c.check(resp, err), nil
+			return c.finishAttempt(resp, err), nil
 		},
-		// The stock backoffs have no jitter, or no cap, and overflow on a
-		// large Retry-After; the wait was decided when the attempt was judged.
-		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return c.wait },
-		PrepareRetry: c.prepare,
-		// The default throws the last answer away.
+		// planRetry has set the wait. The library's own functions have no jitter
+		// or no maximum, and overflow on a large Retry-After.
+		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return c.nextWait },
+		PrepareRetry: c.prepareAttempt,
+		// The default handler discards the last answer.
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
 }
 
-// once tells requests that are not repeated when an attempt may have arrived.
-func (c *call) once() bool { return c.req.Class == Write || c.req.Class == Poll }
+// atMostOnce reports whether the request must not be repeated if an earlier
+// attempt may have arrived at the service.
+func (c *callState) atMostOnce() bool { return c.req.Class == Write || c.req.Class == Poll }
 
-// backoff sets the wait before the next attempt, or says that there is none.
-func (c *call) backoff(retryAfter time.Duration) bool {
-	if c.attempts >= c.t.cfg.MaxAttempts || c.ctx.Err() != nil {
+// planRetry sets the wait before the next attempt: retryAfter, or a random part
+// of the exponential backoff if retryAfter is 0. It reports false if no attempt
+// follows: all attempts are used, the wait would be longer than MaxPause or the
+// caller's deadline, or the retry budget is empty.
+func (c *callState) planRetry(retryAfter time.Duration) bool {
+	cfg := &c.transport.cfg
+	if c.attempts >= cfg.MaxAttempts || c.ctx.Err() != nil {
 		return false
 	}
-	if retryAfter > c.t.cfg.MaxPause {
-		return false // never earlier than asked for, so not at all
+	if retryAfter > cfg.MaxPause {
+		return false // an attempt before the end of the pause would break the service's rule
 	}
-	c.wait = retryAfter
-	if c.wait == 0 {
-		ceiling := c.t.cfg.MinBackoff
+	c.nextWait = retryAfter
+	if c.nextWait == 0 {
+		ceiling := cfg.MinBackoff
 		for range c.attempts - 1 {
-			if ceiling > c.t.cfg.MaxBackoff/2 {
-				ceiling = c.t.cfg.MaxBackoff
+			if ceiling > cfg.MaxBackoff/2 {
+				ceiling = cfg.MaxBackoff
 				break
 			}
 			ceiling *= 2
 		}
-		c.wait = time.Duration(rand.Float64() * float64(ceiling)) // full jitter
+		c.nextWait = time.Duration(rand.Float64() * float64(ceiling)) // full jitter
 	}
-	if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) < c.wait {
-		return false // the caller's time would be over before the attempt
+	if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) < c.nextWait {
+		return false
 	}
-	return c.t.budget.spend()
+	return c.transport.budget.spend()
 }
 
-// IsCertificateError tells failures that a repetition cannot mend. The
-// library looks one level deep only, and misses them behind a wrapped transport.
+// IsCertificateError reports whether err contains a certificate error, which a
+// retry cannot fix. It finds errors at any depth, also behind a wrapped
+// transport; go-retryablehttp checks only one level.
 func IsCertificateError(err error) bool {
 	var (
 		verification *tls.CertificateVerificationError

@@ -2,14 +2,15 @@ package transport
 
 import "net/http"
 
-// bare hides what else a RoundTripper can do. The retry loop closes the idle
-// connections of its client on each failure; a shared pool is to stay warm.
-type bare struct{ next http.RoundTripper }
+// restrictedTransport hides all methods of a RoundTripper except RoundTrip. The
+// retry loop calls CloseIdleConnections after every failure, and that would
+// close the idle connections of other users of the same RoundTripper.
+type restrictedTransport struct{ next http.RoundTripper }
 
-// RoundTrip also drops the target of a redirect: net/http would fail on one that
-// it cannot parse, although nobody follows it.
-func (b bare) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := b.next.RoundTrip(r)
+// RoundTrip removes the Location header of a redirect. The client follows no
+// redirects, but net/http would fail on a Location that it cannot parse.
+func (t restrictedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(r)
 	if resp != nil && resp.StatusCode/100 == 3 && resp.Header.Get("Location") != "" {
 		resp.Header = resp.Header.Clone()
 		resp.Header.Del("Location")

@@ -2,7 +2,9 @@ package transport
 
 import "context"
 
-func (c *call) acquire() error {
+// acquireSlots waits until the attempt can be sent: for the turn of the request,
+// for a page slot if it reads a page, and for a slot of the limiter.
+func (c *callState) acquireSlots() error {
 	ctx := c.ctx
 	if err := ctx.Err(); err != nil {
 		return err
@@ -15,46 +17,47 @@ func (c *call) acquire() error {
 		}
 	}
 	if c.req.Page {
-		if err := c.takePage(ctx); err != nil {
+		if err := c.acquirePageSlot(ctx); err != nil {
 			return err
 		}
 	}
-	free, err := c.t.cfg.Limiter.Acquire(ctx, c.t.cfg.MaxPause)
+	releaseLimiter, err := c.transport.cfg.Limiter.Acquire(ctx, c.transport.cfg.MaxPause)
 	if err != nil {
 		if c.req.Page {
-			c.t.pages <- struct{}{}
+			c.transport.pageSlots <- struct{}{}
 		}
 		return err
 	}
 	if c.req.Turn.Taken != nil {
 		c.req.Turn.Taken()
 	}
-	c.freeSlot = func() {
-		free()
+	c.releaseSlots = func() {
+		releaseLimiter()
 		if c.req.Page {
-			c.t.pages <- struct{}{}
+			c.transport.pageSlots <- struct{}{}
 		}
 	}
 	return nil
 }
 
-// takePage waits for one of the places of page reads.
-func (c *call) takePage(ctx context.Context) error {
-	if p, ok := c.t.cfg.Limiter.(*Pace); ok {
-		return p.queue(ctx, c.t.cfg.MaxPause, p.pages)
+// acquirePageSlot waits for one of the PageReads page slots. With a Pace as the
+// limiter, it fails at once while a pause is too long for the caller.
+func (c *callState) acquirePageSlot(ctx context.Context) error {
+	if p, ok := c.transport.cfg.Limiter.(*Pace); ok {
+		return p.receiveToken(ctx, c.transport.cfg.MaxPause, p.pageSlots)
 	}
 	select {
-	case <-c.t.pages:
+	case <-c.transport.pageSlots:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// free gives back the slots of the attempt under way.
-func (c *call) free() {
-	if c.freeSlot != nil {
-		c.freeSlot()
-		c.freeSlot = nil
+// returnSlots returns the slots of the current attempt. A second call does nothing.
+func (c *callState) returnSlots() {
+	if c.releaseSlots != nil {
+		c.releaseSlots()
+		c.releaseSlots = nil
 	}
 }

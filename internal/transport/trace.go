@@ -2,34 +2,34 @@ package transport
 
 import "time"
 
-// Attempt is what became of one attempt of a request.
+// Attempt describes a finished attempt for Config.Trace.
 type Attempt struct {
-	Count      int // 1 for the first
-	Status     int // 0: no answer
+	Count      int // 1 for the first attempt of the request
+	Status     int // 0 if no answer came
 	Err        error
-	Size       int           // decoded bytes of the answer
-	Queued     time.Duration // waited for its turn: pace, page slot, gate
-	Waited     time.Duration // waited since the attempt before, by decision
-	Took       time.Duration // from being sent to the end of the answer
-	RetryAfter time.Duration // what the answer asked for
+	Size       int           // decompressed bytes of the answer
+	Queued     time.Duration // wait for the turn, a page slot and the limiter
+	Waited     time.Duration // wait after the previous attempt: backoff or Retry-After
+	Took       time.Duration // from the start of the attempt to the end of the answer
+	RetryAfter time.Duration // the pause that the answer requested
 	Again      bool          // another attempt follows
 }
 
-// trace reports the attempt. It comes after the slot is given back, so that a
-// slow hook holds up its own call only.
-func (c *call) trace(again bool, took time.Duration) {
-	if c.t.cfg.Trace == nil {
+// trace calls Config.Trace for the last attempt. The attempt has returned its
+// slots before, so a slow hook delays only its own call.
+func (c *callState) trace(again bool, took time.Duration) {
+	if c.transport.cfg.Trace == nil {
 		return
 	}
 	a := Attempt{
 		Count: c.attempts, Status: c.status, Queued: c.queued, Waited: c.waited,
 		Took: took, RetryAfter: c.retryAfter, Again: again,
 	}
-	if c.buf != nil {
-		a.Size = c.buf.Len()
+	if c.body != nil {
+		a.Size = c.body.Len()
 	}
-	if !c.done {
-		a.Err = c.last
+	if !c.succeeded {
+		a.Err = c.lastErr
 	}
-	c.t.cfg.Trace(c.ctx, c.req, a)
+	c.transport.cfg.Trace(c.ctx, c.req, a)
 }

@@ -1,6 +1,9 @@
-// Package transport carries one logical request to an answer: it paces,
-// authenticates, sends, reads, judges and, where that is safe, sends again.
-// It knows HTTP and the danger of repeating a write; it knows no endpoint.
+// Package transport sends one request until an answer settles it. It waits for
+// the pace, adds the token, sends the request, reads and judges the answer, and
+// sends the request again where that is safe.
+//
+// The package implements HTTP and the retry rules. It does not depend on any
+// single endpoint.
 package transport
 
 import (
@@ -13,91 +16,95 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 )
 
-// Config is everything a Transport needs. All fields are required but Logger
-// and Trace.
+// Config configures a Transport. All fields except Logger and Trace are required.
 type Config struct {
-	HTTPClient  *http.Client // copied, never written to
-	UserAgent   string
-	Token       func(ctx context.Context) (string, error)
-	Inspect     func(status int, body []byte, clean func(string) string) Verdict // clean is for texts that reach errors
+	HTTPClient *http.Client // New copies it and never changes it
+	UserAgent  string
+	// Token returns the content token. It is called before every attempt of a
+	// request that needs the token.
+	Token func(ctx context.Context) (string, error)
+	// Inspect judges a complete answer. It must pass every text from the body
+	// that becomes part of an error through clean, which removes secrets and ids.
+	Inspect     func(status int, body []byte, clean func(string) string) Verdict
 	Limiter     Limiter
-	MaxAttempts int
+	MaxAttempts int // of one request, including the first
 	MinBackoff  time.Duration
 	MaxBackoff  time.Duration
-	MaxPause    time.Duration // longest Retry-After that is waited for
-	MaxBody     int64         // decoded bytes of a success
-	MaxError    int64         // decoded bytes of anything else
+	MaxPause    time.Duration // a longer Retry-After ends the request instead
+	MaxBody     int64         // decompressed bytes of a 2xx answer
+	MaxError    int64         // decompressed bytes of any other answer
 	Logger      *slog.Logger
 	Trace       func(ctx context.Context, r *Request, a Attempt)
 }
 
-// Transport is safe for concurrent use.
+// Transport sends requests. It is safe for concurrent use.
 type Transport struct {
-	cfg    Config
-	client *http.Client
-	pages  chan struct{}
-	budget *budget
+	cfg       Config
+	client    *http.Client
+	pageSlots chan struct{} // receive a token to take a slot
+	budget    *retryBudget
 }
 
-// New tames a copy of the configured client.
+// New returns a Transport that uses a copy of cfg.HTTPClient. The copy follows
+// no redirects and stores no cookies.
 func New(cfg Config) *Transport {
 	hc := *cfg.HTTPClient
-	// A redirect could carry the credential elsewhere, or replay a body.
+	// A redirect could send the token to another host, or send a write twice.
 	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	hc.Jar = nil
 	if hc.Transport == nil {
 		hc.Transport = http.DefaultTransport
 	}
-	hc.Transport = bare{hc.Transport}
+	hc.Transport = restrictedTransport{hc.Transport}
 	t := &Transport{
-		cfg:    cfg,
-		client: &hc,
-		pages:  newPlaces(),
-		budget: newBudget(),
+		cfg:       cfg,
+		client:    &hc,
+		pageSlots: newPageSlots(),
+		budget:    newRetryBudget(),
 	}
 	if p, ok := cfg.Limiter.(*Pace); ok {
-		t.pages = p.pages
+		t.pageSlots = p.pageSlots
 	}
 	return t
 }
 
-// Do sends r until it has an answer that settles it. A success is nil: its answer
-// has been decoded.
+// Do sends r, with retries, until an answer settles it. It returns nil after a
+// success. Then r.Decode has read the answer.
 func (t *Transport) Do(ctx context.Context, r *Request) *Failure {
-	c := &call{t: t, req: r, ctx: ctx}
+	c := &callState{transport: t, req: r, ctx: ctx}
 	if r.Grace > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = withGrace(ctx, r.Grace, &c.underWay)
+		ctx, cancel = withGrace(ctx, r.Grace, &c.inProgress)
 		defer cancel()
 	}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn:      func(string) { c.connecting.Store(true) },
-		WroteHeaders: func() { c.wrote.Store(true) },
+		WroteHeaders: func() { c.wroteHeaders.Store(true) },
 	})
-	defer c.release()
+	defer c.close()
 
 	var body any
 	if r.Body != nil {
-		body = r.Body // a []byte is replayed without a copy
+		body = r.Body // retryablehttp sends a []byte again without a copy
 	}
 	req, err := retryablehttp.NewRequestWithContext(ctx, r.Method, r.URL.String(), body)
 	if err != nil {
-		return &Failure{Err: scrub(err)}
+		return &Failure{Err: withoutURL(err)}
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", t.cfg.UserAgent)
 	if r.Body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if err := c.prepare(req.Request); err != nil {
+	if err := c.prepareAttempt(req.Request); err != nil {
 		return c.failure(err)
 	}
 
-	resp, err := c.loop().Do(req)
+	resp, err := c.retryClient().Do(req)
 	if resp != nil && resp.Body != nil {
 		_ = resp.Body.Close()
 	}
-	if c.done {
+	if c.succeeded {
 		return nil
 	}
 	return c.failure(err)
