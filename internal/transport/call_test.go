@@ -87,15 +87,17 @@ func TestTransport_Do_tokenFailsBeforeRetry(t *testing.T) {
 	require.EqualError(t, f.Err, "the vault is locked (before that: status 503: busy)")
 }
 
-// watchedBody is a body that cannot be read.
+// watchedBody is a body that must not be read before it is closed.
 type watchedBody struct {
 	t      *testing.T
 	closed bool
 }
 
 func (b *watchedBody) Read([]byte) (int, error) {
-	b.t.Error("the body was read")
-	return 0, io.EOF
+	if !b.closed {
+		b.t.Error("the body was read")
+	}
+	return 0, http.ErrBodyReadAfterClose
 }
 
 func (b *watchedBody) Close() error {
@@ -111,7 +113,7 @@ func TestTransport_Do_switchingProtocols(t *testing.T) {
 		n := script(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusSwitchingProtocols, Header: http.Header{}, Body: body}, nil
 		})
-		f := newTransport(n, attempts(1)).Do(t.Context(), newRequest(class))
+		f := newTransport(n, attempts(2)).Do(t.Context(), newRequest(class))
 		require.NotNil(t, f)
 		require.ErrorContains(t, f.Err, "status 101")
 		require.Zero(t, f.Status)

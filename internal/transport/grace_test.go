@@ -18,19 +18,21 @@ func graced() *transport.Request {
 	return r
 }
 
-// An answer that comes within the grace after the context ended is a success,
-// whether the context was canceled or its deadline passed.
+// endings end a context after a second: by its deadline, and by a call of cancel.
+var endings = []func(context.Context) (context.Context, context.CancelFunc){
+	func(ctx context.Context) (context.Context, context.CancelFunc) {
+		return context.WithTimeout(ctx, time.Second)
+	},
+	func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(ctx)
+		time.AfterFunc(time.Second, cancel)
+		return ctx, cancel
+	},
+}
+
+// An answer that comes within the grace after the context ended is a success.
 func TestRequest_Grace_answerInTime(t *testing.T) {
-	for _, end := range []func(context.Context) (context.Context, context.CancelFunc){
-		func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithTimeout(ctx, time.Second)
-		},
-		func(ctx context.Context) (context.Context, context.CancelFunc) {
-			ctx, cancel := context.WithCancel(ctx)
-			time.AfterFunc(time.Second, cancel)
-			return ctx, cancel
-		},
-	} {
+	for _, end := range endings {
 		virtual(t, func(t *testing.T) {
 			ctx, cancel := end(t.Context())
 			defer cancel()
@@ -72,21 +74,25 @@ func TestRequest_Grace_contextHasNotEnded(t *testing.T) {
 // No attempt starts in the grace, and no wait for one: an answer that asks for a
 // retry ends the request.
 func TestRequest_Grace_noRetry(t *testing.T) {
-	virtual(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		n := script(after(2*time.Second, busy), success)
-		tr := newTransport(n, backoff(5, time.Second, time.Second))
-		require.Equal(t, 2*time.Second, elapsed(func() {
-			f := tr.Do(ctx, graced())
-			requireFailure(t, f, context.DeadlineExceeded)
-			var last *answerError
-			require.ErrorAs(t, f.Err, &last)
-			require.Equal(t, http.StatusServiceUnavailable, last.status)
-			require.False(t, f.Ambiguous)
-		}))
-		require.Len(t, n.requests(), 1)
-	})
+	for _, end := range endings {
+		virtual(t, func(t *testing.T) {
+			ctx, cancel := end(t.Context())
+			defer cancel()
+			n := script(after(2*time.Second, answer(503, "busy", "Retry-After", "1")), success)
+			var all []transport.Attempt
+			tr := newTransport(n, limitedBy(&recordingLimiter{}), traced(&all))
+			require.Equal(t, 2*time.Second, elapsed(func() {
+				f := tr.Do(ctx, graced())
+				requireFailure(t, f, ctx.Err())
+				var last *answerError
+				require.ErrorAs(t, f.Err, &last)
+				require.Equal(t, http.StatusServiceUnavailable, last.status)
+				require.False(t, f.Ambiguous)
+			}))
+			require.Len(t, n.requests(), 1)
+			require.False(t, all[0].Again)
+		})
+	}
 }
 
 // The wait between two attempts ends with the context, without grace.

@@ -141,25 +141,43 @@ func TestTransport_Do_decode(t *testing.T) {
 	require.Equal(t, []string{"the page"}, got)
 }
 
-// An error must not contain the request's secret, in any spelling of JSON. A
-// success may return it to the caller.
+// The last call of Inspect for an error gets a body without the request's secret,
+// in any spelling of JSON. So an error cannot contain it, even if Inspect does not
+// clean a text. A success may return the secret to the caller.
 func TestRequest_Secret(t *testing.T) {
 	const secret = "pass <word> 123"
-	echo := func(status int) reply {
-		return answer(status, `refused, because of "`+secret+`" and "pass \u003cword\u003e 123"`)
+	var last string
+	tr := func(n *network) *transport.Transport {
+		return newTransport(n, func(cfg *transport.Config) {
+			cfg.Inspect = func(status int, body []byte, clean func(string) string) transport.Verdict {
+				last = string(body)
+				return inspect(status, body, clean)
+			}
+		})
 	}
 	r := newRequest(transport.Write)
 	r.Secret = secret
-	f := newTransport(script(echo(400))).Do(t.Context(), r)
+	f := tr(script(answer(400, `refused: "`+secret+`", "pass \u003cword\u003e 123"`))).Do(t.Context(), r)
 	require.NotNil(t, f)
-	want := `refused, because of "[REDACTED]" and "[REDACTED]"`
-	require.EqualError(t, f.Err, "status 400: "+want)
+	const want = `refused: "[REDACTED]", "[REDACTED]"`
+	require.Equal(t, want, last)
 	require.Equal(t, want, f.Excerpt)
 
 	var got string
 	r.Decode = decodeInto(&got)
-	require.Nil(t, newTransport(script(answer(200, "ok "+secret))).Do(t.Context(), r))
+	require.Nil(t, tr(script(answer(200, "ok "+secret))).Do(t.Context(), r))
 	require.Equal(t, "ok "+secret, got)
+}
+
+// The beginning of the secret at the end of a body that was cut is removed, too.
+func TestRequest_Secret_cut(t *testing.T) {
+	r := newRequest(transport.Write)
+	r.Secret = "pass word 123"
+	for _, status := range []int{200, 400} {
+		f := newTransport(script(cutAnswer(status, "refused: pass w"))).Do(t.Context(), r)
+		require.NotNil(t, f)
+		require.Equal(t, "refused: [REDACTED]", f.Excerpt)
+	}
 }
 
 // Retry-After counts in every answer that a later attempt can improve, and only

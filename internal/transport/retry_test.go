@@ -91,19 +91,23 @@ func TestTransport_Do_backoffOverflow(t *testing.T) {
 func TestTransport_Do_maxAttempts(t *testing.T) {
 	for _, most := range []int{1, 2, 7} {
 		n := script(lost)
-		f := newTransport(n, attempts(most)).Do(t.Context(), newRequest(transport.Read))
+		var all []transport.Attempt
+		f := newTransport(n, attempts(most), traced(&all)).Do(t.Context(), newRequest(transport.Read))
 		requireFailure(t, f, errLost)
 		require.Equal(t, most, f.Attempts)
 		require.Len(t, n.requests(), most)
+		require.False(t, all[most-1].Again)
 	}
 }
 
-// A retry waits exactly as long as the Retry-After of the answer.
+// A retry waits exactly as long as the Retry-After of the answer, also with a
+// Limiter that ignores the pause.
 func TestTransport_Do_waitsForRetryAfter(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		n := script(answer(503, "busy", "Retry-After", "120"), success)
 		require.Equal(t, 2*time.Minute, elapsed(func() {
-			require.Nil(t, newTransport(n).Do(t.Context(), newRequest(transport.Read)))
+			tr := newTransport(n, limitedBy(&recordingLimiter{}))
+			require.Nil(t, tr.Do(t.Context(), newRequest(transport.Read)))
 		}))
 	})
 }

@@ -229,6 +229,16 @@ func TestTransport_Do_releasesBeforeDecode(t *testing.T) {
 	require.Equal(t, []string{"acquire", "release", "decode"}, limiter.recorded())
 }
 
+// A panic of Inspect does not keep the slots.
+func TestTransport_Do_panicReleases(t *testing.T) {
+	limiter := &recordingLimiter{}
+	tr := newTransport(script(success), limitedBy(limiter), func(cfg *transport.Config) {
+		cfg.Inspect = func(int, []byte, func(string) string) transport.Verdict { panic("inspect") }
+	})
+	require.Panics(t, func() { _ = tr.Do(t.Context(), newRequest(transport.Read)) })
+	require.Equal(t, []string{"acquire", "release"}, limiter.recorded())
+}
+
 // No slot is held during the wait between two attempts.
 func TestTransport_Do_noSlotDuringWait(t *testing.T) {
 	virtual(t, func(t *testing.T) {
