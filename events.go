@@ -66,7 +66,7 @@ func (s *EventStatus) failure(eventID string) error {
 }
 
 // printed is an event's id as it can stand in a message.
-func printed(eventID string) string { return shorten(clean(eventID), 100) }
+func printableEventID(eventID string) string { return shorten(clean(eventID), 100) }
 
 // EventError is an event that ended FAILED, wholly or in part. It unwraps to
 // the failures, so that errors.Is and errors.As find the service's errors.
@@ -82,7 +82,7 @@ func (e *EventError) Error() string {
 	var b strings.Builder
 	b.WriteString("event ")
 	if e.EventID != "" {
-		b.WriteString(printed(e.EventID) + " ")
+		b.WriteString(printableEventID(e.EventID) + " ")
 	}
 	fmt.Fprintf(&b, "ended %s, %d of %d done", e.Status.State, e.Status.NumCompleted, e.Status.NumRequested)
 	for i, f := range e.Status.Failures {
@@ -169,7 +169,7 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 			return status, status.failure(eventID)
 		}
 		if err := hints.wait(ctx, time.Until(next)); err != nil {
-			return last, fmt.Errorf("waiting for event %s: %w", printed(eventID), err)
+			return last, fmt.Errorf("waiting for event %s: %w", printableEventID(eventID), err)
 		}
 		if time.Now().Before(next) {
 			continue // a hint
@@ -184,7 +184,7 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 			return last, err
 		}
 		if time.Since(began) >= s.client.opts.stallTime {
-			return last, fmt.Errorf("event %s: %w", printed(eventID), errors.Join(ErrStalled, err))
+			return last, fmt.Errorf("event %s: %w", printableEventID(eventID), errors.Join(ErrStalled, err))
 		}
 		notBefore, next = s.client.nextPoll(err)
 	}

@@ -48,21 +48,21 @@ type Operation struct {
 	opts   operationOptions
 	busy   chan struct{} // one token: the right to change parts
 
-	journaling sync.Mutex // keeps changes and their journal entries in one order; taken before mu
+	journaling           sync.Mutex // keeps changes and their journal entries in one order; taken before mu
 	readbackFailingSince time.Time  // since then reading back has failed; zero when it did not
-	journaled  bool       // the journal has the whole operation, without a gap; guarded by journaling
-	continuesJournal  bool       // the journal has all but what Resume revised; guarded by journaling
-	changedByResume    []*part    // revised by Resume
+	journaled            bool       // the journal has the whole operation, without a gap; guarded by journaling
+	continuesJournal     bool       // the journal has all but what Resume revised; guarded by journaling
+	changedByResume      []*part    // revised by Resume
 
-	mu       sync.Mutex
-	unit     string          // UID of the organizational unit; "" until an answer showed it
-	unitUnverified  bool            // resumed, or met another unit: asks whose the client is before it sends
-	learnedLimits  *batch.Limits   // smaller than the service says its limits are; nil when it was not wrong
-	events   map[string]bool // that answers have named
-	pendingNotifications     []*Notification // by Notify, and not looked at yet
-	parts    []*part         // never removed; index = id
-	halt     error           // why sending stopped
-	progress Progress
+	mu                   sync.Mutex
+	unit                 string          // UID of the organizational unit; "" until an answer showed it
+	unitUnverified       bool            // resumed, or met another unit: asks whose the client is before it sends
+	learnedLimits        *batch.Limits   // smaller than the service says its limits are; nil when it was not wrong
+	events               map[string]bool // that answers have named
+	pendingNotifications []*Notification // by Notify, and not looked at yet
+	parts                []*part         // never removed; index = id
+	halt                 error           // why sending stopped
+	progress             Progress
 }
 
 // Progress is how far an operation is, in requests and in pairs.
@@ -97,7 +97,7 @@ func (c *Client) start(ctx context.Context, k kind, fill func(*tables) error, op
 	if err != nil {
 		return nil, fmt.Errorf("the limits for %s: %w", k, err)
 	}
-	for _, b := range op.tables.cut(k.limits(limits)) {
+	for _, b := range op.tables.buildParts(k.limits(limits)) {
 		op.addPart(&part{Part: b})
 	}
 	if op.opts.planOnly {

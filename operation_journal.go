@@ -28,24 +28,24 @@ type savedOperation struct {
 
 // savedPart is a part in a savedOperation or in a journal entry.
 type savedPart struct {
-	ID       int           `json:"part"`
-	State    partState     `json:"state"`
-	Assets   runs          `json:"assets,omitzero"` // absent in an entry about a known part
-	Users    runs          `json:"users,omitzero"`
-	Devices  runs          `json:"devices,omitzero"`
-	EventID  string        `json:"eventId,omitzero"`
-	Unit     string        `json:"uId,omitzero"` // in an entry about an event: the operation's, which it tells
-	At       time.Time     `json:"at,omitzero"`
-	NextPoll time.Time     `json:"nextLook,omitzero"`
-	NotBefore    time.Time     `json:"floor,omitzero"`
-	Polling   bool          `json:"asking,omitzero"`
-	Resent   int           `json:"resent,omitzero"`
-	PriorUncertainty    *savedError   `json:"doubt,omitzero"`
-	WasReadBack  bool          `json:"checked,omitzero"`
-	Splits   int           `json:"splits,omitzero"`
-	Outcome  OutcomeStatus `json:"outcome"`
-	Err      *savedError   `json:"error,omitzero"`
-	Exceptions      []savedExceptions    `json:"odd,omitzero"`
+	ID               int               `json:"part"`
+	State            partState         `json:"state"`
+	Assets           runs              `json:"assets,omitzero"` // absent in an entry about a known part
+	Users            runs              `json:"users,omitzero"`
+	Devices          runs              `json:"devices,omitzero"`
+	EventID          string            `json:"eventId,omitzero"`
+	Unit             string            `json:"uId,omitzero"` // in an entry about an event: the operation's, which it tells
+	SentAt           time.Time         `json:"at,omitzero"`
+	NextPoll         time.Time         `json:"nextLook,omitzero"`
+	NotBefore        time.Time         `json:"floor,omitzero"`
+	Polling          bool              `json:"asking,omitzero"`
+	Resent           int               `json:"resent,omitzero"`
+	PriorUncertainty *savedError       `json:"doubt,omitzero"`
+	WasReadBack      bool              `json:"checked,omitzero"`
+	Splits           int               `json:"splits,omitzero"`
+	Outcome          OutcomeStatus     `json:"outcome"`
+	Err              *savedError       `json:"error,omitzero"`
+	Exceptions       []savedExceptions `json:"odd,omitzero"`
 }
 
 // savedOdd are the pairs of a part with one outcome other than the part's.
@@ -128,7 +128,7 @@ func saveError(err error) *savedError {
 
 // restoredError is an error of an earlier process.
 type restoredError struct {
-	text string
+	text    string
 	reasons []error
 }
 
@@ -182,7 +182,7 @@ func (op *Operation) saved() savedOperation {
 
 func (p *part) saved(withContent bool) savedPart {
 	s := savedPart{
-		ID: p.id, State: p.state, EventID: p.eventID, At: p.at.UTC(), NextPoll: p.nextPoll.UTC(), NotBefore: p.notBefore.UTC(),
+		ID: p.id, State: p.state, EventID: p.eventID, SentAt: p.sentAt.UTC(), NextPoll: p.nextPoll.UTC(), NotBefore: p.notBefore.UTC(),
 		Polling: p.polling, Resent: p.resent, PriorUncertainty: saveError(p.priorUncertainty), WasReadBack: p.wasReadBack, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
 	}
 	if withContent {

@@ -7,7 +7,7 @@ import (
 )
 
 // selection is what an ErrorInfo names of a part: nil for a side it is silent about.
-func (t *tables) selection(p batch.Part, e *Error) (assets, users, devices []int32) {
+func (t *tables) namedItems(p batch.Part, e *Error) (assets, users, devices []int32) {
 	if e.Info == nil {
 		return nil, nil, nil
 	}
@@ -51,7 +51,7 @@ func indexesOf(set []int32, idx index[string], names []string) []int32 {
 // named divides a part into the pairs that a refusal names and the rest. A
 // side that the refusal is silent about is named whole.
 func (t *tables) namedPairs(p batch.Part, e *Error) (bad batch.Part, rest []batch.Part) {
-	assets, users, devices := t.selection(p, e)
+	assets, users, devices := t.namedItems(p, e)
 	if assets == nil && users == nil && devices == nil {
 		return bad, nil
 	}
@@ -90,7 +90,7 @@ func without(all, some []int32) []int32 {
 }
 
 // places calls f for each pair of bad, with its place in p, of which bad is a part.
-func eachPlace(p, bad batch.Part, f func(i int)) {
+func eachPosition(p, bad batch.Part, f func(i int)) {
 	n := len(p.Users) + len(p.Devices)
 	at := func(all, some []int32) []int {
 		idx := make(map[int32]int, len(all))
@@ -130,10 +130,10 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 		if bad.Len() == 0 {
 			unnamed++
 		}
-		eachPlace(p, bad, func(i int) { suspects[i] = verdict{OutcomeFailed, f} })
+		eachPosition(p, bad, func(i int) { suspects[i] = verdict{OutcomeFailed, f} })
 	}
 	open := func(err error) verdict { return verdict{OutcomeUnconfirmed, err} }
-	if other := s.Type; other != t.kind.event() && slices.Contains(eventTypes, other) { // the status of something else
+	if other := s.Type; other != t.kind.eventType() && slices.Contains(knownEventTypes, other) { // the status of something else
 		return open(event), asUnconfirmed(suspects)
 	}
 	if t.kind == revokeAssets {

@@ -27,12 +27,12 @@ var urlKeys = map[kind]string{
 }
 
 // event is the type of the kind's events.
-func (k kind) event() EventType {
+func (k kind) eventType() EventType {
 	_, verb, _ := strings.Cut(string(k), "/")
 	return EventType(strings.ToUpper(verb))
 }
 
-var eventTypes = []EventType{EventAssociate, EventDisassociate, EventRevoke, EventCreate, EventUpdate, EventRetire}
+var knownEventTypes = []EventType{EventAssociate, EventDisassociate, EventRevoke, EventCreate, EventUpdate, EventRetire}
 
 func (k kind) limits(l Limits) batch.Limits {
 	switch k {

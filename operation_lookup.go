@@ -10,10 +10,10 @@ import (
 )
 
 // manyWalks is when reading everything once beats a filtered walk for each item.
-const manyWalks = 200
+const maxFilteredLists = 200
 
 // manyPairs is when reading one list for each pair takes too long.
-const manyPairs = 1000
+const maxPairLists = 1000
 
 // find marks the wanted pairs that the data shows. That one stays unmarked means
 // that it is not there, unless the error is ErrDataChanged: what was not found in
@@ -36,7 +36,7 @@ func (op *Operation) findPairs(ctx context.Context, want map[batch.Pair]bool) er
 				want[k] = true
 			}
 		}
-		err := op.readLists(ctx, left, try > 1 && len(left) <= manyPairs, mark)
+		err := op.readLists(ctx, left, try > 1 && len(left) <= maxPairLists, mark)
 		if try == tries || !errors.Is(err, ErrDataChanged) {
 			return err
 		}
@@ -69,7 +69,7 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 	switch t.kind {
 	case createUsers, updateUsers, retireUsers:
 		filters := []UserFilter{{ActiveOnly: true}}
-		if targets <= manyWalks {
+		if targets <= maxFilteredLists {
 			filters = filters[:0]
 			for u := range users {
 				filters = append(filters, UserFilter{ActiveOnly: true, ClientUserID: t.users[u]})
@@ -100,7 +100,7 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 				u, _ := k.User()
 				filters = append(filters, SubscriptionAssignmentFilter{AdamIDs: id(k.Asset()), ClientUserIDs: []string{t.users[u]}})
 			}
-		case min(len(assets), targets) > manyWalks:
+		case min(len(assets), targets) > maxFilteredLists:
 			filters = append(filters, SubscriptionAssignmentFilter{})
 		case len(assets) <= targets:
 			for a := range assets {
@@ -139,7 +139,7 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 				}
 				filters = append(filters, f)
 			}
-		case revoke && targets > manyWalks || !revoke && min(len(assets), targets) > manyWalks:
+		case revoke && targets > maxFilteredLists || !revoke && min(len(assets), targets) > maxFilteredLists:
 			filters = append(filters, AssignmentFilter{})
 		case !revoke && len(assets) <= targets:
 			for a := range assets {

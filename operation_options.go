@@ -10,12 +10,12 @@ import (
 type OperationOption func(*operationOptions) error
 
 type operationOptions struct {
-	planOnly bool
-	bisect   bool
-	resend   bool
-	journal  func(ctx context.Context, entry []byte) error
-	continueJournal   bool // the journal is the one that Resume was given
-	progress func(Progress)
+	planOnly        bool
+	bisect          bool
+	resend          bool
+	journal         func(ctx context.Context, entry []byte) error
+	continueJournal bool // the journal is the one that Resume was given
+	progress        func(Progress)
 }
 
 // WithPlanOnly plans the operation without sending anything: look at

@@ -144,7 +144,7 @@ func (t *tables) addAssetChange(c AssetChange) error {
 		return nil
 	}
 	t.productToPairs(len(c.Pairs))
-	t.makeRoom(c.Pairs)
+	t.presizeIndexes(c.Pairs)
 	for i, p := range c.Pairs {
 		a, err := t.asset(AssetID{p.AdamID, p.PricingParam})
 		if err != nil {
@@ -207,7 +207,7 @@ func (t *tables) addSubscriptionChange(c SubscriptionChange) error {
 
 // makeRoom sizes the indexes for a long list in which nearly every pair has a
 // target of its own, by a sample of it: growing them is most of the work then.
-func (t *tables) makeRoom(pairs []AssetPair) {
+func (t *tables) presizeIndexes(pairs []AssetPair) {
 	const sample = 1000
 	if len(pairs) < 10*sample || len(t.users)+len(t.devices) > 0 {
 		return
@@ -295,7 +295,7 @@ func (t *tables) addPairOf(o *tables, p batch.Pair) {
 }
 
 // cut makes requests of the pairs, or of the whole product.
-func (t *tables) cut(l batch.Limits) []batch.Part {
+func (t *tables) buildParts(l batch.Limits) []batch.Part {
 	if t.pairs != nil {
 		parts := batch.Pairs(t.pairs, l)
 		t.pairs = nil

@@ -21,21 +21,21 @@ import (
 // an earlier Wait gave up as [ErrStalled] gets another look.
 func (op *Operation) Wait(ctx context.Context) (*Report, error) {
 	if err := op.acquire(ctx); err != nil {
-		return op.outcome(err)
+		return op.reportAndError(err)
 	}
 	defer op.release()
 	if err := op.pollStalledAgain(ctx); err != nil {
-		return op.outcome(err)
+		return op.reportAndError(err)
 	}
 	hints := op.client.hub.listen()
 	defer hints.close()
 	for {
 		next, err := op.step(ctx, hints)
 		if next.IsZero() || err != nil {
-			return op.outcome(err)
+			return op.reportAndError(err)
 		}
 		if err := hints.wait(ctx, time.Until(next)); err != nil {
-			return op.outcome(contextError(ctx))
+			return op.reportAndError(contextError(ctx))
 		}
 	}
 }
@@ -99,7 +99,7 @@ func (op *Operation) Step(ctx context.Context) (next time.Time, err error) {
 }
 
 // outcome is the end of Wait.
-func (op *Operation) outcome(err error) (*Report, error) {
+func (op *Operation) reportAndError(err error) (*Report, error) {
 	r := op.Report()
 	if err == nil && r.Succeeded == r.Total {
 		return r, nil
@@ -144,7 +144,7 @@ func (op *Operation) step(ctx context.Context, hints *waiter) (time.Time, error)
 }
 
 // looksAtOnce bounds the looks between two checks for hints.
-const pollsAtOnce = 16
+const maxPollsPerRound = 16
 
 // look asks for the status of the events that are due.
 func (op *Operation) pollDue(ctx context.Context, hints *waiter) error {
@@ -168,7 +168,7 @@ func (op *Operation) pollDue(ctx context.Context, hints *waiter) error {
 		var due []*part
 		now := time.Now()
 		for _, p := range submitted {
-			if p.state == partSubmitted && !p.nextPoll.After(now) && len(due) < pollsAtOnce {
+			if p.state == partSubmitted && !p.nextPoll.After(now) && len(due) < maxPollsPerRound {
 				due = append(due, p)
 			}
 		}
@@ -176,7 +176,7 @@ func (op *Operation) pollDue(ctx context.Context, hints *waiter) error {
 			return nil
 		}
 		group, looking := errgroup.WithContext(ctx)
-		group.SetLimit(parallelWrites)
+		group.SetLimit(maxParallelRequests)
 		for _, p := range due {
 			group.Go(func() error {
 				if looking.Err() != nil {
@@ -220,7 +220,7 @@ func (op *Operation) poll(ctx context.Context, p *part) error {
 		return op.finishFromNotifications(ctx, p)
 	}
 	if time.Since(op.pendingSince(p, err)) >= op.client.opts.stallTime {
-		stalled := fmt.Errorf("event %s: %w", printed(p.eventID), errors.Join(ErrStalled, err))
+		stalled := fmt.Errorf("event %s: %w", printableEventID(p.eventID), errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() {
 			p.state, p.verdict, p.polling = partUnknown, verdict{OutcomeUnconfirmed, stalled}, false
 			p.notBefore, _ = op.client.nextPoll(err)
@@ -241,7 +241,7 @@ func (op *Operation) pendingSince(p *part, err error) time.Time {
 	switch {
 	case err == nil:
 		p.pollFailingSince = time.Time{}
-		return p.at
+		return p.sentAt
 	case p.pollFailingSince.IsZero():
 		p.pollFailingSince = time.Now()
 	}

@@ -52,14 +52,14 @@ func (op *Operation) readBackOpen(ctx context.Context) error {
 // Like Wait, it gives the report, with an error unless every pair succeeded.
 func (op *Operation) Verify(ctx context.Context) (*Report, error) {
 	if err := op.acquire(ctx); err != nil {
-		return op.outcome(err)
+		return op.reportAndError(err)
 	}
 	defer op.release()
 	var all []*part
 	for _, s := range []partState{partUnknown, partFinished} {
 		all = append(all, op.inState(s)...)
 	}
-	return op.outcome(op.readBack(ctx, all, func(v verdict) bool {
+	return op.reportAndError(op.readBack(ctx, all, func(v verdict) bool {
 		return v.outcome != OutcomeFailed || errors.Is(v.err, ErrNotVerified)
 	}))
 }
@@ -118,7 +118,7 @@ func (op *Operation) applyReadback(ctx context.Context, p *part, interest func(v
 			verdicts[i] = verdict{outcome: OutcomeSucceeded}
 		case v.outcome == OutcomeFailed: // not verified before, nor now
 			verdicts[i] = v
-		case unknown || op.mayStillCome(p, v.err) || op.tables.kind == revokeAssets || op.tables.deferred || p.priorUncertainty != nil && p.eventID == "":
+		case unknown || op.mayStillComplete(p, v.err) || op.tables.kind == revokeAssets || op.tables.deferred || p.priorUncertainty != nil && p.eventID == "":
 			// It may still be carried out, also by an earlier request when the
 			// one that repeated it was refused; or it is not ours to tell: books
 			// stay with the user of a revocation, deferred seats until the period
@@ -144,20 +144,20 @@ func (op *Operation) applyReadback(ctx context.Context, p *part, interest func(v
 	}
 	return op.update(ctx, p, func() {
 		p.wasReadBack = !open
-		v, rest := condense(verdicts)
+		v, rest := commonVerdict(verdicts)
 		op.finish(p, v, rest)
 	})
 }
 
 // mayStillCome tells whether a request may still be carried out: one whose event
 // is PENDING at any time, one that got lost for much longer than events take.
-func (op *Operation) mayStillCome(p *part, err error) bool {
+func (op *Operation) mayStillComplete(p *part, err error) bool {
 	lost := errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrEventNotFound)
-	return errors.Is(err, ErrStalled) || lost && time.Since(p.at) < 6*op.client.opts.stallTime
+	return errors.Is(err, ErrStalled) || lost && time.Since(p.sentAt) < 6*op.client.opts.stallTime
 }
 
 // condense makes the verdict of the first pair the part's own.
-func condense(all map[int]verdict) (verdict, map[int]verdict) {
+func commonVerdict(all map[int]verdict) (verdict, map[int]verdict) {
 	first := all[0]
 	for i, v := range all {
 		if v.outcome == first.outcome && v.err == first.err { //nolint:errorlint // one error is shared by its pairs

@@ -11,32 +11,32 @@ import (
 type part struct {
 	id int
 	batch.Part
-	state    partState
-	eventID  string
-	at       time.Time // accepted; or, of an unknown fate, tried
-	nextPoll time.Time // at its event; the zero time is at once
-	notBefore    time.Time // never before this one
-	polling   bool      // a look is under way
-	pollFailingSince  time.Time // since then the looks have failed; zero when the last did not
-	resent   int       // how often its pairs were sent before, with unknown fate
-	priorUncertainty    error     // of a part that sends again: why it is not known what became of the pairs before
-	wasReadBack  bool      // read back already
-	splits   int       // how often it was split by limits to get here
-	bisectBudget   *int      // requests left for bisection, shared by its pieces
+	state            partState
+	eventID          string
+	sentAt           time.Time // accepted; or, of an unknown fate, tried
+	nextPoll         time.Time // at its event; the zero time is at once
+	notBefore        time.Time // never before this one
+	polling          bool      // a look is under way
+	pollFailingSince time.Time // since then the looks have failed; zero when the last did not
+	resent           int       // how often its pairs were sent before, with unknown fate
+	priorUncertainty error     // of a part that sends again: why it is not known what became of the pairs before
+	wasReadBack      bool      // read back already
+	splits           int       // how often it was split by limits to get here
+	bisectBudget     *int      // requests left for bisection, shared by its pieces
 	verdict
-	exceptions  map[int]verdict // of pairs that differ from the part's verdict; replaced, never changed
-	namedPairs *pairCount       // by notifications
+	exceptions map[int]verdict // of pairs that differ from the part's verdict; replaced, never changed
+	namedPairs *pairCount      // by notifications
 }
 
 type partState string
 
 const (
-	partPlanned    partState = "planned"
-	partSending    partState = "sending"    // journaled before it is sent
-	partSubmitted  partState = "submitted"  // has an event
-	partUnknown    partState = "unknown"    // sent, or stalled: fate unknown, to be read back
-	partFinished   partState = "finished"   // has its verdict
-	partReplaced partState = "superseded" // replaced by other parts
+	partPlanned   partState = "planned"
+	partSending   partState = "sending"    // journaled before it is sent
+	partSubmitted partState = "submitted"  // has an event
+	partUnknown   partState = "unknown"    // sent, or stalled: fate unknown, to be read back
+	partFinished  partState = "finished"   // has its verdict
+	partReplaced  partState = "superseded" // replaced by other parts
 )
 
 // verdict is the outcome of a pair, or of all pairs of a part.

@@ -204,7 +204,7 @@ func (op *Operation) restorePart(s savedPart) error {
 	if s.State == partSubmitted && s.EventID == "" {
 		return invalidf("saved operation: part %d has no event", s.ID)
 	}
-	p.state, p.eventID, p.at, p.nextPoll, p.notBefore = s.State, s.EventID, s.At, s.NextPoll, s.NotBefore
+	p.state, p.eventID, p.sentAt, p.nextPoll, p.notBefore = s.State, s.EventID, s.SentAt, s.NextPoll, s.NotBefore
 	if s.Unit != "" {
 		op.unit = s.Unit
 	}
@@ -269,7 +269,7 @@ func (op *Operation) finishRestore() {
 		if p.state == partSending {
 			// It was about to be sent when the record ends.
 			err := &Error{Method: "POST", Path: string(op.tables.kind), Ambiguous: true, Message: "interrupted while it was being sent"}
-			p.state, p.verdict, p.at = partUnknown, verdict{OutcomeUnconfirmed, err}, now
+			p.state, p.verdict, p.sentAt = partUnknown, verdict{OutcomeUnconfirmed, err}, now
 			p.nextPoll = now.Add(op.client.opts.pollInterval)
 			op.changedByResume = append(op.changedByResume, p)
 		}

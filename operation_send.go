@@ -86,7 +86,7 @@ func (op *Operation) release() { op.busy <- struct{}{} }
 
 // parallelWrites is how many requests of an operation are on their way at
 // once. Apple advises few large requests over many parallel ones.
-const parallelWrites = 4
+const maxParallelRequests = 4
 
 func (op *Operation) submit(ctx context.Context) error {
 	if err := op.verifyUnit(ctx); err != nil {
@@ -98,7 +98,7 @@ func (op *Operation) submit(ctx context.Context) error {
 			break
 		}
 		var group errgroup.Group
-		group.SetLimit(parallelWrites)
+		group.SetLimit(maxParallelRequests)
 		for _, p := range planned {
 			if ctx.Err() != nil {
 				op.stop(contextError(ctx))
@@ -205,7 +205,7 @@ func (op *Operation) send(ctx context.Context, p *part) {
 		in: op.tables.body(p.Part), class: transport.Write, grace: 5 * time.Second,
 	}, &answer)
 	if err == nil {
-		err = op.checkEvent(answer.EventID)
+		err = op.checkEventID(answer.EventID)
 	}
 	if err != nil {
 		op.sendFailed(ctx, p, err)
@@ -214,7 +214,7 @@ func (op *Operation) send(ctx context.Context, p *part) {
 	if other := op.checkUnit(answer.UID); other != nil {
 		op.stop(other)
 		_ = op.update(ctx, p, func() { // it happens where nobody asked for it
-			p.eventID, p.at = answer.EventID, time.Now()
+			p.eventID, p.sentAt = answer.EventID, time.Now()
 			op.progress.Accepted++
 			op.finish(p, verdict{OutcomeUnconfirmed, other}, nil)
 			p.wasReadBack = true
@@ -222,8 +222,8 @@ func (op *Operation) send(ctx context.Context, p *part) {
 		return
 	}
 	err = op.update(ctx, p, func() {
-		p.state, p.eventID, p.at = partSubmitted, answer.EventID, time.Now()
-		p.nextPoll = p.at.Add(op.client.firstPoll())
+		p.state, p.eventID, p.sentAt = partSubmitted, answer.EventID, time.Now()
+		p.nextPoll = p.sentAt.Add(op.client.firstPoll())
 		p.verdict = verdict{OutcomeUnconfirmed, ErrPending}
 		op.progress.Accepted++
 	})
@@ -234,7 +234,7 @@ func (op *Operation) send(ctx context.Context, p *part) {
 
 // checkEvent refuses what cannot be the event of a new request: what became of
 // the request is not known then.
-func (op *Operation) checkEvent(id string) error {
+func (op *Operation) checkEventID(id string) error {
 	const longest = 512 // it becomes a part of URLs
 	op.mu.Lock()
 	defer op.mu.Unlock()

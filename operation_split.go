@@ -17,8 +17,8 @@ func (op *Operation) sendFailed(ctx context.Context, p *part, err error) {
 	switch {
 	case errors.Is(err, ErrAmbiguous):
 		after = func() {
-			p.state, p.at, p.verdict = partUnknown, time.Now(), verdict{OutcomeUnconfirmed, err}
-			p.nextPoll = p.at.Add(op.client.opts.pollInterval)
+			p.state, p.sentAt, p.verdict = partUnknown, time.Now(), verdict{OutcomeUnconfirmed, err}
+			p.nextPoll = p.sentAt.Add(op.client.opts.pollInterval)
 		}
 	case apple && IsLimit(err):
 		after = op.splitByLimits(ctx, p, err)
