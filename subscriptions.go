@@ -27,11 +27,13 @@ type Subscription struct {
 // has no constant for.
 type SubscriptionStatus string
 
-// Apple documents these states, and does not describe them further.
 const (
-	SubscriptionActive   SubscriptionStatus = "ACTIVE"
+	// SubscriptionActive means that the seats can be used and assigned.
+	SubscriptionActive SubscriptionStatus = "ACTIVE"
+	// SubscriptionInactive means that the subscription is no longer active.
 	SubscriptionInactive SubscriptionStatus = "INACTIVE"
-	SubscriptionPaused   SubscriptionStatus = "PAUSED"
+	// SubscriptionPaused means that the subscription is not active for a limited time.
+	SubscriptionPaused SubscriptionStatus = "PAUSED"
 )
 
 // SubscriptionCounts are the numbers of seats of a subscription. Assigned.Renewing +
