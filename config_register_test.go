@@ -118,15 +118,15 @@ func TestConfigService_Register_explainsRefusals(t *testing.T) {
 		}, is: appsandbooks.ErrMDMInfoIncomplete, says: "the ID, the Name and the Metadata"},
 		"too long": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
 			r.NotificationAuthToken = appsandbooks.NewSecret(long)
-		}, is: appsandbooks.ErrNotificationConfigTooLong, sent: true, says: "the URL has 37 characters and the secret 513; the service takes 512 of each"},
+		}, is: appsandbooks.ErrNotificationConfigTooLong, sent: true, says: "the URL has 37 characters and the secret has 513; the service accepts at most 512 in each"},
 		"receiver elsewhere": {
 			front: func(http.Handler) http.Handler { return http.NotFoundHandler() },
-			is:    appsandbooks.ErrNotificationURLUnreachable, sent: true, says: "the receiver must be up, accept the secret and answer 2xx",
+			is:    appsandbooks.ErrNotificationURLUnreachable, sent: true, says: "the receiver must run, accept the secret and answer 2xx",
 		},
 		"leads elsewhere": {
 			change: func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler) { r.Handler = h },
 			front:  func(http.Handler) http.Handler { return http.NotFoundHandler() },
-			is:     appsandbooks.ErrNotificationURLUnreachable, sent: true, says: "nothing reached the handler",
+			is:     appsandbooks.ErrNotificationURLUnreachable, sent: true, says: "no request reached the handler",
 		},
 		"header lost": {
 			change: func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler) { r.Handler = h },
@@ -146,7 +146,7 @@ func TestConfigService_Register_explainsRefusals(t *testing.T) {
 					h.ServeHTTP(w, r)
 				})
 			},
-			is: appsandbooks.ErrNotificationURLUnreachable, sent: true, says: "did not take it for a notification",
+			is: appsandbooks.ErrNotificationURLUnreachable, sent: true, says: "not a valid notification",
 		},
 		"answer lost": {
 			change: func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler) { r.Handler = h },
@@ -200,8 +200,8 @@ func TestConfigService_Register_failsWhenAnswerDiffers(t *testing.T) {
 		"secret repeated":      {`{"notificationUrl":"` + receiverURL + `","notificationAuthToken":"` + hookSecret + `","subscribedNotificationTypes":` + types + `}`, ""},
 		"other URL":            {`{"notificationUrl":"https://other.example.com/","subscribedNotificationTypes":` + types + `}`, "notificationUrl"},
 		"other secret":         {`{"notificationUrl":"` + receiverURL + `","notificationAuthToken":"x","subscribedNotificationTypes":` + types + `}`, "notificationAuthToken"},
-		"a type is missing":    {`{"notificationUrl":"` + receiverURL + `","subscribedNotificationTypes":["ASSET_MANAGEMENT"]}`, "no USER_MANAGEMENT, no USER_ASSOCIATED"},
-		"a type too many":      {`{"notificationUrl":"` + receiverURL + `","subscribedNotificationTypes":` + types[:len(types)-1] + `,"MOON_PHASE"]}`, "also MOON_PHASE"},
+		"a type is missing":    {`{"notificationUrl":"` + receiverURL + `","subscribedNotificationTypes":["ASSET_MANAGEMENT"]}`, "type USER_MANAGEMENT is missing, type USER_ASSOCIATED is missing"},
+		"a type too many":      {`{"notificationUrl":"` + receiverURL + `","subscribedNotificationTypes":` + types[:len(types)-1] + `,"MOON_PHASE"]}`, "type MOON_PHASE was not requested"},
 		"nothing":              {`{}`, "notificationUrl"},
 	} {
 		t.Run(name, func(t *testing.T) {

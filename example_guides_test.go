@@ -95,15 +95,16 @@ func Example_report() {
 
 // docs/nanomdm.md
 
-// installApp assigns a licence of an app to each device, waits until that is
-// true, and only then has the app installed. udids is keyed by serial number.
+// installApp assigns a license of an app to each device, and waits for the results.
+// Then it sends the install command to each device that has a license. The keys of
+// udids are serial numbers.
 func installApp(ctx context.Context, client *appsandbooks.Client, mdm nanoMDM, adamID string, udids map[string]string) error {
 	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
 		Assets:        []appsandbooks.AssetID{{AdamID: adamID}},
 		SerialNumbers: slices.Collect(maps.Keys(udids)),
 	})
 	if err != nil {
-		return err // no licence was assigned, so there is nothing to install
+		return err // no license was assigned
 	}
 	report, err := op.Wait(ctx)
 	for o := range report.Outcomes() {
@@ -111,7 +112,7 @@ func installApp(ctx context.Context, client *appsandbooks.Client, mdm nanoMDM, a
 			err = errors.Join(err, mdm.install(ctx, udids[o.SerialNumber], adamID))
 		}
 	}
-	return err // names those without a licence, too
+	return err // it also names the devices without a license
 }
 
 type nanoMDM struct{ url, apiKey string }
@@ -410,15 +411,15 @@ func TestWithBaseURL_reachesStandInOverTCP(t *testing.T) {
 
 // docs/migrating-from-v1.md
 
-// syncUsers keeps a copy of the users up to date. What it returns is passed to
-// it the next time; in the beginning it is empty.
+// syncUsers updates a copy of the users. Pass the string that it returns to the next
+// call, and an empty string to the first.
 func syncUsers(ctx context.Context, client *appsandbooks.Client, since string, save func(users []appsandbooks.User, full bool)) (string, error) {
 	next := since
 	for page, err := range client.Users.Changes(ctx, appsandbooks.UserFilter{SinceVersionID: since}) {
 		if err != nil {
 			return since, err
 		}
-		save(page.Items, page.Full) // full: everything, because the version is too old
+		save(page.Items, page.Full) // Full: the whole list, because the version is empty or too old
 		next = page.FirstVersionID
 	}
 	return next, nil

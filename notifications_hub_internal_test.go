@@ -30,7 +30,7 @@ func TestClient_Notify_limitsMemoryOfUnclaimedNotifications(t *testing.T) {
 		}
 		for i := range 3000 {
 			h.deliver(eventNotification(fmt.Sprint("event-", i), 100))
-			require.LessOrEqual(t, h.elements, maxUnclaimed)
+			require.LessOrEqual(t, h.unclaimedElements, maxUnclaimed)
 		}
 		require.Len(t, kept(), maxUnclaimed/100)
 		require.Contains(t, kept(), "event-2999", "the latest are kept")
@@ -39,7 +39,7 @@ func TestClient_Notify_limitsMemoryOfUnclaimedNotifications(t *testing.T) {
 
 		// What a client did not write itself is kept briefly.
 		h.deliver(eventNotification("others", 1))
-		time.Sleep(keepBriefly - 1)
+		time.Sleep(keepWithoutWrite - 1)
 		require.Contains(t, kept(), "others")
 		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
@@ -48,26 +48,26 @@ func TestClient_Notify_limitsMemoryOfUnclaimedNotifications(t *testing.T) {
 		// What it may have written itself is kept for longer.
 		h.noteWrite()
 		h.deliver(eventNotification("old", 1))
-		time.Sleep(keepUnclaimed / 2)
+		time.Sleep(keepAfterWrite / 2)
 		h.deliver(eventNotification("new", 1))
 		h.deliver(eventNotification("old", 1))
-		time.Sleep(keepUnclaimed / 2)
+		time.Sleep(keepAfterWrite / 2)
 		synctest.Wait()
 		require.NotContains(t, kept(), "old")
 		require.Contains(t, kept(), "new")
-		time.Sleep(keepUnclaimed/2 + keepBriefly)
+		time.Sleep(keepAfterWrite/2 + keepWithoutWrite)
 		synctest.Wait()
 		require.Empty(t, kept())
-		require.Empty(t, h.order)
-		require.Zero(t, h.elements)
+		require.Empty(t, h.unclaimedOrder)
+		require.Zero(t, h.unclaimedElements)
 		require.Nil(t, h.sweep)
 
 		h.noteWrite()
 		h.deliver(eventNotification("x", 1))
 		h.close()
 		require.Empty(t, kept())
-		require.Empty(t, h.order)
-		require.Zero(t, h.elements)
+		require.Empty(t, h.unclaimedOrder)
+		require.Zero(t, h.unclaimedElements)
 	})
 }
 

@@ -6,9 +6,9 @@ import (
 	"iter"
 )
 
-// payloads has a row for each type of notification that has a payload: everything
-// that depends on the type is derived from it. To add a type, add its constant,
-// its payload type and field in notifications.go, and a row here.
+// payloads has one element for each type of notification that has a payload. All code
+// that depends on the type uses it. To add a type, add its constant, its payload type
+// and its field of [Notification] in notifications.go, and an element here.
 var payloads = []payload{
 	payloadOf(NotificationAssetManagement, func(n *Notification) **AssetManagement { return &n.AssetManagement }),
 	payloadOf(NotificationAssetCount, func(n *Notification) **AssetCount { return &n.AssetCount }),
@@ -18,10 +18,11 @@ var payloads = []payload{
 	payloadOf(NotificationSubscriptionCount, func(n *Notification) **Subscription { return &n.SubscriptionCount }),
 }
 
+// payload says how notifications of one type store their payload.
 type payload struct {
 	typ    NotificationType
-	decode func(n *Notification, raw json.RawMessage) error
-	get    func(n *Notification) any // nil when the notification does not have this payload
+	decode func(n *Notification, raw json.RawMessage) error // decodes raw into the payload field
+	get    func(n *Notification) any                        // returns the payload field, or nil if it is not set
 }
 
 // eventPayload is a payload that reports what an event did.
@@ -30,6 +31,8 @@ type eventPayload interface {
 	elements() iter.Seq[AssetPair]
 }
 
+// payloadOf returns the payload of notifications of a type. field returns the address
+// of the payload field.
 func payloadOf[T any](typ NotificationType, field func(*Notification) **T) payload {
 	return payload{
 		typ: typ,
@@ -53,8 +56,9 @@ func payloadOf[T any](typ NotificationType, field func(*Notification) **T) paylo
 	}
 }
 
-// decodePayload sets the payload field of the notification's type. An error says
-// that Raw is not a payload of the type, or not JSON.
+// decodePayload decodes Raw into the payload field of the notification's type. It
+// returns an error if Raw is not a payload of that type. For a type without a payload
+// field, it only checks that Raw is valid JSON.
 func (n *Notification) decodePayload() error {
 	for _, p := range payloads {
 		if p.typ == n.Type {
@@ -67,7 +71,7 @@ func (n *Notification) decodePayload() error {
 	return nil
 }
 
-// payload returns the payload that is set; nil if none is.
+// payload returns the payload that is set, or nil if none is set.
 func (n *Notification) payload() any {
 	for _, p := range payloads {
 		if v := p.get(n); v != nil {
@@ -77,7 +81,7 @@ func (n *Notification) payload() any {
 	return nil
 }
 
-// eventPayload returns the payload if it reports what an event did; nil otherwise.
+// eventPayload returns the payload if it reports what an event did, and nil otherwise.
 func (n *Notification) eventPayload() eventPayload {
 	if n == nil {
 		return nil
@@ -86,8 +90,8 @@ func (n *Notification) eventPayload() eventPayload {
 	return p
 }
 
-// EventID returns the id of the event that the notification is about. It is empty
-// when the notification is about none.
+// EventID returns the id of the event whose result the notification reports. It is
+// empty for a notification that reports no event, such as a count.
 func (n *Notification) EventID() string {
 	if p := n.eventPayload(); p != nil {
 		return p.event().EventID
@@ -95,9 +99,11 @@ func (n *Notification) EventID() string {
 	return ""
 }
 
-// Elements yields the pairs, or the users, that an event's notification names.
-// Other notifications have none. A subscription's Adam ID is written in decimal,
-// and an empty PricingParam of an asset or a subscription is given as STDQ.
+// Elements returns an iterator over the pairs, or the users, whose result the
+// notification reports. It yields nothing for a notification that reports no event.
+// The Adam ID of a subscription is converted to a decimal string. The PricingParam of
+// a subscription, and an empty one of an asset, is STDQ. An element that is a user has
+// only a ClientUserID.
 func (n *Notification) Elements() iter.Seq[AssetPair] {
 	if p := n.eventPayload(); p != nil {
 		return p.elements()

@@ -243,7 +243,7 @@ func TestVerify(t *testing.T) {
 	rows := w.output("out.csv")
 	succeeded, failed, _ := w.requireTruth(rows)
 	assert.Equal(t, []int{1, 1}, []int{succeeded, failed})
-	assert.Contains(t, rows[1].message, "reading back does not show it done")
+	assert.Contains(t, rows[1].message, "verification did not find the change")
 }
 
 func TestPlan(t *testing.T) {

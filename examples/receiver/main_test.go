@@ -230,7 +230,7 @@ func TestTrouble(t *testing.T) {
 		"no address":  {[]string{"-notification-url", "https://mdm.example.com/"}, nil, 2, "-listen and -notification-url are needed"},
 		"no URL":      {[]string{"-listen", listen}, nil, 2, "-listen and -notification-url are needed"},
 		"bad URL":     {[]string{"-listen", listen, "-notification-url", "http://mdm.example.com/"}, nil, 1, "must be https"},
-		"unreachable": {[]string{"-listen", listen, "-notification-url", "http://" + elsewhere + "/"}, nil, 1, "nothing reached the handler"},
+		"unreachable": {[]string{"-listen", listen, "-notification-url", "http://" + elsewhere + "/"}, nil, 1, "no request reached the handler"},
 		"bad secret":  {[]string{"-listen", listen, "-notification-url", "http://" + listen + "/"}, []string{"APPSANDBOOKS_NOTIFICATION_SECRET=pass word"}, 1, "letters, digits"},
 		"half a name": {[]string{"-listen", listen, "-notification-url", "http://" + listen + "/", "-mdm-id", "x"}, nil, 1, "the Name"},
 	} {
