@@ -48,7 +48,7 @@ func (c *Client) failure(r request, f *transport.Failure) error {
 	}
 	e.Method, e.Path = clean(r.method), r.path
 	e.Attempts, e.RetryAfter, e.Ambiguous = f.Attempts, f.RetryAfter, f.Ambiguous
-	e.incomplete, e.contextEnded = f.Cut, f.Ended
+	e.cut, e.ended = f.Cut, f.Ended
 	return e
 }
 

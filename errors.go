@@ -41,9 +41,9 @@ type Error struct {
 	Ambiguous  bool          // true if a write may have been carried out: see ErrAmbiguous
 	Excerpt    string        // the first 512 bytes of an answer that is not an Apple error; "" for the JSON of a success
 
-	err          error
-	incomplete   bool // the body of the answer is incomplete
-	contextEnded bool // the caller's context has ended
+	err   error
+	cut   bool // the body of the answer is incomplete
+	ended bool // the caller's context has ended
 }
 
 // Error returns a text for people. It never contains the token, the query or a header.
@@ -236,33 +236,31 @@ var (
 	ErrNotVerified = errors.New("appsandbooks: verification did not find the change")
 )
 
-// IsAuth reports whether the service rejected the content token: it is missing,
-// malformed, expired or revoked. All calls fail until the client has another token.
+// IsAuth tells whether the content token was refused: missing, malformed,
+// expired or revoked. Nothing will work until there is another token.
 func IsAuth(err error) bool {
 	return hasError(err, http.StatusUnauthorized,
 		ErrLoginRequired, ErrTokenExpired, ErrTokenMalformed, ErrTokenRevoked, ErrInvalidAuthHeader)
 }
 
-// IsForbidden reports whether the content token is valid, but does not allow this call.
+// IsForbidden tells whether the token is good, but not for this call.
 func IsForbidden(err error) bool {
 	return hasError(err, http.StatusForbidden, ErrForbiddenFacilitator, ErrLegacyToken)
 }
 
-// IsRetryable reports whether the same call may succeed later: the service reported a
-// temporary error or asked for a pause, it could not be reached, or its answer was
-// incomplete. The SDK has already retried the call where that was safe. A write whose
-// result is unknown ([ErrAmbiguous]) is not retryable: first find out whether it was
-// carried out.
+// IsRetryable tells whether the same call may succeed later: the service said so,
+// it could not be reached, its answer was cut, or it asked for a pause. The SDK
+// has already tried again where that was safe. A write of unknown fate
+// ([ErrAmbiguous]) is not: settle it first.
 func IsRetryable(err error) bool {
 	return !errors.Is(err, ErrAmbiguous) && (hasError(err, 0, ErrInternal, ErrMaintenance, ErrTooManyRequests, ErrServiceUnavailable) ||
 		hasError(err, http.StatusTooManyRequests) || hasError(err, http.StatusInternalServerError) || hasError(err, http.StatusBadGateway) ||
 		hasError(err, http.StatusServiceUnavailable) || hasError(err, http.StatusGatewayTimeout) || anyError(err, (*Error).isNetworkError))
 }
 
-// isNetworkError reports whether a network error prevented a complete answer. It is
-// false for certificate errors, and if the caller's context ended.
+// unreached tells an error of the way to the service and back.
 func (e *Error) isNetworkError() bool {
-	return e.Number == 0 && e.err != nil && (e.StatusCode == 0 || e.incomplete) && !e.contextEnded &&
+	return e.Number == 0 && e.err != nil && (e.StatusCode == 0 || e.cut) && !e.ended &&
 		!transport.IsCertificateError(e.err) && !errors.Is(e.err, ErrInvalid)
 }
 
@@ -277,15 +275,13 @@ func IsDuplicate(err error) bool {
 	return hasError(err, 0, ErrDuplicateAssets, ErrDuplicateClientUserIDs, ErrDuplicateSerialNumbers, ErrDuplicateUsers)
 }
 
-// IsNotFound reports whether a user, an event or a subscription in the request does not
-// exist. This includes a user without an Apple Account and a subscription that is not
-// assigned to the user.
+// IsNotFound tells whether a user, an event or a subscription named in the
+// request does not exist.
 func IsNotFound(err error) bool {
 	return hasError(err, 0, ErrUserNotFound, ErrEventNotFound, ErrInvalidAdamID, ErrUserNotAssociated, ErrSubscriptionNotAssigned)
 }
 
-// hasError reports whether err wraps an *Error with the HTTP status (if status is not 0)
-// or one of the numbers.
+// has looks for an *Error with the HTTP status (if not 0) or one of the numbers.
 func hasError(err error, status int, numbers ...ErrorNumber) bool {
 	if status != 0 && anyError(err, func(e *Error) bool { return e.StatusCode == status }) {
 		return true
@@ -293,8 +289,7 @@ func hasError(err error, status int, numbers ...ErrorNumber) bool {
 	return slices.ContainsFunc(numbers, func(n ErrorNumber) bool { return errors.Is(err, n) })
 }
 
-// anyError reports whether is returns true for an *Error in the tree of err. It visits
-// all Errors of the tree until is returns true; errors.As would stop at the first Error.
+// anyError tells whether one of the errors that err wraps is an *Error of some kind.
 func anyError(err error, is func(*Error) bool) bool {
 	if e, ok := err.(*Error); ok && e != nil && is(e) { //nolint:errorlint // this function unwraps the tree itself
 		return true
