@@ -21,17 +21,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/appsandbooks/appsandbooks"
-	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
 func main() {
@@ -131,53 +126,4 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	return errUsage
-}
-
-// holdsToken tells whether an argument is a content token, or a flag with one.
-func holdsToken(arg string) bool {
-	name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-	return slices.ContainsFunc([]string{strings.TrimLeft(arg, "-"), name, value}, func(s string) bool {
-		_, err := appsandbooks.ParseToken(s)
-		return err == nil
-	})
-}
-
-func words(s string) []string {
-	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
-}
-
-// settings are the flags of a process.
-type settings struct {
-	db, vendor, listen       string
-	workers                  int
-	firstLook, poll, timeout time.Duration
-	lease                    time.Duration
-}
-
-// apple runs a stand-in for Apple's service, and writes the file that a vendor
-// would have instead.
-func apple(ctx context.Context, s settings, addr string, units int, out io.Writer) error {
-	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(5*time.Second), appsandbookstest.WithSeed(rand.Uint64()))
-	defer srv.Close()
-	if err := srv.Listen(addr); err != nil {
-		return err
-	}
-	v := vendor{BaseURL: srv.URL(), Secret: "secret-" + fmt.Sprint(rand.Uint64()), Tokens: map[string]string{}}
-	for i := range units {
-		u := srv.Unit()
-		if i > 0 {
-			u = srv.NewUnit(fmt.Sprint("Unit ", i))
-		}
-		for a := range 5 {
-			u.AddAsset(appsandbookstest.Asset{AdamID: fmt.Sprint(a + 1), Total: 1_000_000})
-		}
-		v.Tokens[u.UID()] = u.Token()
-		fmt.Fprintln(out, u.UID())
-	}
-	if err := v.write(s.vendor); err != nil {
-		return err
-	}
-	slog.Info("a stand-in for Apple's service", "url", srv.URL(), "vendor", s.vendor)
-	<-ctx.Done()
-	return nil
 }

@@ -1,0 +1,32 @@
+//go:build unix
+
+package main
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks"
+)
+
+// holdsToken tells whether an argument is a content token, or a flag with one.
+func holdsToken(arg string) bool {
+	name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	return slices.ContainsFunc([]string{strings.TrimLeft(arg, "-"), name, value}, func(s string) bool {
+		_, err := appsandbooks.ParseToken(s)
+		return err == nil
+	})
+}
+
+func words(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
+}
+
+// settings are the flags of a process.
+type settings struct {
+	db, vendor, listen       string
+	workers                  int
+	firstLook, poll, timeout time.Duration
+	lease                    time.Duration
+}

@@ -1,0 +1,42 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+)
+
+// apple runs a stand-in for Apple's service, and writes the file that a vendor
+// would have instead.
+func apple(ctx context.Context, s settings, addr string, units int, out io.Writer) error {
+	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(5*time.Second), appsandbookstest.WithSeed(rand.Uint64()))
+	defer srv.Close()
+	if err := srv.Listen(addr); err != nil {
+		return err
+	}
+	v := vendor{BaseURL: srv.URL(), Secret: "secret-" + fmt.Sprint(rand.Uint64()), Tokens: map[string]string{}}
+	for i := range units {
+		u := srv.Unit()
+		if i > 0 {
+			u = srv.NewUnit(fmt.Sprint("Unit ", i))
+		}
+		for a := range 5 {
+			u.AddAsset(appsandbookstest.Asset{AdamID: fmt.Sprint(a + 1), Total: 1_000_000})
+		}
+		v.Tokens[u.UID()] = u.Token()
+		fmt.Fprintln(out, u.UID())
+	}
+	if err := v.write(s.vendor); err != nil {
+		return err
+	}
+	slog.Info("a stand-in for Apple's service", "url", srv.URL(), "vendor", s.vendor)
+	<-ctx.Done()
+	return nil
+}
