@@ -7,32 +7,34 @@ import (
 	"time"
 )
 
-// seconds is a duration for an interval parameter.
-func seconds(d time.Duration) string {
+// interval returns a duration as text for a parameter of type interval.
+func interval(d time.Duration) string {
 	return strconv.FormatFloat(d.Seconds(), 'f', 6, 64) + " seconds"
 }
 
-// maxSkew is how far the clock of a machine may be from the database's. The times
-// in a journal are a machine's, and another one takes them up.
-const maxSkew = 5 * time.Second
+// maxClockSkew is the largest allowed difference between the clock of a machine and the
+// clock of the database. A journal contains times of the machine that wrote it, and
+// another machine continues the operation by these times.
+const maxClockSkew = 5 * time.Second
 
-// checkClock compares a reading of the database's clock with ours around it.
+// checkClock compares a time of the database with the times of this machine before
+// and after the database was read.
 func checkClock(before, database, after time.Time) error {
-	var off time.Duration
+	var difference time.Duration
 	switch {
 	case database.Before(before):
-		off = before.Sub(database)
+		difference = before.Sub(database)
 	case database.After(after):
-		off = database.Sub(after)
+		difference = database.Sub(after)
 	}
-	if off > maxSkew {
-		return fmt.Errorf("%w by %s", ErrClock, off.Round(time.Second))
+	if difference > maxClockSkew {
+		return fmt.Errorf("%w by %s", ErrClockSkew, difference.Round(time.Second))
 	}
 	return nil
 }
 
-// pause waits, or ends with the context.
-func pause(ctx context.Context, d time.Duration) error {
+// sleep waits for d. It returns the cause of the context's end if that comes first.
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -22,33 +22,35 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres/postgrestest"
 )
 
-// waiting starts an operation that somebody waits for with one store.
-func waiting(t *testing.T, s *postgres.Store, pool *pgxpool.Pool, srv *appsandbookstest.Server, c *appsandbooks.Client) (done chan error) {
+// startWaiting saves an operation for ten devices, submits it, and waits for it in the
+// background with one store. The channel receives the result.
+func startWaiting(t *testing.T, s *postgres.Store, pool *pgxpool.Pool, srv *appsandbookstest.Server, c *appsandbooks.Client) (done chan error) {
 	t.Helper()
-	id := put(t, s, pool, srv, c, 10)
-	claim, err := s.Claim(t.Context(), id)
+	id := savePlanned(t, s, pool, srv, c, 10)
+	lease, err := s.Operations().Lease(t.Context(), id)
 	require.NoError(t, err)
-	op, err := claim.Resume(c)
+	op, err := lease.Resume(c)
 	require.NoError(t, err)
 	require.NoError(t, op.Submit(t.Context()))
 	done = make(chan error, 1)
 	go func() {
-		_, err := op.Wait(claim.Context())
+		_, err := op.Wait(lease.Context())
 		if err == nil {
-			err = claim.Release(context.Background(), op, time.Time{}, nil)
+			err = lease.Release(context.Background(), op, time.Time{}, nil)
 		}
 		done <- err
 	}()
 	return done
 }
 
-// slow never asks by itself during a test.
-func slow(t *testing.T, srv *appsandbookstest.Server) *appsandbooks.Client {
-	return clientOf(t, srv, appsandbooks.WithPolling(time.Minute, time.Minute))
+// slowPollingClient returns a client that does not poll while a test runs.
+func slowPollingClient(t *testing.T, srv *appsandbookstest.Server) *appsandbooks.Client {
+	return newClient(t, srv, appsandbooks.WithPolling(time.Minute, time.Minute))
 }
 
-// success is the notification that all of waiting's pairs are done.
-func success(srv *appsandbookstest.Server) *appsandbooks.Notification {
+// successOfLastEvent returns the notification that all pairs of startWaiting's operation
+// succeeded.
+func successOfLastEvent(srv *appsandbookstest.Server) *appsandbooks.Notification {
 	events := srv.Unit().Events()
 	m := &appsandbooks.AssetManagement{EventResult: appsandbooks.EventResult{
 		EventID: events[len(events)-1].ID, Result: appsandbooks.ResultSuccess, Type: appsandbooks.EventAssociate,
@@ -61,6 +63,7 @@ func success(srv *appsandbookstest.Server) *appsandbooks.Notification {
 	}
 }
 
+// database is the server of all tests, nil if its programs are not installed.
 var database *postgrestest.Server
 
 func TestMain(m *testing.M) {
@@ -69,7 +72,7 @@ func TestMain(m *testing.M) {
 		database, err = postgrestest.Start()
 		switch {
 		case errors.Is(err, postgrestest.ErrNotInstalled):
-			fmt.Fprintln(os.Stderr, "THE TESTS OF THIS PACKAGE DO NOT RUN:", err)
+			fmt.Fprintln(os.Stderr, "WARNING: the tests of this package are skipped:", err)
 		case err != nil:
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -81,22 +84,31 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var schemas atomic.Int64
+var schemaCount atomic.Int64
 
-// fresh is a pool and the name of a schema that nobody else uses.
-func fresh(t *testing.T) (*pgxpool.Pool, postgres.Option) {
+// newDatabase returns a pool and the option for a schema that no other test uses. The
+// schema's name is that of currentSchema. It skips the test without a server.
+func newDatabase(t *testing.T) (*pgxpool.Pool, postgres.Option) {
 	t.Helper()
 	if database == nil {
-		t.Skip("not run:", postgrestest.ErrNotInstalled)
+		t.Skip(postgrestest.ErrNotInstalled)
 	}
 	pool, err := pgxpool.New(t.Context(), database.URL()+"&pool_max_conns=20")
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	return pool, postgres.WithSchema(fmt.Sprintf("Test %d", schemas.Add(1)))
+	schemaCount.Add(1)
+	return pool, postgres.WithSchema(currentSchema())
 }
 
-// process is a store as one process has it.
-func process(t *testing.T, pool *pgxpool.Pool, opts ...postgres.Option) *postgres.Store {
+// currentSchema returns the name of the schema that newDatabase returned last. The
+// space in it shows that names are quoted.
+func currentSchema() string { return fmt.Sprintf("Test %d", schemaCount.Load()) }
+
+// quotedSchema returns currentSchema for use in a statement.
+func quotedSchema() string { return pgx.Identifier{currentSchema()}.Sanitize() }
+
+// newStore returns a store, as each process has one.
+func newStore(t *testing.T, pool *pgxpool.Pool, opts ...postgres.Option) *postgres.Store {
 	t.Helper()
 	s, err := postgres.New(pool, opts...)
 	require.NoError(t, err)
@@ -104,8 +116,8 @@ func process(t *testing.T, pool *pgxpool.Pool, opts ...postgres.Option) *postgre
 	return s
 }
 
-// run runs a store until the test ends.
-func run(t *testing.T, s *postgres.Store) {
+// runStore calls Run of a store until the test ends.
+func runStore(t *testing.T, s *postgres.Store) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
@@ -115,17 +127,18 @@ func run(t *testing.T, s *postgres.Store) {
 	})
 }
 
-// apple is a stand-in with one asset, and a client of it.
-func apple(t *testing.T, opts ...appsandbookstest.Option) (*appsandbookstest.Server, *appsandbooks.Client) {
+// newServer returns a stand-in for Apple's service with two assets, and a client for it.
+func newServer(t *testing.T, opts ...appsandbookstest.Option) (*appsandbookstest.Server, *appsandbooks.Client) {
 	t.Helper()
 	srv := appsandbookstest.NewServer(opts...)
 	srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "1", Total: 1_000_000})
 	srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "2", Total: 1_000_000})
 	t.Cleanup(srv.Close)
-	return srv, clientOf(t, srv)
+	return srv, newClient(t, srv)
 }
 
-func clientOf(t *testing.T, srv *appsandbookstest.Server, opts ...appsandbooks.Option) *appsandbooks.Client {
+// newClient returns a client that polls events after 0.1 s and then every 0.3 s.
+func newClient(t *testing.T, srv *appsandbookstest.Server, opts ...appsandbooks.Option) *appsandbooks.Client {
 	c, err := appsandbooks.NewClient(srv.Unit().Token(), append([]appsandbooks.Option{
 		appsandbooks.WithHTTPClient(&http.Client{Transport: srv.Transport()}),
 		appsandbooks.WithPolling(100*time.Millisecond, 300*time.Millisecond),
@@ -135,6 +148,7 @@ func clientOf(t *testing.T, srv *appsandbookstest.Server, opts ...appsandbooks.O
 	return c
 }
 
+// serials returns n serial numbers.
 func serials(n int) []string {
 	s := make([]string, n)
 	for i := range s {
@@ -143,31 +157,33 @@ func serials(n int) []string {
 	return s
 }
 
-// put plans an operation and keeps it.
-func put(t *testing.T, s *postgres.Store, pool *pgxpool.Pool, srv *appsandbookstest.Server, c *appsandbooks.Client, n int) string {
+// savePlanned plans an operation for n devices and saves it. It returns the ID.
+func savePlanned(t *testing.T, s *postgres.Store, pool *pgxpool.Pool, srv *appsandbookstest.Server, c *appsandbooks.Client, n int) string {
 	t.Helper()
 	op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 		Assets: []appsandbooks.AssetID{{AdamID: "1"}}, SerialNumbers: serials(n),
 	}, appsandbooks.PlanOnly())
 	require.NoError(t, err)
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-		return s.Put(t.Context(), tx, srv.Unit().UID(), op)
+		return s.Operations().Save(t.Context(), tx, srv.Unit().UID(), op)
 	}))
 	return op.ID()
 }
 
+// statusOf returns the status of an operation.
 func statusOf(t *testing.T, s *postgres.Store, id string) postgres.OperationStatus {
 	t.Helper()
-	for o, err := range s.Operations(t.Context(), "", false) {
+	for o, err := range s.Operations().All(t.Context(), postgres.OperationFilter{}) {
 		require.NoError(t, err)
 		if o.ID == id {
 			return o
 		}
 	}
-	t.Fatal("no such operation")
+	t.Fatal("the operation is not listed")
 	panic(0)
 }
 
+// violations returns the recorded violations of a rule.
 func violations(srv *appsandbookstest.Server, rule appsandbookstest.Rule) (v []appsandbookstest.Violation) {
 	for _, x := range srv.Violations() {
 		if x.Rule == rule {

@@ -20,20 +20,20 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// Deliveries of one notification to several machines: one of them handles it.
-func TestInboxOneMachine(t *testing.T) {
-	pool, schema := fresh(t)
+// If several processes receive a notification, the hook succeeds in one of them only.
+func TestInbox_Begin_deliveriesToSeveralProcesses(t *testing.T) {
+	pool, schema := newDatabase(t)
 	var handled atomic.Int32
-	fails := atomic.Int32{}
-	fails.Store(2)
-	var machines []*httptest.Server
+	var failuresLeft atomic.Int32
+	failuresLeft.Store(2)
+	var processes []*httptest.Server
 	for range 3 {
 		h, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-			Deduper: process(t, pool, schema),
+			Deduper: newStore(t, pool, schema).Inbox(),
 			Any: func(context.Context, *appsandbooks.Notification) error {
 				time.Sleep(10 * time.Millisecond)
-				if fails.Add(-1) >= 0 {
-					return fmt.Errorf("not now")
+				if failuresLeft.Add(-1) >= 0 {
+					return fmt.Errorf("the hook fails")
 				}
 				handled.Add(1)
 				return nil
@@ -42,7 +42,7 @@ func TestInboxOneMachine(t *testing.T) {
 		require.NoError(t, err)
 		srv := httptest.NewServer(h)
 		t.Cleanup(srv.Close)
-		machines = append(machines, srv)
+		processes = append(processes, srv)
 	}
 	deliver := func(url string) int {
 		r, _ := http.NewRequest("POST", url, bytes.NewReader([]byte(
@@ -58,64 +58,64 @@ func TestInboxOneMachine(t *testing.T) {
 	for round := range 3 {
 		var wg sync.WaitGroup
 		for i := range 12 {
-			wg.Go(func() { deliver(machines[i%3].URL) })
+			wg.Go(func() { deliver(processes[i%3].URL) })
 		}
 		wg.Wait()
 		require.EqualValues(t, 1, handled.Load(), "round %d", round)
 	}
-	require.Equal(t, 200, deliver(machines[0].URL))
+	require.Equal(t, 200, deliver(processes[0].URL))
 }
 
-// The claim of a machine that died is over after the lease; what it still
-// tries to do is refused.
-func TestInboxTakeover(t *testing.T) {
-	pool, schema := fresh(t)
-	dead := process(t, pool, schema, postgres.WithLease(time.Second))
-	alive := process(t, pool, schema, postgres.WithLease(time.Second))
+// When a process has died, another process handles the notification after the lease time,
+// and the database refuses later writes of the first process.
+func TestInbox_MarkHandled_afterLeaseExpired(t *testing.T) {
+	pool, schema := newDatabase(t)
+	dead := newStore(t, pool, schema, postgres.WithLeaseTime(time.Second))
+	alive := newStore(t, pool, schema, postgres.WithLeaseTime(time.Second))
 	n := &appsandbooks.Notification{ID: "n", UID: "u"}
-	first, err := dead.Begin(t.Context(), n.Key())
+	first, err := dead.Inbox().Begin(t.Context(), n.Key())
 	require.NoError(t, err)
 	require.True(t, first)
 
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	_, err = alive.Begin(short, n.Key())
+	_, err = alive.Inbox().Begin(short, n.Key())
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
 	began := time.Now()
-	first, err = alive.Begin(t.Context(), n.Key())
+	first, err = alive.Inbox().Begin(t.Context(), n.Key())
 	require.NoError(t, err)
 	require.True(t, first)
 	require.Less(t, time.Since(began), 3*time.Second)
 
 	commit := func(s *postgres.Store) error {
-		return pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return s.Done(t.Context(), tx, n) })
+		return pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return s.Inbox().MarkHandled(t.Context(), tx, n) })
 	}
-	require.ErrorIs(t, commit(dead), postgres.ErrLost)
+	require.ErrorIs(t, commit(dead), postgres.ErrLeaseLost)
 	require.NoError(t, commit(alive))
-	require.ErrorIs(t, commit(alive), postgres.ErrLost) // once
-	require.NoError(t, dead.End(t.Context(), n.Key(), false))
-	require.NoError(t, alive.End(t.Context(), n.Key(), true))
-	first, err = dead.Begin(t.Context(), n.Key())
+	require.ErrorIs(t, commit(alive), postgres.ErrLeaseLost) // already handled
+	require.NoError(t, dead.Inbox().End(t.Context(), n.Key(), false))
+	require.NoError(t, alive.Inbox().End(t.Context(), n.Key(), true))
+	first, err = dead.Inbox().Begin(t.Context(), n.Key())
 	require.NoError(t, err)
 	require.False(t, first)
 
-	// Done was committed, whatever the hook says afterwards.
+	// The notification stays handled if the hook fails after MarkHandled was committed.
 	n = &appsandbooks.Notification{ID: "m", UID: "u"}
-	_, err = alive.Begin(t.Context(), n.Key())
+	_, err = alive.Inbox().Begin(t.Context(), n.Key())
 	require.NoError(t, err)
 	require.NoError(t, commit(alive))
-	require.NoError(t, alive.End(t.Context(), n.Key(), false))
-	first, err = dead.Begin(t.Context(), n.Key())
+	require.NoError(t, alive.Inbox().End(t.Context(), n.Key(), false))
+	first, err = dead.Inbox().Begin(t.Context(), n.Key())
 	require.NoError(t, err)
 	require.False(t, first)
 
-	// A claim without Done that was lost is told.
-	_, err = dead.Begin(t.Context(), "x")
+	// End reports a lost lease if the hook did not call MarkHandled.
+	_, err = dead.Inbox().Begin(t.Context(), "x")
 	require.NoError(t, err)
 	time.Sleep(1100 * time.Millisecond)
-	_, err = alive.Begin(t.Context(), "x")
+	_, err = alive.Inbox().Begin(t.Context(), "x")
 	require.NoError(t, err)
-	require.ErrorIs(t, dead.End(t.Context(), "x", true), postgres.ErrLost)
-	require.ErrorIs(t, dead.End(t.Context(), "never", true), postgres.ErrLost)
+	require.ErrorIs(t, dead.Inbox().End(t.Context(), "x", true), postgres.ErrLeaseLost)
+	require.ErrorIs(t, dead.Inbox().End(t.Context(), "never", true), postgres.ErrLeaseLost)
 }

@@ -14,124 +14,50 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// Claim is the right to carry an operation. It is renewed in the background
-// until it is released.
-type Claim struct {
-	ID      string
-	Unit    string // the uId given to Put
-	Problem string // the error of the last step, or empty
+// A Lease is the right of one process to run an operation. [Operations.Lease]
+// returns it. Call Release once when the step is done.
+type Lease struct {
+	ID        string // of the operation
+	Unit      string // the uId that was given to Save
+	LastError string // the error of the last step, or empty
 
-	store  *Store
-	fence  int64
-	saved  []byte
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	ended  chan struct{}
-	watch  func() // ends it
+	operations *Operations
+	// The database counts the leases of an operation. A write of this lease
+	// succeeds only while this number is the newest.
+	fence        int64
+	saved        []byte
+	ctx          context.Context
+	cancel       context.CancelCauseFunc
+	renewalEnded chan struct{}
+	removeClient func() // nil before Resume
 }
 
-// Claim takes an operation for this process. While another has it, that is
-// [ErrHeld]; when that other one is dead, it is over after the lease. An
-// operation that is at its end is [ErrFinished].
-func (s *Store) Claim(ctx context.Context, id string) (*Claim, error) {
-	c, err := s.claim(ctx, id)
+// Context returns a context that ends when the lease is released or lost, or when the
+// context given to [Operations.Lease] ends. Run the operation with it. If the lease is
+// lost, [context.Cause] returns [ErrLeaseLost].
+func (l *Lease) Context() context.Context { return l.ctx }
+
+// Resume returns the operation, ready for its next step. It includes the
+// notifications that arrived since the last step. The client must be a client of the
+// lease's unit. It receives the notifications of the unit until the lease is released.
+// The operation writes its journal through the lease.
+func (l *Lease) Resume(client *appsandbooks.Client, opts ...appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
+	if l.removeClient == nil {
+		// Before the query, so that no notification is missed in between.
+		l.removeClient = l.operations.wakeups.AddClient(l.Unit, client)
+	}
+	db := l.operations.db
+	rows, err := db.pool.Query(l.ctx, db.sql(`
+		SELECT w.body FROM {schema}.wakeups w JOIN {schema}.awaited_events a USING (event)
+		WHERE a.operation = $1 ORDER BY w.id`), l.ID)
 	if err != nil {
-		return nil, fmt.Errorf("postgres: operation %s: %w", id, err)
-	}
-	return c, nil
-}
-
-func (s *Store) claim(ctx context.Context, id string) (*Claim, error) {
-	c := &Claim{ID: id, store: s, ended: make(chan struct{})}
-	var now time.Time
-	before := time.Now()
-	err := s.pool.QueryRow(ctx, s.sql(`
-		UPDATE {schema}.operations SET fence = fence + 1, leased_until = clock_timestamp() + $2::interval
-		WHERE id = $1 AND finished_at IS NULL AND (leased_until IS NULL OR leased_until < clock_timestamp())
-		RETURNING fence, unit, coalesce(problem, ''), clock_timestamp()`), id, seconds(s.opts.lease)).
-		Scan(&c.fence, &c.Unit, &c.Problem, &now)
-	after := time.Now()
-	if errors.Is(err, pgx.ErrNoRows) {
-		var finished bool
-		err = s.pool.QueryRow(ctx, s.sql(`SELECT finished_at IS NOT NULL FROM {schema}.operations WHERE id = $1`), id).Scan(&finished)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-			return nil, ErrUnknown
-		case err == nil && finished:
-			return nil, ErrFinished
-		case err == nil:
-			return nil, ErrHeld
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	// Another statement, and so another snapshot: it sees everything that an
-	// earlier holder wrote, because a later write of it cannot succeed any more.
-	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	if err = checkClock(before, now, after); err == nil {
-		c.saved, err = s.load(ctx, s.pool, id)
-	}
-	if err != nil {
-		c.cancel(err)
-		close(c.ended)
-		_ = c.free(ctx)
-		return nil, err
-	}
-	go c.renew()
-	return c, nil
-}
-
-// free gives an unused claim back.
-func (c *Claim) free(ctx context.Context) error {
-	_, err := c.store.pool.Exec(ctx, c.store.sql(`
-		UPDATE {schema}.operations SET leased_until = NULL WHERE id = $1 AND fence = $2`), c.ID, c.fence)
-	return err
-}
-
-// renew keeps the lease until the claim ends, or is lost.
-func (c *Claim) renew() {
-	defer close(c.ended)
-	lease := c.store.opts.lease
-	valid := time.Now().Add(lease)
-	for pause(c.ctx, lease/3) == nil {
-		began := time.Now()
-		ctx, cancel := context.WithTimeout(c.ctx, lease/3)
-		tag, err := c.store.pool.Exec(ctx, c.store.sql(`
-			UPDATE {schema}.operations SET leased_until = clock_timestamp() + $3::interval
-			WHERE id = $1 AND fence = $2`), c.ID, c.fence, seconds(lease))
-		cancel()
-		switch {
-		case err == nil && tag.RowsAffected() == 0:
-			c.cancel(ErrLost)
-		case err == nil:
-			valid = began.Add(lease)
-		case time.Now().After(valid):
-			c.cancel(fmt.Errorf("%w: it could not be renewed: %w", ErrLost, err))
-		}
-	}
-}
-
-// Context ends with the claim, and when the claim is lost: carry the operation with it.
-func (c *Claim) Context() context.Context { return c.ctx }
-
-// Resume takes the operation up, with what notifications have told since it was
-// left. The client must be the unit's; it gets the notifications for it until
-// the claim is released.
-func (c *Claim) Resume(client *appsandbooks.Client, opts ...appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
-	if c.watch == nil {
-		c.watch = c.store.Watch(c.Unit, client) // before reading, so that none is missed
-	}
-	rows, err := c.store.pool.Query(c.ctx, c.store.sql(`
-		SELECT h.body FROM {schema}.hints h JOIN {schema}.awaited a USING (event) WHERE a.operation = $1 ORDER BY h.id`), c.ID)
-	if err != nil {
-		return nil, fmt.Errorf("postgres: operation %s: %w", c.ID, err)
+		return nil, describe(err, "resuming operation %s", l.ID)
 	}
 	bodies, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, fmt.Errorf("postgres: operation %s: %w", c.ID, err)
+		return nil, describe(err, "resuming operation %s", l.ID)
 	}
-	op, err := client.Resume(c.saved, append(opts, appsandbooks.WithContinuedJournal(c.write))...)
+	op, err := client.Resume(l.saved, append(opts, appsandbooks.WithContinuedJournal(l.append))...)
 	if err != nil {
 		return nil, err
 	}
@@ -143,148 +69,191 @@ func (c *Claim) Resume(client *appsandbooks.Client, opts ...appsandbooks.Operati
 	return op, nil
 }
 
-// write is the operation's journal: one statement, one commit. It also renews
-// the lease. That the lease has expired does not matter as long as nobody else
-// took the operation.
-func (c *Claim) write(ctx context.Context, entry []byte) error {
-	if entry[0] != '[' {
-		return c.replace(ctx, entry)
+// Release ends the lease after a step. next and stepErr are the results of
+// [appsandbooks.Operation.Step]: the time of the next step and the error. After Wait,
+// next is the zero time. If next is zero and stepErr is nil, the operation is finished.
+// The text of stepErr is stored as LastError.
+//
+// If the operation could not be resumed, op is nil. Then Release only ends the lease
+// and stores the error.
+//
+// If Release returns an error, no result is lost: the journal contains all results, and
+// the lease expires after the time of [WithLeaseTime]. The error is [ErrLeaseLost] if
+// another process has taken the lease.
+func (l *Lease) Release(ctx context.Context, op *appsandbooks.Operation, next time.Time, stepErr error) error {
+	l.end()
+	err := pgx.BeginFunc(ctx, l.operations.db.pool, func(tx pgx.Tx) error { return l.release(ctx, tx, op, next, stepErr) })
+	if err != nil {
+		return describe(err, "releasing operation %s", l.ID)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.store.opts.lease)
+	return nil
+}
+
+// ReleaseTx is like [Lease.Release], but writes in the caller's transaction. Use it
+// to store other results of the step in the same transaction.
+func (l *Lease) ReleaseTx(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation, next time.Time, stepErr error) error {
+	l.end()
+	if err := l.release(ctx, tx, op, next, stepErr); err != nil {
+		return describe(err, "releasing operation %s", l.ID)
+	}
+	return nil
+}
+
+// end stops the renewal, ends the lease's context and removes the client.
+func (l *Lease) end() {
+	l.cancel(nil)
+	<-l.renewalEnded
+	if l.removeClient != nil {
+		l.removeClient()
+		l.removeClient = nil
+	}
+}
+
+// giveBack ends a lease that was not used, so that another process can have it at once.
+func (l *Lease) giveBack(ctx context.Context) error {
+	db := l.operations.db
+	_, err := db.pool.Exec(ctx, db.sql(`
+		UPDATE {schema}.operations SET leased_until = NULL WHERE id = $1 AND fence = $2`), l.ID, l.fence)
+	return err
+}
+
+// renew extends the lease three times in each lease time, until the lease's context
+// ends. If the lease is lost, or could not be extended in time, renew ends the context.
+func (l *Lease) renew() {
+	defer close(l.renewalEnded)
+	db, leaseTime := l.operations.db, l.operations.leaseTime
+	validUntil := time.Now().Add(leaseTime)
+	for sleep(l.ctx, leaseTime/3) == nil {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(l.ctx, leaseTime/3)
+		tag, err := db.pool.Exec(ctx, db.sql(`
+			UPDATE {schema}.operations SET leased_until = clock_timestamp() + $3::interval
+			WHERE id = $1 AND fence = $2`), l.ID, l.fence, interval(leaseTime))
+		cancel()
+		switch {
+		case err == nil && tag.RowsAffected() == 0:
+			l.cancel(ErrLeaseLost)
+		case err == nil:
+			validUntil = began.Add(leaseTime)
+		case time.Now().After(validUntil):
+			l.cancel(fmt.Errorf("%w: renewing it failed: %w", ErrLeaseLost, err))
+		}
+	}
+}
+
+// append writes an entry of the operation's journal, and extends the lease in the same
+// statement. It also succeeds after the lease has expired, if no other process has
+// taken the lease.
+func (l *Lease) append(ctx context.Context, entry []byte) error {
+	if entry[0] != '[' { // not a change, but the whole operation
+		return l.replaceJournal(ctx, entry)
+	}
+	db, leaseTime := l.operations.db, l.operations.leaseTime
+	ctx, cancel := context.WithTimeout(ctx, leaseTime)
 	defer cancel()
-	tag, err := c.store.pool.Exec(ctx, c.store.sql(`
-		WITH held AS (
+	tag, err := db.pool.Exec(ctx, db.sql(`
+		WITH leased AS (
 			UPDATE {schema}.operations SET
 				last_entry = last_entry + 1, appended_bytes = appended_bytes + $3,
 				leased_until = greatest(leased_until, clock_timestamp() + $4::interval)
 			WHERE id = $1 AND fence = $2 RETURNING last_entry)
-		INSERT INTO {schema}.journal (operation, entry, line) SELECT $1, last_entry, $5 FROM held`),
-		c.ID, c.fence, len(entry), seconds(c.store.opts.lease), string(entry))
+		INSERT INTO {schema}.journal (operation, entry, line) SELECT $1, last_entry, $5 FROM leased`),
+		l.ID, l.fence, len(entry), interval(leaseTime), string(entry))
 	if err == nil && tag.RowsAffected() == 0 {
-		err = ErrLost
-		c.cancel(err)
+		err = ErrLeaseLost
+		l.cancel(err)
 	}
 	return err
 }
 
-// replace makes a whole operation the only entry.
-func (c *Claim) replace(ctx context.Context, entry []byte) error {
-	return pgx.BeginFunc(ctx, c.store.pool, func(tx pgx.Tx) error { return c.replaceIn(ctx, tx, entry) })
+// replaceJournal replaces all entries of the journal with one entry that is the whole
+// operation.
+func (l *Lease) replaceJournal(ctx context.Context, entry []byte) error {
+	return pgx.BeginFunc(ctx, l.operations.db.pool, func(tx pgx.Tx) error { return l.replaceJournalTx(ctx, tx, entry) })
 }
 
-func (c *Claim) replaceIn(ctx context.Context, tx pgx.Tx, entry []byte) error {
+func (l *Lease) replaceJournalTx(ctx context.Context, tx pgx.Tx, entry []byte) error {
+	db := l.operations.db
 	var last int64
-	err := tx.QueryRow(ctx, c.store.sql(`
+	err := tx.QueryRow(ctx, db.sql(`
 		UPDATE {schema}.operations SET last_entry = last_entry + 1, appended_bytes = 0, snapshot_bytes = $3
-		WHERE id = $1 AND fence = $2 RETURNING last_entry`), c.ID, c.fence, len(entry)).Scan(&last)
+		WHERE id = $1 AND fence = $2 RETURNING last_entry`), l.ID, l.fence, len(entry)).Scan(&last)
 	if errors.Is(err, pgx.ErrNoRows) {
-		c.cancel(ErrLost)
-		return ErrLost
+		l.cancel(ErrLeaseLost)
+		return ErrLeaseLost
 	}
 	if err != nil {
 		return err
 	}
 	var batch pgx.Batch
-	batch.Queue(c.store.sql(`DELETE FROM {schema}.journal WHERE operation = $1`), c.ID)
-	batch.Queue(c.store.sql(`INSERT INTO {schema}.journal (operation, entry, line) VALUES ($1, $2, $3)`), c.ID, last, string(entry))
+	batch.Queue(db.sql(`DELETE FROM {schema}.journal WHERE operation = $1`), l.ID)
+	batch.Queue(db.sql(`INSERT INTO {schema}.journal (operation, entry, line) VALUES ($1, $2, $3)`), l.ID, last, string(entry))
 	return tx.SendBatch(ctx, &batch).Close()
 }
 
-// compactAbove is how much a journal may grow before it is worth replacing by
-// the operation as it is: this much, and the size of the operation.
+// compactAbove is the size in bytes above which the appended entries of a journal are
+// replaced with the whole operation, if they are also larger than the operation.
 const compactAbove = 64 << 10
 
-// Release gives the operation back after a Step (or a Wait), with what that
-// returned: when the next step is due, and its error. The operation is
-// finished when the time is zero and there is no error. Of the error, the text is kept.
-//
-// Without an operation (nil), when it could not be resumed, only the claim ends.
-//
-// Release is called once. What it cannot write to the database is not lost: the
-// journal has it, and the lease ends by itself.
-func (c *Claim) Release(ctx context.Context, op *appsandbooks.Operation, next time.Time, failure error) error {
-	c.end()
-	err := pgx.BeginFunc(ctx, c.store.pool, func(tx pgx.Tx) error { return c.release(ctx, tx, op, next, failure) })
-	if err != nil {
-		return fmt.Errorf("postgres: releasing operation %s: %w", c.ID, err)
-	}
-	return nil
-}
-
-// ReleaseTx is Release as part of a transaction, with all that the end of a
-// step means to the vendor.
-func (c *Claim) ReleaseTx(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation, next time.Time, failure error) error {
-	c.end()
-	if err := c.release(ctx, tx, op, next, failure); err != nil {
-		return fmt.Errorf("postgres: releasing operation %s: %w", c.ID, err)
-	}
-	return nil
-}
-
-func (c *Claim) end() {
-	c.cancel(nil)
-	<-c.ended
-	if c.watch != nil {
-		c.watch()
-		c.watch = nil
-	}
-}
-
-func (c *Claim) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation, next time.Time, failure error) error {
-	s := c.store
+func (l *Lease) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation, next time.Time, stepErr error) error {
 	if op == nil {
-		tag, err := tx.Exec(ctx, s.sql(`
-			UPDATE {schema}.operations SET fence = fence + 1, leased_until = NULL, problem = $3
-			WHERE id = $1 AND fence = $2`), c.ID, c.fence, problem(failure))
-		if err == nil && tag.RowsAffected() == 0 {
-			err = ErrLost
-		}
-		return err
+		return l.releaseWithoutOperation(ctx, tx, stepErr)
 	}
 	r, p := op.Report(), op.Progress()
-	finished := next.IsZero() && failure == nil
-	state := "planned"
-	var wait any
+	finished := next.IsZero() && stepErr == nil
+	state := OperationPlanned
 	switch {
 	case finished:
-		state = "done"
+		state = OperationFinished
 	case p.Accepted > 0:
-		state = "submitted"
+		state = OperationSent
 	}
+	var wait any // NULL when no next step is known
 	if !next.IsZero() {
-		wait = seconds(max(0, time.Until(next)))
+		wait = interval(max(0, time.Until(next)))
 	}
 	var appended, snapshot int64
-	err := tx.QueryRow(ctx, s.sql(`
+	err := tx.QueryRow(ctx, l.operations.db.sql(`
 		UPDATE {schema}.operations SET
 			fence = fence + 1, leased_until = NULL, state = $3, requests = $4, accepted = $5,
 			pairs = $6, succeeded = $7, failed = $8, unconfirmed = $9,
-			due_at = clock_timestamp() + $10::interval, problem = $11,
+			due_at = clock_timestamp() + $10::interval, last_error = $11,
 			finished_at = CASE WHEN $12 THEN clock_timestamp() END
 		WHERE id = $1 AND fence = $2 RETURNING appended_bytes, snapshot_bytes`),
-		c.ID, c.fence, state, p.Requests, p.Accepted, r.Total, r.Succeeded, r.Failed, r.Unconfirmed,
-		wait, problem(failure), finished).Scan(&appended, &snapshot)
+		l.ID, l.fence, state, p.Requests, p.Accepted, r.Total, r.Succeeded, r.Failed, r.Unconfirmed,
+		wait, errorText(stepErr), finished).Scan(&appended, &snapshot)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrLost
+		return ErrLeaseLost
 	}
 	if err != nil {
 		return err
 	}
-	c.fence++ // what the operation may still write is refused
+	l.fence++ // the UPDATE above counted up too; replaceJournalTx below compares them
 	if appended > compactAbove && appended > snapshot {
 		saved, err := op.MarshalJSON()
 		if err == nil {
-			err = c.replaceIn(ctx, tx, append(saved, '\n'))
+			err = l.replaceJournalTx(ctx, tx, append(saved, '\n'))
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return s.await(ctx, tx, c.ID, r)
+	return l.saveAwaitedEvents(ctx, tx, r)
 }
 
-// problem is the text of an error, or NULL.
-func problem(err error) any {
+func (l *Lease) releaseWithoutOperation(ctx context.Context, tx pgx.Tx, stepErr error) error {
+	tag, err := tx.Exec(ctx, l.operations.db.sql(`
+		UPDATE {schema}.operations SET fence = fence + 1, leased_until = NULL, last_error = $3
+		WHERE id = $1 AND fence = $2`), l.ID, l.fence, errorText(stepErr))
+	if err == nil && tag.RowsAffected() == 0 {
+		err = ErrLeaseLost
+	}
+	return err
+}
+
+// errorText returns the text of an error for a nullable column: at most 2000 bytes of
+// valid UTF-8 without NUL, which PostgreSQL does not store.
+func errorText(err error) any {
 	if err == nil {
 		return nil
 	}
@@ -292,35 +261,38 @@ func problem(err error) any {
 	return strings.ReplaceAll(strings.ToValidUTF8(text[:min(len(text), 2000)], "?"), "\x00", "?")
 }
 
-// await writes down which events an operation waits for. Rows are taken in the
-// order of their keys, as everywhere, so that nobody waits in a circle.
-func (s *Store) await(ctx context.Context, tx pgx.Tx, operation string, r *appsandbooks.Report) error {
-	open := map[string]int{}
+// saveAwaitedEvents stores which events the operation waits for, each with the number of
+// its unconfirmed pairs. It locks the rows in the order of their keys, as all
+// transactions do, to avoid deadlocks.
+func (l *Lease) saveAwaitedEvents(ctx context.Context, tx pgx.Tx, r *appsandbooks.Report) error {
+	unconfirmed := map[string]int{} // by event
 	if r.Unconfirmed > 0 {
 		for o := range r.Problems() {
 			if o.EventID != "" && o.Status == appsandbooks.OutcomeUnconfirmed {
-				open[o.EventID]++
+				unconfirmed[o.EventID]++
 			}
 		}
 	}
-	events := slices.AppendSeq([]string{}, maps.Keys(open)) // not nil, which would be NULL
+	// Not a nil slice: that would be NULL in the query, which is not an empty array.
+	events := slices.AppendSeq([]string{}, maps.Keys(unconfirmed))
 	slices.Sort(events)
 	pairs := make([]int, len(events))
-	for i, e := range events {
-		pairs[i] = open[e]
+	for i, event := range events {
+		pairs[i] = unconfirmed[event]
 	}
+	db := l.operations.db
 	var batch pgx.Batch
-	batch.Queue(s.sql(`
-		DELETE FROM {schema}.awaited WHERE event IN (
-			SELECT event FROM {schema}.awaited WHERE operation = $1 AND event <> ALL ($2) ORDER BY event FOR UPDATE)`),
-		operation, events)
+	batch.Queue(db.sql(`
+		DELETE FROM {schema}.awaited_events WHERE event IN (
+			SELECT event FROM {schema}.awaited_events WHERE operation = $1 AND event <> ALL ($2) ORDER BY event FOR UPDATE)`),
+		l.ID, events)
 	if len(events) > 0 {
-		batch.Queue(s.sql(`
-			INSERT INTO {schema}.awaited (event, operation, pairs, named)
-			SELECT w.event, $1, w.pairs, coalesce((SELECT sum(h.elements) FROM {schema}.hints h WHERE h.event = w.event), 0)
-			FROM unnest($2::text[], $3::int[]) AS w(event, pairs) ORDER BY w.event
-			ON CONFLICT (event) DO UPDATE SET named = excluded.named WHERE awaited.named <> excluded.named`),
-			operation, events, pairs)
+		batch.Queue(db.sql(`
+			INSERT INTO {schema}.awaited_events AS a (event, operation, pairs, named)
+			SELECT e.event, $1, e.pairs, coalesce((SELECT sum(w.items) FROM {schema}.wakeups w WHERE w.event = e.event), 0)
+			FROM unnest($2::text[], $3::int[]) AS e(event, pairs) ORDER BY e.event
+			ON CONFLICT (event) DO UPDATE SET named = excluded.named WHERE a.named <> excluded.named`),
+			l.ID, events, pairs)
 	}
 	return tx.SendBatch(ctx, &batch).Close()
 }

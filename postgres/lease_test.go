@@ -4,7 +4,6 @@ package postgres_test
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -14,79 +13,80 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// A process that was thought dead cannot write, and sends nothing any more.
-func TestFence(t *testing.T) {
-	pool, schema := fresh(t)
-	srv, c := apple(t)
-	s := process(t, pool, schema, postgres.WithLease(3*time.Second))
-	id := put(t, s, pool, srv, c, 10)
+// A process whose lease expired can neither write the journal nor send requests.
+func TestLease_Release_afterLeaseExpired(t *testing.T) {
+	pool, schema := newDatabase(t)
+	srv, c := newServer(t)
+	s := newStore(t, pool, schema, postgres.WithLeaseTime(3*time.Second))
+	id := savePlanned(t, s, pool, srv, c, 10)
 
 	ctx, stop := context.WithCancel(t.Context())
-	stale, err := s.Claim(ctx, id)
+	stale, err := s.Operations().Lease(ctx, id)
 	require.NoError(t, err)
 	old, err := stale.Resume(c)
 	require.NoError(t, err)
-	stop() // it no longer renews
-	var claim *postgres.Claim
+	stop() // ends the renewal of the lease
+	var lease *postgres.Lease
 	require.Eventually(t, func() bool {
-		claim, err = s.Claim(t.Context(), id)
+		lease, err = s.Operations().Lease(t.Context(), id)
 		return err == nil
 	}, 15*time.Second, 50*time.Millisecond)
 
 	_, err = old.Step(t.Context())
-	require.ErrorIs(t, err, postgres.ErrLost)
+	require.ErrorIs(t, err, postgres.ErrLeaseLost)
 	require.Empty(t, srv.Unit().Assignments())
-	require.ErrorIs(t, stale.Release(t.Context(), old, time.Time{}, nil), postgres.ErrLost)
+	require.ErrorIs(t, stale.Release(t.Context(), old, time.Time{}, nil), postgres.ErrLeaseLost)
 
-	// The lease of the living is renewed.
+	// The second lease is renewed for longer than its lease time.
 	time.Sleep(4 * time.Second)
-	_, err = s.Claim(t.Context(), id)
-	require.ErrorIs(t, err, postgres.ErrHeld)
-	op, err := claim.Resume(c)
+	_, err = s.Operations().Lease(t.Context(), id)
+	require.ErrorIs(t, err, postgres.ErrLeaseHeld)
+	op, err := lease.Resume(c)
 	require.NoError(t, err)
-	report, err := op.Wait(claim.Context())
+	report, err := op.Wait(lease.Context())
 	require.NoError(t, err)
 	require.Equal(t, 10, report.Succeeded)
-	require.NoError(t, claim.Release(t.Context(), op, time.Time{}, nil))
+	require.NoError(t, lease.Release(t.Context(), op, time.Time{}, nil))
 	require.Empty(t, violations(srv, appsandbookstest.RuleRepeatedWrite))
 }
 
-// A lease that went to somebody else ends the context of who had it.
-func TestLostClaimEndsItsContext(t *testing.T) {
-	pool, schema := fresh(t)
-	srv, c := apple(t)
-	s := process(t, pool, schema, postgres.WithLease(time.Second))
-	id := put(t, s, pool, srv, c, 10)
-	claim, err := s.Claim(t.Context(), id)
+// The context of a lease ends when another process takes the lease.
+func TestLease_Context_leaseLost(t *testing.T) {
+	pool, schema := newDatabase(t)
+	srv, c := newServer(t)
+	s := newStore(t, pool, schema, postgres.WithLeaseTime(time.Second))
+	id := savePlanned(t, s, pool, srv, c, 10)
+	lease, err := s.Operations().Lease(t.Context(), id)
 	require.NoError(t, err)
-	_, err = pool.Exec(t.Context(), fmt.Sprintf(`UPDATE "Test %d".operations SET fence = fence + 1`, schemas.Load()))
+	_, err = pool.Exec(t.Context(), `UPDATE `+quotedSchema()+`.operations SET fence = fence + 1`)
 	require.NoError(t, err)
 	select {
-	case <-claim.Context().Done():
-		require.ErrorIs(t, context.Cause(claim.Context()), postgres.ErrLost)
+	case <-lease.Context().Done():
+		require.ErrorIs(t, context.Cause(lease.Context()), postgres.ErrLeaseLost)
 	case <-time.After(5 * time.Second):
-		t.Fatal("it goes on")
+		t.Fatal("the context does not end")
 	}
 }
 
-// Compaction leaves one entry, which is the operation as it was.
-func TestCompaction(t *testing.T) {
-	pool, schema := fresh(t)
-	srv, c := apple(t)
-	s := process(t, pool, schema)
-	id := put(t, s, pool, srv, c, 1000)
-	schemaName := fmt.Sprintf(`"Test %d"`, schemas.Load())
+// When the journal has become large, Release replaces it with one entry. The operation
+// continues from that entry.
+func TestLease_Release_compactsJournal(t *testing.T) {
+	pool, schema := newDatabase(t)
+	srv, c := newServer(t)
+	s := newStore(t, pool, schema)
+	id := savePlanned(t, s, pool, srv, c, 1000)
+	schemaName := quotedSchema()
 	entries := func() (n int) {
 		require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM `+schemaName+`.journal WHERE operation = $1`, id).Scan(&n))
 		return n
 	}
 	step := func() time.Time {
-		claim, err := s.Claim(t.Context(), id)
+		lease, err := s.Operations().Lease(t.Context(), id)
 		require.NoError(t, err)
-		op, err := claim.Resume(c)
+		op, err := lease.Resume(c)
 		require.NoError(t, err)
-		next, err := op.Step(claim.Context())
-		require.NoError(t, claim.Release(t.Context(), op, next, err))
+		next, err := op.Step(lease.Context())
+		require.NoError(t, lease.Release(t.Context(), op, next, err))
 		return next
 	}
 	srv.HoldEvents(true)

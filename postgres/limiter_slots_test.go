@@ -4,7 +4,6 @@ package postgres_test
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -17,7 +16,7 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// arrivals counts requests, as the service does.
+// arrivals records when requests arrive.
 type arrivals struct {
 	mu    sync.Mutex
 	times []time.Time
@@ -29,8 +28,8 @@ func (a *arrivals) add() {
 	a.mu.Unlock()
 }
 
-// most is the largest number in any one second.
-func (a *arrivals) most() (most int) {
+// maxPerSecond returns the largest number of arrivals in any one second.
+func (a *arrivals) maxPerSecond() (most int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	first := 0
@@ -43,8 +42,8 @@ func (a *arrivals) most() (most int) {
 	return most
 }
 
-// hammer sends as fast as the limiter lets it, until the context ends.
-func hammer(ctx context.Context, l appsandbooks.Limiter, workers int, a *arrivals) (sent int64) {
+// sendAll sends requests as fast as the limiter allows, until the context ends.
+func sendAll(ctx context.Context, l appsandbooks.Limiter, workers int, a *arrivals) (sent int64) {
 	var n atomic.Int64
 	var wg sync.WaitGroup
 	for range workers {
@@ -56,7 +55,7 @@ func hammer(ctx context.Context, l appsandbooks.Limiter, workers int, a *arrival
 				}
 				a.add()
 				n.Add(1)
-				time.Sleep(rand.N(20 * time.Millisecond)) // the answer
+				time.Sleep(rand.N(20 * time.Millisecond)) // until the answer
 				release()
 			}
 		})
@@ -65,8 +64,10 @@ func hammer(ctx context.Context, l appsandbooks.Limiter, workers int, a *arrival
 	return n.Load()
 }
 
-func TestPaceIsShared(t *testing.T) {
-	pool, schema := fresh(t)
+// Processes together send no more requests than the rate in any second, use most of the
+// rate, and get similar shares.
+func TestLimiter_Acquire_severalProcesses(t *testing.T) {
+	pool, schema := newDatabase(t)
 	const rate, processes, length = 40, 3, 8 * time.Second
 	var a arrivals
 	ctx, cancel := context.WithTimeout(t.Context(), length)
@@ -75,32 +76,32 @@ func TestPaceIsShared(t *testing.T) {
 	var wg sync.WaitGroup
 	exchanges := func() (n int64) {
 		_ = pool.QueryRow(t.Context(), `SELECT coalesce(sum(calls), 0) FROM pg_stat_user_functions WHERE schemaname = $1`,
-			fmt.Sprintf("Test %d", schemas.Load())).Scan(&n)
+			currentSchema()).Scan(&n)
 		return n
 	}
 	for i := range processes {
-		l := process(t, pool, schema).Limiter("u")
+		l := newStore(t, pool, schema).Limiter("u")
 		l.SetRate(rate)
 		wg.Go(func() {
-			time.Sleep(time.Duration(i) * time.Second) // into what is taken already
-			sent[i] = hammer(ctx, l, 30, &a)
+			time.Sleep(time.Duration(i) * time.Second) // the later processes find no free slots
+			sent[i] = sendAll(ctx, l, 30, &a)
 		})
 	}
 	wg.Wait()
 	total := sent[0] + sent[1] + sent[2]
 	t.Logf("sent %v of at most %d in %s, at most %d in a second of %d; %d exchanges",
-		sent, int(length.Seconds())*rate, length, a.most(), rate, exchanges())
-	require.LessOrEqual(t, a.most(), rate)
+		sent, int(length.Seconds())*rate, length, a.maxPerSecond(), rate, exchanges())
+	require.LessOrEqual(t, a.maxPerSecond(), rate)
 	require.Greater(t, float64(total), 0.75*rate*length.Seconds())
 	for i, n := range sent {
 		require.Greater(t, n, total/int64(3*processes), "process %d", i)
 	}
 }
 
-// One request at a time costs an exchange to begin with and one to end.
-func TestPaceOfFewRequests(t *testing.T) {
-	pool, schema := fresh(t)
-	l := process(t, pool, schema).Limiter("u")
+// Requests one after another are fast, and the slots are returned afterwards.
+func TestLimiter_Acquire_fewRequests(t *testing.T) {
+	pool, schema := newDatabase(t)
+	l := newStore(t, pool, schema).Limiter("u")
 	began := time.Now()
 	for range 15 {
 		release, err := l.Acquire(t.Context(), time.Minute)
@@ -108,46 +109,46 @@ func TestPaceOfFewRequests(t *testing.T) {
 		release()
 	}
 	require.Less(t, time.Since(began), time.Second)
-	name := fmt.Sprintf(`"Test %d"`, schemas.Load())
-	require.Eventually(t, func() bool { // given back
+	name := quotedSchema()
+	require.Eventually(t, func() bool { // the slots are returned
 		var n int
 		return pool.QueryRow(t.Context(), `SELECT count(*) FROM `+name+`.slots`).Scan(&n) == nil && n == 0
 	}, 5*time.Second, 20*time.Millisecond)
 }
 
-// More processes than slots: each gets its turn.
-func TestPaceInTurns(t *testing.T) {
-	pool, schema := fresh(t)
+// With more processes than slots, each process can send requests.
+func TestLimiter_Acquire_moreProcessesThanSlots(t *testing.T) {
+	pool, schema := newDatabase(t)
 	var a arrivals
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
 	defer cancel()
 	var wg sync.WaitGroup
 	sent := make([]int64, 5)
 	for i := range sent {
-		l := process(t, pool, schema).Limiter("u")
+		l := newStore(t, pool, schema).Limiter("u")
 		l.SetRate(2)
-		wg.Go(func() { sent[i] = hammer(ctx, l, 2, &a) })
+		wg.Go(func() { sent[i] = sendAll(ctx, l, 2, &a) })
 	}
 	wg.Wait()
 	t.Log(sent)
-	require.LessOrEqual(t, a.most(), 2)
+	require.LessOrEqual(t, a.maxPerSecond(), 2)
 	for i, n := range sent {
 		require.NotZero(t, n, "process %d", i)
 	}
 }
 
-// What a dead process held is free after its lease.
-func TestPaceSurvivesADeadHolder(t *testing.T) {
-	pool, schema := fresh(t)
+// The slots of a dead process are free after their lease.
+func TestLimiter_Acquire_slotsOfDeadProcess(t *testing.T) {
+	pool, schema := newDatabase(t)
 	own, err := pgxpool.New(t.Context(), database.URL())
 	require.NoError(t, err)
-	dead := process(t, own, schema).Limiter("u")
+	dead := newStore(t, own, schema).Limiter("u")
 	for range 15 {
 		_, err := dead.Acquire(t.Context(), time.Minute)
 		require.NoError(t, err)
 	}
-	own.Close() // and not a word more
-	l := process(t, pool, schema).Limiter("u")
+	own.Close() // the process can no longer return its slots
+	l := newStore(t, pool, schema).Limiter("u")
 	began := time.Now()
 	release, err := l.Acquire(t.Context(), time.Minute)
 	require.NoError(t, err)

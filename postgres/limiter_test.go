@@ -12,13 +12,14 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-func TestPauseIsShared(t *testing.T) {
-	pool, schema := fresh(t)
-	a, b := process(t, pool, schema), process(t, pool, schema)
-	run(t, a)
-	run(t, b)
+// A pause delays the requests of the unit in all processes, and of no other unit.
+func TestLimiter_Pause_severalProcesses(t *testing.T) {
+	pool, schema := newDatabase(t)
+	a, b := newStore(t, pool, schema), newStore(t, pool, schema)
+	runStore(t, a)
+	runStore(t, b)
 	time.Sleep(200 * time.Millisecond)
-	// Both are in the middle of something.
+	// Both processes use the unit.
 	for _, s := range []*postgres.Store{a, b} {
 		release, err := s.Limiter("u").Acquire(t.Context(), 0)
 		require.NoError(t, err)
@@ -26,7 +27,7 @@ func TestPauseIsShared(t *testing.T) {
 	}
 	a.Limiter("u").Pause(2 * time.Second)
 	time.Sleep(100 * time.Millisecond)
-	for _, s := range []*postgres.Store{a, b, process(t, pool, schema)} {
+	for _, s := range []*postgres.Store{a, b, newStore(t, pool, schema)} {
 		_, err := s.Limiter("u").Acquire(t.Context(), time.Second)
 		var paused interface{ RetryAfter() time.Duration }
 		require.ErrorAs(t, err, &paused)
@@ -36,14 +37,11 @@ func TestPauseIsShared(t *testing.T) {
 		cancel()
 		require.Error(t, err)
 	}
-	a.Limiter("u").Pause(time.Millisecond) // shortens nothing
-	began := time.Now()
+	a.Limiter("u").Pause(time.Millisecond) // does not shorten the pause
 	release, err := b.Limiter("u").Acquire(t.Context(), time.Minute)
 	require.NoError(t, err)
 	release()
-	_ = began
-	// Another unit knows nothing of it.
-	began = time.Now()
+	began := time.Now()
 	release, err = b.Limiter("v").Acquire(t.Context(), 0)
 	require.NoError(t, err)
 	release()

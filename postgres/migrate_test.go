@@ -3,17 +3,16 @@
 package postgres_test
 
 import (
-	"fmt"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-func TestMigrate(t *testing.T) {
-	pool, schema := fresh(t)
+// Migrate works when several processes call it at once, and refuses a newer schema.
+func TestStore_Migrate_parallelAndNewer(t *testing.T) {
+	pool, schema := newDatabase(t)
 	s, err := postgres.New(pool, schema)
 	require.NoError(t, err)
 	errs := make(chan error)
@@ -23,13 +22,7 @@ func TestMigrate(t *testing.T) {
 	for range 8 {
 		require.NoError(t, <-errs)
 	}
-	name := fmt.Sprintf("Test %d", schemas.Load())
-	_, err = pool.Exec(t.Context(), `INSERT INTO `+pgx.Identifier{name}.Sanitize()+`.migrations (version) VALUES (99)`)
+	_, err = pool.Exec(t.Context(), `INSERT INTO `+quotedSchema()+`.migrations (version) VALUES (99)`)
 	require.NoError(t, err)
 	require.ErrorContains(t, s.Migrate(t.Context()), "version 99")
-
-	_, err = postgres.New(pool, postgres.WithSchema(""))
-	require.Error(t, err)
-	_, err = postgres.New(nil)
-	require.Error(t, err)
 }

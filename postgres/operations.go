@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -12,10 +13,17 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// Put keeps an operation that was planned ([appsandbooks.PlanOnly]) and not
-// begun, for the organizational unit with the given uId. It is part of tx, so
-// that the operation and the job that carries it are there together or not at all.
-func (s *Store) Put(ctx context.Context, tx pgx.Tx, uid string, op *appsandbooks.Operation) error {
+// Operations stores operations with their journals. [Store.Operations] returns it.
+type Operations struct {
+	db        *database
+	leaseTime time.Duration
+	wakeups   *Wakeups
+}
+
+// Save stores an operation that was planned with [appsandbooks.PlanOnly] and has not
+// sent anything yet. uid is the uId of its organizational unit. Save writes in tx, so
+// that the operation and the job that runs it are stored together or not at all.
+func (o *Operations) Save(ctx context.Context, tx pgx.Tx, uid string, op *appsandbooks.Operation) error {
 	saved, err := op.MarshalJSON()
 	if err != nil {
 		return err
@@ -23,34 +31,33 @@ func (s *Store) Put(ctx context.Context, tx pgx.Tx, uid string, op *appsandbooks
 	line := string(saved) + "\n"
 	p := op.Progress()
 	var batch pgx.Batch
-	batch.Queue(s.sql(`INSERT INTO {schema}.operations
+	batch.Queue(o.db.sql(`INSERT INTO {schema}.operations
 		(id, unit, last_entry, snapshot_bytes, requests, pairs, due_at) VALUES ($1, $2, 1, $3, $4, $5, clock_timestamp())`),
 		op.ID(), uid, len(line), p.Requests, p.Pairs)
-	batch.Queue(s.sql(`INSERT INTO {schema}.journal (operation, entry, line) VALUES ($1, 1, $2)`), op.ID(), line)
+	batch.Queue(o.db.sql(`INSERT INTO {schema}.journal (operation, entry, line) VALUES ($1, 1, $2)`), op.ID(), line)
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-		return fmt.Errorf("postgres: keeping operation %s: %w", op.ID(), err)
+		return describe(err, "saving operation %s", op.ID())
 	}
 	return nil
 }
 
-// Load reads an operation, for [appsandbooks.Client.Resume], without claiming
-// it: to look at its report, not to carry it.
-func (s *Store) Load(ctx context.Context, id string) (saved []byte, err error) {
-	saved, err = s.load(ctx, s.pool, id)
+// Load reads an operation without a lease, for [appsandbooks.Client.Resume]. Use it
+// to read the report of an operation. To run the operation, use [Operations.Lease]. If
+// the operation is not stored, the error is [ErrNotFound].
+func (o *Operations) Load(ctx context.Context, id string) (saved []byte, err error) {
+	saved, err = o.readJournal(ctx, id)
 	if err == nil && len(saved) == 0 {
-		err = ErrUnknown
+		err = ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("postgres: operation %s: %w", id, err)
+		return nil, describe(err, "loading operation %s", id)
 	}
 	return saved, nil
 }
 
-func (s *Store) load(ctx context.Context, db interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}, id string,
-) ([]byte, error) {
-	rows, err := db.Query(ctx, s.sql(`SELECT line FROM {schema}.journal WHERE operation = $1 ORDER BY entry`), id)
+// readJournal returns the entries of a journal in one piece, nothing if there are none.
+func (o *Operations) readJournal(ctx context.Context, id string) ([]byte, error) {
+	rows, err := o.db.pool.Query(ctx, o.db.sql(`SELECT line FROM {schema}.journal WHERE operation = $1 ORDER BY entry`), id)
 	if err != nil {
 		return nil, err
 	}
@@ -58,61 +65,150 @@ func (s *Store) load(ctx context.Context, db interface {
 	return []byte(strings.Join(lines, "")), err
 }
 
-// OperationStatus is the summary of an operation as of its last release.
-type OperationStatus struct {
-	ID          string
-	Unit        string
-	State       string // "planned", "submitted" or "done"
-	Carried     bool   // by a process, now
-	Requests    int
-	Accepted    int
-	Pairs       int
-	Succeeded   int
-	Failed      int
-	Unconfirmed int
-	Created     time.Time
-	Due         time.Time // of the next step; zero when there is none
-	Finished    time.Time // zero while it is not
-	Problem     string    // the error of the last step
+// Lease gives this process the right to run an operation. The lease is renewed in the
+// background until it is released, lost, or ctx ends.
+//
+// The error is [ErrLeaseHeld] while another process has the lease. If that process
+// has died, its lease expires after the time of [WithLeaseTime]. The error is
+// [ErrFinished] if the operation is finished, [ErrNotFound] if it is not stored, and
+// [ErrClockSkew] if the clock of this machine is wrong.
+func (o *Operations) Lease(ctx context.Context, id string) (*Lease, error) {
+	l, err := o.lease(ctx, id)
+	if err != nil {
+		return nil, describe(err, "leasing operation %s", id)
+	}
+	return l, nil
 }
 
-// Operations yields the operations of a unit (of all units if uid is empty),
-// those not finished first; with open only these.
-func (s *Store) Operations(ctx context.Context, uid string, open bool) iter.Seq2[OperationStatus, error] {
+func (o *Operations) lease(ctx context.Context, id string) (*Lease, error) {
+	l := &Lease{ID: id, operations: o, renewalEnded: make(chan struct{})}
+	var now time.Time
+	before := time.Now()
+	err := o.db.pool.QueryRow(ctx, o.db.sql(`
+		UPDATE {schema}.operations SET fence = fence + 1, leased_until = clock_timestamp() + $2::interval
+		WHERE id = $1 AND finished_at IS NULL AND (leased_until IS NULL OR leased_until < clock_timestamp())
+		RETURNING fence, unit, coalesce(last_error, ''), clock_timestamp()`), id, interval(o.leaseTime)).
+		Scan(&l.fence, &l.Unit, &l.LastError, &now)
+	after := time.Now()
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, o.whyNotLeased(ctx, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	if err = checkClock(before, now, after); err == nil {
+		// A statement after the UPDATE has a snapshot of its own. It sees all entries of
+		// earlier leases, because their writes are refused from now on.
+		l.saved, err = o.readJournal(ctx, id)
+	}
+	if err != nil {
+		l.cancel(err)
+		close(l.renewalEnded)
+		_ = l.giveBack(ctx)
+		return nil, err
+	}
+	go l.renew()
+	return l, nil
+}
+
+// whyNotLeased returns the reason why no row of an operation could be leased.
+func (o *Operations) whyNotLeased(ctx context.Context, id string) error {
+	var finished bool
+	err := o.db.pool.QueryRow(ctx, o.db.sql(`SELECT finished_at IS NOT NULL FROM {schema}.operations WHERE id = $1`), id).Scan(&finished)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return ErrNotFound
+	case err != nil:
+		return err
+	case finished:
+		return ErrFinished
+	}
+	return ErrLeaseHeld
+}
+
+// An OperationState is how far an operation is.
+type OperationState string
+
+// The states of an operation.
+const (
+	// OperationPlanned means that the service has not accepted any request yet.
+	OperationPlanned OperationState = "planned"
+	// OperationSent means that the service has accepted at least one request.
+	OperationSent OperationState = "sent"
+	// OperationFinished means that no step is left.
+	OperationFinished OperationState = "finished"
+)
+
+// An OperationStatus is a summary of an operation. State, Due, the numbers and
+// LastError are those of the last [Lease.Release], or of [Operations.Save].
+type OperationStatus struct {
+	ID          string
+	Unit        string // the uId of the organizational unit
+	State       OperationState
+	Leased      bool // a process has the lease now
+	Requests    int  // planned
+	Accepted    int  // requests that the service has accepted
+	Pairs       int
+	Succeeded   int // pairs
+	Failed      int // pairs
+	Unconfirmed int // pairs
+	Created     time.Time
+	Due         time.Time // when the next step is due; zero if no time is known
+	Finished    time.Time // zero until the operation is finished
+	LastError   string    // the error of the last step, or empty
+}
+
+// An OperationFilter selects operations. The zero value selects all operations.
+type OperationFilter struct {
+	Unit       string // only operations of the unit with this uId
+	Unfinished bool   // only operations that are not finished
+}
+
+// All yields the operations that the filter selects: first those that are not
+// finished, then the others, each group by the time of its creation. It ends at the
+// first error.
+func (o *Operations) All(ctx context.Context, filter OperationFilter) iter.Seq2[OperationStatus, error] {
 	return func(yield func(OperationStatus, error) bool) {
-		rows, err := s.pool.Query(ctx, s.sql(`
+		rows, err := o.db.pool.Query(ctx, o.db.sql(`
 			SELECT id, unit, state, coalesce(leased_until > clock_timestamp(), false),
 				requests, accepted, pairs, succeeded, failed, unconfirmed,
-				created_at, due_at, finished_at, coalesce(problem, '')
+				created_at, due_at, finished_at, coalesce(last_error, '')
 			FROM {schema}.operations
 			WHERE ($1 = '' OR unit = $1) AND (NOT $2 OR finished_at IS NULL)
-			ORDER BY finished_at IS NOT NULL, created_at, id`), uid, open)
+			ORDER BY finished_at IS NOT NULL, created_at, id`), filter.Unit, filter.Unfinished)
 		if err != nil {
-			yield(OperationStatus{}, fmt.Errorf("postgres: operations: %w", err))
+			yield(OperationStatus{}, fmt.Errorf("postgres: reading the operations: %w", err))
 			return
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var o OperationStatus
-			var due, finished *time.Time
-			err := rows.Scan(&o.ID, &o.Unit, &o.State, &o.Carried, &o.Requests, &o.Accepted, &o.Pairs,
-				&o.Succeeded, &o.Failed, &o.Unconfirmed, &o.Created, &due, &finished, &o.Problem)
-			if due != nil && finished == nil {
-				o.Due = *due
-			}
-			if finished != nil {
-				o.Finished = *finished
-			}
+			status, err := scanStatus(rows)
 			if err != nil {
-				yield(o, fmt.Errorf("postgres: operations: %w", err))
+				yield(status, fmt.Errorf("postgres: reading the operations: %w", err))
 				return
 			}
-			if !yield(o, nil) {
+			if !yield(status, nil) {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(OperationStatus{}, fmt.Errorf("postgres: operations: %w", err))
+			yield(OperationStatus{}, fmt.Errorf("postgres: reading the operations: %w", err))
 		}
 	}
+}
+
+// scanStatus reads one row of the query of All.
+func scanStatus(row pgx.Row) (OperationStatus, error) {
+	var s OperationStatus
+	var due, finished *time.Time
+	err := row.Scan(&s.ID, &s.Unit, &s.State, &s.Leased, &s.Requests, &s.Accepted, &s.Pairs,
+		&s.Succeeded, &s.Failed, &s.Unconfirmed, &s.Created, &due, &finished, &s.LastError)
+	if due != nil && finished == nil {
+		s.Due = *due
+	}
+	if finished != nil {
+		s.Finished = *finished
+	}
+	return s, err
 }

@@ -13,16 +13,17 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-func TestPrune(t *testing.T) {
-	pool, schema := fresh(t)
-	srv, c := apple(t)
-	s := process(t, pool, schema, postgres.WithRetention(time.Hour))
-	run(t, s)
-	name := fmt.Sprintf(`"Test %d"`, schemas.Load())
-	old, young := put(t, s, pool, srv, c, 1), put(t, s, pool, srv, c, 2)
+// Prune deletes old rows of each table and no others, also in parallel calls.
+func TestStore_Prune_oldRows(t *testing.T) {
+	pool, schema := newDatabase(t)
+	srv, c := newServer(t)
+	s := newStore(t, pool, schema, postgres.WithRetention(time.Hour))
+	runStore(t, s)
+	name := quotedSchema()
+	old, young := savePlanned(t, s, pool, srv, c, 1), savePlanned(t, s, pool, srv, c, 2)
 	for _, q := range []string{
 		`INSERT INTO %s.inbox SELECT 'k' || i, clock_timestamp() - i * interval '1 minute', 1, clock_timestamp() FROM generate_series(1, 4000) i`,
-		`INSERT INTO %s.hints (at, key, uid, event, elements, body)
+		`INSERT INTO %s.wakeups (created_at, key, unit, event, items, body)
 			SELECT clock_timestamp() - i * interval '1 second', 'k' || i, 'u', '', 0, '' FROM generate_series(1, 6000) i`,
 		`INSERT INTO %s.paces SELECT 'u' || i, 15, null, clock_timestamp() - i * interval '1 minute' FROM generate_series(1, 2000) i`,
 		`UPDATE %s.operations SET finished_at = clock_timestamp() - interval '2 hours' WHERE id = '` + old + `'`,
@@ -32,7 +33,7 @@ func TestPrune(t *testing.T) {
 		require.NoError(t, err)
 	}
 	var wg sync.WaitGroup
-	for range 3 { // side by side
+	for range 3 {
 		wg.Go(func() {
 			if err := s.Prune(t.Context()); err != nil {
 				t.Error(err)
@@ -40,7 +41,7 @@ func TestPrune(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for table, want := range map[string]int{"inbox": 24*60 - 1, "hints": 3599, "paces": 24*60 - 1, "operations": 1, "journal": 1} {
+	for table, want := range map[string]int{"inbox": 24*60 - 1, "wakeups": 3599, "paces": 24*60 - 1, "operations": 1, "journal": 1} {
 		var n int
 		require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM `+name+`.`+table).Scan(&n))
 		require.InDelta(t, want, n, 2, table)

@@ -3,14 +3,10 @@ package postgres
 import (
 	"context"
 	cryptorand "crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,96 +14,101 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Errors of this package.
+// The errors of this package. Compare them with [errors.Is].
 var (
-	// ErrHeld: another process carries the operation.
-	ErrHeld = errors.New("the operation is being carried by another process")
-	// ErrLost: the lease of an operation, or the claim of a notification,
-	// went to another process. What was to be written was not.
-	ErrLost = errors.New("the lease was lost to another process")
-	// ErrFinished: the operation is at its end.
-	ErrFinished = errors.New("the operation is finished")
-	// ErrUnknown: there is no such operation.
-	ErrUnknown = errors.New("unknown operation")
-	// ErrClock: the machine's clock is too far from the database's.
-	ErrClock = errors.New("the machine's clock differs from the database's")
+	// ErrLeaseHeld means that another process has the lease of the operation.
+	ErrLeaseHeld = errors.New("postgres: another process has the lease")
+	// ErrLeaseLost means that this process no longer has the lease of the
+	// operation or of the notification. Another process may have it. The database
+	// refused the write.
+	ErrLeaseLost = errors.New("postgres: this process no longer has the lease")
+	// ErrFinished means that the operation is finished and cannot be leased.
+	ErrFinished = errors.New("postgres: the operation is finished")
+	// ErrNotFound means that no operation with this ID is stored.
+	ErrNotFound = errors.New("postgres: operation not found")
+	// ErrClockSkew means that the clock of this machine differs from the clock of
+	// the database by more than five seconds. Synchronize the machine's clock.
+	ErrClockSkew = errors.New("postgres: the clock of this machine differs from the clock of the database")
 )
 
-// Store keeps what processes share. Make it with [New], one for each process.
-// It is safe for concurrent use.
+// A Store is the access of one process to the shared database. Each process
+// creates one with [New]. It is safe for concurrent use.
 type Store struct {
-	pool    *pgxpool.Pool
-	schema  string // quoted
-	channel string // of LISTEN
-	holder  int64  // this process
-	opts    options
-
-	hints chan hint // to be written by Run
-
-	mu      sync.Mutex
-	claims  map[string]int64 // of notifications, by key
-	watches map[string]*watch
-	paces   map[string]*pace
+	db         *database
+	retention  time.Duration
+	operations *Operations
+	inbox      *Inbox
+	wakeups    *Wakeups
+	limiters   *limiters
 }
 
-// New makes a store. It does not touch the database.
+// New returns a store that uses the connections of pool. It does not connect to
+// the database. It fails if an option is nil or has an invalid value.
 func New(pool *pgxpool.Pool, opts ...Option) (*Store, error) {
-	o := options{schema: "appsandbooks", lease: 45 * time.Second, keep: 30 * 24 * time.Hour, logger: slog.Default()}
+	if pool == nil {
+		return nil, errors.New("postgres: New: the pool is nil")
+	}
+	o := defaultOptions()
 	for _, opt := range opts {
-		opt(&o)
+		if opt == nil {
+			return nil, errors.New("postgres: New: an option is nil")
+		}
+		if err := opt(&o); err != nil {
+			return nil, fmt.Errorf("postgres: %w", err)
+		}
 	}
-	switch {
-	case pool == nil:
-		return nil, errors.New("postgres: no pool")
-	case o.schema == "" || len(o.schema) > 50:
-		return nil, fmt.Errorf("postgres: a schema called %q", o.schema)
-	case o.lease < time.Second:
-		return nil, fmt.Errorf("postgres: a lease of %s", o.lease)
+	db := &database{
+		pool: pool, name: o.schema, schema: pgx.Identifier{o.schema}.Sanitize(),
+		channel: o.schema + "_wake", logger: o.logger,
 	}
-	var id [8]byte
-	cryptorand.Read(id[:])
+	wakeups := newWakeups(db, o.ready)
 	return &Store{
-		pool: pool, schema: pgx.Identifier{o.schema}.Sanitize(), channel: o.schema + "_wake",
-		holder: int64(binary.BigEndian.Uint64(id[:]) >> 1), opts: o,
-		hints:  make(chan hint, 4096),
-		claims: map[string]int64{}, watches: map[string]*watch{}, paces: map[string]*pace{},
+		db: db, retention: o.retention, wakeups: wakeups,
+		operations: &Operations{db: db, leaseTime: o.leaseTime, wakeups: wakeups},
+		inbox:      &Inbox{db: db, leaseTime: o.leaseTime, leases: map[string]int64{}},
+		limiters:   &limiters{db: db, process: randomID(), units: map[string]*Limiter{}},
 	}, nil
 }
 
-// sql puts the schema's name into a statement.
-func (s *Store) sql(text string) string { return strings.ReplaceAll(text, "{schema}", s.schema) }
-
-// lockKey is an advisory lock of this schema.
-func (s *Store) lockKey(what string) int64 {
-	sum := sha256.Sum256([]byte("appsandbooks/" + s.opts.schema + "/" + what))
-	return int64(binary.BigEndian.Uint64(sum[:8]))
+// randomID returns a positive random number that identifies a process or a lease.
+func randomID() int64 {
+	var id [8]byte
+	cryptorand.Read(id[:])
+	return int64(binary.BigEndian.Uint64(id[:]) >> 1)
 }
 
-// short stands for a unit in the payload of NOTIFY, which has room for 8000 bytes.
-func short(uid string) string {
-	sum := sha256.Sum256([]byte(uid))
-	return hex.EncodeToString(sum[:8])
-}
+// Operations returns the part of the store that keeps operations.
+func (s *Store) Operations() *Operations { return s.operations }
 
-// Run spreads notifications, listens to those that other machines receive, and
-// prunes, until the context ends; it then returns nil. One call for each
-// process. It holds one connection for LISTEN beside the pool; while that is down,
-// it looks for notifications itself, every second.
+// Inbox returns the part of the store that records which notifications are handled.
+func (s *Store) Inbox() *Inbox { return s.inbox }
+
+// Wakeups returns the part of the store that passes notifications to other processes.
+func (s *Store) Wakeups() *Wakeups { return s.wakeups }
+
+// Limiter returns the limiter of the organizational unit with the given uId. Each
+// call with the same uId returns the same limiter.
+func (s *Store) Limiter(uid string) *Limiter { return s.limiters.of(uid) }
+
+// Run does the background work of a process until ctx ends, and then returns
+// nil. It stores the notifications that this process received, receives the
+// notifications and pauses that other processes stored, and calls [Store.Prune]
+// about every ten minutes. Call it once in each process.
+//
+// Run holds one connection for LISTEN in addition to those of the pool. While that
+// connection is down, Run reads new notifications from the database every second.
+// Errors are logged as warnings, and the work is tried again.
 func (s *Store) Run(ctx context.Context) error {
 	var group sync.WaitGroup
-	group.Go(func() { s.spread(ctx) })
-	group.Go(func() { s.listen(ctx) })
+	group.Go(func() { s.wakeups.storeQueued(ctx) })
+	group.Go(func() { newListener(s).run(ctx) })
 	group.Go(func() {
-		for pause(ctx, 5*time.Minute+rand.N(10*time.Minute)) == nil {
+		for sleep(ctx, 5*time.Minute+rand.N(10*time.Minute)) == nil {
 			if err := s.Prune(ctx); err != nil && ctx.Err() == nil {
-				s.warn("pruning", err)
+				s.db.warn("deleting old rows failed", err)
 			}
 		}
 	})
 	group.Wait()
 	return nil
-}
-
-func (s *Store) warn(what string, err error) {
-	s.opts.logger.Warn("appsandbooks/postgres: "+what, slog.Any("error", err))
 }

@@ -14,19 +14,19 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// What docs/many-machines.md shows of other engines.
+// The code in docs/many-machines.md for other job engines.
 
-// engine is what a durable engine offers to the code of a workflow.
+// engine is what a durable job engine offers to a workflow.
 type engine interface {
-	// Do runs an activity on some machine, again if that machine dies, and
-	// records what it returned.
+	// Do runs an activity in any process and records its result. If the process
+	// dies, Do runs the activity again.
 	Do(activity func(ctx context.Context) (next time.Time, err error)) (next time.Time, err error)
-	// Sleep waits without a goroutine, until a time or a signal.
+	// Sleep waits until a time or a signal, without a goroutine.
 	Sleep(until time.Time)
 }
 
-// carry is the workflow of an operation.
-func carry(e engine, step func(ctx context.Context) (time.Time, error)) error {
+// runOperation is the workflow of an operation.
+func runOperation(e engine, step func(ctx context.Context) (time.Time, error)) error {
 	for {
 		next, err := e.Do(step)
 		if err != nil || next.IsZero() {
@@ -36,52 +36,53 @@ func carry(e engine, step func(ctx context.Context) (time.Time, error)) error {
 	}
 }
 
-// stepOf is its activity: one step of the operation.
+// stepOf returns the activity of the workflow: it runs one step of the operation.
 func stepOf(store *postgres.Store, clientOf func(uid string) *appsandbooks.Client, id string) func(context.Context) (time.Time, error) {
 	return func(ctx context.Context) (next time.Time, err error) {
-		claim, err := store.Claim(ctx, id)
+		lease, err := store.Operations().Lease(ctx, id)
 		if errors.Is(err, postgres.ErrFinished) {
-			return time.Time{}, nil // the machine before died between the end and its record
+			return time.Time{}, nil // a process died before the engine recorded its result
 		}
 		if err != nil {
-			return time.Time{}, err // ErrHeld: the engine tries again
+			return time.Time{}, err // also ErrLeaseHeld: the engine tries again
 		}
-		op, err := claim.Resume(clientOf(claim.Unit))
+		op, err := lease.Resume(clientOf(lease.Unit))
 		if err == nil {
-			next, err = op.Step(claim.Context())
+			next, err = op.Step(lease.Context())
 		}
-		return next, errors.Join(err, claim.Release(context.WithoutCancel(ctx), op, next, err))
+		return next, errors.Join(err, lease.Release(context.WithoutCancel(ctx), op, next, err))
 	}
 }
 
-// An engine whose machines die now and then.
-type shaky struct {
-	ctx context.Context
-	n   int
+// unreliableEngine is an engine that loses every third result, as if its process died.
+type unreliableEngine struct {
+	ctx  context.Context
+	runs int
 }
 
-func (e *shaky) Sleep(until time.Time) { time.Sleep(time.Until(until)) }
+func (e *unreliableEngine) Sleep(until time.Time) { time.Sleep(time.Until(until)) }
 
-func (e *shaky) Do(activity func(context.Context) (time.Time, error)) (time.Time, error) {
+func (e *unreliableEngine) Do(activity func(context.Context) (time.Time, error)) (time.Time, error) {
 	for {
 		next, err := activity(e.ctx)
-		e.n++
-		if err == nil && e.n%3 != 0 { // else the record of it is lost
+		e.runs++
+		if err == nil && e.runs%3 != 0 {
 			return next, nil
 		}
-		if e.n > 100 {
+		if e.runs > 100 {
 			return time.Time{}, err
 		}
 	}
 }
 
-func TestOtherEngines(t *testing.T) {
-	pool, schema := fresh(t)
-	srv, c := apple(t)
-	s := process(t, pool, schema)
-	id := put(t, s, pool, srv, c, 2500)
-	e := &shaky{ctx: t.Context()}
-	require.NoError(t, carry(e, stepOf(s, func(string) *appsandbooks.Client { return c }, id)))
+// An operation finishes with an engine that runs steps again.
+func TestOperations_Lease_otherEngine(t *testing.T) {
+	pool, schema := newDatabase(t)
+	srv, c := newServer(t)
+	s := newStore(t, pool, schema)
+	id := savePlanned(t, s, pool, srv, c, 2500)
+	e := &unreliableEngine{ctx: t.Context()}
+	require.NoError(t, runOperation(e, stepOf(s, func(string) *appsandbooks.Client { return c }, id)))
 	require.Equal(t, 2500, statusOf(t, s, id).Succeeded)
 	require.Len(t, srv.Unit().Assignments(), 2500)
 }

@@ -3,7 +3,6 @@
 package postgres_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -13,29 +12,30 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-func TestNothingSecretIsStored(t *testing.T) {
-	pool, schema := fresh(t)
-	srv, c := apple(t)
-	s := process(t, pool, schema)
-	run(t, s)
-	id := put(t, s, pool, srv, c, 10)
-	claim, err := s.Claim(t.Context(), id)
+// No table contains a content token, even if the service repeats it in an error.
+func TestStore_noSecretsInTables(t *testing.T) {
+	pool, schema := newDatabase(t)
+	srv, c := newServer(t)
+	s := newStore(t, pool, schema)
+	runStore(t, s)
+	id := savePlanned(t, s, pool, srv, c, 10)
+	lease, err := s.Operations().Lease(t.Context(), id)
 	require.NoError(t, err)
 	srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9625, Body: `{"errorNumber":9625,"errorMessage":"bad ` + srv.Unit().Token() + `"}`, Times: 1})
-	op, err := claim.Resume(c)
+	op, err := lease.Resume(c)
 	require.NoError(t, err)
-	next, err := op.Step(claim.Context())
+	next, err := op.Step(lease.Context())
 	require.Error(t, err)
-	require.NoError(t, claim.Release(t.Context(), op, next, err))
-	require.NotEmpty(t, statusOf(t, s, id).Problem)
+	require.NoError(t, lease.Release(t.Context(), op, next, err))
+	require.NotEmpty(t, statusOf(t, s, id).LastError)
 
-	rows, err := pool.Query(t.Context(), `SELECT tablename FROM pg_tables WHERE schemaname = $1`, fmt.Sprintf("Test %d", schemas.Load()))
+	rows, err := pool.Query(t.Context(), `SELECT tablename FROM pg_tables WHERE schemaname = $1`, currentSchema())
 	require.NoError(t, err)
 	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	require.Len(t, tables, 8)
 	for _, table := range tables {
-		rows, err := pool.Query(t.Context(), fmt.Sprintf(`SELECT x::text FROM "Test %d".%s x`, schemas.Load(), table))
+		rows, err := pool.Query(t.Context(), `SELECT x::text FROM `+quotedSchema()+`.`+table+` x`)
 		require.NoError(t, err)
 		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		require.NoError(t, err)

@@ -233,7 +233,7 @@ func prove(ctx context.Context, c proof) (r *result, err error) {
 
 	for last := -1; ; {
 		var open, pairs int
-		for o, err := range store.Operations(ctx, "", true) {
+		for o, err := range store.Operations().All(ctx, postgres.OperationFilter{Unfinished: true}) {
 			if err != nil {
 				open = -1 // the database is away
 				break

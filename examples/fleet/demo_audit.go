@@ -23,12 +23,12 @@ func audit(ctx context.Context, c proof, srv *appsandbookstest.Server, units []*
 	pool *pgxpool.Pool, store *postgres.Store, all *clients, planned map[string]int,
 ) (*result, error) {
 	r := &result{others: map[appsandbookstest.Rule]int{}, operations: len(planned), closest: time.Hour}
-	for o, err := range store.Operations(ctx, "", false) {
+	for o, err := range store.Operations().All(ctx, postgres.OperationFilter{}) {
 		if err != nil {
 			return nil, err
 		}
-		if o.State != "done" {
-			r.stuck = append(r.stuck, fmt.Sprintf("operation %s of unit %s is %s: %s", o.ID, o.Unit, o.State, o.Problem))
+		if o.State != postgres.OperationFinished {
+			r.stuck = append(r.stuck, fmt.Sprintf("operation %s of unit %s is %s: %s", o.ID, o.Unit, o.State, o.LastError))
 		}
 	}
 	for id, i := range planned {
@@ -37,7 +37,7 @@ func audit(ctx context.Context, c proof, srv *appsandbookstest.Server, units []*
 		if err != nil {
 			return nil, err
 		}
-		saved, err := store.Load(ctx, id)
+		saved, err := store.Operations().Load(ctx, id)
 		if err != nil {
 			return nil, err
 		}

@@ -116,7 +116,7 @@ func (m *machines) trouble(ctx context.Context, database *postgrestest.Server) {
 				m.say("%v", err)
 			}
 			_ = sleep(ctx, 2*time.Second)
-			if err := database.Resume(); err != nil {
+			if err := database.Restart(); err != nil {
 				m.say("%v", err)
 			}
 			m.say("the database is back")

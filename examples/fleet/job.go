@@ -67,28 +67,28 @@ func (c *carrier) Timeout(*river.Job[carryArgs]) time.Duration { return c.timeou
 // Work carries an operation one step: what is due now. Until the next one the
 // job sleeps in the database, and no goroutine with it.
 func (c *carrier) Work(ctx context.Context, job *river.Job[carryArgs]) error {
-	claim, err := c.store.Claim(ctx, job.Args.Operation)
+	lease, err := c.store.Operations().Lease(ctx, job.Args.Operation)
 	switch {
 	case errors.Is(err, postgres.ErrFinished):
 		return nil
-	case errors.Is(err, postgres.ErrUnknown):
+	case errors.Is(err, postgres.ErrNotFound):
 		return river.JobCancel(err)
-	case errors.Is(err, postgres.ErrHeld):
+	case errors.Is(err, postgres.ErrLeaseHeld):
 		return river.JobSnooze(c.lease/4 + rand.N(c.lease/4)) // by a process that died, presumably
 	case err != nil:
 		return err
 	}
 	var op *appsandbooks.Operation
 	var next time.Time
-	client, err := c.clients.of(claim.Unit)
+	client, err := c.clients.of(lease.Unit)
 	if err == nil {
-		op, err = claim.Resume(client, appsandbooks.WithResend())
+		op, err = lease.Resume(client, appsandbooks.WithResend())
 	}
 	if err == nil {
-		next, err = op.Step(claim.Context())
+		next, err = op.Step(lease.Context())
 	}
 	if err == nil && next.IsZero() && op.Report().Unconfirmed > 0 {
-		next, err = c.settle(claim, op)
+		next, err = c.settle(lease, op)
 	}
 	finished := err == nil && next.IsZero()
 
@@ -96,7 +96,7 @@ func (c *carrier) Work(ctx context.Context, job *river.Job[carryArgs]) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	released := pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
-		if err := claim.ReleaseTx(ctx, tx, op, next, err); err != nil {
+		if err := lease.ReleaseTx(ctx, tx, op, next, err); err != nil {
 			return err
 		}
 		if !finished {
@@ -126,11 +126,11 @@ var errSettling = errors.New("some pairs are unconfirmed; the data is read back 
 // settle decides about pairs of which nobody knows: requests that were sent, and
 // sent again, without an answer. What the data does not show after a while has
 // failed: Verify knows after how long.
-func (c *carrier) settle(claim *postgres.Claim, op *appsandbooks.Operation) (next time.Time, err error) {
-	if claim.Problem != errSettling.Error() {
+func (c *carrier) settle(lease *postgres.Lease, op *appsandbooks.Operation) (next time.Time, err error) {
+	if lease.LastError != errSettling.Error() {
 		return time.Now().Add(c.settling), errSettling
 	}
-	report, err := op.Verify(claim.Context())
+	report, err := op.Verify(lease.Context())
 	var ended *appsandbooks.OperationError
 	switch {
 	case report.Unconfirmed == 0:

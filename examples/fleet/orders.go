@@ -40,7 +40,7 @@ func enqueue(ctx context.Context, pool *pgxpool.Pool, store *postgres.Store, job
 		return "", err
 	}
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if err := store.Put(ctx, tx, o.uid, op); err != nil {
+		if err := store.Operations().Save(ctx, tx, o.uid, op); err != nil {
 			return err
 		}
 		_, err := jobs.InsertTx(ctx, tx, carryArgs{op.ID()}, optsFor(op.Plan().Pairs))

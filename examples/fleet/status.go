@@ -25,19 +25,19 @@ func status(ctx context.Context, s settings, uid string, open bool, out io.Write
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "OPERATION\tUNIT\tSTATE\tREQUESTS\tPAIRS\tSUCCEEDED\tFAILED\tUNCONFIRMED\tNEXT STEP\tPROBLEM")
-	for o, err := range store.Operations(ctx, uid, open) {
+	for o, err := range store.Operations().All(ctx, postgres.OperationFilter{Unit: uid, Unfinished: open}) {
 		if err != nil {
 			return err
 		}
 		state, next := o.State, ""
 		switch {
-		case o.Carried:
+		case o.Leased:
 			state, next = state+", carried", "now"
 		case !o.Due.IsZero():
 			next = "in " + max(time.Until(o.Due), 0).Round(time.Second).String()
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d/%d\t%d\t%d\t%d\t%d\t%s\t%.80s\n", o.ID, o.Unit, state,
-			o.Accepted, o.Requests, o.Pairs, o.Succeeded, o.Failed, o.Unconfirmed, next, o.Problem)
+			o.Accepted, o.Requests, o.Pairs, o.Succeeded, o.Failed, o.Unconfirmed, next, o.LastError)
 	}
 	return w.Flush()
 }

@@ -34,8 +34,8 @@ func worker(ctx context.Context, s settings) error {
 
 	// The store wakes jobs, and the jobs use the store.
 	var jobs *river.Client[pgx.Tx]
-	store, err := postgres.New(pool, postgres.WithLease(s.lease), postgres.WithLogger(log),
-		postgres.WithWake(func(ctx context.Context, operations []string) { wake(ctx, jobs, operations, log) }))
+	store, err := postgres.New(pool, postgres.WithLeaseTime(s.lease), postgres.WithLogger(log),
+		postgres.WithReadyFunc(func(ctx context.Context, operations []string) { wake(ctx, jobs, operations, log) }))
 	if err != nil {
 		return err
 	}
@@ -64,8 +64,8 @@ func worker(ctx context.Context, s settings) error {
 	}
 
 	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		Notify:  store.Notify,
-		Deduper: store,
+		Notify:  store.Wakeups().Notify,
+		Deduper: store.Inbox(),
 		Logger:  log,
 		// The vendor's own use of a notification; exactly one transaction with it commits.
 		Any: func(ctx context.Context, n *appsandbooks.Notification) error {
@@ -74,7 +74,7 @@ func worker(ctx context.Context, s settings) error {
 				if err != nil {
 					return err
 				}
-				return store.Done(ctx, tx, n)
+				return store.Inbox().MarkHandled(ctx, tx, n)
 			})
 		},
 	}, v.Secret)

@@ -9,25 +9,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Without its connection, the listener looks by itself, and listens again.
-func TestWakeSurvivesItsConnection(t *testing.T) {
-	pool, schema := fresh(t)
-	srv, _ := apple(t)
-	c := slow(t, srv)
-	a, b := process(t, pool, schema), process(t, pool, schema)
-	run(t, a)
-	run(t, b)
+// When the LISTEN connection breaks, notifications still arrive.
+func TestStore_Run_connectionBreaks(t *testing.T) {
+	pool, schema := newDatabase(t)
+	srv, _ := newServer(t)
+	c := slowPollingClient(t, srv)
+	a, b := newStore(t, pool, schema), newStore(t, pool, schema)
+	runStore(t, a)
+	runStore(t, b)
 	for range 3 {
-		done := waiting(t, a, pool, srv, c)
+		done := startWaiting(t, a, pool, srv, c)
 		time.Sleep(60 * time.Millisecond)
 		_, err := pool.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'appsandbooks listen'`)
 		require.NoError(t, err)
-		b.Notify(success(srv))
+		b.Wakeups().Notify(successOfLastEvent(srv))
 		select {
 		case err := <-done:
 			require.NoError(t, err)
 		case <-time.After(10 * time.Second):
-			t.Fatal("nobody woke")
+			t.Fatal("the operation did not wake")
 		}
 	}
 }

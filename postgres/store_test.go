@@ -1,0 +1,36 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/appsandbooks/appsandbooks/postgres"
+)
+
+func TestNew_nilPool(t *testing.T) {
+	_, err := postgres.New(nil)
+	require.ErrorContains(t, err, "the pool is nil")
+}
+
+// The parts of a store are the same at each call.
+func TestStore_parts(t *testing.T) {
+	pool, schema := newDatabase(t)
+	s := newStore(t, pool, schema)
+	require.Same(t, s.Operations(), s.Operations())
+	require.Same(t, s.Inbox(), s.Inbox())
+	require.Same(t, s.Wakeups(), s.Wakeups())
+	require.Same(t, s.Limiter("u"), s.Limiter("u"))
+	require.NotSame(t, s.Limiter("u"), s.Limiter("v"))
+}
+
+// Run returns nil when its context ends.
+func TestStore_Run_contextEnds(t *testing.T) {
+	pool, schema := newDatabase(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, newStore(t, pool, schema).Run(ctx))
+}
