@@ -4,7 +4,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -13,7 +13,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// migrate makes the tables: ours, River's, and the vendor's own.
+// migrate creates the tables of package postgres, of River and of this program.
 func migrate(ctx context.Context, s settings) error {
 	pool, err := connect(ctx, s.db)
 	if err != nil {
@@ -34,16 +34,18 @@ func migrate(ctx context.Context, s settings) error {
 	if _, err := m.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 		return err
 	}
-	// What our hook does with a notification; on purpose without a key.
+	// The hook inserts a row for each notification. The table has no unique key, so that
+	// the demo would see a notification that was handled twice.
 	_, err = pool.Exec(ctx, `
 		CREATE TABLE IF NOT EXISTS fleet_notifications (
 			key text NOT NULL, kind text NOT NULL, unit text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())`)
 	return err
 }
 
+// connect returns a pool of at least 16 connections, after one of them has worked.
 func connect(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	if url == "" {
-		return nil, fmt.Errorf("no database: set -db or DATABASE_URL")
+		return nil, errors.New("no database URL: set -db or DATABASE_URL")
 	}
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {

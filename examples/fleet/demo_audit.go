@@ -11,60 +11,93 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// audit compares the books.
-func audit(ctx context.Context, c proof, srv *appsandbookstest.Server, units []*appsandbookstest.Unit,
-	pool *pgxpool.Pool, store *postgres.Store, all *clients, planned map[string]int,
-) (*result, error) {
-	r := &result{others: map[appsandbookstest.Rule]int{}, operations: len(planned), closest: time.Hour}
-	for o, err := range store.Operations().All(ctx, postgres.OperationFilter{}) {
-		if err != nil {
+// audit compares what the operations report, what the service received, what the hooks
+// stored, and what the workers printed.
+func (d *demo) audit(ctx context.Context) (*demoResult, error) {
+	r := &demoResult{
+		operations: len(d.planned), shortestInterval: time.Hour,
+		otherViolations: map[appsandbookstest.Rule]int{},
+	}
+	if err := d.auditUnfinished(ctx, r); err != nil {
+		return nil, err
+	}
+	for id, unit := range d.planned {
+		if err := d.auditOperation(ctx, r, id, unit); err != nil {
 			return nil, err
+		}
+	}
+	if r.pairs != d.pairs {
+		r.wrongPairs = append(r.wrongPairs, fmt.Sprintf("%d pairs were ordered, but the reports contain %d", d.pairs, r.pairs))
+	}
+	d.auditRequests(r)
+	d.auditViolations(r)
+	if err := d.auditNotifications(ctx, r); err != nil {
+		return nil, err
+	}
+	return r, d.auditLogs(r)
+}
+
+// auditUnfinished finds operations and jobs that are not finished.
+func (d *demo) auditUnfinished(ctx context.Context, r *demoResult) error {
+	for o, err := range d.store.Operations().All(ctx, postgres.OperationFilter{}) {
+		if err != nil {
+			return err
 		}
 		if o.State != postgres.OperationFinished {
-			r.stuck = append(r.stuck, fmt.Sprintf("operation %s of unit %s is %s: %s", o.ID, o.Unit, o.State, o.LastError))
+			r.unfinished = append(r.unfinished, fmt.Sprintf("operation %s of unit %s is %s: %s", o.ID, o.Unit, o.State, o.LastError))
 		}
 	}
-	for id, i := range planned {
-		u := units[i]
-		client, err := all.of(u.UID())
-		if err != nil {
-			return nil, err
-		}
-		saved, err := store.Operations().Load(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		op, err := client.Resume(saved)
-		if err != nil {
-			return nil, err
-		}
-		report := op.Report()
-		r.pairs += report.Total
-		r.succeeded += report.Succeeded
-		r.failed += report.Failed
-		r.unconfirmed += report.Unconfirmed
-		for o := range report.Outcomes() {
-			there := u.HasAssignment(appsandbookstest.Assignment{
-				AdamID: o.AdamID, PricingParam: string(o.PricingParam), SerialNumber: o.SerialNumber,
-			})
-			if o.Status == appsandbooks.OutcomeUnconfirmed || there != (o.Status == appsandbooks.OutcomeSucceeded) {
-				r.wrong = append(r.wrong, fmt.Sprintf("%s %s of operation %s is %s (%v), in the ledger: %v", o.AdamID, o.SerialNumber, id, o.Status, o.Err, there))
-			}
-		}
+	rows, err := d.pool.Query(ctx, `SELECT 'job ' || args::text || ' is ' || state FROM river_job WHERE state <> 'completed'`)
+	if err != nil {
+		return err
 	}
-	if r.pairs != c.pairs {
-		r.wrong = append(r.wrong, fmt.Sprintf("%d pairs were ordered, and %d are accounted for", c.pairs, r.pairs))
-	}
+	jobs, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	r.unfinished = append(r.unfinished, jobs...)
+	return err
+}
 
-	asked := map[string]time.Time{} // of the last look, whether or not its answer arrived
-	for _, q := range srv.Requests() {
+// auditOperation compares the outcomes of an operation with the ledger of the service.
+func (d *demo) auditOperation(ctx context.Context, r *demoResult, id string, unit *appsandbookstest.Unit) error {
+	client, err := d.clients.of(unit.UID())
+	if err != nil {
+		return err
+	}
+	saved, err := d.store.Operations().Load(ctx, id)
+	if err != nil {
+		return err
+	}
+	op, err := client.Resume(saved)
+	if err != nil {
+		return err
+	}
+	report := op.Report()
+	r.pairs += report.Total
+	r.succeeded += report.Succeeded
+	r.failed += report.Failed
+	r.unconfirmed += report.Unconfirmed
+	for o := range report.Outcomes() {
+		assigned := unit.HasAssignment(appsandbookstest.Assignment{
+			AdamID: o.AdamID, PricingParam: string(o.PricingParam), SerialNumber: o.SerialNumber,
+		})
+		if o.Status == appsandbooks.OutcomeUnconfirmed || assigned != (o.Status == appsandbooks.OutcomeSucceeded) {
+			r.wrongPairs = append(r.wrongPairs, fmt.Sprintf("asset %s and device %s of operation %s: the outcome is %s (%v), and assigned in the ledger is %t",
+				o.AdamID, o.SerialNumber, id, o.Status, o.Err, assigned))
+		}
+	}
+	return nil
+}
+
+// auditRequests counts the requests and finds polls that came too early. A poll counts
+// from its arrival, even if its answer was lost.
+func (d *demo) auditRequests(r *demoResult) {
+	polled := map[string]time.Time{} // when an event was polled last
+	for _, q := range d.service.Requests() {
 		r.requests++
 		if q.Fault != "" {
 			r.faults++
@@ -72,85 +105,82 @@ func audit(ctx context.Context, c proof, srv *appsandbookstest.Server, units []*
 		if q.Path != "status" {
 			continue
 		}
-		r.looks++
+		r.polls++
 		event := q.Query.Get("eventId")
-		if last, ok := asked[event]; ok {
-			apart := q.Time.Sub(last)
-			r.closest = min(r.closest, apart)
-			if apart < c.poll {
-				r.tooSoon = append(r.tooSoon, fmt.Sprintf("event %s after %s", event, apart))
+		if last, ok := polled[event]; ok {
+			interval := q.Time.Sub(last)
+			r.shortestInterval = min(r.shortestInterval, interval)
+			if interval < d.poll {
+				r.earlyPolls = append(r.earlyPolls, fmt.Sprintf("event %s after %s", event, interval))
 			}
 		}
-		asked[event] = q.Time
+		polled[event] = q.Time
 	}
-	for _, violation := range srv.Violations() {
-		switch violation.Rule {
+}
+
+// auditViolations sorts the violations that the service recorded.
+func (d *demo) auditViolations(r *demoResult) {
+	for _, v := range d.service.Violations() {
+		switch v.Rule {
 		case appsandbookstest.RuleRequestRate:
-			r.tooFast = append(r.tooFast, violation.Detail)
-		case appsandbookstest.RulePollInterval: // has 30 s; ours is above
+			r.fastSeconds = append(r.fastSeconds, v.Detail)
+		case appsandbookstest.RulePollInterval: // assumes 30 s; auditRequests uses -poll
 		default:
-			r.others[violation.Rule]++
-			r.details = append(r.details, violation.String())
+			r.otherViolations[v.Rule]++
+			r.details = append(r.details, v.String())
 		}
 	}
+}
 
-	rows, err := pool.Query(ctx, `SELECT key, count(*) FROM fleet_notifications GROUP BY key`)
+// auditNotifications compares what the hooks stored with what was acknowledged.
+func (d *demo) auditNotifications(ctx context.Context, r *demoResult) error {
+	rows, err := d.pool.Query(ctx, `SELECT key, count(*) FROM fleet_notifications GROUP BY key`)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	handled := map[string]bool{}
 	var key string
 	var times int
 	if _, err := pgx.ForEachRow(rows, []any{&key, &times}, func() error {
 		handled[key] = true
-		r.notifications++
 		if times > 1 {
-			r.twice = append(r.twice, key)
+			r.handledTwice = append(r.handledTwice, key)
 		}
 		return nil
 	}); err != nil {
-		return nil, err
+		return err
 	}
-	for _, d := range srv.Deliveries() {
-		if d.Status/100 != 2 || d.NotificationType == appsandbookstest.NotificationTest {
+	r.handled = len(handled)
+	for _, delivery := range d.service.Deliveries() {
+		if delivery.Status/100 != 2 || delivery.NotificationType == appsandbookstest.NotificationTest {
 			continue
 		}
 		r.delivered++
-		if !handled[d.Unit+"/"+d.NotificationID] {
-			r.missing = append(r.missing, d.NotificationID)
+		if !handled[delivery.Unit+"/"+delivery.NotificationID] {
+			r.notHandled = append(r.notHandled, delivery.NotificationID)
 		}
 	}
-
-	rows, err = pool.Query(ctx, `SELECT state || ' ' || args::text FROM river_job WHERE state <> 'completed'`)
-	if err != nil {
-		return nil, err
-	}
-	stuck, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, err
-	}
-	r.stuck = append(r.stuck, stuck...)
-	return r, nil
+	return nil
 }
 
-// told looks for secrets in what the workers printed. Half a token is too much.
-func (m *machines) told(v *vendor) (found []string, err error) {
-	for _, x := range m.all {
-		text, err := os.ReadFile(filepath.Join(m.logs, x.name+".log"))
+// auditLogs finds secrets in the logs of the workers. Half of a content token counts.
+func (d *demo) auditLogs(r *demoResult) error {
+	for _, x := range d.fleet.all {
+		text, err := os.ReadFile(filepath.Join(d.logs, x.name+".log"))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if !bytes.Contains(text, []byte("msg=ready")) {
-			return nil, fmt.Errorf("%s printed nothing", x.name)
+			return fmt.Errorf("the log of %s does not contain msg=ready", x.name)
 		}
-		for uid, token := range v.Tokens {
+		for uid, token := range d.vendor.Tokens {
 			if bytes.Contains(text, []byte(token[:len(token)/2])) {
-				found = append(found, fmt.Sprintf("the token of unit %s, of %s", uid, x.name))
+				r.printedSecrets = append(r.printedSecrets, fmt.Sprintf("the token of unit %s, in the log of %s", uid, x.name))
 			}
 		}
-		if bytes.Contains(text, []byte(v.Secret)) {
-			found = append(found, "the notification secret, of "+x.name)
+		if bytes.Contains(text, []byte(d.vendor.Secret)) {
+			r.printedSecrets = append(r.printedSecrets, "the notification secret, in the log of "+x.name)
 		}
 	}
-	return found, nil
+	return nil
 }

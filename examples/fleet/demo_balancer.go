@@ -10,22 +10,19 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"sync"
 	"time"
 )
 
-// balance is a load balancer that sends each request to any of the machines,
-// whether it is alive or not.
-func (m *machines) balance(random *rand.Rand, mu *sync.Mutex) (net.Listener, error) {
+// startBalancer starts a load balancer that sends each request to a random machine, even if
+// that machine does not run at the moment.
+func (m *machines) startBalancer() (net.Listener, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			mu.Lock()
-			x := m.all[random.IntN(len(m.all))]
-			mu.Unlock()
+			x := m.all[rand.IntN(len(m.all))]
 			r.SetURL(&url.URL{Scheme: "http", Host: x.addr})
 		},
 		ErrorLog: log.New(io.Discard, "", 0),

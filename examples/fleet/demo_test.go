@@ -13,19 +13,19 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres/postgrestest"
 )
 
-// A fleet under fire keeps its books. A larger run:
+// With faults, killed workers and a killed database, all results are correct. A longer run:
 //
-//	go test -run TestFleet -v -timeout 20m -units 200 -pairs 200000 -kills 12 -seed 7 -limit 10m
-func TestFleet(t *testing.T) {
+//	go test -run TestDemo -v -timeout 20m -units 200 -pairs 200000 -kills 12 -seed 7 -limit 10m
+func TestDemo(t *testing.T) {
 	if _, err := postgrestest.Find(); errors.Is(err, postgrestest.ErrNotInstalled) {
-		fmt.Fprintln(os.Stderr, "THE PROOF OF THE FLEET DOES NOT RUN:", err)
-		t.Skip("not run:", err)
+		fmt.Fprintln(os.Stderr, "WARNING: the demo of the fleet is skipped:", err)
+		t.Skip(err)
 	}
 	c := config
 	if testing.Verbose() {
 		c.out = os.Stdout
 	}
-	r, err := prove(t.Context(), c)
+	r, err := runDemo(t.Context(), c)
 	if r != nil {
 		t.Log("\n" + r.String())
 	}

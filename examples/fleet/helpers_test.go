@@ -11,9 +11,10 @@ import (
 	"testing"
 )
 
-var config = defaultProof()
+// config is the configuration of TestDemo; the flags of the test change it.
+var config = defaultDemo()
 
-// The workers of the proof are this program.
+// TestMain runs the program itself if FLEET_MAIN is set: the demo starts its workers so.
 func TestMain(m *testing.M) {
 	if os.Getenv("FLEET_MAIN") != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

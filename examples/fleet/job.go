@@ -19,54 +19,60 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// carryArgs is the job that carries an operation, one step for each run. There
-// is one for an operation, whatever is enqueued, and whoever wakes it.
-type carryArgs struct {
+// runArgs are the arguments of the job that runs an operation. Each run of the job is one
+// step. The arguments are unique, so an operation has one job only.
+type runArgs struct {
 	Operation string `json:"operation" river:"unique"`
 }
 
-func (carryArgs) Kind() string { return "appsandbooks_carry" }
+func (runArgs) Kind() string { return "appsandbooks_operation" }
 
-func (carryArgs) InsertOpts() river.InsertOpts {
+func (runArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{MaxAttempts: 1000, UniqueOpts: river.UniqueOpts{ByArgs: true}}
 }
 
-// The queues: a change of thousands of pairs has workers of its own, so that
-// these can never be all there are, and gives way to smaller ones among them.
+// The queues. Large changes have their own workers, so that some workers are always free
+// for small changes.
 const (
-	small    = river.QueueDefault
-	large    = "large"
-	isLarge  = 500 // pairs
-	isLarger = 10_000
+	smallQueue = river.QueueDefault
+	largeQueue = "large"
 )
 
-func optsFor(pairs int) *river.InsertOpts {
+// The sizes of changes, in pairs. The largest changes have the lowest priority in the
+// queue of the large changes.
+const (
+	largeChange   = 500
+	largestChange = 10_000
+)
+
+// insertOptions selects the queue and the priority for a change of so many pairs.
+func insertOptions(pairs int) *river.InsertOpts {
 	switch {
-	case pairs >= isLarger:
-		return &river.InsertOpts{Queue: large, Priority: 4}
-	case pairs >= isLarge:
-		return &river.InsertOpts{Queue: large, Priority: 2}
+	case pairs >= largestChange:
+		return &river.InsertOpts{Queue: largeQueue, Priority: 4}
+	case pairs >= largeChange:
+		return &river.InsertOpts{Queue: largeQueue, Priority: 2}
 	}
-	return &river.InsertOpts{Queue: small, Priority: 1}
+	return &river.InsertOpts{Queue: smallQueue, Priority: 1}
 }
 
-// carrier is the River worker that carries operations.
-type carrier struct {
-	river.WorkerDefaults[carryArgs]
+// runner is the River worker that runs operations.
+type runner struct {
+	river.WorkerDefaults[runArgs]
 
 	pool           *pgxpool.Pool
 	store          *postgres.Store
 	clients        *clients
 	lease, timeout time.Duration
-	settling       time.Duration
+	verifyInterval time.Duration // between two calls of Verify for unconfirmed pairs
 }
 
-// Timeout bounds a step; what it did not get to is done by the next one.
-func (c *carrier) Timeout(*river.Job[carryArgs]) time.Duration { return c.timeout }
+// Timeout returns the longest time for a step. The next step does what is left.
+func (c *runner) Timeout(*river.Job[runArgs]) time.Duration { return c.timeout }
 
-// Work carries an operation one step: what is due now. Until the next one the
-// job sleeps in the database, and no goroutine with it.
-func (c *carrier) Work(ctx context.Context, job *river.Job[carryArgs]) error {
+// Work runs one step of an operation. Then the job waits in the database for the time of
+// the next step and needs no goroutine.
+func (c *runner) Work(ctx context.Context, job *river.Job[runArgs]) error {
 	lease, err := c.store.Operations().Lease(ctx, job.Args.Operation)
 	switch {
 	case errors.Is(err, postgres.ErrFinished):
@@ -74,7 +80,7 @@ func (c *carrier) Work(ctx context.Context, job *river.Job[carryArgs]) error {
 	case errors.Is(err, postgres.ErrNotFound):
 		return river.JobCancel(err)
 	case errors.Is(err, postgres.ErrLeaseHeld):
-		return river.JobSnooze(c.lease/4 + rand.N(c.lease/4)) // by a process that died, presumably
+		return river.JobSnooze(c.lease/4 + rand.N(c.lease/4)) // that process may have died
 	case err != nil:
 		return err
 	}
@@ -88,11 +94,11 @@ func (c *carrier) Work(ctx context.Context, job *river.Job[carryArgs]) error {
 		next, err = op.Step(lease.Context())
 	}
 	if err == nil && next.IsZero() && op.Report().Unconfirmed > 0 {
-		next, err = c.settle(lease, op)
+		next, err = c.verify(lease, op)
 	}
 	finished := err == nil && next.IsZero()
 
-	// Also when we are being stopped.
+	// A context of its own, so that the lease is also released when the worker stops.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	released := pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
@@ -102,7 +108,7 @@ func (c *carrier) Work(ctx context.Context, job *river.Job[carryArgs]) error {
 		if !finished {
 			return nil
 		}
-		// Here the vendor tells whoever ordered the change; the report is op.Report().
+		// A real program would store the result of the change here, from op.Report().
 		_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
 		return err
 	})
@@ -110,8 +116,8 @@ func (c *carrier) Work(ctx context.Context, job *river.Job[carryArgs]) error {
 	case released != nil:
 		return errors.Join(err, released)
 	case appsandbooks.IsAuth(err):
-		return river.JobSnooze(time.Hour) // somebody has to renew the token
-	case errors.Is(err, errSettling):
+		return river.JobSnooze(time.Hour) // until the content token is renewed
+	case errors.Is(err, errUnconfirmed):
 		return river.JobSnooze(max(0, time.Until(next)))
 	case err != nil:
 		return err
@@ -121,28 +127,29 @@ func (c *carrier) Work(ctx context.Context, job *river.Job[carryArgs]) error {
 	return river.JobSnooze(max(0, time.Until(next)))
 }
 
-var errSettling = errors.New("some pairs are unconfirmed; the data is read back once more")
+var errUnconfirmed = errors.New("some pairs are unconfirmed; they will be verified again")
 
-// settle decides about pairs of which nobody knows: requests that were sent, and
-// sent again, without an answer. What the data does not show after a while has
-// failed: Verify knows after how long.
-func (c *carrier) settle(lease *postgres.Lease, op *appsandbooks.Operation) (next time.Time, err error) {
-	if lease.LastError != errSettling.Error() {
-		return time.Now().Add(c.settling), errSettling
+// verify runs Verify for pairs that are still unconfirmed after the last step: no answer
+// came to their requests. Verify reports a pair as failed when the service's lists have
+// not shown it for long enough. Until then verify returns errUnconfirmed and the time of
+// the next try. The first try comes one interval after the last step.
+func (c *runner) verify(lease *postgres.Lease, op *appsandbooks.Operation) (next time.Time, err error) {
+	if lease.LastError != errUnconfirmed.Error() {
+		return time.Now().Add(c.verifyInterval), errUnconfirmed
 	}
 	report, err := op.Verify(lease.Context())
 	var ended *appsandbooks.OperationError
 	switch {
 	case report.Unconfirmed == 0:
-		return time.Time{}, nil // pairs that failed are no error of the step
-	case errors.As(err, &ended) && ended.Cause == nil: // it was read, and does not show them yet
-		return time.Now().Add(c.settling), errSettling
+		return time.Time{}, nil // failed pairs are no error of the step
+	case errors.As(err, &ended) && ended.Cause == nil: // the lists were read, but do not show the pairs yet
+		return time.Now().Add(c.verifyInterval), errUnconfirmed
 	}
 	return time.Time{}, err
 }
 
-// retries is how long a step that failed waits: the reason is mostly the
-// database or the network.
+// retries is the retry policy for steps that failed: 0.5 to 1 second at first, up to one
+// minute. Most failures are temporary ones of the database or the network.
 type retries struct{}
 
 func (retries) NextRetry(job *rivertype.JobRow) time.Time {
@@ -150,16 +157,16 @@ func (retries) NextRetry(job *rivertype.JobRow) time.Time {
 	return time.Now().Add(wait/2 + rand.N(wait/2))
 }
 
-// wake makes the jobs of operations run now.
-func wake(ctx context.Context, jobs *river.Client[pgx.Tx], operations []string, log *slog.Logger) {
+// runNow makes River run the jobs of operations at once.
+func runNow(ctx context.Context, jobs *river.Client[pgx.Tx], operations []string, log *slog.Logger) {
 	for _, id := range operations {
-		// Being unique, it is not inserted but found.
-		found, err := jobs.Insert(ctx, carryArgs{id}, nil)
+		// The job is unique, so Insert returns the existing job.
+		found, err := jobs.Insert(ctx, runArgs{id}, nil)
 		if err == nil && found.UniqueSkippedAsDuplicate && found.Job.State != rivertype.JobStateCompleted {
 			_, err = jobs.JobRetry(ctx, found.Job.ID)
 		}
 		if err != nil && ctx.Err() == nil {
-			log.Warn("waking an operation", "operation", id, "error", err)
+			log.Warn("running a job at once failed", "operation", id, "error", err)
 		}
 	}
 }

@@ -12,18 +12,18 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// The password of the database is not printed, nor a content token that stands
-// where the name of its file should.
-func TestSecretsAreNotPrinted(t *testing.T) {
+// The program prints neither the password of the database nor a content token that was
+// passed instead of the name of its file.
+func TestRun_printsNoSecrets(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	srv := appsandbookstest.NewServer()
 	t.Cleanup(srv.Close)
 	token := srv.Unit().Token()
-	const misplaced = "a content token stands on the command line"
+	const misplaced = "the command line contains a content token"
 	for _, test := range []struct {
 		args []string
-		says string
+		want string
 	}{
 		{nil, "usage: fleet"},
 		{[]string{"worker", "-h"}, "DATABASE_URL"},
@@ -38,7 +38,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		cmd.Env = append(os.Environ(), "FLEET_MAIN=1", "DATABASE_URL=postgres://fleet:canary@127.0.0.1:1/fleet")
 		out, err := cmd.CombinedOutput()
 		require.Error(t, err)
-		require.Contains(t, string(out), test.says)
+		require.Contains(t, string(out), test.want)
 		require.NotContains(t, string(out), "canary")
 		require.NotContains(t, string(out), token[:len(token)/2])
 	}

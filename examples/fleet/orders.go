@@ -14,14 +14,15 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// order is a change that somebody wants.
+// order is a change to enqueue: all assets for all devices.
 type order struct {
 	uid             string
 	assets, devices []string
 	remove          bool
 }
 
-// enqueue plans a change and keeps it together with its job.
+// enqueue plans a change and saves the operation with its job in one transaction. It
+// returns the ID of the operation.
 func enqueue(ctx context.Context, pool *pgxpool.Pool, store *postgres.Store, jobs *river.Client[pgx.Tx], all *clients, o order) (id string, err error) {
 	client, err := all.of(o.uid)
 	if err != nil {
@@ -31,11 +32,11 @@ func enqueue(ctx context.Context, pool *pgxpool.Pool, store *postgres.Store, job
 	for _, a := range o.assets {
 		change.Assets = append(change.Assets, appsandbooks.AssetID{AdamID: a})
 	}
-	begin := client.Assets.Associate
+	plan := client.Assets.Associate
 	if o.remove {
-		begin = client.Assets.Disassociate
+		plan = client.Assets.Disassociate
 	}
-	op, err := begin(ctx, change, appsandbooks.PlanOnly())
+	op, err := plan(ctx, change, appsandbooks.PlanOnly())
 	if err != nil {
 		return "", err
 	}
@@ -43,12 +44,13 @@ func enqueue(ctx context.Context, pool *pgxpool.Pool, store *postgres.Store, job
 		if err := store.Operations().Save(ctx, tx, o.uid, op); err != nil {
 			return err
 		}
-		_, err := jobs.InsertTx(ctx, tx, carryArgs{op.ID()}, optsFor(op.Plan().Pairs))
+		_, err := jobs.InsertTx(ctx, tx, runArgs{op.ID()}, insertOptions(op.Plan().Pairs))
 		return err
 	})
 	return op.ID(), err
 }
 
+// enqueueOne connects to the database and enqueues one change.
 func enqueueOne(ctx context.Context, s settings, o order) (id string, err error) {
 	v, err := readVendor(s.vendor)
 	if err != nil {

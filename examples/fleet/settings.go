@@ -10,8 +10,8 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// holdsToken tells whether an argument is a content token, or a flag with one.
-func holdsToken(arg string) bool {
+// containsToken reports whether an argument is a content token or a flag with one.
+func containsToken(arg string) bool {
 	name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 	return slices.ContainsFunc([]string{strings.TrimLeft(arg, "-"), name, value}, func(s string) bool {
 		_, err := appsandbooks.ParseToken(s)
@@ -19,14 +19,15 @@ func holdsToken(arg string) bool {
 	})
 }
 
-func words(s string) []string {
+// splitList splits at commas and white space.
+func splitList(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
 }
 
-// settings are the flags of a process.
+// settings are the flags of the commands.
 type settings struct {
 	db, vendor, listen       string
 	workers                  int
-	firstLook, poll, timeout time.Duration
+	firstPoll, poll, timeout time.Duration
 	lease                    time.Duration
 }

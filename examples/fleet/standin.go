@@ -13,9 +13,9 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// apple runs a stand-in for Apple's service, and writes the file that a vendor
-// would have instead.
-func apple(ctx context.Context, s settings, addr string, units int, out io.Writer) error {
+// runStandIn runs a stand-in for Apple's service until ctx ends. It prints the uIds of its
+// units, and writes the file for -vendor.
+func runStandIn(ctx context.Context, s settings, addr string, units int, out io.Writer) error {
 	srv := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(5*time.Second), appsandbookstest.WithSeed(rand.Uint64()))
 	defer srv.Close()
 	if err := srv.Listen(addr); err != nil {
@@ -36,7 +36,7 @@ func apple(ctx context.Context, s settings, addr string, units int, out io.Write
 	if err := v.write(s.vendor); err != nil {
 		return err
 	}
-	slog.Info("a stand-in for Apple's service", "url", srv.URL(), "vendor", s.vendor)
+	slog.Info("the stand-in for Apple's service listens", "url", srv.URL(), "vendor", s.vendor)
 	<-ctx.Done()
 	return nil
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// status prints the state of each operation.
-func status(ctx context.Context, s settings, uid string, open bool, out io.Writer) error {
+// printStatus prints one line for each operation.
+func printStatus(ctx context.Context, s settings, uid string, open bool, out io.Writer) error {
 	pool, err := connect(ctx, s.db)
 	if err != nil {
 		return err
@@ -24,7 +24,7 @@ func status(ctx context.Context, s settings, uid string, open bool, out io.Write
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "OPERATION\tUNIT\tSTATE\tREQUESTS\tPAIRS\tSUCCEEDED\tFAILED\tUNCONFIRMED\tNEXT STEP\tPROBLEM")
+	fmt.Fprintln(w, "OPERATION\tUNIT\tSTATE\tREQUESTS\tPAIRS\tSUCCEEDED\tFAILED\tUNCONFIRMED\tNEXT STEP\tLAST ERROR")
 	for o, err := range store.Operations().All(ctx, postgres.OperationFilter{Unit: uid, Unfinished: open}) {
 		if err != nil {
 			return err
@@ -32,7 +32,7 @@ func status(ctx context.Context, s settings, uid string, open bool, out io.Write
 		state, next := o.State, ""
 		switch {
 		case o.Leased:
-			state, next = state+", carried", "now"
+			state, next = state+", running", "now"
 		case !o.Due.IsZero():
 			next = "in " + max(time.Until(o.Due), 0).Round(time.Second).String()
 		}

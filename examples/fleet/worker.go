@@ -19,8 +19,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// worker is one of the machines: it carries operations and receives notifications.
-func worker(ctx context.Context, s settings) error {
+// runWorker runs operations and receives notifications until ctx ends.
+func runWorker(ctx context.Context, s settings) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	v, err := readVendor(s.vendor)
 	if err != nil {
@@ -32,16 +32,16 @@ func worker(ctx context.Context, s settings) error {
 	}
 	defer pool.Close()
 
-	// The store wakes jobs, and the jobs use the store.
+	// Declared first: the store uses jobs, and the workers of jobs use the store.
 	var jobs *river.Client[pgx.Tx]
 	store, err := postgres.New(pool, postgres.WithLeaseTime(s.lease), postgres.WithLogger(log),
-		postgres.WithReadyFunc(func(ctx context.Context, operations []string) { wake(ctx, jobs, operations, log) }))
+		postgres.WithReadyFunc(func(ctx context.Context, operations []string) { runNow(ctx, jobs, operations, log) }))
 	if err != nil {
 		return err
 	}
-	c := &carrier{pool: pool, store: store, lease: s.lease, timeout: s.timeout, settling: 2 * s.poll, clients: &clients{
+	c := &runner{pool: pool, store: store, lease: s.lease, timeout: s.timeout, verifyInterval: 2 * s.poll, clients: &clients{
 		vendor: v, store: store,
-		opts: []appsandbooks.Option{appsandbooks.WithPolling(s.firstLook, s.poll), appsandbooks.WithStallTime(20 * s.poll), appsandbooks.WithLogger(log)},
+		opts: []appsandbooks.Option{appsandbooks.WithPolling(s.firstPoll, s.poll), appsandbooks.WithStallTime(20 * s.poll), appsandbooks.WithLogger(log)},
 	}}
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, c); err != nil {
@@ -49,12 +49,12 @@ func worker(ctx context.Context, s settings) error {
 	}
 	jobs, err = river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Queues: map[string]river.QueueConfig{
-			small: {MaxWorkers: max(1, s.workers*2/3)},
-			large: {MaxWorkers: max(1, s.workers/3)},
+			smallQueue: {MaxWorkers: max(1, s.workers*2/3)},
+			largeQueue: {MaxWorkers: max(1, s.workers/3)},
 		},
 		Workers:    workers,
-		JobTimeout: -1, // see Timeout
-		// The job of a process that was killed is taken up after this time.
+		JobTimeout: -1, // no default: runner.Timeout returns the timeout
+		// River runs the job of a process that died again after this time.
 		RescueStuckJobsAfter: s.timeout + 10*time.Second,
 		RetryPolicy:          retries{},
 		Logger:               slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
@@ -67,7 +67,8 @@ func worker(ctx context.Context, s settings) error {
 		Notify:  store.Wakeups().Notify,
 		Deduper: store.Inbox(),
 		Logger:  log,
-		// The vendor's own use of a notification; exactly one transaction with it commits.
+		// A real program would handle the notification here. One transaction commits for
+		// each notification.
 		Any: func(ctx context.Context, n *appsandbooks.Notification) error {
 			return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 				_, err := tx.Exec(ctx, `INSERT INTO fleet_notifications (key, kind, unit) VALUES ($1, $2, $3)`, n.Key(), n.Type, n.UID)
@@ -86,7 +87,7 @@ func worker(ctx context.Context, s settings) error {
 		return err
 	}
 
-	// Stop first what is asked of us, then what we do, then what that needs.
+	// Shut down in this order: the receiver, the workers, the background tasks.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
