@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
@@ -47,7 +48,24 @@ func runWorker(ctx context.Context, s settings) error {
 	if err := river.AddWorkerSafely(workers, c); err != nil {
 		return err
 	}
-	jobs, err = river.NewClient(riverpgxv5.New(pool), &river.Config{
+	jobs, err = newJobs(pool, workers, s)
+	if err != nil {
+		return err
+	}
+	handler, err := newReceiver(pool, store, v.Secret, log)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", s.listen)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, store, jobs, handler, listener, log.With("workers", s.workers))
+}
+
+// newJobs returns the River client that runs the jobs of both queues.
+func newJobs(pool *pgxpool.Pool, workers *river.Workers, s settings) (*river.Client[pgx.Tx], error) {
+	return river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Queues: map[string]river.QueueConfig{
 			smallQueue: {MaxWorkers: max(1, s.workers*2/3)},
 			largeQueue: {MaxWorkers: max(1, s.workers/3)},
@@ -59,11 +77,11 @@ func runWorker(ctx context.Context, s settings) error {
 		RetryPolicy:          retries{},
 		Logger:               slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
-	if err != nil {
-		return err
-	}
+}
 
-	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
+// newReceiver returns the handler of notifications.
+func newReceiver(pool *pgxpool.Pool, store *postgres.Store, secret string, log *slog.Logger) (*appsandbooks.NotificationHandler, error) {
+	return appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
 		Notify:  store.Wakeups().Notify,
 		Deduper: store.Inbox(),
 		Logger:  log,
@@ -78,16 +96,14 @@ func runWorker(ctx context.Context, s settings) error {
 				return store.Inbox().MarkHandled(ctx, tx, n)
 			})
 		},
-	}, v.Secret)
-	if err != nil {
-		return err
-	}
-	listener, err := net.Listen("tcp", s.listen)
-	if err != nil {
-		return err
-	}
+	}, secret)
+}
 
-	// Shut down in this order: the receiver, the workers, the background tasks.
+// serve receives notifications and runs jobs until ctx ends. It shuts down in this order:
+// the receiver, the jobs, the background work of the store.
+func serve(ctx context.Context, store *postgres.Store, jobs *river.Client[pgx.Tx],
+	handler *appsandbooks.NotificationHandler, listener net.Listener, log *slog.Logger,
+) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -97,8 +113,8 @@ func runWorker(ctx context.Context, s settings) error {
 	if err := jobs.Start(background); err != nil {
 		return err
 	}
-	log.Info("ready", "receiver", listener.Addr().String(), "workers", s.workers)
-	err = handler.Serve(ctx, listener)
+	log.Info("ready", "receiver", listener.Addr().String())
+	err := handler.Serve(ctx, listener)
 	grace, cancel := context.WithTimeout(background, 15*time.Second)
 	defer cancel()
 	stopped := jobs.Stop(grace)
