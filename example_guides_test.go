@@ -38,9 +38,9 @@ func quickStart(ctx context.Context, stoken string, serials []string) error {
 		SerialNumbers: serials, // any number of them
 	})
 	if err != nil {
-		return err // nothing was accepted
+		return err // the service accepted nothing
 	}
-	report, err := op.Wait(ctx) // until every pair of app and device is accounted for
+	report, err := op.Wait(ctx) // until each pair of app and device has an outcome
 	for o := range report.Problems() {
 		log.Println(o.SerialNumber, o.Status, o.Err)
 	}
