@@ -20,10 +20,11 @@ func TestNew_nilPool(t *testing.T) {
 func TestStore_parts(t *testing.T) {
 	pool, schema := newDatabase(t)
 	s := newStore(t, pool, schema)
-	require.Same(t, s.Operations(), s.Operations())
-	require.Same(t, s.Inbox(), s.Inbox())
-	require.Same(t, s.Wakeups(), s.Wakeups())
-	require.Same(t, s.Limiter("u"), s.Limiter("u"))
+	operations, inbox, wakeups, limiter := s.Operations(), s.Inbox(), s.Wakeups(), s.Limiter("u")
+	require.Same(t, operations, s.Operations())
+	require.Same(t, inbox, s.Inbox())
+	require.Same(t, wakeups, s.Wakeups())
+	require.Same(t, limiter, s.Limiter("u"))
 	require.NotSame(t, s.Limiter("u"), s.Limiter("v"))
 }
 

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -129,8 +130,8 @@ func runDemo(ctx context.Context, c demoConfig) (r *demoResult, err error) {
 
 func (d *demo) close() error {
 	var errs []error
-	for i := len(d.cleanup) - 1; i >= 0; i-- {
-		errs = append(errs, d.cleanup[i]())
+	for _, end := range slices.Backward(d.cleanup) {
+		errs = append(errs, end())
 	}
 	return errors.Join(errs...)
 }
