@@ -93,7 +93,7 @@ var assetList = list[Asset]{path: "assets", urlKey: "getAssets", answer: func() 
 type assetAnswer struct {
 	Assets          []Asset `json:"assets"`
 	UnlimitedAssets []Asset `json:"unlimitedAssets"` // they lack totalCount, availableCount and retiredCount
-	listing
+	indexedPage
 }
 
 func (p *assetAnswer) items() []Asset {

@@ -52,7 +52,7 @@ var assignmentList = list[Assignment]{
 
 type assignmentAnswer struct {
 	Assignments []Assignment `json:"assignments"`
-	listing
+	indexedPage
 }
 
 func (p *assignmentAnswer) items() []Assignment { return p.Assignments }

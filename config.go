@@ -39,7 +39,7 @@ type MDMInfo struct {
 // ServiceConfig has the limits and the URLs of the service. Both change without
 // notice.
 type ServiceConfig struct {
-	ErrorCodes        []*Error           `json:"errorCodes,omitzero"` // with Number and Message only; incomplete in Apple's samples
+	ErrorCodes        []Error            `json:"errorCodes,omitzero"` // with Number and Message only; incomplete in Apple's samples
 	Limits            Limits             `json:"limits"`
 	NotificationTypes []NotificationType `json:"notificationTypes,omitzero"`
 	URLs              map[string]string  `json:"urls,omitzero"` // the keys are Apple's, such as "invitationEmail"

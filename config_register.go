@@ -161,7 +161,7 @@ func (r *Registration) diagnose(before handlerSnapshot) string {
 	case now.refused > before.refused:
 		return "a request without the secret reached the handler; check for a proxy that removes or replaces the Authorization header"
 	case now.requests > before.requests:
-		return "a request reached the handler, but it is not a valid notification; see the handler's log"
+		return "a request reached the handler, but the handler refused it or failed; see the handler's log"
 	}
 	return "no request reached the handler; the URL must lead to it; " + reachability
 }

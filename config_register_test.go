@@ -148,7 +148,7 @@ func TestConfigService_Register_explainsRefusals(t *testing.T) {
 					h.ServeHTTP(w, r)
 				})
 			},
-			wantErr: appsandbooks.ErrNotificationURLUnreachable, sent: true, text: "not a valid notification",
+			wantErr: appsandbooks.ErrNotificationURLUnreachable, sent: true, text: "the handler refused it or failed",
 		},
 		"answer lost": {
 			change: func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler) { r.Handler = h },

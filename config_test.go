@@ -91,3 +91,21 @@ func TestConfigService_ServiceConfig_waitsForPause(t *testing.T) {
 		require.Equal(t, 200*time.Second, time.Since(began))
 	})
 }
+
+// ServiceConfig returns a copy: what the caller changes in it stays with the caller.
+func TestConfigService_ServiceConfig_returnsACopy(t *testing.T) {
+	c, _ := recordedClient(t, `{"errorCodes":[{"errorNumber":9601,"errorMessage":"x"},null],"limits":{"maxNew":1},"urls":{"a":"b"},"notificationTypes":["ASSET_COUNT"]}`)
+	first, err := c.Config.ServiceConfig(t.Context())
+	require.NoError(t, err)
+	first.ErrorCodes[0].Message = "changed"
+	first.ErrorCodes[1].Message = "changed"
+	first.Limits.Other["maxNew"] = 2
+	first.URLs["a"] = "changed"
+	first.NotificationTypes[0] = "CHANGED"
+	second, err := c.Config.ServiceConfig(t.Context()) // from memory
+	require.NoError(t, err)
+	require.Equal(t, []appsandbooks.Error{{Number: appsandbooks.ErrLoginRequired, Message: "x"}, {}}, second.ErrorCodes)
+	require.Equal(t, map[string]int{"maxNew": 1}, second.Limits.Other)
+	require.Equal(t, map[string]string{"a": "b"}, second.URLs)
+	require.Equal(t, []appsandbooks.NotificationType{appsandbooks.NotificationAssetCount}, second.NotificationTypes)
+}

@@ -98,7 +98,7 @@
 // ([*EventError]). The text of an error contains neither the token nor ids of people.
 //
 // The following table has the numbers of the service's errors, their constants, and what
-// to do. The [page for operators] describes them in more detail:
+// to do. The [docs/operations.md] describes them in more detail:
 //
 //	9601  ErrLoginRequired                  Pass a content token.
 //	9602  ErrInvalidArgument                Correct the request.
@@ -231,7 +231,7 @@
 // The memory does not grow with the number of records; it holds a few pages.
 //
 // Data can change while it is read. Page.Changed is then true, and the iterator continues.
-// With ListOptions.Restarts, it reads the list again from its beginning instead.
+// With ListOptions.Restarts, it reads the list again from ListOptions.Start instead.
 // [UsersService.Changes] and [AssignmentsService.Changes] read what changed since the
 // list was read before: keep the Page.FirstVersionID of each reading for the next call.
 //
@@ -261,8 +261,8 @@
 //
 // A [Client] calls the service for one organizational unit and needs few resources. Let
 // all clients of a process share one http.Client ([WithHTTPClient]), and all clients of
-// one unit share one [Limiter]. Identify a unit by Meta.UID, not by its token. The guide
-// is [fleet].
+// one unit share one [Limiter]. Identify a unit by Meta.UID, not by its token. See the
+// guide [docs/fleet.md].
 //
 // # Logs and metrics
 //
@@ -274,12 +274,12 @@
 //
 // Apple offers no sandbox. Package [appsandbookstest] is a stand-in for the service. It
 // keeps the state of organizational units, runs in memory or over TCP, in real or in
-// virtual time, and injects faults on request. The guide is [testing].
+// virtual time, and injects faults on request. See the guide [docs/testing.md].
 //
 // [appsandbookstest]: https://pkg.go.dev/github.com/appsandbooks/appsandbooks/appsandbookstest
-// [fleet]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/fleet.md
-// [page for operators]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/operations.md
-// [testing]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/testing.md
+// [docs/fleet.md]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/fleet.md
+// [docs/operations.md]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/operations.md
+// [docs/testing.md]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/testing.md
 package appsandbooks
 
 //go:generate go run ./internal/errortable

@@ -211,9 +211,9 @@ var (
 	// or that another page came than the one that was requested.
 	ErrNoProgress = errors.New("appsandbooks: the list does not advance")
 	// ErrRestarted means that the data changed while the list was read, and that the list
-	// is read again from its beginning because ListOptions.Restarts is set. Discard the
+	// is read again from ListOptions.Start because ListOptions.Restarts is set. Discard the
 	// records that came before. If the loop continues, the records follow again.
-	ErrRestarted = errors.New("appsandbooks: the data changed; the list is read again from its beginning")
+	ErrRestarted = errors.New("appsandbooks: the data changed; the list is read again")
 	// ErrDataChanged means that the data changed more often than ListOptions.Restarts
 	// allows. It ends the loop.
 	ErrDataChanged = errors.New("appsandbooks: the data changed while the list was read")

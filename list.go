@@ -20,14 +20,15 @@ import (
 // ListOptions sets where List, Pages and All begin to read a list, and how often Pages
 // and All read it again. The zero value reads a list once, from its beginning.
 type ListOptions struct {
-	// Start is the Next of an earlier page of the same list. When it is empty,
-	// the list is read from its beginning. In the lists of assets, assignments
+	// Start is the Next of an earlier page of the same list. When it is empty, the list
+	// is read from its beginning. So do not begin again with an empty Next: it means that
+	// the list is finished. In the lists of assets, assignments
 	// and users it is the index of a page, in decimal, counted from 0; in the
 	// subscription lists it is a cursor.
 	Start string
-	// Restarts is how often Pages and All read the list again from its beginning when the
-	// data changes while they read it; see [ErrRestarted]. If it is 0, they continue to
-	// read; see Page.Changed.
+	// Restarts is how often Pages and All read the list again from Start when the data
+	// changes while they read it; see [ErrRestarted]. If it is 0, they continue to read;
+	// see Page.Changed.
 	Restarts int
 }
 
@@ -85,22 +86,42 @@ type list[T any] struct {
 
 // listAnswer is a pointer to the answer of a list endpoint.
 type listAnswer[T any] interface {
-	pageInfo() *listing
+	place() place
+	meta() *Meta
 	items() []T
 }
 
-// listing has the fields that the answers of all list endpoints have.
-type listing struct {
+// place is where a page is in its list, as the service sent it.
+type place struct {
+	index      int
+	next       *int   // the index of the next page; nil on the last page
+	nextCursor string // empty on the last page
+	totalPages int
+	versionID  string
+}
+
+// indexedPage has the fields that the answers of lists with a page index share.
+type indexedPage struct {
 	CurrentPageIndex int    `json:"currentPageIndex"`
-	NextPageIndex    *int   `json:"nextPageIndex"` // nil on the last page
-	Size             int    `json:"size"`          // records on this page
+	NextPageIndex    *int   `json:"nextPageIndex"`
+	Size             int    `json:"size"` // records on this page
 	TotalPages       int    `json:"totalPages"`
-	NextCursor       string `json:"nextCursor"` // empty on the last page
 	VersionID        string `json:"versionId"`
 	Meta
 }
 
-func (l *listing) pageInfo() *listing { return l }
+func (p *indexedPage) place() place {
+	return place{index: p.CurrentPageIndex, next: p.NextPageIndex, totalPages: p.TotalPages, versionID: p.VersionID}
+}
+
+// cursorPage has the fields that the answers of lists with cursors share.
+type cursorPage struct {
+	NextCursor string `json:"nextCursor"`
+	VersionID  string `json:"versionId"`
+	Meta
+}
+
+func (p *cursorPage) place() place { return place{nextCursor: p.NextCursor, versionID: p.VersionID} }
 
 // readPage is a page with the answer that contained it.
 type readPage[T any] struct {
@@ -124,16 +145,13 @@ func (l *list[T]) read(ctx context.Context, c *Client, filter url.Values, start 
 	if err != nil {
 		return nil, err
 	}
-	info := answer.pageInfo()
+	at := answer.place()
 	page := &Page[T]{
-		Items: answer.items(), Next: info.NextCursor, Index: info.CurrentPageIndex, TotalPages: info.TotalPages,
-		VersionID: info.VersionID, Meta: info.Meta,
+		Items: answer.items(), Next: at.nextCursor, Index: at.index, TotalPages: at.totalPages,
+		VersionID: at.versionID, Meta: *answer.meta(),
 	}
-	if !l.cursor {
-		page.Next = ""
-		if info.NextPageIndex != nil {
-			page.Next = strconv.Itoa(*info.NextPageIndex)
-		}
+	if at.next != nil {
+		page.Next = strconv.Itoa(*at.next)
 	}
 	return &readPage[T]{page, answer}, nil
 }
@@ -267,7 +285,7 @@ func items[T any](pages iter.Seq2[*Page[T], error]) iter.Seq2[T, error] {
 
 // Collect returns the elements of seq, an iterator of All, Pages or Changes, as a slice.
 // At the first error it returns the elements before the error, and the error. When the
-// list is read again from its beginning ([ErrRestarted]), Collect discards the elements
+// list is read again from ListOptions.Start ([ErrRestarted]), Collect discards the elements
 // that came before.
 func Collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
 	if seq == nil {

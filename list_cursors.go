@@ -46,11 +46,11 @@ func (l *list[T]) byCursor(ctx context.Context, c *Client, filter url.Values, o 
 				yield(nil, err)
 				return nil
 			}
-			info := page.answer.pageInfo()
+			at := page.answer.place()
 			if cursor == first {
-				version = info.VersionID
+				version = at.versionID
 			}
-			changed = changed || versionsDiffer(version, info.VersionID)
+			changed = changed || versionsDiffer(version, at.versionID)
 			if changed && restarts > 0 {
 				return errors.New("a page has another version than the first page")
 			}
@@ -63,7 +63,7 @@ func (l *list[T]) byCursor(ctx context.Context, c *Client, filter url.Values, o 
 				yield(nil, fmt.Errorf("%w: %d empty pages in a row", ErrNoProgress, empty))
 				return nil
 			}
-			next := info.NextCursor
+			next := at.nextCursor
 			repeated := next != "" && seen[maphash.String(seed, next)]
 			if next != "" && !repeated {
 				c.Config.refreshIfStale()

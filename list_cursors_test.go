@@ -133,3 +133,17 @@ func TestSubscriptionsService_Pages_followsCursors(t *testing.T) {
 		})
 	}
 }
+
+// The fields of the lists with a page index are no part of a list by cursor: an answer
+// that has only those is not an empty list, and their types do not matter.
+func TestSubscriptionsService_All_ignoresFieldsOfIndexedLists(t *testing.T) {
+	for _, body := range []string{`{"size":0,"totalPages":1}`, `{"currentPageIndex":7}`, `{"nextPageIndex":1}`} {
+		c := clientWithAnswer(t, http.StatusOK, nil, body)
+		_, err := appsandbooks.Collect(c.Subscriptions.All(t.Context(), appsandbooks.SubscriptionFilter{}))
+		require.ErrorContains(t, err, "none of the expected fields", body)
+	}
+	c := clientWithAnswer(t, http.StatusOK, nil, `{"subscriptions":[{"adamId":5}],"size":"1","totalPages":1.5,"nextPageIndex":"x","versionId":"v"}`)
+	got, err := appsandbooks.Collect(c.Subscriptions.All(t.Context(), appsandbooks.SubscriptionFilter{}))
+	require.NoError(t, err)
+	require.Equal(t, []appsandbooks.Subscription{{AdamID: 5}}, got)
+}

@@ -51,39 +51,39 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 				yield(nil, err)
 				return nil
 			}
-			if err := blankPage(page.answer, &page.answer.pageInfo().Meta); err != nil {
+			if err := blankPage(page.answer, page.answer.meta()); err != nil {
 				yield(nil, err)
 				return nil
 			}
-			info := page.answer.pageInfo()
-			if at := info.CurrentPageIndex; at != index && at != 0 {
+			info := page.answer.place()
+			if at := info.index; at != index && at != 0 {
 				yield(nil, fmt.Errorf("%w: page %d was requested, but page %d came", ErrNoProgress, index, at))
 				return nil
 			}
 			if last < first {
-				version = info.VersionID
+				version = info.versionID
 			}
 			last = index
-			changed = changed || versionsDiffer(version, info.VersionID)
+			changed = changed || versionsDiffer(version, info.versionID)
 			if changed && restarts > 0 {
 				return fmt.Errorf("page %d has another version than page %d", index, first)
 			}
 			page.FirstVersionID, page.Changed = version, changed
 
-			next := info.NextPageIndex
+			next := info.next
 			ahead.drop(func(i int) bool { return i < index })
-			if pastEnd++; next == nil || info.TotalPages == 0 || *next < info.TotalPages {
+			if pastEnd++; next == nil || info.totalPages == 0 || *next < info.totalPages {
 				pastEnd = 0
 			}
 			if pastEnd == maxAnomalies {
-				yield(nil, fmt.Errorf("%w: page %d of %d is followed by page %d", ErrNoProgress, index, info.TotalPages, *next))
+				yield(nil, fmt.Errorf("%w: page %d of %d is followed by page %d", ErrNoProgress, index, info.totalPages, *next))
 				return nil
 			}
 			if next != nil && *next > index {
 				c.Config.refreshIfStale() // a long read must follow changes of the rate
 				ahead.start(*next)
 				// TotalPages can be huge, so do not add to it.
-				for i := *next; i < index+readAheadPages && i < info.TotalPages-1; i++ {
+				for i := *next; i < index+readAheadPages && i < info.totalPages-1; i++ {
 					ahead.start(i + 1)
 				}
 			}

@@ -424,3 +424,54 @@ func TestUsersService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
 		})
 	}
 }
+
+// The cursor of the subscription lists is no part of a list with a page index: an answer
+// that has only a cursor is not an empty list, and its type does not matter.
+func TestUsersService_All_ignoresCursor(t *testing.T) {
+	c := clientWithAnswer(t, http.StatusOK, nil, `{"nextCursor":"abc"}`)
+	_, err := appsandbooks.Collect(c.Users.All(t.Context(), appsandbooks.UserFilter{}))
+	require.ErrorContains(t, err, "none of the expected fields")
+
+	c = clientWithAnswer(t, http.StatusOK, nil, `{"users":[{"clientUserId":"a","status":"Registered"}],"nextCursor":7,"totalPages":1,"versionId":"v"}`)
+	got, err := appsandbooks.Collect(c.Users.All(t.Context(), appsandbooks.UserFilter{}))
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+}
+
+// A list that is read again because its data changed is read again from
+// ListOptions.Start, not from its first page.
+func TestUsersService_Pages_restartsAtStart(t *testing.T) {
+	var indexes []string
+	version := 0
+	c := clientWithTransport(t, func(r *http.Request) (*http.Response, error) {
+		if !strings.HasSuffix(r.URL.Path, "/users") {
+			return &http.Response{StatusCode: http.StatusNotFound, Body: readCloser("")}, nil
+		}
+		index := r.URL.Query().Get("pageIndex")
+		indexes = append(indexes, index)
+		if len(indexes) == 2 {
+			version++ // while page 3 is read for the first time
+		}
+		next := `"nextPageIndex":3,`
+		if index == "3" {
+			next = ""
+		}
+		return &http.Response{StatusCode: http.StatusOK, Body: readCloser(
+			fmt.Sprintf(`{"users":[],%s"currentPageIndex":%s,"totalPages":4,"versionId":"v%d"}`, next, index, version))}, nil
+	})
+	filter := appsandbooks.UserFilter{ListOptions: appsandbooks.ListOptions{Start: "2", Restarts: 1}}
+	_, err := appsandbooks.Collect(c.Users.Pages(t.Context(), filter))
+	require.NoError(t, err)
+	require.Equal(t, []string{"2", "3", "2", "3"}, indexes)
+}
+
+// A Start that is not a page index is refused before a request is sent.
+func TestUsersService_Pages_refusesInvalidStart(t *testing.T) {
+	c, r := recordedClient(t)
+	filter := appsandbooks.UserFilter{ListOptions: appsandbooks.ListOptions{Start: "abc"}}
+	_, err := c.Users.List(t.Context(), filter)
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+	_, err = appsandbooks.Collect(c.Users.All(t.Context(), filter))
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+	require.Empty(t, r.requests)
+}

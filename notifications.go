@@ -3,6 +3,7 @@ package appsandbooks
 import (
 	"bytes"
 	"encoding/json"
+	"iter"
 	"maps"
 )
 
@@ -33,10 +34,25 @@ const (
 // NotificationTypes returns the types to subscribe to: all except [NotificationTest],
 // which the service sends in any case.
 func NotificationTypes() []NotificationType {
-	return []NotificationType{
-		NotificationAssetManagement, NotificationUserManagement, NotificationUserAssociated, NotificationAssetCount,
-		NotificationSubscriptionManagement, NotificationSubscriptionCount, NotificationUnlimitedAsset,
+	types := make([]NotificationType, len(payloads))
+	for i, p := range payloads {
+		types[i] = p.typ
 	}
+	return types
+}
+
+// payloads has a row for each type of notification except [NotificationTest]. All code
+// that depends on the type uses it. To add a type, add its constant and its row here,
+// and its payload type and field of [Notification] below. A payload that reports what an
+// event did embeds [EventResult] and has a method elements.
+var payloads = []payload{
+	payloadOf(NotificationAssetManagement, func(n *Notification) **AssetManagement { return &n.AssetManagement }),
+	payloadOf(NotificationUserManagement, func(n *Notification) **UserManagement { return &n.UserManagement }),
+	payloadOf(NotificationUserAssociated, func(n *Notification) **UsersAssociated { return &n.UserAssociated }),
+	payloadOf(NotificationAssetCount, func(n *Notification) **AssetCount { return &n.AssetCount }),
+	payloadOf(NotificationSubscriptionManagement, func(n *Notification) **SubscriptionManagement { return &n.SubscriptionManagement }),
+	subscriptionCountPayload(),
+	noPayload(NotificationUnlimitedAsset),
 }
 
 // Notification is a message that the service POSTs to the notification URL. The
@@ -127,6 +143,40 @@ type UsersAssociated struct {
 	AssociatedUsers []User `json:"associatedUsers,omitzero"`
 }
 
+func (m *AssetManagement) elements() iter.Seq[AssetPair] {
+	return func(yield func(AssetPair) bool) {
+		for _, a := range m.Assignments {
+			pricing := a.PricingParam
+			if pricing == "" {
+				pricing = PricingSTDQ
+			}
+			if !yield(AssetPair{a.AdamID, pricing, a.ClientUserID, a.SerialNumber}) {
+				return
+			}
+		}
+	}
+}
+
+func (m *UserManagement) elements() iter.Seq[AssetPair] {
+	return func(yield func(AssetPair) bool) {
+		for _, u := range m.Users {
+			if !yield(AssetPair{ClientUserID: u.ClientUserID}) {
+				return
+			}
+		}
+	}
+}
+
+func (m *SubscriptionManagement) elements() iter.Seq[AssetPair] {
+	return func(yield func(AssetPair) bool) {
+		for _, a := range m.Assignments {
+			if !yield(AssetPair{AdamID: formatAdamID(a.AdamID), PricingParam: PricingSTDQ, ClientUserID: a.ClientUserID}) {
+				return
+			}
+		}
+	}
+}
+
 // ParseNotification parses the body of a request that the service POSTs. The error is
 // [ErrInvalid] if data is not complete JSON, has no notificationType, or has no
 // notificationId and is not a test. A type that the SDK does not know and a payload
@@ -191,7 +241,7 @@ func (n Notification) MarshalJSON() ([]byte, error) {
 // [ConfigService.Register], the client relies on notifications: it polls an event for
 // the first time only after the interval of [WithPolling].
 func (c *Client) Notify(n *Notification) {
-	if n != nil {
+	if n != nil && c != nil && c.hub != nil {
 		c.hub.deliver(n)
 	}
 }

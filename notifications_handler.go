@@ -311,8 +311,8 @@ func (in *delivery) serve() (refused *refusal) {
 		}
 	}
 	if n.Type == NotificationTest {
+		in.notify() // first: if it panics, Register must not report an accepted test
 		in.seen.tests.Add(1)
-		in.notify()
 		return nil
 	}
 	return in.runHookOnce(ctx)

@@ -352,3 +352,13 @@ func TestClient_Notify_endsWaitBeforeNextPoll(t *testing.T) {
 		require.Empty(t, srv.Violations())
 	})
 }
+
+// Notify of a client that does not exist, and a nil notification, change nothing.
+func TestClient_Notify_ignoresNil(t *testing.T) {
+	var missing *appsandbooks.Client
+	require.NotPanics(t, func() {
+		missing.Notify(&appsandbooks.Notification{})
+		new(appsandbooks.Client).Notify(&appsandbooks.Notification{})
+		clientWithAnswer(t, 200, nil, `{}`).Notify(nil)
+	})
+}

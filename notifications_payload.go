@@ -6,18 +6,6 @@ import (
 	"iter"
 )
 
-// payloads has one element for each type of notification that has a payload. All code
-// that depends on the type uses it. To add a type, add its constant, its payload type
-// and its field of [Notification] in notifications.go, and an element here.
-var payloads = []payload{
-	payloadOf(NotificationAssetManagement, func(n *Notification) **AssetManagement { return &n.AssetManagement }),
-	payloadOf(NotificationAssetCount, func(n *Notification) **AssetCount { return &n.AssetCount }),
-	payloadOf(NotificationUserManagement, func(n *Notification) **UserManagement { return &n.UserManagement }),
-	payloadOf(NotificationUserAssociated, func(n *Notification) **UsersAssociated { return &n.UserAssociated }),
-	payloadOf(NotificationSubscriptionManagement, func(n *Notification) **SubscriptionManagement { return &n.SubscriptionManagement }),
-	payloadOf(NotificationSubscriptionCount, func(n *Notification) **Subscription { return &n.SubscriptionCount }),
-}
-
 // payload says how notifications of one type store their payload.
 type payload struct {
 	typ    NotificationType
@@ -37,15 +25,12 @@ func payloadOf[T any](typ NotificationType, field func(*Notification) **T) paylo
 	return payload{
 		typ: typ,
 		decode: func(n *Notification, raw json.RawMessage) error {
-			if len(raw) == 0 || raw[0] != '{' {
-				return errors.New("the payload is not an object")
-			}
 			v := new(T)
-			if err := json.Unmarshal(raw, v); err != nil {
-				return err
+			err := decodeObject(raw, v)
+			if err == nil {
+				*field(n) = v
 			}
-			*field(n) = v
-			return nil
+			return err
 		},
 		get: func(n *Notification) any {
 			if v := *field(n); v != nil {
@@ -56,19 +41,57 @@ func payloadOf[T any](typ NotificationType, field func(*Notification) **T) paylo
 	}
 }
 
+// subscriptionCountPayload returns the payload of NotificationSubscriptionCount. It reads
+// only the fields of a [Subscription] that Apple documents for the notification.
+func subscriptionCountPayload() payload {
+	p := payloadOf(NotificationSubscriptionCount, func(n *Notification) **Subscription { return &n.SubscriptionCount })
+	p.decode = func(n *Notification, raw json.RawMessage) error {
+		var v struct {
+			ParentAdamID *int64             `json:"parentAdamId"`
+			AdamID       int64              `json:"adamId"`
+			Counts       SubscriptionCounts `json:"counts"`
+		}
+		if err := decodeObject(raw, &v); err != nil {
+			return err
+		}
+		n.SubscriptionCount = &Subscription{ParentAdamID: v.ParentAdamID, AdamID: v.AdamID, Counts: v.Counts}
+		return nil
+	}
+	return p
+}
+
+// noPayload returns the payload of notifications of a type whose payload Apple does not
+// document.
+func noPayload(typ NotificationType) payload {
+	return payload{
+		typ: typ,
+		decode: func(_ *Notification, raw json.RawMessage) error {
+			if !json.Valid(raw) {
+				return errors.New("the payload is not JSON")
+			}
+			return nil
+		},
+		get: func(*Notification) any { return nil },
+	}
+}
+
+func decodeObject(raw json.RawMessage, v any) error {
+	if len(raw) == 0 || raw[0] != '{' {
+		return errors.New("the payload is not an object")
+	}
+	return json.Unmarshal(raw, v)
+}
+
 // decodePayload decodes Raw into the payload field of the notification's type. It
-// returns an error if Raw is not a payload of that type. For a type without a payload
-// field, it only checks that Raw is valid JSON.
+// returns an error if Raw is not a payload of that type. For a type that the SDK does
+// not know, it returns an error if Raw is not JSON.
 func (n *Notification) decodePayload() error {
 	for _, p := range payloads {
 		if p.typ == n.Type {
 			return p.decode(n, n.Raw)
 		}
 	}
-	if !json.Valid(n.Raw) {
-		return errors.New("the payload is not JSON")
-	}
-	return nil
+	return noPayload(n.Type).decode(n, n.Raw)
 }
 
 // payload returns the payload that is set, or nil if none is set.
@@ -86,8 +109,12 @@ func (n *Notification) eventPayload() eventPayload {
 	if n == nil {
 		return nil
 	}
-	p, _ := n.payload().(eventPayload)
-	return p
+	for _, p := range payloads {
+		if v, ok := p.get(n).(eventPayload); ok {
+			return v
+		}
+	}
+	return nil
 }
 
 // EventID returns the id of the event whose result the notification reports. It is
@@ -112,37 +139,3 @@ func (n *Notification) Elements() iter.Seq[AssetPair] {
 }
 
 func (r *EventResult) event() *EventResult { return r }
-
-func (m *AssetManagement) elements() iter.Seq[AssetPair] {
-	return func(yield func(AssetPair) bool) {
-		for _, a := range m.Assignments {
-			pricing := a.PricingParam
-			if pricing == "" {
-				pricing = PricingSTDQ
-			}
-			if !yield(AssetPair{a.AdamID, pricing, a.ClientUserID, a.SerialNumber}) {
-				return
-			}
-		}
-	}
-}
-
-func (m *UserManagement) elements() iter.Seq[AssetPair] {
-	return func(yield func(AssetPair) bool) {
-		for _, u := range m.Users {
-			if !yield(AssetPair{ClientUserID: u.ClientUserID}) {
-				return
-			}
-		}
-	}
-}
-
-func (m *SubscriptionManagement) elements() iter.Seq[AssetPair] {
-	return func(yield func(AssetPair) bool) {
-		for _, a := range m.Assignments {
-			if !yield(AssetPair{AdamID: formatAdamID(a.AdamID), PricingParam: PricingSTDQ, ClientUserID: a.ClientUserID}) {
-				return
-			}
-		}
-	}
-}

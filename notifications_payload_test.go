@@ -79,3 +79,23 @@ func TestNotification_Elements(t *testing.T) {
 		require.Equal(t, want != nil, n.EventID() == "e", body)
 	}
 }
+
+// Fields of a subscription that the count of its seats does not have cannot make the
+// notification unreadable.
+func TestNotification_subscriptionCountReadsDocumentedFields(t *testing.T) {
+	n, err := appsandbooks.ParseNotification([]byte(`{"notificationId":"1","notificationType":"SUBSCRIPTION_COUNT","uId":"u","notification":{
+		"adamId":5,"parentAdamId":7,"status":1,"periodEndDate":2,"counts":{"total":{"renewing":3,"expiring":1}}}}`))
+	require.NoError(t, err)
+	require.Equal(t, &appsandbooks.Subscription{
+		AdamID: 5, ParentAdamID: appsandbooks.Ptr(int64(7)),
+		Counts: appsandbooks.SubscriptionCounts{Total: &appsandbooks.SeatCounts{Renewing: 3, Expiring: 1}},
+	}, n.SubscriptionCount)
+}
+
+// NotificationTypes has every documented type except the test.
+func TestNotificationTypes(t *testing.T) {
+	require.ElementsMatch(t, []appsandbooks.NotificationType{
+		"ASSET_MANAGEMENT", "ASSET_COUNT", "USER_MANAGEMENT", "USER_ASSOCIATED",
+		"SUBSCRIPTION_MANAGEMENT", "SUBSCRIPTION_COUNT", "UNLIMITED_ASSET",
+	}, appsandbooks.NotificationTypes())
+}

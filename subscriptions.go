@@ -74,7 +74,7 @@ var subscriptionList = list[Subscription]{
 
 type subscriptionAnswer struct {
 	Subscriptions []Subscription `json:"subscriptions"`
-	listing
+	cursorPage
 }
 
 func (p *subscriptionAnswer) items() []Subscription { return p.Subscriptions }

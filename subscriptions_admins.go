@@ -40,7 +40,7 @@ var subscriptionAdminList = list[SubscriptionAdmin]{
 
 type subscriptionAdminAnswer struct {
 	Admins []SubscriptionAdmin `json:"admins"`
-	listing
+	cursorPage
 }
 
 func (p *subscriptionAdminAnswer) items() []SubscriptionAdmin { return p.Admins }

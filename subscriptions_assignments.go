@@ -40,7 +40,7 @@ var subscriptionAssignmentList = list[SubscriptionAssignment]{
 
 type subscriptionAssignmentAnswer struct {
 	Assignments []SubscriptionAssignment `json:"assignments"`
-	listing
+	cursorPage
 }
 
 func (p *subscriptionAssignmentAnswer) items() []SubscriptionAssignment { return p.Assignments }

@@ -65,7 +65,7 @@ var userList = list[User]{path: "users", urlKey: "getUsers", answer: func() list
 
 type userAnswer struct {
 	Users []User `json:"users"`
-	listing
+	indexedPage
 }
 
 func (p *userAnswer) items() []User { return p.Users }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"iter"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -137,13 +138,13 @@ func place[T any](t *testing.T, index int, page *appsandbooks.Page[T]) {
 }
 
 // size checks that the size of a page is the number of its records.
-func size(t *testing.T, c *appsandbooks.Client, path string) {
+func size(t *testing.T, c *appsandbooks.Client, path string, query url.Values) {
 	var page struct {
 		Size        int               `json:"size"`
 		Users       []json.RawMessage `json:"users"`
 		Assignments []json.RawMessage `json:"assignments"`
 	}
-	require.NoError(t, c.Do(t.Context(), http.MethodGet, path, nil, nil, &page))
+	require.NoError(t, c.Do(t.Context(), http.MethodGet, path, query, nil, &page))
 	require.Equal(t, page.Size, len(page.Users)+len(page.Assignments))
 }
 
@@ -172,7 +173,7 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		require.NotEmpty(t, config.UID)
 	})
 	t.Run("users", func(t *testing.T) {
-		size(t, c, "users")
+		size(t, c, "users", nil)
 		pages := some(t, c.Users.Pages(ctx, appsandbooks.UserFilter{}))
 		for i, page := range pages {
 			place(t, i, page)
@@ -213,7 +214,7 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		}
 	})
 	t.Run("assignments", func(t *testing.T) {
-		size(t, c, "assignments")
+		size(t, c, "assignments", url.Values{"includeUserState": {"true"}})
 		pages := some(t, c.Assignments.Pages(ctx, appsandbooks.AssignmentFilter{IncludeUserState: true}))
 		for i, page := range pages {
 			place(t, i, page)
