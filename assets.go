@@ -112,7 +112,7 @@ func (s *AssetsService) List(ctx context.Context, f AssetFilter) (*Page[Asset], 
 
 // Pages reads the assets page by page, in order, beginning at the page f.Start. It
 // requests up to five pages in parallel, before the loop needs them. To continue
-// after an error, set f.Start to the Next of the last page. Page.Changed reports
+// after an error, set f.Start to the Next of the last page that you received. Page.Changed reports
 // that the data changed while it was read.
 //
 // The service cannot list only the assets that changed. To find out whether any asset

@@ -87,7 +87,7 @@ func (s *AssignmentsService) List(ctx context.Context, f AssignmentFilter) (*Pag
 
 // Pages reads the assignments page by page, in order, beginning at the page f.Start.
 // It requests up to five pages in parallel, before the loop needs them. To continue
-// after an error, set f.Start to the Next of the last page. Page.Changed reports that
+// after an error, set f.Start to the Next of the last page that you received. Page.Changed reports that
 // the data changed while it was read.
 func (s *AssignmentsService) Pages(ctx context.Context, f AssignmentFilter) iter.Seq2[*Page[Assignment], error] {
 	return assignmentList.pages(ctx, s.client, f.query(), f.ListOptions)

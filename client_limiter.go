@@ -14,7 +14,8 @@ import (
 type Limiter interface {
 	// Acquire blocks until a request may be sent. It returns the context's error when
 	// the context ends, and an error at once when the rest of a pause is longer than
-	// maxPause. The caller calls release once, when the request is answered or has
+	// maxPause. If that error has a method RetryAfter() time.Duration, the client reports
+	// its result as Error.RetryAfter. The caller calls release once, when the request is answered or has
 	// failed.
 	Acquire(ctx context.Context, maxPause time.Duration) (release func(), err error)
 	// Pause delays all requests for d from now. It never shortens a pause.

@@ -109,9 +109,9 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
-// limits returns the current limits. They are at most 30 minutes old; if they cannot be
-// read again, the last ones are returned. Limits older than 5 minutes are returned at
-// once and read again in the background.
+// limits returns the current limits. Limits older than 5 minutes are returned at
+// once and read again in the background. Limits older than 30 minutes are read again
+// first; if that fails, the old ones are returned.
 func (s *ConfigService) limits(ctx context.Context) (Limits, error) {
 	c := s.cached.Load()
 	switch {

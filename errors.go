@@ -229,6 +229,7 @@ var (
 	ErrPending = errors.New("appsandbooks: the event has not finished")
 	// ErrNotSent means that the request of a pair was not sent, or that the service did
 	// not accept it: the pair was not changed. The reason is wrapped together with it.
+	// [Operation.Wait] still sends the request.
 	ErrNotSent = errors.New("appsandbooks: the request was not sent")
 	// ErrNotVerified means that reading back did not find the change of a pair, although
 	// its event finished (one cause is a device that does not exist) or its request was

@@ -99,8 +99,8 @@ type Progress struct {
 type Plan struct {
 	Requests int
 	Pairs    int
-	// Assets is the number of pairs of each asset. An association needs at most as
-	// many licenses of the asset.
+	// Assets is the number of pairs of each asset. An association needs at most this
+	// many licenses of it.
 	Assets map[AssetID]int
 }
 
@@ -213,6 +213,10 @@ func (op *Operation) Progress() Progress {
 // [WithPlanOnly] nothing is sent yet. Unconfirmed pairs are not included, because
 // the service may still change them. Wait until they are confirmed or have failed,
 // otherwise they can be changed twice. If no pair failed, the error is [ErrInvalid].
+//
+// The failed pairs include those with [ErrNotSent], which Wait, Step and Submit of this
+// operation still send. Use Retry or one of these, not both: otherwise the pairs are
+// sent twice.
 func (op *Operation) Retry(ctx context.Context, opts ...OperationOption) (*Operation, error) {
 	return op.derive(ctx, op.tables.kind, OutcomeFailed, opts)
 }

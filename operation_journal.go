@@ -167,7 +167,8 @@ func (s *savedError) restore() error {
 	return r
 }
 
-// MarshalJSON saves the current state of the operation, without secrets. It can be called
+// MarshalJSON returns the current state of the operation as JSON, without secrets. Store
+// it, and pass it to [Client.Resume] to continue the operation. It can be called
 // while the operation runs. If a request is in progress at that moment, its result is
 // unknown after [Client.Resume], so it is better to save after Submit has returned. Only
 // this SDK reads the form.

@@ -57,8 +57,8 @@ func (op *Operation) readBackOpen(ctx context.Context) error {
 // Some pairs stay unconfirmed when the data does not show the change. For a request
 // whose answer was lost, a pair is unconfirmed until six times the stall time (an hour by
 // default; see [WithStallTime]) has passed, because the service may still process the
-// request; a Verify after that lets it fail, unless it is the first to read the request
-// back. The pairs of a Revoke and of a deferred Disassociate never fail, because the data
+// request. After that time the pair fails, but not at the first reading of the request:
+// the first Verify leaves it unconfirmed, and a later one lets it fail. The pairs of a Revoke and of a deferred Disassociate never fail, because the data
 // does not show their results at once.
 //
 // Like Wait, Verify returns the report, and an [*OperationError] unless every pair

@@ -11,9 +11,9 @@ import (
 )
 
 // Submit sends the requests that have not been sent, up to four at the same time. It
-// returns when all of them are answered. Its error is not nil only if no request of the
-// operation was ever accepted and the result of none is unknown, so that nothing
-// changed. The [Report] shows every other failure.
+// returns when all of them are answered. It returns an error only if certainly nothing
+// changed: no request of the operation was ever accepted, and no result is unknown. The
+// [Report] shows every other failure.
 func (op *Operation) Submit(ctx context.Context) error {
 	if err := op.acquire(ctx); err != nil {
 		return err

@@ -45,7 +45,7 @@ const (
 // UserFilter selects users. The zero value selects all users, including the retired.
 type UserFilter struct {
 	ListOptions
-	ActiveOnly   bool   // leaves out the retired users
+	ActiveOnly   bool   // leaves out the retired users; not together with RetiredOnly
 	RetiredOnly  bool   // leaves out the users who are not retired
 	ClientUserID string // selects the users with this id: at most one is not retired
 	// SinceVersionID selects the users that changed since the list was read with
@@ -98,7 +98,7 @@ func (s *UsersService) List(ctx context.Context, f UserFilter) (*Page[User], err
 
 // Pages reads the users page by page, in order, beginning at the page f.Start. It
 // requests up to five pages in parallel, before the loop needs them. To continue
-// after an error, set f.Start to the Next of the last page. Page.Changed reports
+// after an error, set f.Start to the Next of the last page that you received. Page.Changed reports
 // that the data changed while it was read.
 func (s *UsersService) Pages(ctx context.Context, f UserFilter) iter.Seq2[*Page[User], error] {
 	return userList.pages(ctx, s.client, f.query(), f.ListOptions)
@@ -114,9 +114,10 @@ func (s *UsersService) All(ctx context.Context, f UserFilter) iter.Seq2[User, er
 // changed, Changes costs one request.
 //
 // Changes reads the whole list, and sets Page.Full, if f.SinceVersionID is empty or
-// if the service does not know that version any more. Save the FirstVersionID when
-// the loop has finished:
+// if the service does not know that version any more. It yields at least one page, also
+// if nothing changed. Save the FirstVersionID when the loop has finished:
 //
+//	next := saved
 //	for page, err := range c.Users.Changes(ctx, appsandbooks.UserFilter{SinceVersionID: saved}) {
 //		if err != nil {
 //			return err

@@ -14,8 +14,8 @@ const (
 	ProductApp  = "App"
 	ProductBook = "Book"
 
-	PricingStandard = "STDQ"
-	PricingPlus     = "PLUS"
+	PricingSTDQ = "STDQ"
+	PricingPLUS = "PLUS"
 )
 
 // unlimitedTotal is the total of an asset with an unlimited number of licenses.
@@ -25,7 +25,7 @@ const unlimitedTotal = math.MaxInt32
 // PricingParam together identify it.
 type Asset struct {
 	AdamID             string
-	PricingParam       string   // empty means PricingStandard
+	PricingParam       string   // empty means PricingSTDQ
 	ProductType        string   // empty means ProductApp
 	Total              int      // licenses that the unit owns; ignored if Unlimited is true
 	Unlimited          bool     // free, with an unlimited number of licenses
@@ -92,7 +92,7 @@ func (u *Unit) AddAsset(add Asset) {
 // insertAsset adds or replaces an asset, and fills in the defaults. The lock
 // must be held.
 func (u *Unit) insertAsset(add Asset, change uint64) *asset {
-	add.PricingParam = cmp.Or(add.PricingParam, PricingStandard)
+	add.PricingParam = cmp.Or(add.PricingParam, PricingSTDQ)
 	add.ProductType = cmp.Or(add.ProductType, ProductApp)
 	if add.ProductType == ProductBook {
 		add.Irrevocable, add.UsersOnly = true, true
@@ -120,11 +120,11 @@ func (u *Unit) insertAsset(add Asset, change uint64) *asset {
 // a purchase, a refund or a transfer between units. An asset that is not in the
 // library is added as an app. A negative delta removes only licenses that are
 // available. An unlimited asset does not change. An empty pricingParam means
-// [PricingStandard].
+// [PricingSTDQ].
 func (u *Unit) Purchase(adamID, pricingParam string, delta int) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
-	id := wireAssetID{adamID, cmp.Or(pricingParam, PricingStandard)}
+	id := wireAssetID{adamID, cmp.Or(pricingParam, PricingSTDQ)}
 	change := lazyChange{data: &u.assetData}
 	a := u.assetsByID[id]
 	if a == nil {
@@ -152,11 +152,11 @@ func (u *Unit) Assets() []Asset {
 }
 
 // Asset returns one asset, and whether the library has it. An empty
-// pricingParam means [PricingStandard].
+// pricingParam means [PricingSTDQ].
 func (u *Unit) Asset(adamID, pricingParam string) (Asset, bool) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
-	a := u.assetsByID[wireAssetID{adamID, cmp.Or(pricingParam, PricingStandard)}]
+	a := u.assetsByID[wireAssetID{adamID, cmp.Or(pricingParam, PricingSTDQ)}]
 	if a == nil {
 		return Asset{}, false
 	}
@@ -290,7 +290,7 @@ func getAssets(c *call) (any, *apiError) {
 }
 
 // validPricingParam reports whether s is STDQ or PLUS.
-func validPricingParam(s string) bool { return s == PricingStandard || s == PricingPlus }
+func validPricingParam(s string) bool { return s == PricingSTDQ || s == PricingPLUS }
 
 // validAdamID reports whether s is a positive decimal number of at most 63
 // bits.

@@ -18,7 +18,7 @@ func (c *call) manageAssets(typ string) (any, *apiError) {
 	for i := range body.Assets {
 		if body.Assets[i].PricingParam == "" {
 			c.srv.recorder.addRequestViolation(c.entry, RuleUndocumentedDefault, "%s leaves pricingParam out", c.path)
-			body.Assets[i].PricingParam = PricingStandard
+			body.Assets[i].PricingParam = PricingSTDQ
 		}
 	}
 	if refusal := c.checkAssets(&body); refusal != nil {

@@ -39,7 +39,7 @@ func TestUnit_AddAsset_unlimited(t *testing.T) {
 func TestServer_assetFilters(t *testing.T) {
 	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 5})
-	u.AddAsset(fake.Asset{AdamID: "1", PricingParam: fake.PricingPlus, Total: 10, Irrevocable: true})
+	u.AddAsset(fake.Asset{AdamID: "1", PricingParam: fake.PricingPLUS, Total: 10, Irrevocable: true})
 	u.AddAsset(fake.Asset{AdamID: "2", Total: 20, UsersOnly: true})
 	u.AddAsset(fake.Asset{AdamID: "3", Total: 30, ProductType: fake.ProductBook})
 	u.AddAssignments(

@@ -9,7 +9,7 @@ import (
 // device. Exactly one of ClientUserID and SerialNumber is set.
 type Assignment struct {
 	AdamID       string
-	PricingParam string // empty means PricingStandard
+	PricingParam string // empty means PricingSTDQ
 	ClientUserID string
 	SerialNumber string
 }
@@ -117,7 +117,7 @@ func (u *Unit) AddAssignments(list ...Assignment) {
 	assets, assignments := u.assetData.change(), u.assignmentData.change()
 	users := lazyChange{data: &u.userData}
 	for i, x := range list {
-		id := wireAssetID{x.AdamID, cmp.Or(x.PricingParam, PricingStandard)}
+		id := wireAssetID{x.AdamID, cmp.Or(x.PricingParam, PricingSTDQ)}
 		a := u.assetsByID[id]
 		if a == nil {
 			a = u.insertAsset(Asset{AdamID: id.AdamID, PricingParam: id.PricingParam}, assets)
@@ -160,7 +160,7 @@ func (u *Unit) Assignments() []Assignment {
 func (u *Unit) HasAssignment(x Assignment) bool {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
-	a := u.assetsByID[wireAssetID{x.AdamID, cmp.Or(x.PricingParam, PricingStandard)}]
+	a := u.assetsByID[wireAssetID{x.AdamID, cmp.Or(x.PricingParam, PricingSTDQ)}]
 	if a == nil {
 		return false
 	}
@@ -214,7 +214,7 @@ func (u *Unit) possibleMatches(f assignmentFilter) []*assignment {
 			list = slices.Clone(h.assignments)
 		}
 	case f.has[0]:
-		for _, pricing := range []string{PricingStandard, PricingPlus} {
+		for _, pricing := range []string{PricingSTDQ, PricingPLUS} {
 			if a := u.assetsByID[wireAssetID{f.adamID, pricing}]; a != nil {
 				list = append(list, a.holders.all()...)
 			}

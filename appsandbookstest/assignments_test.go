@@ -24,7 +24,7 @@ func TestUnit_AddDevices(t *testing.T) {
 // assignments.
 func TestServer_assignmentFilters(t *testing.T) {
 	_, u, c := newServer(t, fake.WithPageSize(3))
-	u.AddAsset(fake.Asset{AdamID: "1", PricingParam: fake.PricingPlus})
+	u.AddAsset(fake.Asset{AdamID: "1", PricingParam: fake.PricingPLUS})
 	u.AddAssignments(
 		fake.Assignment{AdamID: "1", ClientUserID: "a"},
 		fake.Assignment{AdamID: "1", PricingParam: "PLUS", ClientUserID: "a"},

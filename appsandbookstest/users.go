@@ -10,7 +10,7 @@ const (
 	UserRegistered = "Registered" // invited, and not yet associated with an Apple Account
 	UserAssociated = "Associated" // associated with an Apple Account
 	UserRetired    = "Retired"    // retired with users/retire
-	UserDeleted    = "Deleted"    // retired with version 1 of the API
+	UserDeleted    = "Deleted"    // retired, and the Apple Account now belongs to a newer user with the same id
 )
 
 // A User is one entry in the list of a unit's users. Several entries can have
