@@ -41,22 +41,22 @@ func TestNoProgramTellsSecrets(t *testing.T) {
 		code    int
 	}{
 		{"walkthrough -listen 127.0.0.1:0", "", cli.OK}, // takes longest, and so begins
-		{"walkthrough -listen 127.0.0.1:0", "client/config", cli.Trouble},
-		{"walkthrough", "status", cli.Trouble},
-		{"walkthrough", "assets/associate", cli.Trouble},
+		{"walkthrough -listen 127.0.0.1:0", "client/config", cli.Aborted},
+		{"walkthrough", "status", cli.Aborted},
+		{"walkthrough", "assets/associate", cli.Aborted},
 		{"inventory", "", cli.OK},
 		{"inventory -subscriptions", "", cli.OK},
 		{"inventory -assignments -format jsonl -out list.jsonl", "", cli.OK},
-		{"inventory -users", "users", cli.Trouble},
+		{"inventory -users", "users", cli.Aborted},
 		{"assign -action associate -in pairs.csv -plan", "", cli.OK},
 		{"assign -action associate -in pairs.csv -out result.csv", "", cli.OK},
 		{"assign -action associate -in pairs.csv -out result.csv", "assets/associate", cli.Failed},
-		{"assign -action associate -in pairs.csv -out result.csv", "status", cli.Trouble},
+		{"assign -action associate -in pairs.csv -out result.csv", "status", cli.Aborted},
 		{"assign -action disassociate -in pairs.csv -out -", "", cli.OK},
 		{"onboard -in people.csv -out invitations.csv", "", cli.OK},
 		{"onboard -in people.csv -out invitations.csv", "users/create", cli.Failed},
-		{"onboard -in people.csv -out invitations.csv", "users", cli.Trouble},
-		{"receiver -listen 127.0.0.1:0 -notification-url http://127.0.0.1:9/", "client/config", cli.Trouble},
+		{"onboard -in people.csv -out invitations.csv", "users", cli.Aborted},
+		{"receiver -listen 127.0.0.1:0 -notification-url http://127.0.0.1:9/", "client/config", cli.Aborted},
 	} {
 		for _, style := range styles {
 			t.Run(fmt.Sprint(test.command, " ", test.gossip, " ", style), func(t *testing.T) {

@@ -29,7 +29,7 @@ func TestReceiverTellsNoSecrets(t *testing.T) {
 			address := freeAddress(t)
 			p := clitest.Start(t, w.command("receiver", "-listen", address,
 				"-notification-url", "http://"+address+"/n", "-mdm-id", "m", "-mdm-name", "n"))
-			p.Says("the service sends notifications of unit")
+			p.WaitForStderr("the service sends notifications of unit")
 			w.unit.Purchase("361309726", "STDQ", 5)
 			require.Contains(t, p.Line(0), `"countDelta":5`)
 			var answers []string

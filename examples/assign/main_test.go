@@ -343,7 +343,7 @@ func TestUsage(t *testing.T) {
 	} {
 		t.Run(message, func(t *testing.T) {
 			r := w.run(args...)
-			assert.Contains(t, []int{cli.Usage, cli.Trouble}, r.Code)
+			assert.Contains(t, []int{cli.Usage, cli.Aborted}, r.Code)
 			assert.Contains(t, r.Stderr, message)
 		})
 	}
@@ -359,7 +359,7 @@ func TestTokenRefused(t *testing.T) {
 	w.unit.SetTokenState(appsandbookstest.TokenRevoked)
 	w.write("in.csv", product(1, 1))
 	r := w.run("-action", "associate", "-in", "in.csv", "-out", "out.csv")
-	assert.Equal(t, cli.Trouble, r.Code)
+	assert.Equal(t, cli.Aborted, r.Code)
 	assert.Contains(t, r.Stderr, "nothing was changed: ")
 	assert.Contains(t, r.Stderr, "the content token was revoked (9625)")
 	assert.NoFileExists(t, w.path("out.csv.state"))
@@ -400,7 +400,7 @@ func TestInterruptAndResume(t *testing.T) {
 	<-reached
 	p.Signal(os.Interrupt)
 	r := p.Wait()
-	require.Equal(t, cli.Trouble, r.Code, r.Stderr)
+	require.Equal(t, cli.Aborted, r.Code, r.Stderr)
 	assert.Regexp(t, `assign: 0 of 400 pairs succeeded, \d+ not sent, \d+ unconfirmed; 40 requests, `, r.Stderr)
 	assert.Contains(t, r.Stderr, "interrupted: interrupt; go on with -resume my.state")
 	assert.Less(t, w.writes("assets/associate"), requests)
@@ -453,7 +453,7 @@ func TestTokenRevokedAmidst(t *testing.T) {
 	<-reached
 	w.unit.SetTokenState(appsandbookstest.TokenRevoked)
 	r := p.Wait()
-	require.Equal(t, cli.Trouble, r.Code, r.Stderr)
+	require.Equal(t, cli.Aborted, r.Code, r.Stderr)
 	assert.Contains(t, r.Stderr, "the content token was revoked (9625)")
 	assert.Contains(t, r.Stderr, "; go on with -resume out.csv.state\n")
 
