@@ -82,7 +82,10 @@ type Command struct {
 	Unit  *appsandbookstest.Unit // APPSANDBOOKS_STOKEN is set to its token, unless nil
 	URL   string                 // APPSANDBOOKS_BASE_URL is set to it, unless empty
 	Stdin string
-	Dir   string // working directory; empty means a new directory
+	// Stdout receives the standard output, if it is not nil. Result and Line then
+	// have nothing of it.
+	Stdout *os.File
+	Dir    string // working directory; empty means a new directory
 
 	Timeout time.Duration // the program is killed after it; zero means two minutes
 }
@@ -133,6 +136,9 @@ func Start(t testing.TB, c Command) *Process {
 	p.cmd.Env = append(p.cmd.Env, c.Env...)
 	p.cmd.Stdin = strings.NewReader(c.Stdin)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if c.Stdout != nil {
+		p.cmd.Stdout = c.Stdout
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
