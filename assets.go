@@ -6,52 +6,55 @@ import (
 	"net/url"
 )
 
-// AssetsService reads the apps and books that the organizational unit owns,
-// and assigns them.
+// AssetsService reads the apps and books that the organizational unit owns, and
+// assigns them to users and devices.
 type AssetsService service
 
-// PricingParam is the quality of an asset. Values newer than the SDK are kept.
+// PricingParam is the quality of an asset. It can be a value that the SDK has no
+// constant for.
 type PricingParam string
 
-// Qualities.
 const (
-	PricingSTDQ PricingParam = "STDQ" // standard
-	PricingPLUS PricingParam = "PLUS" // high quality
+	// PricingSTDQ is the standard quality.
+	PricingSTDQ PricingParam = "STDQ"
+	// PricingPLUS is the high quality.
+	PricingPLUS PricingParam = "PLUS"
 )
 
-// ProductType tells apps from books. Values newer than the SDK are kept.
+// ProductType says whether an asset is an app or a book. It can be a value that the
+// SDK has no constant for.
 type ProductType string
 
-// Product types.
+// An asset of type ProductApp is an app, and one of type ProductBook is a book.
 const (
 	ProductApp  ProductType = "App"
 	ProductBook ProductType = "Book"
 )
 
-// AssetID is the identity of an asset.
+// AssetID identifies an asset: one app or book has an AssetID for each quality.
 type AssetID struct {
-	AdamID       string       `json:"adamId"`
+	AdamID       string       `json:"adamId"`                // decimal number, as in the App Store URL after "id"
 	PricingParam PricingParam `json:"pricingParam,omitzero"` // sent as STDQ when empty
 }
 
-// Asset is an app or a book with its licences.
+// Asset is an app or a book, with the numbers of its licenses.
 type Asset struct {
 	AssetID
 	ProductType        ProductType `json:"productType"`
 	AssignedCount      int         `json:"assignedCount"`
 	AvailableCount     int         `json:"availableCount"`
 	RetiredCount       int         `json:"retiredCount"`
-	TotalCount         int         `json:"totalCount"` // Unlimited for a free asset without a number
+	TotalCount         int         `json:"totalCount"` // [AssetUnlimited] for a free asset without a license count
 	DeviceAssignable   bool        `json:"deviceAssignable"`
 	Revocable          bool        `json:"revocable"`
 	SupportedPlatforms []string    `json:"supportedPlatforms,omitzero"` // iOS, macOS, tvOS, watchOS, visionOS
 }
 
-// AssetUnlimited is the TotalCount of an asset whose licences are not counted.
+// AssetUnlimited is the TotalCount of an asset whose licenses are not counted.
 const AssetUnlimited = 2147483647
 
-// AssetFilter selects assets. The zero value selects all. Pointers are for
-// values whose zero differs from absent; [Ptr] makes one.
+// AssetFilter selects assets. The zero value selects all assets. A field that is nil
+// is not sent and restricts nothing; [Ptr] returns a pointer to a value.
 type AssetFilter struct {
 	ListOptions
 	AdamID            string
@@ -59,15 +62,15 @@ type AssetFilter struct {
 	PricingParam      PricingParam
 	Revocable         *bool
 	DeviceAssignable  *bool
-	MinAvailableCount *int // the bounds are inclusive
+	MinAvailableCount *int // inclusive, like the other three bounds
 	MaxAvailableCount *int
 	MinAssignedCount  *int
 	MaxAssignedCount  *int
 	// Unlimited selects how assets without a license count are listed. With nil
 	// they are listed like the others, and with false they are left out. With true
-	// the service sends them apart, without counts except AssignedCount; they come
-	// last on their page, with a TotalCount of [AssetUnlimited]. Whether the service
-	// then also sends the other assets is not documented.
+	// the service lists them separately, with AssignedCount as their only count; they
+	// come last on their page, with a TotalCount of [AssetUnlimited]. Apple does not
+	// document whether the service then also lists the other assets.
 	Unlimited *bool
 }
 
@@ -89,8 +92,8 @@ var assetList = list[Asset]{path: "assets", urlKey: "getAssets", answer: func() 
 
 type assetAnswer struct {
 	Assets          []Asset `json:"assets"`
-	UnlimitedAssets []Asset `json:"unlimitedAssets"` // without totalCount, availableCount and retiredCount
-	listing
+	UnlimitedAssets []Asset `json:"unlimitedAssets"` // they lack totalCount, availableCount and retiredCount
+	indexedPage
 }
 
 func (p *assetAnswer) items() []Asset {
@@ -102,31 +105,30 @@ func (p *assetAnswer) items() []Asset {
 
 // List reads one page of assets.
 //
-// Synchronous. Retried like any read.
-//
 // https://developer.apple.com/documentation/devicemanagement/get-assets-4ski1
 func (s *AssetsService) List(ctx context.Context, f AssetFilter) (*Page[Asset], error) {
 	return assetList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Pages reads the assets page by page, beginning at f.PageIndex: in order, with
-// up to five pages read ahead in parallel. To resume after an error, begin at
-// the Next of the last page; see [Page] for changes under the walk.
+// Pages reads the assets page by page, in order, beginning at the page f.Start. It
+// requests up to five pages in parallel, before the loop needs them. To continue
+// after an error, set f.Start to the Next of the last page. Page.Changed reports
+// that the data changed while it was read.
 //
-// Assets have no changes since a version. Whether anything changed since a
-// walk, the VersionID of a single page tells.
+// The service cannot list only the assets that changed. To find out whether any asset
+// changed, read one page, and compare its VersionID with an earlier one.
 func (s *AssetsService) Pages(ctx context.Context, f AssetFilter) iter.Seq2[*Page[Asset], error] {
 	return assetList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// All reads the assets one by one, beginning with those of f.PageIndex. With
-// AssetFilter.Unlimited set to true use Pages: it also gives the uncounted ones.
+// All reads the assets one by one, beginning with the first asset of the page f.Start.
 func (s *AssetsService) All(ctx context.Context, f AssetFilter) iter.Seq2[Asset, error] {
 	return assetList.all(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// AssetChange names pairs of an asset and a target: every asset with every user
-// and every device, and also the single Pairs. Repetitions count once.
+// AssetChange names pairs of an asset and a target. It names every asset of Assets
+// with every user of ClientUserIDs and every device of SerialNumbers, and also each
+// pair of Pairs. A pair that is named twice counts once.
 type AssetChange struct {
 	Assets        []AssetID
 	ClientUserIDs []string
@@ -134,8 +136,8 @@ type AssetChange struct {
 	Pairs         []AssetPair
 }
 
-// AssetPair is one asset and one target: exactly one of ClientUserID and
-// SerialNumber is set. An empty PricingParam is sent as STDQ.
+// AssetPair is one asset and one target. Exactly one of ClientUserID and SerialNumber
+// is set. An empty PricingParam is sent as STDQ.
 type AssetPair struct {
 	AdamID       string       `json:"adamId"`
 	PricingParam PricingParam `json:"pricingParam,omitzero"`
@@ -143,43 +145,44 @@ type AssetPair struct {
 	SerialNumber string       `json:"serialNumber,omitzero"`
 }
 
-// Associate assigns assets to users and devices: any number of them, sent in
-// as few requests as the live limits allow.
+// Associate assigns any number of assets to any number of users and devices. It sends
+// as few requests as the service's current limits allow.
 //
-// Success means that the licences are assigned, not that anything is
-// installed; and the service accepts serial numbers that do not exist:
-// [Operation.Verify] reads the assignments back. A device under User
-// Enrollment needs an assignment to its user.
+// Success means that the assets are assigned. It does not mean that they are
+// installed, nor that a serial number exists: the service accepts any serial number.
+// [Operation.Verify] compares the result with the assignments that the service lists.
+// For a device that is under User Enrollment, assign the asset to the user.
 //
-// Asynchronous; see [Operation] for what is retried, and for the errors. Often
-// seen in a report: [ErrNotEnoughLicenses], [ErrUserNotFound],
-// [ErrAssetNotDeviceAssignable].
+// Associate starts an [Operation], which says what is retried and which errors are
+// returned. Frequent errors in a report are [ErrNotEnoughLicenses], [ErrUserNotFound]
+// and [ErrAssetNotDeviceAssignable].
 //
 // https://developer.apple.com/documentation/devicemanagement/associate-assets
 func (s *AssetsService) Associate(ctx context.Context, change AssetChange, opts ...OperationOption) (*Operation, error) {
 	return s.client.start(ctx, associateAssets, func(t *tables) error { return t.addAssetChange(change) }, opts)
 }
 
-// Disassociate takes assets back from users and devices.
+// Disassociate takes assets back from users and devices. Books cannot be taken back:
+// their pairs fail with [ErrAssetNotRevocable].
 //
-// Asynchronous; see [Operation]. Books cannot be taken back ([ErrAssetNotRevocable]).
+// Disassociate starts an [Operation], which says what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/disassociate-assets
 func (s *AssetsService) Disassociate(ctx context.Context, change AssetChange, opts ...OperationOption) (*Operation, error) {
 	return s.client.start(ctx, disassociateAssets, func(t *tables) error { return t.addAssetChange(change) }, opts)
 }
 
-// Revoke takes all revocable assets back from users and devices: change has
-// ClientUserIDs and SerialNumbers only. The report has one outcome for each
-// user and device.
+// Revoke takes all revocable assets back from users and devices. Set only
+// ClientUserIDs and SerialNumbers of change; Assets and Pairs are [ErrInvalid]. The
+// report has one outcome for each user and each device.
 //
-// Asynchronous; see [Operation].
+// Revoke starts an [Operation], which says what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/revoke-assets
 func (s *AssetsService) Revoke(ctx context.Context, change AssetChange, opts ...OperationOption) (*Operation, error) {
 	return s.client.start(ctx, revokeAssets, func(t *tables) error {
 		if len(change.Assets)+len(change.Pairs) > 0 {
-			return invalidf("Revoke takes ClientUserIDs and SerialNumbers only: it takes back all assets of a target")
+			return invalidf("Revoke accepts ClientUserIDs and SerialNumbers only: it takes back all assets of a user or device")
 		}
 		return t.addTargets(change.ClientUserIDs, change.SerialNumbers)
 	}, opts)

@@ -8,29 +8,29 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/records"
 )
 
-// AssignmentsService reads who has which asset.
+// AssignmentsService reads which assets are assigned to which users and devices.
 type AssignmentsService service
 
-// Assignment is an asset that belongs to a user or to a device: exactly one of
+// Assignment is an asset that is assigned to a user or to a device. Exactly one of
 // ClientUserID and SerialNumber is set.
 type Assignment struct {
 	AssetPair
-	// UserStatus and IDHash are there with AssignmentFilter.IncludeUserState.
+	// UserStatus and IDHash are set only with AssignmentFilter.IncludeUserState.
 	UserStatus UserStatus `json:"userStatus,omitzero"`
 	IDHash     string     `json:"idHash,omitzero"`
 }
 
-// AssignmentFilter selects assignments. The zero value selects all.
+// AssignmentFilter selects assignments. The zero value selects all assignments.
 type AssignmentFilter struct {
 	ListOptions
 	AdamID               string
 	PricingParam         PricingParam
 	ClientUserID         string
 	SerialNumber         string
-	ExcludeInactiveUsers bool // without those of retired users
-	IncludeUserState     bool // with UserStatus and IDHash
-	// SinceVersionID selects what changed since a walk with this
-	// FirstVersionID. Removed assignments do not show: see
+	ExcludeInactiveUsers bool // leaves out the assignments to retired users
+	IncludeUserState     bool // adds UserStatus and IDHash to each assignment
+	// SinceVersionID selects the assignments that changed since the list was read
+	// with this Page.FirstVersionID. It does not show removed assignments: see
 	// [AssignmentsService.Changes].
 	SinceVersionID string
 }
@@ -52,7 +52,7 @@ var assignmentList = list[Assignment]{
 
 type assignmentAnswer struct {
 	Assignments []Assignment `json:"assignments"`
-	listing
+	indexedPage
 }
 
 func (p *assignmentAnswer) items() []Assignment { return p.Assignments }
@@ -77,37 +77,40 @@ func (p *assignmentAnswer) decodePlain(body []byte) bool {
 	})
 }
 
-// List reads one page of assignments.
-//
-// Synchronous. Retried like any read. A version that the service no longer
-// knows is [ErrInvalidVersionID]: read everything then.
+// List reads one page of assignments. If the service does not know f.SinceVersionID
+// any more, the error is [ErrInvalidVersionID]; then read the whole list.
 //
 // https://developer.apple.com/documentation/devicemanagement/get-assignments-9wv1e
 func (s *AssignmentsService) List(ctx context.Context, f AssignmentFilter) (*Page[Assignment], error) {
 	return assignmentList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Pages reads the assignments page by page, beginning at f.PageIndex: in order,
-// with up to five pages read ahead in parallel. To resume after an error, begin
-// at the Next of the last page; see [Page] for changes under the walk.
+// Pages reads the assignments page by page, in order, beginning at the page f.Start.
+// It requests up to five pages in parallel, before the loop needs them. To continue
+// after an error, set f.Start to the Next of the last page. Page.Changed reports that
+// the data changed while it was read.
 func (s *AssignmentsService) Pages(ctx context.Context, f AssignmentFilter) iter.Seq2[*Page[Assignment], error] {
 	return assignmentList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// All reads the assignments one by one, beginning with those of f.PageIndex.
+// All reads the assignments one by one, beginning with the first assignment of the
+// page f.Start.
 func (s *AssignmentsService) All(ctx context.Context, f AssignmentFilter) iter.Seq2[Assignment, error] {
 	return assignmentList.all(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Changes reads, page by page, the assignments that changed since a walk whose
-// FirstVersionID is f.SinceVersionID: one request when there are none. It reads
-// everything when there is no such version yet, or when the service has
-// forgotten it, and says so in Full. Save FirstVersionID when the loop is done,
-// as with [UsersService.Changes].
+// Changes reads, page by page, the assignments that changed since an earlier reading
+// of the list. f.SinceVersionID is the Page.FirstVersionID of that reading. If no
+// assignment changed, Changes costs one request.
 //
-// What was removed does not show: the record has no mark for it, so only a full
-// read can tell that an assignment is gone. Read everything now and then, and
-// count on notifications, or on the counts of [AssetsService.All], in between.
+// Changes reads the whole list, and sets Page.Full, if f.SinceVersionID is empty or
+// if the service does not know that version any more. Save the FirstVersionID when
+// the loop has finished; the example of [UsersService.Changes] shows how.
+//
+// Changes does not show assignments that were removed, because the service's record
+// has no field for that. So read the whole list from time to time. Until then,
+// notifications or the counts of [AssetsService.All] can show that an assignment was
+// removed.
 //
 // https://developer.apple.com/documentation/devicemanagement/using-paginated-endpoints
 func (s *AssignmentsService) Changes(ctx context.Context, f AssignmentFilter) iter.Seq2[*Page[Assignment], error] {

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Changes returns only the records that changed since the version of the filter. It returns the
+// full list, with Full set, if the filter has no version or the service has forgotten it.
 func TestAssignmentsService_Changes_givesOnlyWhatChanged(t *testing.T) {
 	inVirtualTime(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var saved string
@@ -26,7 +28,7 @@ func TestAssignmentsService_Changes_givesOnlyWhatChanged(t *testing.T) {
 		fillPages(srv, 0, 10)
 		n, full := read(appsandbooks.AssignmentFilter{})
 		require.Equal(t, 20, n)
-		require.True(t, full, "there is no version yet")
+		require.True(t, full, "a read without a version must be full")
 
 		srv.ResetRequests()
 		n, full = read(appsandbooks.AssignmentFilter{})
@@ -47,7 +49,7 @@ func TestAssignmentsService_Changes_givesOnlyWhatChanged(t *testing.T) {
 		require.Zero(t, n)
 		require.False(t, full)
 
-		// Users alike.
+		// The same holds for users.
 		addUsers(srv, 5)
 		page := 0
 		for p, err := range c.Users.Changes(t.Context(), appsandbooks.UserFilter{SinceVersionID: "forgotten"}) {
@@ -63,7 +65,7 @@ func TestAssignmentsService_Changes_givesOnlyWhatChanged(t *testing.T) {
 	})
 }
 
-// An answer without news need not name a version: the old one stays good.
+// When the service returns no changes and no version, FirstVersionID is the version of the filter.
 func TestAssignmentsService_Changes_keepsVersionWhenNothingChanged(t *testing.T) {
 	c, r := recordedClient(t, `{"assignments":[],"currentPageIndex":0,"size":0,"totalPages":1}`)
 	for page, err := range c.Assignments.Changes(t.Context(), appsandbooks.AssignmentFilter{SinceVersionID: "v7"}) {

@@ -10,15 +10,15 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// DefaultBaseURL is Apple's service.
+// DefaultBaseURL is the base URL of Apple's service. [WithBaseURL] sets another one.
 const DefaultBaseURL = "https://vpp.itunes.apple.com/mdm/v2"
 
-// Version is the SDK's version, sent in the User-Agent.
+// Version is the version of the SDK. The client sends it in the User-Agent header.
 const Version = "0.1.0"
 
-// Client speaks for one organizational unit: the one of its content token. It
-// is immutable and safe for concurrent use; make it with [NewClient] (the zero
-// value is of no use) and keep it.
+// A Client calls the service for one organizational unit: the unit of its content
+// token. Create it once with [NewClient] and reuse it. The zero Client cannot be
+// used. A Client is immutable and safe for concurrent use.
 type Client struct {
 	Assets                  *AssetsService
 	Assignments             *AssignmentsService
@@ -31,19 +31,20 @@ type Client struct {
 
 	base    *url.URL
 	send    func(context.Context, *transport.Request) *transport.Failure
-	idle    func() // closes the idle connections of the client's own transport
 	limiter Limiter
 	opts    options
 	hub     *notificationHub
-	life    context.Context // ends with Close
-	end     context.CancelCauseFunc
+
+	closeIdle   func()          // closes idle connections, if the client has its own transport
+	lifetime    context.Context // canceled by Close
+	endLifetime context.CancelCauseFunc
 }
 
 type service struct{ client *Client }
 
-// NewClient makes a client for the organizational unit of a content token: the
-// whole content of the .vpptoken file. It makes no request. An error wraps
-// [ErrInvalid].
+// NewClient returns a client for the organizational unit of a content token. Stoken
+// is the whole content of the .vpptoken file. NewClient sends no request. Its error
+// wraps [ErrInvalid].
 func NewClient(stoken string, opts ...Option) (*Client, error) {
 	o := options{
 		base:         DefaultBaseURL,
@@ -90,10 +91,10 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 	if o.limiter == nil {
 		o.limiter = NewLimiter()
 	}
-	idle := func() {}
+	closeIdle := func() {}
 	if o.http == nil {
 		own := defaultTransport()
-		o.http, idle = &http.Client{Transport: own}, own.CloseIdleConnections
+		o.http, closeIdle = &http.Client{Transport: own}, own.CloseIdleConnections
 	}
 	hc := *o.http
 	if o.timeout != 0 {
@@ -102,10 +103,10 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		hc.Timeout = defaultTimeout
 	}
 
-	c := &Client{base: base, idle: idle, limiter: o.limiter, hub: newNotificationHub()}
-	c.life, c.end = context.WithCancelCause(context.Background())
-	// A function and not the transport: what dumps values, however deep, would
-	// find the token in the buffers of its connections.
+	c := &Client{base: base, closeIdle: closeIdle, limiter: o.limiter, hub: newNotificationHub()}
+	c.lifetime, c.endLifetime = context.WithCancelCause(context.Background())
+	// Keep a function, not the transport: a program that prints a Client with all its
+	// fields would print the token from the buffers of the connections.
 	c.send = transport.New(transport.Config{
 		HTTPClient:  &hc,
 		UserAgent:   o.userAgent,
@@ -135,20 +136,22 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-// Close ends what runs in the background and closes the idle connections of
-// the client's own transport; one given by [WithHTTPClient] is left alone. The
-// client is of no use afterwards: calls end with [ErrClosed].
+// Close closes the client. It cancels a read of the service configuration, and it
+// closes the idle connections of the client's own transport. It does not close the
+// connections of a client from [WithHTTPClient]. Close cancels no other request in
+// progress, but a closed client sends no more requests: calls return [ErrClosed].
 func (c *Client) Close() {
-	if c.end == nil {
+	if c.endLifetime == nil {
 		return // a zero Client
 	}
-	c.end(ErrClosed)
+	c.endLifetime(ErrClosed)
 	c.Config.waitForRefresh()
 	c.hub.close()
-	c.idle()
+	c.closeIdle()
 }
 
-// Format implements [fmt.Formatter]: a client prints as its base URL.
+// Format implements [fmt.Formatter]. A client prints as its base URL, without the
+// token.
 func (c *Client) Format(f fmt.State, _ rune) {
 	if c == nil || c.base == nil {
 		fmt.Fprint(f, "appsandbooks.Client(<nil>)")

@@ -13,14 +13,15 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
+// decode decodes the body of a success into out.
 func (r request) decode(body []byte, out any) error {
 	if len(body) == 0 {
-		return errors.New("it is empty")
+		return errors.New("the body is empty")
 	}
-	// Empty objects take little in a body, and much in memory.
-	const most = 1 << 20
-	if bytes.Count(body, []byte("{")) > most {
-		return fmt.Errorf("it has more than %d objects", most)
+	// An empty object takes two bytes in a body, but much more in memory.
+	const maxObjects = 1 << 20
+	if bytes.Count(body, []byte("{")) > maxObjects {
+		return fmt.Errorf("the body has more than %d objects", maxObjects)
 	}
 	if p, ok := out.(plainPage); ok && r.page && p.decodePlain(body) {
 		return nil
@@ -28,39 +29,40 @@ func (r request) decode(body []byte, out any) error {
 	return json.Unmarshal(body, out)
 }
 
-// failure completes the error of a call.
+// failure returns the error of a call that ended without success.
 func (c *Client) failure(r request, f *transport.Failure) error {
 	if f.Attempts == 0 && errors.Is(f.Err, ErrNoToken) {
 		return fmt.Errorf("%s %s: %w", r.method, r.path, f.Err)
 	}
 	e := &Error{StatusCode: f.Status, err: f.Err}
-	var inner *Error // made by inspect
+	var inner *Error // from inspectAnswer
 	if errors.As(f.Err, &inner) {
 		e.Number, e.Message, e.Info = inner.Number, inner.Message, inner.Info
-		if inner == f.Err { //nolint:errorlint // the question is whether it is wrapped
-			e.err = nil // no need to wrap what e says itself
+		if inner == f.Err { //nolint:errorlint // must be false for a wrapped error
+			e.err = nil // e already has everything that inner has
 		}
 	}
-	// The JSON of a success holds other people's names, and settings.
+	// Leave out the JSON of a success: it contains names of people, and settings.
 	if json := strings.IndexAny(strings.TrimLeft(f.Excerpt, " \t\r\n\ufeff"), "{[") == 0; e.Number == 0 && !(json && f.Status/100 == 2) {
 		e.Excerpt = clean(strings.ToValidUTF8(f.Excerpt, "?"))
 	}
 	e.Method, e.Path = clean(r.method), r.path
 	e.Attempts, e.RetryAfter, e.Ambiguous = f.Attempts, f.RetryAfter, f.Ambiguous
-	e.cut, e.ended = f.Cut, f.Ended
+	e.incomplete, e.contextEnded = f.Cut, f.Ended
 	return e
 }
 
-// inspect judges a complete answer. Only one that speaks of an error is looked
-// at more closely.
+// inspectAnswer judges a complete answer: it returns Apple's error, if the body
+// contains one, and whether the request may succeed later. It decodes the body only
+// if the body mentions an error.
 func inspectAnswer(status int, body []byte, clean func(string) string) transport.Verdict {
-	serverTrouble := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
+	temporaryStatus := status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 	if mentionsError(status, body) {
 		var b struct {
 			errorBody
 			EventID string `json:"eventId"`
 		}
-		err := json.Unmarshal(body, &b) // a field of an unexpected type must not hide the number
+		err := json.Unmarshal(body, &b) // after a type error, the other fields are decoded
 		if syntax := (*json.SyntaxError)(nil); status/100 != 2 && errors.As(err, &syntax) {
 			b.Number = findErrorNumber(body)
 		}
@@ -69,25 +71,27 @@ func inspectAnswer(status int, body []byte, clean func(string) string) transport
 			_, known := meanings[b.Number]
 			return transport.Verdict{
 				Err:       e,
-				Apple:     b.Number > 0 && b.EventID == "", // an event would mean that something was started
-				Retryable: hasError(e, 0, retryableNumbers...) || !known && serverTrouble,
+				Apple:     b.Number > 0 && b.EventID == "", // an event id shows that the service started something
+				Retryable: hasError(e, 0, retryableNumbers...) || !known && temporaryStatus,
 			}
 		}
 	}
 	if status/100 == 2 {
 		return transport.Verdict{}
 	}
-	return transport.Verdict{Err: &Error{StatusCode: status}, Retryable: serverTrouble}
+	return transport.Verdict{Err: &Error{StatusCode: status}, Retryable: temporaryStatus}
 }
 
-// maxMessage bounds what is kept of Apple's errorMessage.
+// maxMessage is the number of bytes that are kept of Apple's errorMessage.
 const maxMessage = 1 << 10
 
-var numberInside = regexp.MustCompile(`"errorNumber"\s*:\s*"?(\d{1,9})\b`)
+// errorNumberPattern matches an errorNumber in JSON, as a number or as a string.
+var errorNumberPattern = regexp.MustCompile(`"errorNumber"\s*:\s*"?(\d{1,9})\b`)
 
-// looseNumber finds the error number in a body that is no JSON, such as one that was cut.
+// findErrorNumber returns the error number in a body that is not valid JSON, such as
+// an incomplete one. It returns 0 if it finds none.
 func findErrorNumber(body []byte) ErrorNumber {
-	m := numberInside.FindSubmatch(body)
+	m := errorNumberPattern.FindSubmatch(body)
 	if m == nil {
 		return 0
 	}
@@ -98,9 +102,9 @@ func findErrorNumber(body []byte) ErrorNumber {
 	return ErrorNumber(n)
 }
 
-// mentionsError looks for an error number or message. In an answer that passes
-// for a success they stand before or behind the one part that can be long, so
-// the middle needs no look.
+// mentionsError reports whether a body may contain an error number or message. In a
+// large answer with a 2xx status it searches the beginning and the end only: the
+// fields of an error come before or after the one long field.
 func mentionsError(status int, body []byte) bool {
 	const edge = 4 << 10
 	key := []byte(`"error`)

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A server that wants to speak another protocol hands the bare connection over,
-// which never ends, and which no context ends.
+// A call must fail, and not hang, when the server answers 101 Switching Protocols and
+// leaves the connection open.
 func TestClient_doesNotHangOnSwitchingProtocols(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -33,7 +33,7 @@ func TestClient_doesNotHangOnSwitchingProtocols(t *testing.T) {
 					return
 				}
 				_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
-				_, _ = io.Copy(io.Discard, conn) // until the client ends it
+				_, _ = io.Copy(io.Discard, conn) // until the client closes the connection
 			}()
 		}
 	}()
@@ -46,17 +46,19 @@ func TestClient_doesNotHangOnSwitchingProtocols(t *testing.T) {
 	require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 }
 
-// "See the result elsewhere" is how many a write ends that was carried out.
+// A write that is answered with 303 See Other is ambiguous, because servers also send
+// 303 after a successful write.
 func TestClient_writeIsAmbiguousAfterSeeOther(t *testing.T) {
 	c := clientWithAnswer(t, http.StatusSeeOther, http.Header{"Location": {"https://x.example.com/%zz"}}, "")
 	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
-	require.ErrorIs(t, err, appsandbooks.ErrRedirect, "also to where no URL leads")
+	require.ErrorIs(t, err, appsandbooks.ErrRedirect, "a Location that is not a valid URL is a redirect, too")
 	err = c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"u"}})
 	require.ErrorIs(t, err, appsandbooks.ErrRedirect)
 	require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 }
 
-// An error beside the event of a request does not prove that nothing was started.
+// A write is ambiguous when its answer has both an error number and an eventId: the
+// error does not prove that no event was started.
 func TestClient_Do_errorWithEventIsAmbiguous(t *testing.T) {
 	requests := 0
 	rt := roundTripper(func(*http.Request) (*http.Response, error) {
@@ -71,7 +73,8 @@ func TestClient_Do_errorWithEventIsAmbiguous(t *testing.T) {
 	require.Equal(t, 1, requests)
 }
 
-// A refusal that says "no event" is a refusal.
+// A write is retried and not ambiguous when its answer has a retryable error number and
+// a null eventId, because no event was started.
 func TestClient_Do_refusalWithoutEventIsNotAmbiguous(t *testing.T) {
 	c := clientWithAnswer(t, 200, nil, `{"errorNumber":9646,"eventId":null}`)
 	err := c.Do(t.Context(), http.MethodPost, "assets/associate", nil, struct{}{}, nil)
@@ -80,13 +83,13 @@ func TestClient_Do_refusalWithoutEventIsNotAmbiguous(t *testing.T) {
 	require.Equal(t, 2, isError(t, err).Attempts)
 }
 
-// A redirect is an error, and nothing is sent to where it points.
+// A redirect is an error, and the client sends nothing to its target.
 func TestClient_doesNotFollowRedirects(t *testing.T) {
-	var elsewhere atomic.Int32
-	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
-	defer thief.Close()
+	var targetRequests atomic.Int32
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { targetRequests.Add(1) }))
+	defer target.Close()
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		srv := httptest.NewServer(http.RedirectHandler(thief.URL, status))
+		srv := httptest.NewServer(http.RedirectHandler(target.URL, status))
 		c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(srv.URL))
 		require.NoError(t, err)
 		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
@@ -95,10 +98,11 @@ func TestClient_doesNotFollowRedirects(t *testing.T) {
 		c.Close()
 		srv.Close()
 	}
-	require.Zero(t, elsewhere.Load())
+	require.Zero(t, targetRequests.Load())
 }
 
-// A compressed answer is read like any other, and bounded by what it expands to.
+// A compressed answer is read like any other, and the size limit counts its
+// decompressed bytes.
 func TestClient_limitsSizeOfDecompressedAnswer(t *testing.T) {
 	inVirtualTime(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 1)
@@ -112,7 +116,8 @@ func TestClient_limitsSizeOfDecompressedAnswer(t *testing.T) {
 	})
 }
 
-// A token that is a word of the answer too, as in tests, is not taken out of it.
+// The client removes tokens from error texts, but must not change an answer that
+// contains the token as a word.
 func TestClient_keepsAnswersThatContainShortToken(t *testing.T) {
 	for _, token := range []string{"token", "test"} {
 		rt := roundTripper(func(*http.Request) (*http.Response, error) {
@@ -129,31 +134,33 @@ func TestClient_keepsAnswersThatContainShortToken(t *testing.T) {
 	}
 }
 
+// The client must recognize each of these answers as an error. Number is 0 if the
+// answer has no errorNumber, and -1 if its errorNumber is not a number.
 func TestClient_findsErrorInUnusualBodies(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		body   string
 		number appsandbooks.ErrorNumber
 	}{
-		"odd info":       {400, `{"errorNumber":9602,"errorInfo":"all of it"}`, 9602},
-		"info types":     {400, `{"errorNumber":9602,"errorInfo":{"assets":"x","clientUserIds":["a"]}}`, 9602},
-		"odd message":    {200, `{"errorNumber":9602,"errorMessage":{"en":"no"}}`, 9602},
-		"no message":     {400, `{"errorNumber":9602}`, 9602},
-		"quoted number":  {400, `{"errorNumber":"9602"}`, 9602},
-		"unknown number": {400, `{"errorNumber":12345}`, 12345},
-		"a fraction":     {200, `{"errorNumber":9602.0}`, 9602},
-		"an exponent":    {200, `{"errorNumber":9.602e3}`, 9602},
-		"no such number": {200, `{"errorNumber":"E-9602","errorMessage":"no"}`, -1},
-		"half a number":  {200, `{"errorNumber":9602.5}`, -1},
-		"huge number":    {200, `{"errorNumber":1e99}`, -1},
-		"number object":  {200, `{"errorNumber":{"value":9602},"users":[],"uId":"u"}`, -1},
-		"message alone":  {200, `{"errorMessage":"no","users":[],"uId":"u"}`, 0},
-		"empty":          {400, ``, 0},
-		"HTML":           {403, `<html><body>Forbidden</body></html>`, 0},
-		"cut":            {400, `{"errorNumber":9602,"errorMess`, 9602},
-		"trailing":       {401, `{"errorMessage":"no","errorNumber": "9621"} <!-- x -->`, 9621},
-		"array":          {400, `[]`, 0},
-		"null":           {400, `null`, 0},
+		"errorInfo is a string":     {400, `{"errorNumber":9602,"errorInfo":"all of it"}`, 9602},
+		"errorInfo of wrong types":  {400, `{"errorNumber":9602,"errorInfo":{"assets":"x","clientUserIds":["a"]}}`, 9602},
+		"errorMessage is an object": {200, `{"errorNumber":9602,"errorMessage":{"en":"no"}}`, 9602},
+		"no errorMessage":           {400, `{"errorNumber":9602}`, 9602},
+		"number in quotes":          {400, `{"errorNumber":"9602"}`, 9602},
+		"unknown number":            {400, `{"errorNumber":12345}`, 12345},
+		"number with fraction zero": {200, `{"errorNumber":9602.0}`, 9602},
+		"number with exponent":      {200, `{"errorNumber":9.602e3}`, 9602},
+		"number is text":            {200, `{"errorNumber":"E-9602","errorMessage":"no"}`, -1},
+		"number with a fraction":    {200, `{"errorNumber":9602.5}`, -1},
+		"huge number":               {200, `{"errorNumber":1e99}`, -1},
+		"number is an object":       {200, `{"errorNumber":{"value":9602},"users":[],"uId":"u"}`, -1},
+		"only a message":            {200, `{"errorMessage":"no","users":[],"uId":"u"}`, 0},
+		"empty":                     {400, ``, 0},
+		"HTML":                      {403, `<html><body>Forbidden</body></html>`, 0},
+		"truncated":                 {400, `{"errorNumber":9602,"errorMess`, 9602},
+		"text after the object":     {401, `{"errorMessage":"no","errorNumber": "9621"} <!-- x -->`, 9621},
+		"array":                     {400, `[]`, 0},
+		"null":                      {400, `null`, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rt := roundTripper(func(*http.Request) (*http.Response, error) {

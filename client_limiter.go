@@ -7,22 +7,25 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// Limiter paces the requests of one organizational unit and holds them back
-// after a Retry-After. A Client has one of its own unless [WithLimiter] gives
-// it another, which several clients of the unit then share. Clients that share
-// one of [NewLimiter] also share the five page reads that Apple allows at once.
+// A Limiter paces the requests of one organizational unit, and delays them after a
+// Retry-After. Each Client has its own limiter, unless [WithLimiter] sets one that
+// several clients of the unit share. Clients that share a limiter from [NewLimiter]
+// also share the five page reads that Apple allows at once.
 type Limiter interface {
-	// Acquire blocks until a request may be sent. It fails with the context's
-	// error, or at once when a pause longer than maxPause is under way.
-	// Release is called once, when the request is answered or given up.
+	// Acquire blocks until a request may be sent. It returns the context's error when
+	// the context ends, and an error at once when the rest of a pause is longer than
+	// maxPause. The caller calls release once, when the request is answered or has
+	// failed.
 	Acquire(ctx context.Context, maxPause time.Duration) (release func(), err error)
-	// Pause holds all requests back for d from now; it never shortens a pause.
+	// Pause delays all requests for d from now. It never shortens a pause.
 	Pause(d time.Duration)
-	// SetRate tells the limit that the service last named (maxRequestPerSecond).
+	// SetRate sets the largest number of requests per second: the maxRequestPerSecond
+	// that the service last sent.
 	SetRate(perSecond int)
 }
 
-// NewLimiter makes a limiter in memory that starts with the service's
-// documented 15 requests a second. The service never sees more than the rate
-// in any one second: a slot is free again a second after its answer.
+// NewLimiter returns a limiter in memory. It starts with 15 requests per second, the
+// rate in Apple's documentation. The service never receives more requests than the
+// rate in any one second: a slot becomes free one second after its request was
+// answered. A pause ends after 24 hours at the latest.
 func NewLimiter() Limiter { return transport.NewPace(defaultLimits.MaxRequestPerSecond) }

@@ -15,7 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Retry-After of a thousand years holds the client back for a day: then it asks.
+// A Retry-After of thousands of years pauses the client for one day; after that day it
+// sends requests again.
 func TestClient_limitsRetryAfterToOneDay(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"99999999999"}}, Times: 1})
@@ -28,11 +29,12 @@ func TestClient_limitsRetryAfterToOneDay(t *testing.T) {
 		time.Sleep(time.Hour)
 		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
 		require.NoError(t, err)
-		srv.ResetRequests() // who told on us for not waiting for a thousand years
+		srv.ResetRequests() // the stand-in recorded that the client ignored the rest of the Retry-After
 	})
 }
 
-// A Retry-After holds back every request of the client, not just the one that got it.
+// A Retry-After pauses all requests of the client, not only the request that received
+// it.
 func TestClient_holdsBackAllRequestsDuringRetryAfter(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729, Header: http.Header{"Retry-After": {"60"}}, Times: 1})
@@ -48,7 +50,7 @@ func TestClient_holdsBackAllRequestsDuringRetryAfter(t *testing.T) {
 		require.Equal(t, 60*time.Second, time.Since(began))
 		require.NoError(t, <-done)
 
-		// A pause that is too long for the caller ends the call at once.
+		// A pause that is longer than WithMaxPause (default 5 minutes) ends the call at once.
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729, Header: http.Header{"Retry-After": {"3600"}}, Times: 1})
 		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
 		require.Equal(t, time.Hour, isError(t, err).RetryAfter)
@@ -62,11 +64,12 @@ func TestClient_holdsBackAllRequestsDuringRetryAfter(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err = c.Assets.List(ctx, appsandbooks.AssetFilter{})
-		require.NotZero(t, isError(t, err).RetryAfter, "not a mere deadline: %v", err)
+		require.NotZero(t, isError(t, err).RetryAfter, "the error must contain RetryAfter, not only the deadline: %v", err)
 	})
 }
 
-// No second ever sees more requests than the limit that the service names.
+// In no second does the client send more requests than the service's
+// maxRequestPerSecond.
 func TestClient_keepsToRequestRateOfService(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		began := time.Now()
@@ -74,10 +77,11 @@ func TestClient_keepsToRequestRateOfService(t *testing.T) {
 			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 			require.NoError(t, err)
 		}
-		require.Equal(t, 3*time.Second, time.Since(began)) // 15 a second, the first at once
+		require.Equal(t, 3*time.Second, time.Since(began)) // 15 a second; the first 15 are sent at once
 	})
 }
 
+// Clients that share a Limiter share one request rate.
 func TestLimiter_keepsRateAcrossClients(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		limiter := appsandbooks.NewLimiter()
@@ -94,7 +98,7 @@ func TestLimiter_keepsRateAcrossClients(t *testing.T) {
 	})
 }
 
-// A pause is not made shorter by a shorter one.
+// A shorter pause does not shorten a longer pause that is in progress.
 func TestLimiter_Pause_isNotShortenedByShorterPause(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		limiter := appsandbooks.NewLimiter()
@@ -110,8 +114,8 @@ func TestLimiter_Pause_isNotShortenedByShorterPause(t *testing.T) {
 	})
 }
 
-// A pause is read from any answer that asks for one: also inside HTTP 200, and
-// by the clock of who asks.
+// The client respects the Retry-After of any answer, also with HTTP 200. It compares an
+// HTTP date with the answer's Date header, not with its own clock.
 func TestClient_obeysRetryAfterOfAnyAnswer(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
@@ -120,18 +124,18 @@ func TestClient_obeysRetryAfterOfAnyAnswer(t *testing.T) {
 		want   time.Duration
 	}{
 		"HTTP 200": {200, 9646, http.Header{"Retry-After": {"60"}}, time.Minute},
-		"a clock that is behind": {503, 9729, http.Header{
+		"server clock is behind": {503, 9729, http.Header{
 			"Date": {"Fri, 31 Dec 1999 22:00:00 GMT"}, "Retry-After": {"Fri, 31 Dec 1999 22:01:30 GMT"},
 		}, 90 * time.Second},
-		"a clock that is ahead": {503, 9729, http.Header{
+		"server clock is ahead": {503, 9729, http.Header{
 			"Date": {"Sat, 01 Jan 2000 02:00:00 GMT"}, "Retry-After": {"Sat, 01 Jan 2000 02:01:30 GMT"},
 		}, 90 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				asked := 0
+				requests := 0
 				c := clientWithTransport(t, func(*http.Request) (*http.Response, error) {
-					if asked++; asked == 1 {
+					if requests++; requests == 1 {
 						body := readCloser(fmt.Sprintf(`{"errorNumber":%d}`, test.number))
 						return &http.Response{StatusCode: test.status, Header: test.header, Body: body}, nil
 					}
@@ -146,26 +150,27 @@ func TestClient_obeysRetryAfterOfAnyAnswer(t *testing.T) {
 	}
 }
 
-// Who has no time for a pause is told of it at once, also behind others who wait it out.
+// A call whose deadline ends before the pause fails at once, also when other calls wait
+// for the end of the pause.
 func TestClient_failsAtOnceWhenPauseOutlastsDeadline(t *testing.T) {
 	for name, test := range map[string]struct {
 		path   string
-		places int // as many calls leave no room for one more
+		places int // so many calls use up the page reads or the request rate
 		call   func(context.Context, *appsandbooks.Client) error
 	}{
 		"page reads": {"users", 5, func(ctx context.Context, c *appsandbooks.Client) error {
 			return errorOf(c.Users.List(ctx, appsandbooks.UserFilter{}))
 		}},
-		"the rate": {"client/config", 15, func(ctx context.Context, c *appsandbooks.Client) error {
+		"request rate": {"client/config", 15, func(ctx context.Context, c *appsandbooks.Client) error {
 			return errorOf(c.Config.ClientConfig(ctx))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				srv.AddFault(appsandbookstest.Fault{Path: test.path, Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
-				var patient sync.WaitGroup
+				var waiting sync.WaitGroup
 				for range test.places + 2 {
-					patient.Go(func() { assert.NoError(t, test.call(t.Context(), c)) })
+					waiting.Go(func() { assert.NoError(t, test.call(t.Context(), c)) })
 					synctest.Wait()
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -173,19 +178,20 @@ func TestClient_failsAtOnceWhenPauseOutlastsDeadline(t *testing.T) {
 				began := time.Now()
 				require.Equal(t, 200*time.Second, isError(t, test.call(ctx, c)).RetryAfter)
 				require.Zero(t, time.Since(began))
-				patient.Wait()
+				waiting.Wait()
 			})
 		})
 	}
 }
 
-// Who waits for the pace already when a pause begins is told of it, too.
+// A call that already waits for the request rate fails as soon as a pause begins that
+// outlasts its deadline.
 func TestClient_leavesQueueWhenPauseOutlastsDeadline(t *testing.T) {
 	inVirtualTime(t, []appsandbookstest.Option{appsandbookstest.WithLatency(100 * time.Millisecond)}, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "client/config", Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
-		var patient sync.WaitGroup
-		for range 15 + 1 { // the rate, and one at the head of the queue
-			patient.Go(func() { assert.NoError(t, errorOf(c.Config.ClientConfig(t.Context()))) })
+		var waiting sync.WaitGroup
+		for range 15 + 1 { // 15 calls use up the rate, and one waits at the head of the queue
+			waiting.Go(func() { assert.NoError(t, errorOf(c.Config.ClientConfig(t.Context()))) })
 			synctest.Wait()
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -194,6 +200,6 @@ func TestClient_leavesQueueWhenPauseOutlastsDeadline(t *testing.T) {
 		_, err := c.Config.ClientConfig(ctx)
 		require.Equal(t, 200*time.Second, isError(t, err).RetryAfter)
 		require.Equal(t, 100*time.Millisecond, time.Since(began))
-		patient.Wait()
+		waiting.Wait()
 	})
 }

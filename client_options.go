@@ -13,6 +13,8 @@ import (
 	"time"
 )
 
+// defaultTimeout bounds each attempt, unless [WithTimeout] or the HTTP client of
+// [WithHTTPClient] sets a timeout.
 const defaultTimeout = 60 * time.Second
 
 type options struct {
@@ -35,22 +37,25 @@ type options struct {
 	guard        *guard
 }
 
-// forever is longer than anybody waits, and can be added to a time.
+// forever is the largest duration that the options accept: longer values are
+// shortened to it, because adding them to a time could overflow.
 const forever = 10 * 365 * 24 * time.Hour
 
-// Option changes a default of [NewClient], and fails on a value that makes no sense.
+// An Option changes a default of [NewClient]. It returns an error for an invalid
+// value.
 type Option func(*options) error
 
-// WithBaseURL sets another service than Apple's. It must be https; http is
-// accepted for a loopback host only.
+// WithBaseURL sets the base URL of the service (default [DefaultBaseURL]). The scheme
+// must be https; http is accepted for a loopback host only.
 func WithBaseURL(base string) Option {
 	return func(o *options) error { o.base = base; return nil }
 }
 
-// WithHTTPClient sets the HTTP client, which is copied. Redirects are never
-// followed and cookies never kept, whatever it says; that its transport follows
-// none either is up to the caller. Its Timeout, if any, bounds each attempt, the
-// reading of the body included, unless [WithTimeout] says otherwise.
+// WithHTTPClient sets the HTTP client. The SDK copies it. The copy follows no
+// redirects and keeps no cookies, whatever c is set to; the caller must make sure
+// that the transport of c follows no redirects either. The Timeout of c, if it is
+// set, bounds each attempt, including the reading of the body. [WithTimeout]
+// overrides it.
 func WithHTTPClient(c *http.Client) Option {
 	return func(o *options) error {
 		if c == nil {
@@ -61,8 +66,9 @@ func WithHTTPClient(c *http.Client) Option {
 	}
 }
 
-// WithTokenSource asks f for the content token before each attempt, so that a
-// renewed token is used at once; the stoken of NewClient may then be empty.
+// WithTokenSource makes the client call f for the content token before each attempt,
+// so that it uses a renewed token at once. The stoken of [NewClient] is then ignored
+// and can be empty.
 func WithTokenSource(f func(context.Context) (string, error)) Option {
 	return func(o *options) error {
 		if f == nil {
@@ -73,14 +79,15 @@ func WithTokenSource(f func(context.Context) (string, error)) Option {
 	}
 }
 
-// WithoutToken makes a client that can only read the service configuration,
-// the one call that needs no credentials.
+// WithoutToken creates a client without a content token. It can only call
+// [ConfigService.ServiceConfig], the one call that needs no token; all other calls
+// return [ErrNoToken].
 func WithoutToken() Option {
 	return func(o *options) error { o.tokenless = true; return nil }
 }
 
-// WithUserAgent puts the program's name before the SDK's in the User-Agent.
-// Printable ASCII only.
+// WithUserAgent puts the name of the program before the SDK's name in the User-Agent
+// header. The name must consist of printable ASCII characters.
 func WithUserAgent(name string) Option {
 	return func(o *options) error {
 		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }) {
@@ -91,7 +98,9 @@ func WithUserAgent(name string) Option {
 	}
 }
 
-// WithLimiter shares a limiter between the clients of one organizational unit.
+// WithLimiter sets the limiter that paces the client's requests. All clients of one
+// organizational unit must share one limiter. The default is a new limiter for each
+// client.
 func WithLimiter(l Limiter) Option {
 	return func(o *options) error {
 		if l == nil {
@@ -102,16 +111,17 @@ func WithLimiter(l Limiter) Option {
 	}
 }
 
-// WithLogger logs each attempt as "appsandbooks: request": at debug level, those
-// that failed as warnings. Neither ids nor secrets are logged. For metrics there
-// is [WithTrace].
+// WithLogger makes the client log each attempt with the message "appsandbooks:
+// request": a success at debug level, a failure as a warning. The log contains no
+// ids of users or devices and no secrets. For metrics, see [WithTrace].
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error { o.logger = l; return nil }
 }
 
-// WithRetry sets how often a request is sent at most (default 5 attempts), and
-// the range of the wait between attempts (default 500 ms to 30 s), which
-// doubles each time and is drawn at random from zero up.
+// WithRetry sets the largest number of attempts of a call (default 5) and the range
+// of the wait between attempts (default 500 ms to 30 s). The longest possible wait is
+// minWait before the second attempt, and doubles with each attempt up to maxWait. The
+// actual wait is a random duration between zero and the longest possible one.
 func WithRetry(maxAttempts int, minWait, maxWait time.Duration) Option {
 	return func(o *options) error {
 		if maxAttempts < 1 || minWait < 0 || maxWait < minWait {
@@ -122,8 +132,8 @@ func WithRetry(maxAttempts int, minWait, maxWait time.Duration) Option {
 	}
 }
 
-// WithMaxPause sets the longest Retry-After that is waited for (default 5
-// minutes). A longer one ends the call, with Error.RetryAfter set.
+// WithMaxPause sets the longest Retry-After that a call waits for (default 5
+// minutes). A longer one ends the call with an error whose RetryAfter is set.
 func WithMaxPause(d time.Duration) Option {
 	return func(o *options) error {
 		if d < 0 {
@@ -134,7 +144,8 @@ func WithMaxPause(d time.Duration) Option {
 	}
 }
 
-// WithTimeout bounds each attempt (default 60 s); the context bounds the call.
+// WithTimeout bounds the duration of each attempt (default 60 s). The context bounds
+// the whole call.
 func WithTimeout(d time.Duration) Option {
 	return func(o *options) error {
 		if d <= 0 {
@@ -145,22 +156,25 @@ func WithTimeout(d time.Duration) Option {
 	}
 }
 
-// WithPolling sets when a waiter first asks for the status of an event
-// (default 5 s after it was accepted) and how long it leaves after an answer
-// of PENDING (default 30 s, which is what Apple asks for at least).
-func WithPolling(firstLook, interval time.Duration) Option {
+// WithPolling sets when [Operation.Wait] and [StatusService.Wait] poll the status of
+// an event. FirstPoll is the time from the start of the wait, or from the acceptance
+// of the request, to the first poll (default 5 s). Interval is the shortest time
+// between an answer of PENDING and the next poll (default 30 s, the minimum that
+// Apple requires). If the client receives notifications (see [Client.Notify]), the
+// first poll comes after interval, unless firstPoll is longer.
+func WithPolling(firstPoll, interval time.Duration) Option {
 	return func(o *options) error {
-		if firstLook < 0 || interval <= 0 {
-			return fmt.Errorf("WithPolling: %s, %s", firstLook, interval)
+		if firstPoll < 0 || interval <= 0 {
+			return fmt.Errorf("WithPolling: %s, %s", firstPoll, interval)
 		}
-		o.firstPoll, o.pollInterval = min(firstLook, forever), min(interval, forever)
+		o.firstPoll, o.pollInterval = min(firstPoll, forever), min(interval, forever)
 		return nil
 	}
 }
 
-// WithStallTime sets when an event that stays PENDING is given up as
-// [ErrStalled] (default 10 minutes, after which Apple advises to send the
-// request again).
+// WithStallTime sets how long an event may stay PENDING before it counts as stalled
+// ([ErrStalled]). The default is 10 minutes; Apple advises to send the request again
+// after that time.
 func WithStallTime(d time.Duration) Option {
 	return func(o *options) error {
 		if d <= 0 {
@@ -171,8 +185,9 @@ func WithStallTime(d time.Duration) Option {
 	}
 }
 
-// defaultTransport has a time limit for each phase and room for the parallel
-// page reads. It honours the proxy settings of the environment, as net/http's own.
+// defaultTransport returns a transport with a time limit for each phase of a request
+// and enough idle connections for the page reads in parallel. It honors the proxy
+// settings of the environment, like the default transport of net/http.
 func defaultTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
@@ -184,21 +199,22 @@ func defaultTransport() *http.Transport {
 		MaxIdleConnsPerHost:    10,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
-		// A connection that died without a word would swallow attempt after
-		// attempt, for HTTP/2 goes on using it.
+		// Without pings, HTTP/2 goes on using a connection that was dropped without
+		// a FIN or RST, and attempt after attempt fails on it.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 	}
 }
 
+// parseBaseURL parses and checks the value of WithBaseURL.
 func parseBaseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("%w: the base URL must be scheme, host and path only", ErrInvalid)
+		return nil, fmt.Errorf("%w: the base URL must consist of a scheme, a host and a path only", ErrInvalid)
 	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
 		return u, nil
 	}
-	return nil, fmt.Errorf("%w: the base URL must be https (http is for loopback hosts only)", ErrInvalid)
+	return nil, fmt.Errorf("%w: the base URL must use https (http is accepted for loopback hosts only)", ErrInvalid)
 }
 
 func isLoopback(host string) bool {

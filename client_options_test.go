@@ -18,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// WithTimeout limits each attempt, not the call: the client gives up the slow attempt
+// after 10 s and retries.
 func TestWithTimeout_appliesToEachAttempt(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour, Times: 1})
@@ -31,8 +33,8 @@ func TestWithTimeout_appliesToEachAttempt(t *testing.T) {
 	})
 }
 
-// Over real connections: one is enough for many requests, half of which fail,
-// and somebody else's idle connections stay open.
+// A client sends many requests over one TCP connection, also when half of them fail,
+// and does not change the caller's http.Client.
 func TestWithHTTPClient_reusesConnectionsAndStaysUnchanged(t *testing.T) {
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)
@@ -59,11 +61,12 @@ func TestWithHTTPClient_reusesConnectionsAndStaysUnchanged(t *testing.T) {
 	}
 	require.NotZero(t, failures)
 	require.EqualValues(t, 1, connections.Load())
-	require.Nil(t, hc.CheckRedirect, "the caller's client was written to")
+	require.Nil(t, hc.CheckRedirect, "the caller's http.Client must not change")
 	require.Same(t, tr, hc.Transport)
 }
 
-// Clients that share an http.Client keep their tokens apart, and leave it as it is.
+// Each client that shares an http.Client sends its own token, and no client changes the
+// http.Client.
 func TestWithHTTPClient_keepsTokensApartWhenShared(t *testing.T) {
 	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
 		uid := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer secret-of-")
@@ -89,8 +92,7 @@ func TestWithHTTPClient_keepsTokensApartWhenShared(t *testing.T) {
 	require.Nil(t, shared.CheckRedirect)
 }
 
-// A base URL with a port, an IPv6 host, slashes at its end or escaped
-// characters is used as it is.
+// A base URL may have a port, an IPv6 host, slashes at its end and escaped characters.
 func TestWithBaseURL_acceptsPortsIPv6AndEscapes(t *testing.T) {
 	for base, want := range map[string]string{
 		"https://[2001:db8::1]:8443":           "https://[2001:db8::1]:8443/users",
@@ -100,18 +102,19 @@ func TestWithBaseURL_acceptsPortsIPv6AndEscapes(t *testing.T) {
 		"https://mdm.example.com/a%20b/":       "https://mdm.example.com/a%20b/users",
 		"https://mdm.example.com/t%2F1/mdm/v2": "https://mdm.example.com/t%2F1/mdm/v2/users",
 	} {
-		var asked string
+		var requested string
 		c := clientWithTransport(t, func(r *http.Request) (*http.Response, error) {
-			asked = r.URL.String()
+			requested = r.URL.String()
 			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(`{"users":[]}`)}, nil
 		}, appsandbooks.WithBaseURL(base))
 		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 		require.NoError(t, err)
-		require.Equal(t, want, asked)
+		require.Equal(t, want, requested)
 	}
 }
 
-// Transports that break the contract of http.RoundTripper lead to errors, not to panics.
+// A transport that breaks the contract of http.RoundTripper causes an error, not a
+// panic.
 func TestWithHTTPClient_faultyTransportCausesErrorNotPanic(t *testing.T) {
 	for name, rt := range map[string]roundTripper{
 		"no body": func(*http.Request) (*http.Response, error) {
@@ -130,12 +133,13 @@ func TestWithHTTPClient_faultyTransportCausesErrorNotPanic(t *testing.T) {
 	}
 }
 
-// The longest durations are what they seem, also where times are added or doubled.
+// The longest time.Duration must not overflow where the client adds or doubles
+// durations.
 func TestWithRetry_acceptsLongestDurations(t *testing.T) {
 	const longest = time.Duration(math.MaxInt64)
 	for _, test := range []struct {
-		attempts  int
-		min, most time.Duration
+		attempts         int
+		minWait, maxWait time.Duration
 	}{
 		{31, 30 * time.Second, time.Minute},
 		{25, time.Hour, time.Hour},
@@ -143,7 +147,7 @@ func TestWithRetry_acceptsLongestDurations(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint("retry ", test), func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
-				c := newClient(t, srv, appsandbooks.WithRetry(test.attempts, test.min, test.most))
+				c := newClient(t, srv, appsandbooks.WithRetry(test.attempts, test.minWait, test.maxWait))
 				defer c.Close()
 				srv.AddFault(appsandbookstest.Fault{Number: 9603})
 				ctx, cancel := context.WithTimeout(t.Context(), 1000*time.Hour)
@@ -151,9 +155,9 @@ func TestWithRetry_acceptsLongestDurations(t *testing.T) {
 				began := time.Now()
 				_, err := c.Users.List(ctx, appsandbooks.UserFilter{})
 				require.ErrorIs(t, err, appsandbooks.ErrInternal)
-				if test.most < longest {
+				if test.maxWait < longest {
 					require.Equal(t, test.attempts, isError(t, err).Attempts)
-					require.LessOrEqual(t, time.Since(began), time.Duration(test.attempts)*test.most)
+					require.LessOrEqual(t, time.Since(began), time.Duration(test.attempts)*test.maxWait)
 				}
 			})
 		})
@@ -174,12 +178,13 @@ func TestWithRetry_acceptsLongestDurations(t *testing.T) {
 		next, err := op.Step(t.Context())
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, time.Until(next), 29*time.Second)
-		require.Equal(t, 1, countPath(srv, "status"), "the distance between two looks is kept")
+		require.Equal(t, 1, countPath(srv, "status"), "the client keeps the interval between two polls")
 	})
 }
 
-// A time limit for the attempts counts beside that of the caller's http.Client.
-func TestWithTimeout_appliesBesideTimeoutOfHTTPClient(t *testing.T) {
+// WithTimeout limits an attempt also when the caller's http.Client has a longer
+// Timeout.
+func TestWithTimeout_limitsHTTPClientWithLongerTimeout(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour})
 		hc := *srv.Client()
@@ -193,25 +198,26 @@ func TestWithTimeout_appliesBesideTimeoutOfHTTPClient(t *testing.T) {
 	})
 }
 
+// NewClient returns ErrInvalid for each invalid option or token.
 func TestNewClient_refusesBadOptions(t *testing.T) {
 	for name, opts := range map[string][]appsandbooks.Option{
-		"http":         {appsandbooks.WithBaseURL("http://vpp.itunes.apple.com/mdm/v2")},
-		"user info":    {appsandbooks.WithBaseURL("https://a:b@vpp.itunes.apple.com/mdm/v2")},
-		"query":        {appsandbooks.WithBaseURL("https://vpp.itunes.apple.com/mdm/v2?x=y")},
-		"no host":      {appsandbooks.WithBaseURL("mdm/v2")},
-		"ftp":          {appsandbooks.WithBaseURL("ftp://localhost/")},
-		"nil client":   {appsandbooks.WithHTTPClient(nil)},
-		"nil limiter":  {appsandbooks.WithLimiter(nil)},
-		"nil source":   {appsandbooks.WithTokenSource(nil)},
-		"attempts":     {appsandbooks.WithRetry(0, 0, 0)},
-		"waits":        {appsandbooks.WithRetry(3, time.Second, 0)},
-		"pause":        {appsandbooks.WithMaxPause(-1)},
-		"timeout":      {appsandbooks.WithTimeout(0)},
-		"polling":      {appsandbooks.WithPolling(0, 0)},
-		"stall":        {appsandbooks.WithStallTime(0)},
-		"user agent":   {appsandbooks.WithUserAgent("a\r\nb")},
-		"empty agent":  {appsandbooks.WithUserAgent("")},
-		"second is ok": {appsandbooks.WithBaseURL("http://127.0.0.1:1"), appsandbooks.WithRetry(0, 0, 0)},
+		"http to a public host":           {appsandbooks.WithBaseURL("http://vpp.itunes.apple.com/mdm/v2")},
+		"URL with user":                   {appsandbooks.WithBaseURL("https://a:b@vpp.itunes.apple.com/mdm/v2")},
+		"URL with query":                  {appsandbooks.WithBaseURL("https://vpp.itunes.apple.com/mdm/v2?x=y")},
+		"URL without host":                {appsandbooks.WithBaseURL("mdm/v2")},
+		"ftp":                             {appsandbooks.WithBaseURL("ftp://localhost/")},
+		"nil client":                      {appsandbooks.WithHTTPClient(nil)},
+		"nil limiter":                     {appsandbooks.WithLimiter(nil)},
+		"nil source":                      {appsandbooks.WithTokenSource(nil)},
+		"no attempts":                     {appsandbooks.WithRetry(0, 0, 0)},
+		"longest wait below shortest":     {appsandbooks.WithRetry(3, time.Second, 0)},
+		"negative pause":                  {appsandbooks.WithMaxPause(-1)},
+		"zero timeout":                    {appsandbooks.WithTimeout(0)},
+		"zero interval":                   {appsandbooks.WithPolling(0, 0)},
+		"zero stall time":                 {appsandbooks.WithStallTime(0)},
+		"line break in user agent":        {appsandbooks.WithUserAgent("a\r\nb")},
+		"empty user agent":                {appsandbooks.WithUserAgent("")},
+		"valid option and invalid option": {appsandbooks.WithBaseURL("http://127.0.0.1:1"), appsandbooks.WithRetry(0, 0, 0)},
 	} {
 		_, err := appsandbooks.NewClient(stoken, opts...)
 		require.ErrorIs(t, err, appsandbooks.ErrInvalid, name)
@@ -226,7 +232,8 @@ func TestNewClient_refusesBadOptions(t *testing.T) {
 	}
 }
 
-// The service configuration needs no credentials; everything else says so.
+// A client without a token can read the service configuration; every other call fails
+// with ErrNoToken and is not sent.
 func TestWithoutToken_allowsOnlyServiceConfig(t *testing.T) {
 	r := &recordedAnswers{t: t, answers: []string{"walkthrough/01-service-config.response.json"}}
 	c, err := appsandbooks.NewClient("", appsandbooks.WithoutToken(), appsandbooks.WithHTTPClient(&http.Client{Transport: r}))
@@ -240,7 +247,8 @@ func TestWithoutToken_allowsOnlyServiceConfig(t *testing.T) {
 	require.Len(t, r.requests, 1)
 }
 
-// Each attempt asks the source, so that a renewed token is used at once.
+// The client calls the token source for each request, so that a renewed token is used
+// at once.
 func TestWithTokenSource_isAskedForEachRequest(t *testing.T) {
 	r := &recordedAnswers{t: t, answers: []string{`{}`, `{}`}}
 	n := 0

@@ -13,11 +13,12 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// Do calls an endpoint that the SDK has no method for, with the same
-// authentication, pacing, retries and errors. The path is relative to the base
-// URL ("assets/associate"). In is sent as JSON unless it is nil; the answer is
-// decoded into out unless that is nil. A GET is a read and is repeated freely;
-// any other method is a write, and is not repeated when its fate is unknown.
+// Do calls an endpoint that the SDK has no method for. Authentication, pace, retries
+// and errors are the same as for all calls. The path is relative to the base URL, such
+// as "assets/associate". Do sends in as JSON, unless it is nil, and decodes the answer
+// into out, unless it is nil. GET and HEAD are reads and are retried like reads. All
+// other methods are writes: they are not repeated when their result is unknown
+// ([ErrAmbiguous]).
 func (c *Client) Do(ctx context.Context, method, path string, query url.Values, in, out any) error {
 	class := transport.Write
 	if method == http.MethodGet || method == http.MethodHead {
@@ -29,21 +30,22 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 // request is one call of an endpoint.
 type request struct {
 	method  string
-	path    string // relative to the base URL
-	key     string // in the service configuration's urls; "" when it has none
+	path    string // of the endpoint, relative to the base URL
+	key     string // the endpoint's key in the urls of the service configuration; "" if it has none
 	query   url.Values
-	in      any
+	in      any // encoded as the JSON body; nil for no body
 	class   transport.Class
-	page    bool // counts among the parallel page reads
+	page    bool // a page read, of which only five may be in progress at once
 	turn    transport.Turn
-	noToken bool          // needs no token
-	grace   time.Duration // for an attempt under way when the context ends
-	secret  string        // in the body; kept out of errors and logs
-	claim   bool          // takes the organizational unit over
+	noToken bool          // the endpoint needs no token
+	grace   time.Duration // how long an attempt in progress may go on after the context ends
+	secret  string        // a secret in the body, which errors and logs must not contain
+	claim   bool          // claims the organizational unit; allowed after a takeover
 }
 
+// do sends r and decodes the answer into out, unless out is nil.
 func (c *Client) do(ctx context.Context, r request, out any) error {
-	if c.life.Err() != nil {
+	if c.lifetime.Err() != nil {
 		return fmt.Errorf("%s %s: %w", r.method, r.path, ErrClosed)
 	}
 	u, err := c.url(r)
@@ -56,7 +58,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
-	era, err := c.opts.guard.checkWrite(r)
+	generation, err := c.opts.guard.checkWrite(r)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", r.method, r.path, err)
 	}
@@ -85,12 +87,13 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		return c.failure(r, failure)
 	}
 	if m, ok := out.(interface{ meta() *Meta }); ok {
-		c.opts.guard.observe(era, m.meta())
+		c.opts.guard.observe(generation, m.meta())
 	}
 	return nil
 }
 
-// ids are the users and devices that a request names.
+// ids returns the ids of users and devices in a request, which errors and logs must
+// not contain.
 func (r request) ids(body []byte) (ids []string) {
 	ids = append(ids, r.query["clientUserId"]...)
 	ids = append(ids, r.query["serialNumber"]...)
@@ -99,21 +102,22 @@ func (r request) ids(body []byte) (ids []string) {
 		SerialNumbers []string      `json:"serialNumbers"`
 		Users         []UserRequest `json:"users"`
 	}
-	_ = json.Unmarshal(body, &in) // the caller's own, of Do, can have any form
+	_ = json.Unmarshal(body, &in) // the body of Do can have any form
 	for _, u := range in.Users {
 		ids = append(ids, u.ClientUserID, u.Email, u.ManagedAppleID)
 	}
 	return append(append(ids, in.ClientUserIDs...), in.SerialNumbers...)
 }
 
-// url is the discovered URL of an endpoint, or the base URL and its path.
+// url returns the URL of an endpoint: the one from the service configuration, or the
+// base URL with the path of the endpoint.
 func (c *Client) url(r request) (*url.URL, error) {
 	u := c.Config.discoveredURL(r.key)
 	if u == nil {
 		path := strings.TrimPrefix(r.path, "/")
 		for segment := range strings.SplitSeq(path, "/") {
 			if segment == "" || segment == "." || segment == ".." || strings.ContainsAny(segment, "?#\\%") {
-				return nil, fmt.Errorf("%w: the path %q is not plain", ErrInvalid, r.path)
+				return nil, fmt.Errorf("%w: invalid path %q: empty segments, . and .., and the characters ?#\\%% are not allowed", ErrInvalid, r.path)
 			}
 		}
 		u = c.base.JoinPath(path)
@@ -122,6 +126,7 @@ func (c *Client) url(r request) (*url.URL, error) {
 	return u, nil
 }
 
+// contextError returns the error of a context together with its cause.
 func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if errors.Is(err, cause) {
@@ -130,6 +135,7 @@ func contextError(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", err, cause)
 }
 
+// post sends in as the JSON body of a POST and returns out, the decoded answer.
 func post[T any](ctx context.Context, c *Client, path string, in any, class transport.Class, out *T) (*T, error) {
 	err := c.do(ctx, request{method: http.MethodPost, path: path, in: in, class: class}, out)
 	if err != nil {

@@ -22,7 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A page of nothing but braces is small on its way, and large in memory.
+// An answer with more than a million empty objects is refused, because the decoded
+// objects need much more memory than their JSON.
 func TestClient_limitsNumberOfDecodedObjects(t *testing.T) {
 	c := clientWithAnswer(t, 200, nil, `{"users":[{}`+strings.Repeat(",{}", 1<<20)+`]}`)
 	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
@@ -30,39 +31,39 @@ func TestClient_limitsNumberOfDecodedObjects(t *testing.T) {
 	require.ErrorContains(t, err, "objects")
 }
 
-// When a read is repeated, and when not: attempts seen by the service, and the
-// virtual time that went by.
+// A read is retried only after failures that may pass. Each case states the attempts
+// that the service must see and the virtual time that the call may take.
 func TestClient_Do_retriesReads(t *testing.T) {
 	header := func(v string) http.Header { return http.Header{"Retry-After": {v}} }
 	for name, test := range map[string]struct {
 		fault    appsandbookstest.Fault
-		attempts int // that reach the service
+		attempts int // attempts that reach the service
 		ok       bool
 		min, max time.Duration
 	}{
-		"reset before":        {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore, Times: 2}, attempts: 3, ok: true, max: 2 * time.Second},
-		"cut body":            {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultCutBody, Times: 2}, attempts: 3, ok: true, max: 2 * time.Second},
-		"for ever":            {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore}, attempts: 5, max: 8 * time.Second},
-		"9603":                {fault: appsandbookstest.Fault{Number: 9603, Times: 1}, attempts: 2, ok: true, max: time.Second},
-		"9646":                {fault: appsandbookstest.Fault{Number: 9646, Times: 4}, attempts: 5, ok: true, max: 8 * time.Second},
-		"9603 inside 200":     {fault: appsandbookstest.Fault{Status: 200, Number: 9603, Times: 1}, attempts: 2, ok: true, max: time.Second},
-		"HTML 502":            {fault: appsandbookstest.Fault{Status: 502, Body: "<html>", Times: 1}, attempts: 2, ok: true, max: time.Second},
-		"501":                 {fault: appsandbookstest.Fault{Status: 501, Body: "no", Times: 1}, attempts: 1},
-		"404":                 {fault: appsandbookstest.Fault{Status: 404, Body: "no", Times: 1}, attempts: 1},
-		"400":                 {fault: appsandbookstest.Fault{Number: 9602, Times: 1}, attempts: 1},
-		"expired":             {fault: appsandbookstest.Fault{Number: 9621, Times: 1}, attempts: 1},
-		"500 seconds":         {fault: appsandbookstest.Fault{Number: 9603, Header: header("120"), Times: 1}, attempts: 2, ok: true, min: 120 * time.Second, max: 120 * time.Second},
-		"502 seconds":         {fault: appsandbookstest.Fault{Status: 502, Header: header(" 7 "), Times: 1}, attempts: 2, ok: true, min: 7 * time.Second, max: 7 * time.Second},
-		"503 date":            {fault: appsandbookstest.Fault{Number: 9729, Header: header("Sat, 01 Jan 2000 00:01:30 GMT"), Times: 1}, attempts: 2, ok: true, min: 90 * time.Second, max: 90 * time.Second},
-		"503 RFC 850 date":    {fault: appsandbookstest.Fault{Number: 9729, Header: header("Saturday, 01-Jan-00 00:01:30 GMT"), Times: 1}, attempts: 2, ok: true, min: 90 * time.Second, max: 90 * time.Second},
-		"past date":           {fault: appsandbookstest.Fault{Number: 9729, Header: header("Fri, 31 Dec 1999 23:59:59 GMT"), Times: 1}, attempts: 2, ok: true, max: time.Second},
-		"above the cap":       {fault: appsandbookstest.Fault{Number: 9729, Header: header("3600"), Times: 1}, attempts: 1},
-		"overflowing seconds": {fault: appsandbookstest.Fault{Number: 9729, Header: header("9223372036854775807"), Times: 1}, attempts: 1},
-		"more than an int":    {fault: appsandbookstest.Fault{Number: 9729, Header: header("99999999999999999999"), Times: 1}, attempts: 1},
-		"junk":                {fault: appsandbookstest.Fault{Number: 9729, Header: header("foo"), Times: 1}, attempts: 2, ok: true, max: time.Second},
-		"negative":            {fault: appsandbookstest.Fault{Number: 9729, Header: header("-5"), Times: 1}, attempts: 2, ok: true, max: time.Second},
-		"fraction":            {fault: appsandbookstest.Fault{Number: 9729, Header: header("1.5"), Times: 1}, attempts: 2, ok: true, max: time.Second},
-		"429 seconds":         {fault: appsandbookstest.Fault{Number: 9646, Header: header("9"), Times: 1}, attempts: 2, ok: true, min: 9 * time.Second, max: 9 * time.Second},
+		"reset twice":                  {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore, Times: 2}, attempts: 3, ok: true, max: 2 * time.Second},
+		"cut body twice":               {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultCutBody, Times: 2}, attempts: 3, ok: true, max: 2 * time.Second},
+		"reset always":                 {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore}, attempts: 5, max: 8 * time.Second},
+		"9603":                         {fault: appsandbookstest.Fault{Number: 9603, Times: 1}, attempts: 2, ok: true, max: time.Second},
+		"9646":                         {fault: appsandbookstest.Fault{Number: 9646, Times: 4}, attempts: 5, ok: true, max: 8 * time.Second},
+		"9603 inside 200":              {fault: appsandbookstest.Fault{Status: 200, Number: 9603, Times: 1}, attempts: 2, ok: true, max: time.Second},
+		"HTML 502":                     {fault: appsandbookstest.Fault{Status: 502, Body: "<html>", Times: 1}, attempts: 2, ok: true, max: time.Second},
+		"501":                          {fault: appsandbookstest.Fault{Status: 501, Body: "no", Times: 1}, attempts: 1},
+		"404":                          {fault: appsandbookstest.Fault{Status: 404, Body: "no", Times: 1}, attempts: 1},
+		"400":                          {fault: appsandbookstest.Fault{Number: 9602, Times: 1}, attempts: 1},
+		"expired token":                {fault: appsandbookstest.Fault{Number: 9621, Times: 1}, attempts: 1},
+		"500 with seconds":             {fault: appsandbookstest.Fault{Number: 9603, Header: header("120"), Times: 1}, attempts: 2, ok: true, min: 120 * time.Second, max: 120 * time.Second},
+		"502 with seconds":             {fault: appsandbookstest.Fault{Status: 502, Header: header(" 7 "), Times: 1}, attempts: 2, ok: true, min: 7 * time.Second, max: 7 * time.Second},
+		"503 with date":                {fault: appsandbookstest.Fault{Number: 9729, Header: header("Sat, 01 Jan 2000 00:01:30 GMT"), Times: 1}, attempts: 2, ok: true, min: 90 * time.Second, max: 90 * time.Second},
+		"503 with RFC 850 date":        {fault: appsandbookstest.Fault{Number: 9729, Header: header("Saturday, 01-Jan-00 00:01:30 GMT"), Times: 1}, attempts: 2, ok: true, min: 90 * time.Second, max: 90 * time.Second},
+		"date in the past":             {fault: appsandbookstest.Fault{Number: 9729, Header: header("Fri, 31 Dec 1999 23:59:59 GMT"), Times: 1}, attempts: 2, ok: true, max: time.Second},
+		"pause above the maximum":      {fault: appsandbookstest.Fault{Number: 9729, Header: header("3600"), Times: 1}, attempts: 1},
+		"seconds of the largest int64": {fault: appsandbookstest.Fault{Number: 9729, Header: header("9223372036854775807"), Times: 1}, attempts: 1},
+		"seconds above int64":          {fault: appsandbookstest.Fault{Number: 9729, Header: header("99999999999999999999"), Times: 1}, attempts: 1},
+		"text instead of seconds":      {fault: appsandbookstest.Fault{Number: 9729, Header: header("foo"), Times: 1}, attempts: 2, ok: true, max: time.Second},
+		"negative seconds":             {fault: appsandbookstest.Fault{Number: 9729, Header: header("-5"), Times: 1}, attempts: 2, ok: true, max: time.Second},
+		"fraction of seconds":          {fault: appsandbookstest.Fault{Number: 9729, Header: header("1.5"), Times: 1}, attempts: 2, ok: true, max: time.Second},
+		"429 with seconds":             {fault: appsandbookstest.Fault{Number: 9646, Header: header("9"), Times: 1}, attempts: 2, ok: true, min: 9 * time.Second, max: 9 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -86,7 +87,7 @@ func TestClient_Do_retriesReads(t *testing.T) {
 	}
 }
 
-// A write is repeated only when it was certainly not carried out.
+// A write is sent again only when it is certain that the service did not process it.
 func TestClient_Do_retriesOnlyWritesThatWereNotCarriedOut(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault     appsandbookstest.Fault
@@ -94,22 +95,22 @@ func TestClient_Do_retriesOnlyWritesThatWereNotCarriedOut(t *testing.T) {
 		ok        bool
 		ambiguous bool
 	}{
-		"dial":           {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultDial, Times: 2}, attempts: 1, ok: true}, // the two never arrived
-		"reset before":   {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore, Times: 1}, attempts: 1, ambiguous: true},
-		"reset after":    {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetAfter, Times: 1}, attempts: 1, ambiguous: true},
-		"cut body":       {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultCutBody, Times: 1}, attempts: 1, ambiguous: true},
-		"huge body":      {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultHugeBody, Size: 33 << 20, Process: true, Times: 1}, attempts: 1, ambiguous: true},
-		"empty 200":      {fault: appsandbookstest.Fault{Status: 200, Body: " ", Times: 1}, attempts: 1, ambiguous: true},
-		"HTML 200":       {fault: appsandbookstest.Fault{Status: 200, Body: "<html>", Times: 1}, attempts: 1, ambiguous: true},
-		"HTML 502":       {fault: appsandbookstest.Fault{Status: 502, Body: "<html>", Times: 1}, attempts: 1, ambiguous: true},
-		"9603":           {fault: appsandbookstest.Fault{Number: 9603, Times: 2}, attempts: 3, ok: true},
-		"9603 in 200":    {fault: appsandbookstest.Fault{Status: 200, Number: 9603, Times: 2}, attempts: 3, ok: true},
-		"9644":           {fault: appsandbookstest.Fault{Number: 9644, Status: 500, Times: 1}, attempts: 2, ok: true},
-		"9646":           {fault: appsandbookstest.Fault{Number: 9646, Times: 1}, attempts: 2, ok: true},
-		"429 without it": {fault: appsandbookstest.Fault{Status: 429, Body: "slow down", Times: 1}, attempts: 2, ok: true},
-		"9729":           {fault: appsandbookstest.Fault{Number: 9729, Times: 1}, attempts: 2, ok: true},
-		"9709":           {fault: appsandbookstest.Fault{Number: 9709, Status: 400, Times: 1}, attempts: 1},
-		"307":            {fault: appsandbookstest.Fault{Status: 307, Header: http.Header{"Location": {"http://elsewhere.example.com/"}}, Body: " ", Times: 1}, attempts: 1},
+		"failed connection":  {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultDial, Times: 2}, attempts: 1, ok: true}, // the two failed attempts did not reach the service
+		"reset before":       {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore, Times: 1}, attempts: 1, ambiguous: true},
+		"reset after":        {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetAfter, Times: 1}, attempts: 1, ambiguous: true},
+		"cut body":           {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultCutBody, Times: 1}, attempts: 1, ambiguous: true},
+		"huge body":          {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultHugeBody, Size: 33 << 20, Process: true, Times: 1}, attempts: 1, ambiguous: true},
+		"empty 200":          {fault: appsandbookstest.Fault{Status: 200, Body: " ", Times: 1}, attempts: 1, ambiguous: true},
+		"HTML 200":           {fault: appsandbookstest.Fault{Status: 200, Body: "<html>", Times: 1}, attempts: 1, ambiguous: true},
+		"HTML 502":           {fault: appsandbookstest.Fault{Status: 502, Body: "<html>", Times: 1}, attempts: 1, ambiguous: true},
+		"9603":               {fault: appsandbookstest.Fault{Number: 9603, Times: 2}, attempts: 3, ok: true},
+		"9603 in 200":        {fault: appsandbookstest.Fault{Status: 200, Number: 9603, Times: 2}, attempts: 3, ok: true},
+		"9644":               {fault: appsandbookstest.Fault{Number: 9644, Status: 500, Times: 1}, attempts: 2, ok: true},
+		"9646":               {fault: appsandbookstest.Fault{Number: 9646, Times: 1}, attempts: 2, ok: true},
+		"429 without number": {fault: appsandbookstest.Fault{Status: 429, Body: "slow down", Times: 1}, attempts: 2, ok: true},
+		"9729":               {fault: appsandbookstest.Fault{Number: 9729, Times: 1}, attempts: 2, ok: true},
+		"9709":               {fault: appsandbookstest.Fault{Number: 9709, Status: 400, Times: 1}, attempts: 1},
+		"307":                {fault: appsandbookstest.Fault{Status: 307, Header: http.Header{"Location": {"http://elsewhere.example.com/"}}, Body: " ", Times: 1}, attempts: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -130,7 +131,7 @@ func TestClient_Do_retriesOnlyWritesThatWereNotCarriedOut(t *testing.T) {
 				if test.ambiguous {
 					require.False(t, appsandbooks.IsRetryable(err))
 				}
-				for _, r := range srv.Requests() { // each attempt is whole
+				for _, r := range srv.Requests() { // each attempt sends the whole body
 					require.Equal(t, `{"users":[{"clientUserId":"u"}]}`, string(r.Body))
 				}
 			})
@@ -138,7 +139,8 @@ func TestClient_Do_retriesOnlyWritesThatWereNotCarriedOut(t *testing.T) {
 	}
 }
 
-// An outage is not made worse: retries end when the budget is spent.
+// Retries stop when the retry budget is spent, so that they do not make an outage
+// worse.
 func TestClient_stopsRetriesWhenBudgetIsSpent(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9603})
@@ -148,19 +150,19 @@ func TestClient_stopsRetriesWhenBudgetIsSpent(t *testing.T) {
 			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 			require.ErrorIs(t, err, appsandbooks.ErrInternal)
 		}
-		earned := int(time.Since(began) / (10 * time.Second)) // one for each ten seconds
+		earned := int(time.Since(began) / (10 * time.Second)) // the budget grows by one retry every ten seconds
 		require.Less(t, earned, 15)
 		require.Equal(t, calls+100+earned, countPath(srv, "users"))
 
 		srv.ResetRequests()
-		time.Sleep(time.Hour) // the outage is forgotten
+		time.Sleep(time.Hour) // the budget has grown again
 		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 		require.ErrorIs(t, err, appsandbooks.ErrInternal)
 		require.Equal(t, 5, countPath(srv, "users"))
 	})
 }
 
-// Clients that fail together do not come back together.
+// Clients whose requests fail at the same moment retry at different moments.
 func TestClient_spreadsRetriesOfManyClients(t *testing.T) {
 	inVirtualTime(t, []appsandbookstest.Option{appsandbookstest.WithLimits(func() appsandbookstest.Limits {
 		l := appsandbookstest.DefaultLimits()
@@ -185,10 +187,12 @@ func TestClient_spreadsRetriesOfManyClients(t *testing.T) {
 		for _, r := range srv.Requests()[200:] {
 			buckets[r.Time.Sub(began)/(50*time.Millisecond)]++
 		}
-		require.Len(t, buckets, 10) // of 0 to 500 ms
+		require.Len(t, buckets, 10) // retries in every 50 ms of the first 500 ms
 	})
 }
 
+// The error of a canceled call contains the cause of the cancellation and the error of
+// the last attempt.
 func TestClient_keepsCauseOfCancellation(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Number: 9603, Header: http.Header{"Retry-After": {"60"}}})
@@ -200,21 +204,21 @@ func TestClient_keepsCauseOfCancellation(t *testing.T) {
 		require.Equal(t, 20*time.Second, time.Since(began))
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, err, reason)
-		require.ErrorIs(t, err, appsandbooks.ErrInternal) // what happened before
+		require.ErrorIs(t, err, appsandbooks.ErrInternal) // the error of the last attempt
 		require.Equal(t, 1, isError(t, err).Attempts)
 
-		// A wait that the deadline does not leave room for is not begun.
+		// The call does not begin a pause that outlasts its deadline.
 		ctx2, cancel2 := context.WithTimeout(t.Context(), 41*time.Second)
 		defer cancel2()
 		began = time.Now()
 		_, err = c.Users.List(ctx2, appsandbooks.UserFilter{})
 		require.ErrorIs(t, err, appsandbooks.ErrInternal)
-		require.Equal(t, 40*time.Second, time.Since(began)) // the gate; then the answer, and no further wait
+		require.Equal(t, 40*time.Second, time.Since(began)) // the rest of the first pause, and nothing of the second
 	})
 }
 
-// The grace of a cancelled write is for its answer, not for a wait that no
-// attempt can follow.
+// A canceled write waits for its answer, but not for a pause that the answer asks for,
+// because no attempt can follow.
 func TestClient_endsGracePeriodWhenNoAttemptCanFollow(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLatency(2 * time.Second)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -232,7 +236,7 @@ func TestClient_endsGracePeriodWhenNoAttemptCanFollow(t *testing.T) {
 	})
 }
 
-// What a certificate error means does not change by asking again.
+// A certificate error is not retried, because the next attempt would fail, too.
 func TestClient_doesNotRetryCertificateErrors(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
 	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
@@ -247,8 +251,9 @@ func TestClient_doesNotRetryCertificateErrors(t *testing.T) {
 	require.Equal(t, 1, isError(t, err).Attempts)
 }
 
-// The five seconds for an answer on its way are not spent on a pause in which
-// no answer is on its way.
+// A write that is canceled during a pause ends at once. The five seconds in which a
+// canceled write may still get its answer do not apply, because no request is in
+// progress.
 func TestClient_endsPauseOfWriteWhenCanceled(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9729, Header: http.Header{"Retry-After": {"60"}}})
@@ -257,12 +262,12 @@ func TestClient_endsPauseOfWriteWhenCanceled(t *testing.T) {
 		began := time.Now()
 		_, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3)})
 		require.ErrorIs(t, err, context.Canceled)
-		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable) // what happened before
+		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable) // the error of the last attempt
 		require.Equal(t, 20*time.Second, time.Since(began))
 	})
 }
 
-// A connection that was never made proves that nothing was started.
+// A write is retried after a failed connection, because the service did not receive it.
 func TestClient_retriesWriteAfterFailedConnection(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultDial, Times: 4})
@@ -275,8 +280,8 @@ func TestClient_retriesWriteAfterFailedConnection(t *testing.T) {
 	})
 }
 
-// Each attempt has one Authorization header and the whole body, whatever became
-// of the last.
+// Each attempt has one Authorization header and the whole body, also when the transport
+// changed the header of the attempt before.
 func TestClient_Do_sendsWholeRequestOnEachAttempt(t *testing.T) {
 	var seen []string
 	c := clientWithTransport(t, func(r *http.Request) (*http.Response, error) {
@@ -285,7 +290,7 @@ func TestClient_Do_sendsWholeRequestOnEachAttempt(t *testing.T) {
 			return nil, err
 		}
 		seen = append(seen, fmt.Sprint(r.Header["Authorization"], r.Header["Content-Type"], r.ContentLength, string(body)))
-		r.Header.Set("Authorization", "spoiled by a transport")
+		r.Header.Set("Authorization", "changed by the transport")
 		return &http.Response{StatusCode: 500, Header: http.Header{}, Body: readCloser(`{"errorNumber":9603}`)}, nil
 	}, appsandbooks.WithRetry(3, 0, 0))
 	require.ErrorIs(t, c.Do(t.Context(), "POST", "users/create", nil, map[string]int{"a": 1}, nil), appsandbooks.ErrInternal)
@@ -293,10 +298,10 @@ func TestClient_Do_sendsWholeRequestOnEachAttempt(t *testing.T) {
 	require.Equal(t, []string{want, want, want}, seen)
 }
 
-// A call whose context has ended already sends nothing.
+// A call whose context has already ended sends no request.
 func TestClient_sendsNothingAfterContextEnds(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		reason := errors.New("the caller went home")
+		reason := errors.New("the caller has stopped")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(reason)
 		_, err := c.Users.List(ctx, appsandbooks.UserFilter{})
@@ -306,14 +311,14 @@ func TestClient_sendsNothingAfterContextEnds(t *testing.T) {
 		_, err = associateOne(ctx, srv, c)
 		require.ErrorIs(t, err, reason)
 		synctest.Wait()
-		for _, r := range srv.Requests() { // the limits are everybody's
+		for _, r := range srv.Requests() { // the limits are still read, because all callers share them
 			require.Equal(t, "service/config", r.Path)
 		}
 	})
 }
 
-// A proxy that refuses is told apart from the service, gets no token, and no
-// write has left.
+// When a proxy refuses the connection, the error contains the proxy's status, the proxy
+// receives no token, and the write is not ambiguous.
 func TestClient_Do_reportsProxyRefusalWithoutSendingToken(t *testing.T) {
 	var seen atomic.Value
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -334,8 +339,8 @@ func TestClient_Do_reportsProxyRefusalWithoutSendingToken(t *testing.T) {
 	require.Equal(t, "CONNECT[] []", seen.Load())
 }
 
-// A write that the service took on a kept connection and did not answer is not
-// sent again, not by net/http either.
+// A write that got no answer on a reused connection is not sent again, not even by
+// net/http.
 func TestClient_Do_doesNotRepeatWriteWithoutAnswer(t *testing.T) {
 	var writes atomic.Int32
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -356,8 +361,8 @@ func TestClient_Do_doesNotRepeatWriteWithoutAnswer(t *testing.T) {
 	require.NoError(t, write())
 }
 
-// The last answer counts, after whatever came before: its number, its status
-// and what it says.
+// After retries the error has the status and the body of the last attempt, and Attempts
+// counts all attempts.
 func TestClient_returnsLastErrorAfterRetries(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore, Times: 4})
@@ -369,15 +374,16 @@ func TestClient_returnsLastErrorAfterRetries(t *testing.T) {
 	})
 }
 
-// Missing fields, nulls and unknown ones are no reason to lose an answer.
+// An answer with missing, null or unknown fields is read; an answer with an identifier
+// of a wrong type is an error.
 func TestClient_readsAnswersWithMissingOrUnknownFields(t *testing.T) {
 	for name, body := range map[string]string{
-		"nothing":    `{}`,
-		"nulls":      `{"users":null,"nextPageIndex":null,"versionId":null,"uId":null,"tokenExpirationDate":null,"mdmInfo":null}`,
-		"odd date":   `{"users":[],"tokenExpirationDate":"next year"}`,
-		"date type":  `{"users":[],"tokenExpirationDate":1893456000}`,
-		"new fields": `{"users":[{"clientUserId":"a","status":"Registered","age":7}],"brandNew":{"x":[1]}}`,
-		"RFC 3339":   `{"users":[],"tokenExpirationDate":"2031-02-03T04:05:06.789Z"}`,
+		"empty object":     `{}`,
+		"nulls":            `{"users":null,"nextPageIndex":null,"versionId":null,"uId":null,"tokenExpirationDate":null,"mdmInfo":null}`,
+		"unreadable date":  `{"users":[],"tokenExpirationDate":"next year"}`,
+		"date is a number": `{"users":[],"tokenExpirationDate":1893456000}`,
+		"new fields":       `{"users":[{"clientUserId":"a","status":"Registered","age":7}],"brandNew":{"x":[1]}}`,
+		"date in RFC 3339": `{"users":[],"tokenExpirationDate":"2031-02-03T04:05:06.789Z"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := recordedClient(t, body)

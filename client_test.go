@@ -18,8 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A client accepts TLS 1.2 and TLS 1.3, and refuses older versions.
 func TestNewClient_refusesOldTLSVersions(t *testing.T) {
-	for version, fine := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
+	for version, accepted := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
 		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{}`)) }))
 		srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 		srv.TLS = &tls.Config{MinVersion: version, MaxVersion: version}
@@ -28,15 +29,15 @@ func TestNewClient_refusesOldTLSVersions(t *testing.T) {
 		require.NoError(t, err)
 		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
 		require.Error(t, err)
-		// With a version that will do, it is the certificate that will not.
-		require.Equal(t, fine, strings.Contains(err.Error(), "certificate"), "%x: %v", version, err)
+		// With an accepted version the handshake fails later, because of the certificate.
+		require.Equal(t, accepted, strings.Contains(err.Error(), "certificate"), "%x: %v", version, err)
 		c.Close()
 		srv.Close()
 	}
 }
 
-// Calls of a client that is closed, before or meanwhile, say so; nobody's
-// context has ended.
+// Calls of a closed client, and calls in progress while it is closed, fail with
+// ErrClosed and not with context.Canceled.
 func TestClient_Close_endsCallsWithErrClosed(t *testing.T) {
 	for _, after := range []time.Duration{0, 50 * time.Millisecond, 150 * time.Millisecond, time.Second, 5050 * time.Millisecond} {
 		t.Run(after.String(), func(t *testing.T) {
@@ -45,7 +46,7 @@ func TestClient_Close_endsCallsWithErrClosed(t *testing.T) {
 				assets := addAssets(srv, 1, 100)
 				c := newClient(t, srv)
 				calls := map[string]func() error{
-					"walk":   func() error { return drain(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{})) },
+					"list":   func() error { return drain(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{})) },
 					"config": func() error { return errorOf(c.Config.ServiceConfig(t.Context())) },
 					"operation": func() error {
 						op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: []string{"C02"}})
@@ -59,7 +60,7 @@ func TestClient_Close_endsCallsWithErrClosed(t *testing.T) {
 				for name, call := range calls {
 					wg.Go(func() {
 						err := call()
-						if err == nil { // it was faster
+						if err == nil { // the call returned before Close
 							return
 						}
 						assert.ErrorIs(t, err, appsandbooks.ErrClosed, name)
@@ -74,7 +75,7 @@ func TestClient_Close_endsCallsWithErrClosed(t *testing.T) {
 				c.Close()
 				for name, call := range calls {
 					if name == "config" && after >= 150*time.Millisecond {
-						continue // which is answered from memory
+						continue // the cache holds the service configuration
 					}
 					err := call()
 					require.ErrorIs(t, err, appsandbooks.ErrClosed, name)
@@ -85,7 +86,7 @@ func TestClient_Close_endsCallsWithErrClosed(t *testing.T) {
 	}
 }
 
-// Zero values and nils lead to errors and to nothing, not to panics.
+// Nil arguments and zero values cause errors or have no effect, but never panic.
 func TestClient_nilAndZeroValuesDoNotPanic(t *testing.T) {
 	c := clientWithTransport(t, func(*http.Request) (*http.Response, error) { return nil, errors.New("no") }, appsandbooks.WithRetry(1, 0, 0))
 	for name, f := range map[string]func() error{
@@ -114,7 +115,7 @@ func TestClient_nilAndZeroValuesDoNotPanic(t *testing.T) {
 	require.NotPanics(t, func() {
 		var report appsandbooks.Report
 		for range report.Outcomes() {
-			t.Error("an outcome of nothing")
+			t.Error("a zero Report has an outcome")
 		}
 		_ = report.String()
 		require.Empty(t, appsandbooks.Secret{}.Reveal())

@@ -8,30 +8,32 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// Attempt is one attempt of a request, as [WithTrace] reports it. It names no
-// user, no device and no secret. What a metric needs is here: attempts by
-// endpoint and outcome, pauses that the service asked for (RetryAfter), waits
-// for the pace (Queued), questions for the status of events (the path "status")
-// and pages read (the paths of the lists).
+// An Attempt is one attempt of a call, as [WithTrace] reports it. It contains no ids
+// of users or devices and no secrets. It has what metrics need: attempts by endpoint
+// and result, pauses that the service asked for (RetryAfter), waits for the pace
+// (Queued), polls of events (the path "status") and page reads (the paths of the
+// lists).
 type Attempt struct {
 	Method      string
-	Path        string // of the endpoint, such as "assets/associate"; as in [Error]
-	Count       int    // 1 for the first attempt of a call
-	StatusCode  int    // HTTP status; 0 when there was no answer
-	ErrorNumber ErrorNumber
-	Err         error         // nil when it was a success
-	Size        int           // bytes of the answer's body, decompressed
-	Queued      time.Duration // how long it waited for its turn: the pace, a Retry-After of another request, five other pages
-	Waited      time.Duration // how long the retry rules held it back before that
-	Took        time.Duration // from being sent to the last byte of the answer
-	RetryAfter  time.Duration // the pause that the answer asked for; 0 when it asked for none
-	Again       bool          // another attempt follows
+	Path        string      // of the endpoint, such as "assets/associate"; the Path of [Error]
+	Count       int         // 1 for the first attempt of a call
+	StatusCode  int         // HTTP status; 0 if no answer came
+	ErrorNumber ErrorNumber // Apple's errorNumber; 0 if the answer has none
+	Err         error       // nil for a success
+	Size        int         // decompressed size of the answer's body, in bytes
+	// Queued is how long the attempt waited for the pace, for a pause that another
+	// request caused, or for other page reads.
+	Queued     time.Duration
+	Waited     time.Duration // wait between the attempt before and Queued; 0 for the first attempt
+	Took       time.Duration // from the sending to the last byte of the answer
+	RetryAfter time.Duration // the pause that the answer asks for; 0 if it asks for none
+	Again      bool          // true if another attempt follows
 }
 
-// WithTrace calls f after each attempt of each request, with the context of the
-// call, from the goroutine that waits for it: f must return quickly, and many
-// calls of it can run at once. Requests that were never sent, such as those that
-// a canceled context or a long Retry-After held back, are not reported.
+// WithTrace makes the client call f after each attempt of each call, with the context
+// of the call. The goroutine of the call waits for f, so f must return quickly. F can
+// run in many goroutines at once. The client does not report requests that were never
+// sent, for example because the context was canceled or a pause was too long.
 func WithTrace(f func(ctx context.Context, a Attempt)) Option {
 	return func(o *options) error {
 		if f == nil {
@@ -42,7 +44,8 @@ func WithTrace(f func(ctx context.Context, a Attempt)) Option {
 	}
 }
 
-// tracer brings what the transport reports into the form of WithTrace.
+// tracer returns the function that converts the transport's attempts and passes them
+// to the function of WithTrace; nil without that option.
 func (o *options) tracer() func(context.Context, *transport.Request, transport.Attempt) {
 	if o.trace == nil {
 		return nil

@@ -18,7 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// traced runs f in virtual time and returns what the hook was told.
+// collectAttempts runs f in virtual time with a traced client, and returns the attempts
+// that the trace hook received.
 func collectAttempts(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client), opts ...appsandbooks.Option) (all []appsandbooks.Attempt) {
 	t.Helper()
 	var mu sync.Mutex
@@ -37,6 +38,8 @@ func collectAttempts(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Se
 	return all
 }
 
+// The trace hook receives every attempt of a call, with its result and its waiting
+// time.
 func TestWithTrace_reportsEachAttempt(t *testing.T) {
 	all := collectAttempts(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Kind: appsandbookstest.FaultResetBefore, Times: 1})
@@ -47,14 +50,14 @@ func TestWithTrace_reportsEachAttempt(t *testing.T) {
 	require.Len(t, all, 3)
 	for i, a := range all {
 		assert.Equal(t, http.MethodGet, a.Method)
-		assert.Equal(t, "users", a.Path, "no base, no query, no id")
+		assert.Equal(t, "users", a.Path, "the path without the base URL, the query and ids")
 		assert.Equal(t, i+1, a.Count)
 		assert.Equal(t, i < 2, a.Again)
 	}
-	broken, refused, good := all[0], all[1], all[2]
-	assert.Zero(t, broken.StatusCode)
-	require.Error(t, broken.Err)
-	assert.Zero(t, broken.Waited)
+	failed, refused, good := all[0], all[1], all[2]
+	assert.Zero(t, failed.StatusCode)
+	require.Error(t, failed.Err)
+	assert.Zero(t, failed.Waited)
 
 	assert.Equal(t, http.StatusServiceUnavailable, refused.StatusCode)
 	assert.Equal(t, appsandbooks.ErrServiceUnavailable, refused.ErrorNumber)
@@ -69,8 +72,8 @@ func TestWithTrace_reportsEachAttempt(t *testing.T) {
 	assert.Positive(t, good.Size)
 }
 
-// The sixteenth request of a second waits for the pace, and one that meets a
-// Retry-After of another request waits for that: both show as Queued.
+// Attempt.Queued is the time that a request waited for the request rate, or for the end
+// of another request's Retry-After.
 func TestWithTrace_reportsTimeInQueue(t *testing.T) {
 	all := collectAttempts(t, func(t *testing.T, _ *appsandbookstest.Server, c *appsandbooks.Client) {
 		var group sync.WaitGroup
@@ -90,7 +93,7 @@ func TestWithTrace_reportsTimeInQueue(t *testing.T) {
 			queued = append(queued, a.Queued)
 		}
 	}
-	require.Equal(t, []time.Duration{1200 * time.Millisecond}, queued, "a second after the first answer")
+	require.Equal(t, []time.Duration{1200 * time.Millisecond}, queued, "the 16th request is sent a second after the first answer")
 
 	all = collectAttempts(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "client/config", Number: 9729, Header: http.Header{"Retry-After": {"7"}}, Times: 1})
@@ -103,15 +106,16 @@ func TestWithTrace_reportsTimeInQueue(t *testing.T) {
 	})
 	for _, a := range all {
 		if a.Path == "users" {
-			require.Equal(t, 6200*time.Millisecond, a.Queued, "what is left of the pause")
+			require.Equal(t, 6200*time.Millisecond, a.Queued, "the rest of the pause")
 		}
 	}
 }
 
+// A call that sends no request reports no attempt, and WithTrace refuses nil.
 func TestWithTrace_reportsNothingWithoutAttempt(t *testing.T) {
 	all := collectAttempts(t, func(t *testing.T, _ *appsandbookstest.Server, c *appsandbooks.Client) {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		cancel(errors.New("enough"))
+		cancel(errors.New("the caller has stopped"))
 		_, err := c.Config.ClientConfig(ctx)
 		require.ErrorIs(t, err, context.Canceled)
 	})
@@ -120,7 +124,7 @@ func TestWithTrace_reportsNothingWithoutAttempt(t *testing.T) {
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 }
 
-// What the log of an attempt looks like is documented in docs/operations.md.
+// The log lines of attempts have the form that docs/operations.md documents.
 func TestWithLogger_writesDocumentedLines(t *testing.T) {
 	var out bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
@@ -138,7 +142,7 @@ time=\S+ level=DEBUG msg="appsandbooks: request" method=GET path=users attempt=2
 $`, out.String())
 }
 
-// Neither net/http nor anybody else writes to the standard logger.
+// Neither the client nor net/http writes to the standard logger when requests fail.
 func TestClient_writesNothingToStandardLogger(t *testing.T) {
 	var text bytes.Buffer
 	before := log.Writer()
@@ -156,7 +160,7 @@ func TestClient_writesNothingToStandardLogger(t *testing.T) {
 	require.Empty(t, text.String())
 }
 
-// An answer that cannot be read is worth a warning, though its status is 200.
+// An unreadable answer is logged as a warning, also when its status is 200.
 func TestWithLogger_warnsOfUnreadableAnswer(t *testing.T) {
 	var text bytes.Buffer
 	c, _ := sameAnswerClient(t, 200, []byte("<html>Sign in to this network"), appsandbooks.WithLogger(slog.New(slog.NewTextHandler(&text, nil))))

@@ -13,40 +13,41 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Meta is what the service adds to its answers.
+// Meta has the fields that the service adds to its answers.
 type Meta struct {
-	// UID identifies the organizational unit's library. Tokens that different
-	// content managers downloaded can belong to the same library.
+	// UID identifies the organizational unit. Content tokens that different content
+	// managers downloaded can belong to the same unit.
 	UID string `json:"uId,omitzero"`
-	// TokenExpirationDate is when the content token expires. Apple promises it
-	// only in the last 15 days; zero when it is absent.
+	// TokenExpirationDate is when the content token expires; zero if the answer has no
+	// date. Apple promises the date only in the last 15 days.
 	TokenExpirationDate Time `json:"tokenExpirationDate,omitzero"`
-	// MDMInfo is who manages the organizational unit; nil until somebody has
-	// said so with [ConfigService.Register], and in answers that never carry it.
+	// MDMInfo identifies the device management service that manages the unit. It is nil
+	// until a device management service has claimed the unit (see
+	// [ConfigService.Register]). Some endpoints never send it.
 	MDMInfo *MDMInfo `json:"mdmInfo,omitzero"`
 }
 
 func (m *Meta) meta() *Meta { return m }
 
-// MDMInfo identifies a device management service. All three parts are needed.
+// MDMInfo identifies a device management service. All three fields are required.
 type MDMInfo struct {
-	ID       string `json:"id"`       // unique to the organization's service; at most Limits.MaxMDMIDLength long
-	Name     string `json:"name"`     // for people; at most Limits.MaxMDMNameLength long
-	Metadata string `json:"metadata"` // free form; at most Limits.MaxMDMMetadataLength long
+	ID       string `json:"id"`       // unique in the organization; at most Limits.MaxMDMIDLength long
+	Name     string `json:"name"`     // shown to people; at most Limits.MaxMDMNameLength long
+	Metadata string `json:"metadata"` // any text; at most Limits.MaxMDMMetadataLength long
 }
 
-// ServiceConfig says what the service allows and where it is. Limits and URLs
-// change without notice.
+// ServiceConfig has the limits and the URLs of the service. Both change without
+// notice.
 type ServiceConfig struct {
-	ErrorCodes        []*Error           `json:"errorCodes,omitzero"` // Number and Message only; incomplete in Apple's samples
+	ErrorCodes        []Error            `json:"errorCodes,omitzero"` // with Number and Message only; incomplete in Apple's samples
 	Limits            Limits             `json:"limits"`
 	NotificationTypes []NotificationType `json:"notificationTypes,omitzero"`
-	URLs              map[string]string  `json:"urls,omitzero"` // by Apple's key, such as "invitationEmail"
+	URLs              map[string]string  `json:"urls,omitzero"` // the keys are Apple's, such as "invitationEmail"
 	Meta
 }
 
-// UnmarshalJSON reads each part by itself: one of an unexpected type counts as
-// not sent, and keeps nobody from using the others.
+// UnmarshalJSON decodes each field separately. A field of an unexpected type stays at
+// its zero value and does not prevent the decoding of the others.
 func (c *ServiceConfig) UnmarshalJSON(data []byte) error {
 	var in struct {
 		ErrorCodes        json.RawMessage `json:"errorCodes"`
@@ -58,51 +59,50 @@ func (c *ServiceConfig) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*c = ServiceConfig{}
-	decodePart(in.ErrorCodes, &c.ErrorCodes)
-	decodePart(in.Limits, &c.Limits)
-	decodePart(in.NotificationTypes, &c.NotificationTypes)
-	decodePart(in.URLs, &c.URLs)
-	decodePart(data, &c.Meta)
+	decodeOrSkip(in.ErrorCodes, &c.ErrorCodes)
+	decodeOrSkip(in.Limits, &c.Limits)
+	decodeOrSkip(in.NotificationTypes, &c.NotificationTypes)
+	decodeOrSkip(in.URLs, &c.URLs)
+	decodeOrSkip(data, &c.Meta)
 	return nil
 }
 
-// read decodes a part of an answer, or leaves it at its zero value.
-func decodePart[T any](data []byte, part *T) {
-	var v T
-	if json.Unmarshal(data, &v) == nil {
-		*part = v
+// decodeOrSkip decodes data into v. It leaves v unchanged if data cannot be decoded.
+func decodeOrSkip[T any](data []byte, v *T) {
+	var decoded T
+	if json.Unmarshal(data, &decoded) == nil {
+		*v = decoded
 	}
 }
 
-// ConfigService reads the service's configuration, and registers this client
-// with it.
+// ConfigService reads the configuration of the service, and reads and changes the
+// client configuration: the registration of the device management service.
 type ConfigService struct {
 	service
-	cached atomic.Pointer[cachedConfig]
-	tried  atomic.Int64 // when keepFresh last began a refresh, in Unix nanoseconds
-	flight singleflight.Group
+	cached      atomic.Pointer[cachedConfig]
+	lastRefresh atomic.Int64 // when refreshIfStale last started a refresh, in Unix nanoseconds
+	flight      singleflight.Group
 }
 
 type cachedConfig struct {
 	config *ServiceConfig
-	at     time.Time
+	readAt time.Time
 }
 
 const (
-	configFresh = 5 * time.Minute  // Apple: sync every 5 minutes
-	configStale = 30 * time.Minute // beyond that, limits are no better than guesses
+	configFresh = 5 * time.Minute  // Apple advises to read the configuration every 5 minutes
+	configStale = 30 * time.Minute // older limits are used only if the service cannot be reached
 )
 
-// ServiceConfig reads the service configuration: limits and URLs. It is answered
-// from memory for five minutes. It needs no credentials, so success says
-// nothing about the token; [ConfigService.ClientConfig] does.
-//
-// Synchronous. Retried like any read.
+// ServiceConfig returns the service configuration: limits and URLs. It returns the
+// configuration from memory if it was read within the last five minutes. The endpoint
+// needs no token, so a success does not show that the token is valid; use
+// [ConfigService.ClientConfig] for that.
 //
 // https://developer.apple.com/documentation/devicemanagement/service-config
 func (s *ConfigService) ServiceConfig(ctx context.Context) (*ServiceConfig, error) {
 	c := s.cached.Load()
-	if c == nil || time.Since(c.at) >= configFresh {
+	if c == nil || time.Since(c.readAt) >= configFresh {
 		var err error
 		if c, err = s.refresh(ctx); err != nil {
 			return nil, err
@@ -111,6 +111,7 @@ func (s *ConfigService) ServiceConfig(ctx context.Context) (*ServiceConfig, erro
 	return c.config.clone(), nil
 }
 
+// clone returns a copy that the caller may change.
 func (c *ServiceConfig) clone() *ServiceConfig {
 	d := *c
 	d.ErrorCodes = slices.Clone(c.ErrorCodes)
@@ -120,23 +121,24 @@ func (c *ServiceConfig) clone() *ServiceConfig {
 	return &d
 }
 
-// keepFresh refreshes in the background what is not known or no longer fresh,
-// beginning once a minute at most.
+// refreshIfStale reads the configuration in the background if it is unknown or older
+// than configFresh. It starts at most one read per minute.
 func (s *ConfigService) refreshIfStale() {
-	if c := s.cached.Load(); c != nil && time.Since(c.at) < configFresh {
+	if c := s.cached.Load(); c != nil && time.Since(c.readAt) < configFresh {
 		return
 	}
-	last, now := s.tried.Load(), time.Now().UnixNano()
-	if now-last >= int64(time.Minute) && s.tried.CompareAndSwap(last, now) {
+	last, now := s.lastRefresh.Load(), time.Now().UnixNano()
+	if now-last >= int64(time.Minute) && s.lastRefresh.CompareAndSwap(last, now) {
 		s.refreshInBackground()
 	}
 }
 
-// refreshSoon refreshes in the background, unless that is already under way.
+// refreshInBackground reads the configuration in the background, unless a read is
+// already in progress.
 func (s *ConfigService) refreshInBackground() { s.startRefresh(context.Background()) }
 
-// refresh reads the configuration now, one flight for all callers: a caller
-// that gives up does not end it for the others.
+// refresh reads the configuration and returns it. Callers that run at the same time
+// share one read, which goes on if one of them gives up.
 func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
 	select {
 	case r := <-s.startRefresh(ctx):
@@ -149,15 +151,18 @@ func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
 	}
 }
 
+// startRefresh starts to read the configuration, or joins the read in progress. The
+// channel receives the result.
 func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Result {
 	return s.flight.DoChan("", func() (any, error) {
-		longest := s.client.opts.maxPause + 2*time.Minute // nobody may be left who would end it
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest)
+		// The read does not end with the context of a caller, so it needs its own limit.
+		timeout := s.client.opts.maxPause + 2*time.Minute
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 		defer cancel()
-		defer context.AfterFunc(s.client.life, cancel)()
+		defer context.AfterFunc(s.client.lifetime, cancel)()
 		config := new(ServiceConfig)
 		err := s.client.do(ctx, request{method: http.MethodGet, path: "service/config", noToken: true}, config)
-		if err != nil && s.client.life.Err() != nil {
+		if err != nil && s.client.lifetime.Err() != nil {
 			return nil, fmt.Errorf("reading the service configuration: %w", ErrClosed)
 		}
 		if err != nil {
@@ -170,7 +175,7 @@ func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Re
 	})
 }
 
-// join waits for a refresh under way.
+// waitForRefresh waits until no read of the configuration is in progress.
 func (s *ConfigService) waitForRefresh() {
 	_, _, _ = s.flight.Do("", func() (any, error) { return nil, ErrClosed })
 }

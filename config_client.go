@@ -7,11 +7,11 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// ClientConfig is what the service knows about the management of the
-// organizational unit. All fields are optional.
+// ClientConfig is the client configuration: what the service has stored about the
+// organizational unit and the device management service. All fields are optional.
 type ClientConfig struct {
 	CountryISO2ACode            string             `json:"countryISO2ACode,omitzero"`
-	DefaultPlatform             string             `json:"defaultPlatform,omitzero"` // volumestore (education) or enterprisestore
+	DefaultPlatform             string             `json:"defaultPlatform,omitzero"` // "volumestore" (education) or "enterprisestore"
 	LocationName                string             `json:"locationName,omitzero"`
 	NotificationURL             string             `json:"notificationUrl,omitzero"`
 	NotificationAuthToken       Secret             `json:"notificationAuthToken,omitzero"`
@@ -20,10 +20,8 @@ type ClientConfig struct {
 	Meta
 }
 
-// ClientConfig reads the client configuration. It is also the cheapest way to learn
-// whether the token works.
-//
-// Synchronous. Retried like any read.
+// ClientConfig reads the client configuration. It is also the cheapest call that shows
+// whether the content token is valid.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-71glv
 func (s *ConfigService) ClientConfig(ctx context.Context) (*ClientConfig, error) {
@@ -35,22 +33,24 @@ func (s *ConfigService) ClientConfig(ctx context.Context) (*ClientConfig, error)
 	return config, nil
 }
 
-// UpdateClientConfig registers this device management service and where it receives
-// notifications. The service delivers a TEST_NOTIFICATION to the URL before it
-// answers, and refuses the whole configuration when that fails
-// ([ErrNotificationURLUnreachable]): the receiver must be up, with the new
-// secret, before the call. [ConfigService.Register] checks and explains.
+// UpdateClientConfig sends the fields of r that are set. Before the service answers, it
+// delivers a TEST_NOTIFICATION to the notification URL. If the delivery fails, the
+// service rejects the whole configuration ([ErrNotificationURLUnreachable]). So the
+// receiver must run, and accept the new secret, before the call.
+// [ConfigService.Register] also checks r and the answer, and its errors give advice.
 //
-// Synchronous. Retried like a read: the same configuration twice is the same.
+// UpdateClientConfig is retried like a read: the same configuration sent twice has the
+// same result.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
 func (s *ConfigService) UpdateClientConfig(ctx context.Context, r Registration) (*ClientConfig, error) {
 	if r.Handler != nil {
-		return nil, invalidf("UpdateClientConfig takes no Handler; Register does")
+		return nil, invalidf("UpdateClientConfig does not use the Handler; call Register instead")
 	}
 	return s.updateClientConfig(ctx, r, false)
 }
 
+// updateClientConfig sends r. With claim, it is sent even after a takeover.
 func (s *ConfigService) updateClientConfig(ctx context.Context, r Registration, claim bool) (*ClientConfig, error) {
 	if err := s.client.opts.guard.checkClaim(r.MDMInfo); err != nil {
 		return nil, err
@@ -58,9 +58,9 @@ func (s *ConfigService) updateClientConfig(ctx context.Context, r Registration, 
 	secret := r.NotificationAuthToken.Reveal()
 	switch {
 	case secret == redacted:
-		return nil, invalidf("the NotificationAuthToken is %s: JSON and text of a Secret do not hold it", redacted)
+		return nil, invalidf("the NotificationAuthToken is %s: a Secret is lost when it is written as text or JSON; set it with NewSecret", redacted)
 	case secret != "" && !bearerForm.MatchString(secret):
-		return nil, invalidf("the NotificationAuthToken is no bearer token: it must consist of letters, digits and -._~+/, with = at the end")
+		return nil, invalidf("the NotificationAuthToken is not a valid bearer token: use letters, digits and -._~+/ only, and = only at the end")
 	}
 	in := struct {
 		MDMInfo               *MDMInfo           `json:"mdmInfo,omitzero"`

@@ -8,7 +8,8 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// ClientConfig reads the settings of the unit, and hides the secret in them.
+// ClientConfig reads all settings of the unit, and returns the notification secret as a
+// Secret.
 func TestConfigService_ClientConfig_readsAllSettings(t *testing.T) {
 	c, r := recordedClient(t, `{"countryISO2ACode":"US","defaultPlatform":"enterprisestore","locationName":"HQ","uId":"204",
 		"notificationUrl":"https://mdm.example.com/n","notificationAuthToken":"s3cret","subscribedNotificationTypes":["ASSET_COUNT"]}`)
@@ -23,7 +24,7 @@ func TestConfigService_ClientConfig_readsAllSettings(t *testing.T) {
 	}, config)
 }
 
-// UpdateClientConfig sends only what is set.
+// UpdateClientConfig sends only the fields that are set.
 func TestConfigService_UpdateClientConfig_sendsOnlyWhatIsSet(t *testing.T) {
 	for body, registration := range map[string]appsandbooks.Registration{
 		`{}`: {},
@@ -37,8 +38,8 @@ func TestConfigService_UpdateClientConfig_sendsOnlyWhatIsSet(t *testing.T) {
 	}
 }
 
-// A handler is for Register, and a secret must be a bearer token: anything else is
-// refused before it is sent.
+// UpdateClientConfig refuses a Handler, which only Register can use, and a secret that
+// is not a bearer token. It sends nothing.
 func TestConfigService_UpdateClientConfig_refusesInvalidInput(t *testing.T) {
 	c, r := recordedClient(t)
 	handler, err := appsandbooks.NewNotificationHandler(nil, appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret("s3cret")))

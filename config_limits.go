@@ -8,27 +8,28 @@ import (
 	"time"
 )
 
-// Limits are the largest sizes of a request, as the service sent them: 0 where
-// it sent none. The SDK then uses the values of Apple's documentation.
+// Limits are the largest sizes that the service accepts, as the service sent them. A
+// field is 0 if the service did not send it; the SDK then uses the value in Apple's
+// documentation.
 type Limits struct {
-	MaxAssets                    int // distinct assets of associate and disassociate
-	MaxClientUserIDs             int // distinct users of associate and disassociate
-	MaxSerialNumbers             int // distinct devices of associate and disassociate
-	MaxRevokeClientUserIDs       int // distinct users of revoke
-	MaxRevokeSerialNumbers       int // distinct devices of revoke
-	MaxUsers                     int // users of create, update and retire
-	MaxSubscriptions             int // distinct subscriptions of a subscription request
-	MaxSubscriptionClientUserIDs int // distinct users of a subscription request
-	MaxNotificationLength        int // length of the notification URL, and of its token
-	MaxMDMIDLength               int
-	MaxMDMNameLength             int
-	MaxMDMMetadataLength         int
-	MaxRequestPerSecond          int // of all requests for the organizational unit
+	MaxAssets                    int // distinct assets in one associate or disassociate request
+	MaxClientUserIDs             int // distinct users in one associate or disassociate request
+	MaxSerialNumbers             int // distinct devices in one associate or disassociate request
+	MaxRevokeClientUserIDs       int // distinct users in one revoke request
+	MaxRevokeSerialNumbers       int // distinct devices in one revoke request
+	MaxUsers                     int // users in one create, update or retire request
+	MaxSubscriptions             int // distinct subscriptions in one subscription request
+	MaxSubscriptionClientUserIDs int // distinct users in one subscription request
+	MaxNotificationLength        int // length of the notification URL, and of the notification secret
+	MaxMDMIDLength               int // length of MDMInfo.ID
+	MaxMDMNameLength             int // length of MDMInfo.Name
+	MaxMDMMetadataLength         int // length of MDMInfo.Metadata
+	MaxRequestPerSecond          int // requests per second for the organizational unit, of all clients together
 
-	Other map[string]int // limits that the SDK has no field for, by Apple's key
+	Other map[string]int // limits that the SDK has no field for; the keys are Apple's
 }
 
-// defaultLimits are the values of Apple's samples.
+// defaultLimits are the values in Apple's samples.
 var defaultLimits = Limits{
 	MaxAssets: 25, MaxClientUserIDs: 1000, MaxSerialNumbers: 1000,
 	MaxRevokeClientUserIDs: 100, MaxRevokeSerialNumbers: 100, MaxUsers: 100,
@@ -37,7 +38,7 @@ var defaultLimits = Limits{
 	MaxRequestPerSecond: 15,
 }
 
-// fields pairs each field with Apple's key.
+// fields returns a pointer to each field except Other, by Apple's key.
 func (l *Limits) fields() map[string]*int {
 	return map[string]*int{
 		"maxAssets":                    &l.MaxAssets,
@@ -56,8 +57,8 @@ func (l *Limits) fields() map[string]*int {
 	}
 }
 
-// UnmarshalJSON keeps limits that the SDK does not know in Other. What is not
-// an integer counts as not sent.
+// UnmarshalJSON puts limits that the SDK has no field for into Other. It ignores
+// values that are not integers.
 func (l *Limits) UnmarshalJSON(data []byte) error {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(data, &all); err != nil {
@@ -82,7 +83,7 @@ func (l *Limits) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalJSON writes the limits that are set.
+// MarshalJSON writes the limits that are not 0, and all of Other.
 func (l Limits) MarshalJSON() ([]byte, error) {
 	all := maps.Clone(l.Other)
 	if all == nil {
@@ -96,7 +97,7 @@ func (l Limits) MarshalJSON() ([]byte, error) {
 	return json.Marshal(all)
 }
 
-// orDefaults fills what the service did not send, or sent without sense.
+// orDefaults returns the limits with the default in place of each value below 1.
 func (l Limits) orDefaults() Limits {
 	defaults := defaultLimits
 	from := defaults.fields()
@@ -108,8 +109,9 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
-// limits are the live limits for internal use: never older than half an hour
-// while the service can be reached, the last good ones while it cannot.
+// limits returns the current limits. They are at most 30 minutes old; if they cannot be
+// read again, the last ones are returned. Limits older than 5 minutes are returned at
+// once and read again in the background.
 func (s *ConfigService) limits(ctx context.Context) (Limits, error) {
 	c := s.cached.Load()
 	switch {
@@ -118,13 +120,13 @@ func (s *ConfigService) limits(ctx context.Context) (Limits, error) {
 		if c, err = s.refresh(ctx); err != nil {
 			return Limits{}, err
 		}
-	case time.Since(c.at) >= configStale:
+	case time.Since(c.readAt) >= configStale:
 		if fresh, err := s.refresh(ctx); err == nil {
 			c = fresh
 		} else if ctx.Err() != nil {
 			return Limits{}, err
 		}
-	case time.Since(c.at) >= configFresh:
+	case time.Since(c.readAt) >= configFresh:
 		s.refreshInBackground()
 	}
 	return c.config.Limits.orDefaults(), nil

@@ -9,131 +9,139 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// TakeoverError tells who has taken the organizational unit over. It is
-// [ErrTakenOver].
+// A TakeoverError means that another device management service has claimed the
+// organizational unit. It matches [ErrTakenOver].
 type TakeoverError struct {
 	UID string  // of the organizational unit
-	By  MDMInfo // as the service's answers show it now
+	By  MDMInfo // the other device management service, from the service's answer
 }
 
-// Error names the other service.
+// Error returns a text with the name and the ID of the other device management service.
 func (e *TakeoverError) Error() string {
 	return fmt.Sprintf("%v: %q (id %q) has claimed unit %s", ErrTakenOver, shorten(clean(e.By.Name), 100), shorten(clean(e.By.ID), 100), e.UID)
 }
 
-// Is matches [ErrTakenOver].
+// Is reports whether target is [ErrTakenOver].
 func (e *TakeoverError) Is(target error) bool { return target == ErrTakenOver }
 
-// WithOwner guards the organizational unit. Apple supports one device
-// management service for each, and has no lock: a second one that registers
-// replaces the first silently, and from then on both assign the same licences.
-// With this option, the mdmInfo of every answer that carries one is compared
-// with ours, by ID. After one of another service
+// WithOwner makes the client stop writing when another device management service
+// claims the organizational unit. Apple supports one device management service for each
+// unit, but does not lock the unit: a second one that registers replaces the first
+// without an error, and then both assign the same licenses. With this option, the
+// client compares the ID in each mdmInfo that the service sends with ours.ID. When they
+// differ:
 //
-//   - lost is called, once and from the goroutine that saw it, unless it is
-//     nil; it must return quickly;
-//   - every write fails with a [*TakeoverError] before it is sent; a write whose
-//     own answer showed the takeover was carried out and is reported as such;
-//   - reads go on.
+//   - The client calls onTakeover once, unless it is nil. The goroutine of the call that
+//     received the answer runs it, so it must return quickly.
+//   - Every write returns a [*TakeoverError] and is not sent. The write whose answer
+//     showed the takeover was carried out, and is reported as a success.
+//   - Reads continue.
 //
-// [ConfigService.Claim] claims the unit back. An answer without mdmInfo
-// says nothing, and the option by itself claims nothing: use
-// [ConfigService.Register].
-func WithOwner(ours MDMInfo, lost func(*TakeoverError)) Option {
+// [ConfigService.Claim] claims the unit again. The client ignores answers without an
+// mdmInfo. The option itself claims nothing; call [ConfigService.Register].
+func WithOwner(ours MDMInfo, onTakeover func(*TakeoverError)) Option {
 	return func(o *options) error {
 		if err := ours.check(); err != nil {
 			return fmt.Errorf("WithOwner: %w", err)
 		}
-		o.guard = &guard{ours: ours, lost: lost}
+		o.guard = &guard{ours: ours, onTakeover: onTakeover}
 		return nil
 	}
 }
 
+// check returns an error if a field is empty.
 func (m MDMInfo) check() error {
 	if m.ID == "" || m.Name == "" || m.Metadata == "" {
-		return errors.New("the ID, Name and Metadata of MDMInfo must all be given")
+		return errors.New("the ID, Name and Metadata of MDMInfo must not be empty")
 	}
 	return nil
 }
 
-// guard watches who owns the organizational unit. A nil guard lets all pass.
+// guard stops writes after another device management service has claimed the unit. A
+// nil guard allows every request.
 type guard struct {
-	ours MDMInfo
-	lost func(*TakeoverError)
+	ours       MDMInfo
+	onTakeover func(*TakeoverError)
 
 	mu         sync.Mutex
-	taken      *TakeoverError
-	generation int // grows with each claim: an answer to what was asked before it is old news
+	takeover   *TakeoverError // nil while the unit is ours, as far as the answers show
+	generation int            // number of our claims; answers to requests sent before a claim are ignored
 }
 
-// admit refuses writes after a takeover.
-func (g *guard) checkWrite(r request) (era int, err error) {
+// checkWrite returns an error for a write after a takeover, unless the write is a claim.
+// The generation is for observe.
+func (g *guard) checkWrite(r request) (generation int, err error) {
 	if g == nil {
 		return 0, nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	write := r.class == transport.Write || r.class == transport.Repeatable
-	if g.taken != nil && write && !r.claim {
-		return 0, g.taken
+	if g.takeover != nil && write && !r.claim {
+		return 0, g.takeover
 	}
 	return g.generation, nil
 }
 
-// see compares an answer with what is ours.
-func (g *guard) observe(era int, m *Meta) {
+// observe records a takeover if the answer to a request has the mdmInfo of another
+// device management service. Generation is from the checkWrite of the request.
+func (g *guard) observe(generation int, m *Meta) {
 	if g == nil || m.MDMInfo == nil || m.MDMInfo.ID == "" || m.MDMInfo.ID == g.ours.ID {
 		return
 	}
-	taken := &TakeoverError{UID: m.UID, By: *m.MDMInfo}
+	takeover := &TakeoverError{UID: m.UID, By: *m.MDMInfo}
 	g.mu.Lock()
-	news := era == g.generation && g.taken == nil
-	if era == g.generation {
-		g.taken = taken
+	first := generation == g.generation && g.takeover == nil
+	if generation == g.generation {
+		g.takeover = takeover
 	}
 	g.mu.Unlock()
-	if news && g.lost != nil {
-		g.lost(taken)
+	if first && g.onTakeover != nil {
+		g.onTakeover(takeover)
 	}
 }
 
-// claimed follows a claim that the service confirmed.
+// confirmClaim allows writes again, after the service confirmed our claim.
 func (g *guard) confirmClaim() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.taken = nil
+	g.takeover = nil
 	g.generation++
 }
 
-// check refuses a claim for somebody else. After a takeover admit does.
+// checkClaim returns an error if m would claim the unit for another device management
+// service. After a takeover it returns nil, because checkWrite then stops the request
+// with a better error.
 func (g *guard) checkClaim(m *MDMInfo) error {
 	if g == nil || m == nil || m.ID == g.ours.ID {
 		return nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.taken != nil {
+	if g.takeover != nil {
 		return nil
 	}
-	return invalidf("MDMInfo.ID is another than that of WithOwner")
+	return invalidf("MDMInfo.ID differs from the ID of WithOwner")
 }
 
-// Claim claims the organizational unit for the service of [WithOwner],
-// whoever managed it before, and lets writes pass again. Make sure that the
-// other service has been told to let go, or the two will go on taking turns.
+// Claim claims the organizational unit for the device management service of
+// [WithOwner], also if another one manages the unit, and allows writes again. First make
+// sure that the other one no longer claims the unit; otherwise the two replace each
+// other again and again.
 //
-// It sends nothing but the claim. The other service's notification URL may
-// still stand: call [ConfigService.Register] next.
+// Claim sends only the MDMInfo. The notification URL may still be that of the other
+// device management service: call [ConfigService.Register] next.
 //
-// Synchronous. Retried like a read: the same claim twice is the same. A
-// [*TakeoverError] means that the answer already shows another service, and
-// [ErrAnswerDiffers] that it shows none: writes stay stopped then.
+// Claim is retried like a read: the same claim sent twice has the same result. It
+// returns a [*TakeoverError] if the answer shows another device management service, and
+// [ErrAnswerDiffers] if the answer shows none. Both come with the answer, and writes are
+// not allowed again.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
 func (s *ConfigService) Claim(ctx context.Context) (*ClientConfig, error) {
 	g := s.client.opts.guard
 	if g == nil {
-		return nil, invalidf("Claim is for a client made WithOwner")
+		return nil, invalidf("Claim needs a client with the option WithOwner")
 	}
 	config, err := s.updateClientConfig(ctx, Registration{MDMInfo: &g.ours}, true)
 	if err != nil {
@@ -141,7 +149,7 @@ func (s *ConfigService) Claim(ctx context.Context) (*ClientConfig, error) {
 	}
 	switch m := config.MDMInfo; {
 	case m == nil || m.ID == "":
-		return config, fmt.Errorf("claiming the unit: %w: no mdmInfo", ErrAnswerDiffers)
+		return config, fmt.Errorf("claiming the unit: %w: the answer has no mdmInfo", ErrAnswerDiffers)
 	case m.ID != g.ours.ID:
 		return config, fmt.Errorf("claiming the unit: %w", &TakeoverError{UID: config.UID, By: *m})
 	}

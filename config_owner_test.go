@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Only an answer that names another service tells of a takeover, wherever it
-// stands; and only one that names ours ends it.
+// Any answer that names another device management service is a takeover, and only an
+// answer that names the owner ends it.
 func TestWithOwner_followsOwnerNamedInAnswers(t *testing.T) {
 	write := func(c *appsandbooks.Client) error {
 		return c.Do(t.Context(), http.MethodPost, "assets/associate", nil, struct{}{}, nil)
@@ -34,7 +34,7 @@ func TestWithOwner_followsOwnerNamedInAnswers(t *testing.T) {
 	answers = []string{`{"mdmInfo":{},"uId":"u"}`, `{}`}
 	_, err = c.Config.ClientConfig(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, write(c), "nobody is no other service")
+	require.NoError(t, write(c), "an empty mdmInfo is not another service")
 
 	answers = []string{`{"mdmInfo":` + another + `,"uId":"u","subscriptionManagement":true}`}
 	err = c.Subscriptions.Enable(t.Context())
@@ -54,15 +54,17 @@ func TestWithOwner_followsOwnerNamedInAnswers(t *testing.T) {
 
 var otherMDM = appsandbookstest.MDMInfo{ID: "another-service", Name: "Another MDM", Metadata: "x"}
 
-// takeovers collects what WithOwner tells.
+// takeovers collects the errors that the hook of WithOwner receives.
 type takeovers []*appsandbooks.TakeoverError
 
 func (l *takeovers) add(e *appsandbooks.TakeoverError) { *l = append(*l, e) }
 
+// After a takeover all writes fail with ErrTakenOver and are not sent, reads still
+// work, and Claim ends the takeover.
 func TestWithOwner_refusesWritesAfterTakeover(t *testing.T) {
-	var lost takeovers
+	var reported takeovers
 	h := newHandler(t, nil)
-	srv, c := newServerWithReceiver(t, h, appsandbooks.WithOwner(ourMDM, lost.add))
+	srv, c := newServerWithReceiver(t, h, appsandbooks.WithOwner(ourMDM, reported.add))
 	ctx, unit := t.Context(), srv.Unit()
 	assets := addAssets(srv, 1, 100)
 	associate := func(serial string) error {
@@ -70,19 +72,19 @@ func TestWithOwner_refusesWritesAfterTakeover(t *testing.T) {
 		return err
 	}
 
-	require.NoError(t, associate("C1"), "nobody has claimed the unit: no conflict")
+	require.NoError(t, associate("C1"), "a unit that no service has claimed is no conflict")
 	_, err := c.Config.Register(ctx, appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h})
 	require.NoError(t, err)
-	require.Equal(t, ourMDM.ID, unit.ClientConfig().MDMInfo.ID, "Register claims it for the owner")
+	require.Equal(t, ourMDM.ID, unit.ClientConfig().MDMInfo.ID, "Register claims the unit for the owner")
 	require.NoError(t, associate("C2"))
-	require.Empty(t, lost)
+	require.Empty(t, reported)
 
 	unit.TakeOver(otherMDM)
 	_, err = c.Assets.List(ctx, appsandbooks.AssetFilter{})
-	require.NoError(t, err, "reads go on")
-	require.Len(t, lost, 1)
-	require.Equal(t, unit.UID(), lost[0].UID)
-	require.Equal(t, otherMDM.ID, lost[0].By.ID)
+	require.NoError(t, err, "reads still work")
+	require.Len(t, reported, 1)
+	require.Equal(t, unit.UID(), reported[0].UID)
+	require.Equal(t, otherMDM.ID, reported[0].By.ID)
 
 	srv.ResetRequests()
 	for name, write := range map[string]func() error{
@@ -110,7 +112,7 @@ func TestWithOwner_refusesWritesAfterTakeover(t *testing.T) {
 	require.False(t, slices.ContainsFunc(srv.Requests(), func(r appsandbookstest.Request) bool { return r.Method == "POST" }))
 	_, err = c.Config.ClientConfig(ctx)
 	require.NoError(t, err)
-	require.Len(t, lost, 1, "it is told once")
+	require.Len(t, reported, 1, "the same takeover is reported once")
 
 	config, err := c.Config.Claim(ctx)
 	require.NoError(t, err)
@@ -120,18 +122,18 @@ func TestWithOwner_refusesWritesAfterTakeover(t *testing.T) {
 	unit.TakeOver(otherMDM)
 	_, err = c.Assets.List(ctx, appsandbooks.AssetFilter{})
 	require.NoError(t, err)
-	require.Len(t, lost, 2, "the next takeover is told again")
+	require.Len(t, reported, 2, "the next takeover is reported, too")
 }
 
-// The write whose answer shows the takeover was carried out: nothing of it is
-// lost, and nothing follows it.
+// The request whose answer shows the takeover counts as sent, and the operation sends
+// no further request.
 func TestWithOwner_stopsOperationAtTakeover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var lost takeovers
+		var reported takeovers
 		srv, err := appsandbookstest.NewServer()
 		require.NoError(t, err)
 		defer srv.Close()
-		c := newClient(t, srv, appsandbooks.WithOwner(ourMDM, lost.add))
+		c := newClient(t, srv, appsandbooks.WithOwner(ourMDM, reported.add))
 		defer c.Close()
 		_, err = c.Config.Claim(t.Context())
 		require.NoError(t, err)
@@ -143,14 +145,14 @@ func TestWithOwner_stopsOperationAtTakeover(t *testing.T) {
 		require.Equal(t, 10, op.Plan().Requests)
 		srv.Unit().TakeOver(otherMDM)
 		require.NoError(t, op.Submit(t.Context()))
-		require.Len(t, lost, 1)
+		require.Len(t, reported, 1)
 		sent := countPath(srv, "assets/associate")
 		require.Less(t, sent, 10)
 		require.Len(t, op.EventIDs(), sent)
 
 		report, err := op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrTakenOver)
-		require.Equal(t, sent, countPath(srv, "assets/associate"), "Wait sends nothing either")
+		require.Equal(t, sent, countPath(srv, "assets/associate"), "Wait sends nothing")
 		require.Positive(t, report.Succeeded)
 		require.Equal(t, report.Total, report.Succeeded+report.Failed)
 		requireLedgerAgrees(t, srv, report)
@@ -161,7 +163,7 @@ func TestWithOwner_stopsOperationAtTakeover(t *testing.T) {
 			}
 		}
 
-		// Claimed back, the operation goes on where it was.
+		// After Claim the operation sends the remaining requests.
 		_, err = c.Config.Claim(t.Context())
 		require.NoError(t, err)
 		report, err = op.Wait(t.Context())
@@ -172,14 +174,14 @@ func TestWithOwner_stopsOperationAtTakeover(t *testing.T) {
 	})
 }
 
-// An answer to what was asked before a claim is old news.
+// The answer to a request that was sent before Claim does not count as a takeover.
 func TestConfigService_Claim_ignoresAnswersToEarlierRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var lost takeovers
+		var reported takeovers
 		srv, err := appsandbookstest.NewServer(appsandbookstest.WithLatency(4 * time.Second))
 		require.NoError(t, err)
 		defer srv.Close()
-		c := newClient(t, srv, appsandbooks.WithOwner(ourMDM, lost.add))
+		c := newClient(t, srv, appsandbooks.WithOwner(ourMDM, reported.add))
 		defer c.Close()
 		srv.Unit().TakeOver(otherMDM)
 		srv.AddFault(appsandbookstest.Fault{Path: "assets", Kind: appsandbookstest.FaultSlowBody, Delay: 10 * time.Second, Times: 1})
@@ -192,12 +194,13 @@ func TestConfigService_Claim_ignoresAnswersToEarlierRequests(t *testing.T) {
 		_, err = c.Config.Claim(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, <-read)
-		require.Empty(t, lost)
+		require.Empty(t, reported)
 		_, err = c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 1), SerialNumbers: []string{"C"}})
 		require.NoError(t, err)
 	})
 }
 
+// Claim fails with ErrTakenOver when its answer names another service.
 func TestConfigService_Claim_failsWhenUnitIsTakenAgain(t *testing.T) {
 	answer := `{"mdmInfo":{"id":"theirs","name":"x","metadata":"y"},"uId":"1"}`
 	r := &recordedAnswers{t: t, answers: []string{answer}}
@@ -210,22 +213,25 @@ func TestConfigService_Claim_failsWhenUnitIsTakenAgain(t *testing.T) {
 	require.ErrorIs(t, c.Subscriptions.Enable(t.Context()), appsandbooks.ErrTakenOver)
 }
 
+// WithOwner needs a complete MDMInfo, Claim needs WithOwner, and a registration must
+// not name another owner.
 func TestWithOwner_needsCompleteOwner(t *testing.T) {
 	_, err := appsandbooks.NewClient(stoken, appsandbooks.WithOwner(appsandbooks.MDMInfo{ID: "1"}, nil))
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 
 	c, _ := recordedClient(t)
 	_, err = c.Config.Claim(t.Context())
-	require.ErrorIs(t, err, appsandbooks.ErrInvalid, "there is no owner to claim for")
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid, "Claim needs WithOwner")
 
 	c, err = appsandbooks.NewClient(stoken, appsandbooks.WithOwner(ourMDM, nil))
 	require.NoError(t, err)
 	_, err = c.Config.UpdateClientConfig(context.Background(), appsandbooks.Registration{MDMInfo: &appsandbooks.MDMInfo{ID: "x", Name: "y", Metadata: "z"}})
-	require.ErrorIs(t, err, appsandbooks.ErrInvalid, "a claim for somebody else")
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid, "a registration with another owner")
 	require.ErrorIs(t, &appsandbooks.TakeoverError{}, appsandbooks.ErrTakenOver)
 }
 
-// Every page says who manages the organizational unit, however it is decoded.
+// A takeover is noticed on the pages of every list, with either of the two page
+// decoders.
 func TestWithOwner_noticesTakeoverInLists(t *testing.T) {
 	for _, list := range []func(*testing.T, *appsandbooks.Client) error{
 		func(t *testing.T, c *appsandbooks.Client) error {
@@ -241,15 +247,15 @@ func TestWithOwner_noticesTakeoverInLists(t *testing.T) {
 			return err
 		},
 	} {
-		var lost takeovers
+		var reported takeovers
 		inVirtualTime(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 			fillPages(srv, 0, 20)
 			addUsers(srv, 40)
 			srv.Unit().TakeOver(otherMDM)
-			c := newClient(t, srv, appsandbooks.WithOwner(ourMDM, lost.add))
+			c := newClient(t, srv, appsandbooks.WithOwner(ourMDM, reported.add))
 			defer c.Close()
-			require.NoError(t, list(t, c), "reading goes on")
-			require.Len(t, lost, 1)
+			require.NoError(t, list(t, c), "reads still work")
+			require.Len(t, reported, 1)
 		})
 	}
 }

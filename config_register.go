@@ -11,52 +11,52 @@ import (
 	"unicode/utf8"
 )
 
-// Registration is what a device management service tells Apple's service about
-// itself. [ConfigService.Register] needs NotificationURL and
-// NotificationAuthToken; [ConfigService.UpdateClientConfig] sends what is set.
-// Whether the service clears or keeps what is left out is not documented: send
-// everything, and compare the answer.
+// A Registration is the client configuration that a device management service sends to
+// the service. [ConfigService.Register] needs NotificationURL and NotificationAuthToken.
+// [ConfigService.UpdateClientConfig] sends the fields that are set. Apple does not
+// document whether the service keeps or clears a field that is not sent: send all
+// fields, and compare the answer.
 type Registration struct {
-	// NotificationURL receives the notifications: https, host and path only, at
-	// most Limits.MaxNotificationLength long. (The stand-in also accepts http for a
-	// host of this machine.)
+	// NotificationURL is where the service sends notifications: https, host and path
+	// only, at most Limits.MaxNotificationLength long. (The stand-in also accepts http
+	// for a loopback host.)
 	NotificationURL string
-	// NotificationAuthToken is the secret that the service sends back as the bearer
-	// token of each notification: letters, digits and -._~+/ only, at least as hard
-	// to guess as 16 random bytes, at most Limits.MaxNotificationLength long.
+	// NotificationAuthToken is the secret that the service sends as the bearer token of
+	// each notification. It must consist of letters, digits and -._~+/ (and = at the
+	// end), must be at most Limits.MaxNotificationLength long, and should be at least as
+	// hard to guess as 16 random bytes.
 	NotificationAuthToken Secret
-	// NotificationTypes is the complete set of types to subscribe to: it replaces
-	// the earlier one. With nil, Register subscribes to all of [NotificationTypes].
+	// NotificationTypes is the complete set of types to subscribe to. It replaces the
+	// earlier set. If it is nil, Register subscribes to all of [NotificationTypes].
 	NotificationTypes []NotificationType
-	// MDMInfo claims the organizational unit. It silently replaces the claim of any
-	// other device management service. With nil, Register uses the MDMInfo of
-	// [WithOwner], if there is one.
+	// MDMInfo claims the organizational unit. It replaces the claim of any other device
+	// management service without an error. If it is nil, Register uses the MDMInfo of
+	// [WithOwner], if that option is set.
 	MDMInfo *MDMInfo
-	// Handler, if set, accepts NotificationAuthToken from now on, and Register uses
-	// it to explain why the service could not reach the URL. Leave it nil if the
-	// receiver runs elsewhere and accepts the secret already.
+	// Handler is the receiver of the notifications, if it runs in this process. Register
+	// adds NotificationAuthToken to the secrets that it accepts, and uses it to find out
+	// why the service could not reach the URL. Leave it nil if the receiver runs
+	// elsewhere; that receiver must already accept the secret.
 	Handler *NotificationHandler
 }
 
-// Register tells the service where to send notifications, and checks that its
-// answer repeats what was sent ([ErrAnswerDiffers], beside the answer).
-// The receiver must be up, because the service delivers a test to it before it
-// answers: listen first, and serve with [NotificationHandler.Serve] or a server
-// of your own.
+// Register registers the URL to which the service sends notifications. If the answer
+// differs from r, Register returns the answer and [ErrAnswerDiffers]. The receiver must
+// run before the call, because the service delivers a test before it answers: listen
+// first, and serve with [NotificationHandler.Serve] or your own server.
 //
-// The errors for which there is something to do say what:
-// [ErrNotificationConfigIncomplete], [ErrNotificationConfigTooLong],
-// [ErrNotificationURLInvalid], [ErrMDMInfoIncomplete] and above all
-// [ErrNotificationURLUnreachable]. What is plainly wrong is also [ErrInvalid],
-// and nothing is sent.
+// These errors come with advice in their text: [ErrNotificationConfigIncomplete],
+// [ErrNotificationConfigTooLong], [ErrNotificationURLInvalid], [ErrMDMInfoIncomplete] and
+// [ErrNotificationURLUnreachable]. If Register finds the mistake itself, the error is
+// also [ErrInvalid], and nothing is sent.
 //
-// To replace the secret without a gap, call Register with the new one: the
-// handler accepts both from before the call on. Which of the two the test
-// carries is not documented, and what the service delivers again later may
-// carry the old one, so wait 15 minutes before [NotificationHandler.RemoveSecret].
-// Several receivers must all accept the new secret before one of them registers.
+// To replace the secret without losing notifications, call Register with the new secret.
+// The handler accepts both secrets from the start of the call. Apple does not document
+// which of the two the test uses, and later deliveries can use the old one, so wait 15
+// minutes before you call [NotificationHandler.RemoveSecret]. With several receivers,
+// make all of them accept the new secret before one of them calls Register.
 //
-// Synchronous. Retried like a read: the same registration twice is the same.
+// Register is retried like a read: the same registration sent twice has the same result.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
 func (s *ConfigService) Register(ctx context.Context, r Registration) (*ClientConfig, error) {
@@ -66,9 +66,9 @@ func (s *ConfigService) Register(ctx context.Context, r Registration) (*ClientCo
 	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("registering for notifications: %w", err)
 	}
-	secret, known, before := r.NotificationAuthToken, false, handlerSnapshot{}
+	secret, acceptedBefore, before := r.NotificationAuthToken, false, handlerSnapshot{}
 	if h := r.Handler; h != nil {
-		known, before = h.accepts(secret), h.seen.snapshot()
+		acceptedBefore, before = h.accepts(secret), h.seen.snapshot()
 		if err := h.AddSecret(secret); err != nil {
 			return nil, err
 		}
@@ -82,29 +82,30 @@ func (s *ConfigService) Register(ctx context.Context, r Registration) (*ClientCo
 	}, false)
 	if err != nil {
 		var e *Error
-		refused := errors.As(err, &e) && e.Number != 0 || errors.Is(err, ErrTakenOver)
-		if r.Handler != nil && !known && refused {
-			r.Handler.RemoveSecret(secret) // all is as it was
+		rejected := errors.As(err, &e) && e.Number != 0 || errors.Is(err, ErrTakenOver)
+		if r.Handler != nil && !acceptedBefore && rejected {
+			r.Handler.RemoveSecret(secret) // restore the previous secrets
 		}
 		if advice := s.advice(&r, before, err); advice != "" {
 			err = fmt.Errorf("%s: %w", advice, err)
 		}
 		return nil, fmt.Errorf("registering for notifications: %w", err)
 	}
-	if differs := r.compare(config); len(differs) > 0 {
-		return config, fmt.Errorf("%w: %s", ErrAnswerDiffers, strings.Join(differs, ", "))
+	if differences := r.differences(config); len(differences) > 0 {
+		return config, fmt.Errorf("%w: %s", ErrAnswerDiffers, strings.Join(differences, ", "))
 	}
 	return config, nil
 }
 
-// bearerForm is what RFC 6750 allows as a bearer token.
+// bearerForm matches the bearer tokens that RFC 6750 allows.
 var bearerForm = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
-// check refuses what the service would refuse, by the same errors.
+// check returns an error for a registration that the service would reject. The error
+// wraps the error of the service and ErrInvalid.
 func (r *Registration) check() error {
 	secret := r.NotificationAuthToken.Reveal()
 	if r.NotificationURL == "" || secret == "" {
-		return fmt.Errorf("%w: give NotificationURL and NotificationAuthToken: %w", ErrInvalid, ErrNotificationConfigIncomplete)
+		return fmt.Errorf("%w: set NotificationURL and NotificationAuthToken: %w", ErrInvalid, ErrNotificationConfigIncomplete)
 	}
 	u, err := url.Parse(r.NotificationURL)
 	if err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(r.NotificationURL, "?#") ||
@@ -112,7 +113,7 @@ func (r *Registration) check() error {
 		return fmt.Errorf("%w: %s: %w", ErrInvalid, adviceURL, ErrNotificationURLInvalid)
 	}
 	if !bearerForm.MatchString(secret) {
-		return invalidf("NotificationAuthToken must consist of letters, digits and -._~+/ only")
+		return invalidf("NotificationAuthToken must consist of letters, digits and -._~+/ only, with = only at the end")
 	}
 	if r.MDMInfo != nil && r.MDMInfo.check() != nil {
 		return fmt.Errorf("%w: %s: %w", ErrInvalid, adviceMDMInfo, ErrMDMInfoIncomplete)
@@ -121,21 +122,22 @@ func (r *Registration) check() error {
 }
 
 const (
-	adviceURL     = "the notification URL must be https://, host and path, without user, query and fragment"
-	adviceMDMInfo = "give the ID, the Name and the Metadata of MDMInfo, none of them empty"
+	adviceURL     = "the notification URL must be https:// with a host and path, without user, query and fragment"
+	adviceMDMInfo = "set the ID, the Name and the Metadata of MDMInfo"
 )
 
-// advice says what to do about a refusal; empty if there is nothing to say.
+// advice returns what to do about an error of the service, and "" for errors without
+// advice.
 func (s *ConfigService) advice(r *Registration, before handlerSnapshot, err error) string {
 	switch {
 	case errors.Is(err, ErrNotificationConfigIncomplete):
-		return "the service wants URL and secret together"
+		return "send the URL and the secret together"
 	case errors.Is(err, ErrNotificationConfigTooLong):
 		limits := defaultLimits
 		if c := s.cached.Load(); c != nil {
 			limits = c.config.Limits.orDefaults()
 		}
-		return fmt.Sprintf("the URL has %d characters and the secret %d; the service takes %d of each",
+		return fmt.Sprintf("the URL has %d characters and the secret has %d; the service accepts at most %d in each",
 			utf8.RuneCountInString(r.NotificationURL), utf8.RuneCountInString(r.NotificationAuthToken.Reveal()), limits.MaxNotificationLength)
 	case errors.Is(err, ErrNotificationURLInvalid):
 		return adviceURL
@@ -147,26 +149,27 @@ func (s *ConfigService) advice(r *Registration, before handlerSnapshot, err erro
 	return ""
 }
 
-// diagnose tells how far the service's test came.
+// diagnose returns why the service's test failed, as far as the handler's counts show.
 func (r *Registration) diagnose(before handlerSnapshot) string {
-	const outside = "its name resolve, its port be open and its certificate be trusted on the public internet"
+	const reachability = "on the public internet, its name must resolve, its port must be open and its certificate must be trusted"
 	if r.Handler == nil {
-		return "the receiver must be up, accept the secret and answer 2xx; and " + outside
+		return "the receiver must run, accept the secret and answer 2xx; " + reachability
 	}
 	switch now := r.Handler.seen.snapshot(); {
 	case now.tests > before.tests:
-		return "the handler accepted a test, but the service did not see its 2xx in time; look at what stands between them"
+		return "the handler accepted a test, but the service did not receive the 2xx answer in time; check the proxies between them"
 	case now.refused > before.refused:
-		return "a request reached the handler without the secret; look for a proxy that removes or replaces the Authorization header"
+		return "a request without the secret reached the handler; check for a proxy that removes or replaces the Authorization header"
 	case now.requests > before.requests:
-		return "a request reached the handler, which did not take it for a notification; its log says why"
+		return "a request reached the handler, but the handler refused it or failed; see the handler's log"
 	}
-	return "nothing reached the handler; the URL must lead to it, " + outside
+	return "no request reached the handler; the URL must lead to it; " + reachability
 }
 
-// compare lists what the service repeats otherwise. It need not repeat the
-// secret, nor a type whose payload nobody knows.
-func (r *Registration) compare(c *ClientConfig) []string {
+// differences returns the settings in which the answer differs from the registration.
+// The answer need not repeat the secret, the type of the test, or, if the caller did not
+// name the types, UNLIMITED_ASSET, whose payload Apple does not document.
+func (r *Registration) differences(c *ClientConfig) []string {
 	var differs []string
 	if c.NotificationURL != r.NotificationURL {
 		differs = append(differs, "notificationUrl")
@@ -184,30 +187,30 @@ func (r *Registration) compare(c *ClientConfig) []string {
 	for _, t := range types {
 		optional := t == NotificationTest || t == NotificationUnlimitedAsset && r.NotificationTypes == nil
 		if !optional && !slices.Contains(c.SubscribedNotificationTypes, t) {
-			differs = append(differs, "no "+string(t))
+			differs = append(differs, "type "+string(t)+" is missing")
 		}
 	}
 	for _, t := range c.SubscribedNotificationTypes {
 		if !slices.Contains(types, t) {
-			differs = append(differs, "also "+shorten(clean(string(t)), 40))
+			differs = append(differs, "type "+shorten(clean(string(t)), 40)+" was not requested")
 		}
 	}
 	return differs
 }
 
-// Unregister ends the subscription to all types of notifications, and leaves
-// MDMInfo as it is. The API documents no way to do so: an empty set of types is
-// the nearest thing, and what becomes of the URL is unknown. If the answer
-// still shows a type, Unregister returns [ErrAnswerDiffers] beside it.
-// Keep the receiver up for five minutes more, for what is on its way.
+// Unregister ends the subscription to all types of notifications. It does not change the
+// MDMInfo. Apple documents no way to unregister: Unregister sends an empty set of types,
+// and it is not known whether the service then keeps the URL. If the answer still
+// contains a type, Unregister returns the answer and [ErrAnswerDiffers]. Keep the
+// receiver running for five more minutes, because notifications may still arrive.
 //
-// Synchronous. Retried like a read.
+// Unregister reads the client configuration first. Both requests are retried like reads.
 //
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
 func (s *ConfigService) Unregister(ctx context.Context) (*ClientConfig, error) {
 	config, err := s.ClientConfig(ctx)
 	if err == nil {
-		err = blank(config) // it would unset the MDMInfo
+		err = blank(config) // sending the missing MDMInfo would remove the claim
 	}
 	if err == nil {
 		config, err = s.updateClientConfig(ctx, Registration{
@@ -218,7 +221,7 @@ func (s *ConfigService) Unregister(ctx context.Context) (*ClientConfig, error) {
 		return nil, fmt.Errorf("unregistering from notifications: %w", err)
 	}
 	if n := len(config.SubscribedNotificationTypes); n > 0 {
-		return config, fmt.Errorf("unregistering from notifications: %w: %d types are still subscribed to", ErrAnswerDiffers, n)
+		return config, fmt.Errorf("unregistering from notifications: %w: %d notification types are still subscribed", ErrAnswerDiffers, n)
 	}
 	return config, nil
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Register sets the receiver, the notification types (all types by default) and the
+// owner. Unregister removes the types and keeps the owner.
 func TestConfigService_Register_setsReceiverTypesAndOwner(t *testing.T) {
 	h := newHandlerOf(t, nil, withSecrets("another-units-secret"))
 	srv, c := newServerWithReceiver(t, h)
@@ -34,12 +36,12 @@ func TestConfigService_Register_setsReceiverTypesAndOwner(t *testing.T) {
 	config, err = c.Config.Unregister(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, config.SubscribedNotificationTypes)
-	require.Equal(t, ourMDM, *config.MDMInfo, "the unit is still ours")
+	require.Equal(t, ourMDM, *config.MDMInfo, "Unregister keeps the owner")
 }
 
-// At no moment of a rotation is a notification refused, whichever secret it carries.
+// While Register replaces the secret, the handler accepts the old and the new secret.
 func TestConfigService_Register_replacesSecretWithoutGap(t *testing.T) {
-	for name, fails := range map[string]bool{"accepted": false, "refused": true} {
+	for name, fails := range map[string]bool{"registration succeeds": false, "registration fails": true} {
 		t.Run(name, func(t *testing.T) {
 			h := newHandlerOf(t, nil, withSecrets("old"))
 			accepts := func(secret string) bool {
@@ -48,7 +50,7 @@ func TestConfigService_Register_replacesSecretWithoutGap(t *testing.T) {
 				return post(h, r).Code == http.StatusOK
 			}
 			var during []bool
-			front := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			proxy := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				during = append(during, accepts("old"), accepts("new"))
 				if fails {
 					http.Error(w, "no", http.StatusBadGateway)
@@ -56,15 +58,15 @@ func TestConfigService_Register_replacesSecretWithoutGap(t *testing.T) {
 				}
 				h.ServeHTTP(w, r)
 			})
-			_, c := newServerWithReceiver(t, front)
+			_, c := newServerWithReceiver(t, proxy)
 			_, err := c.Config.Register(t.Context(), appsandbooks.Registration{
 				NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret("new"), Handler: h,
 			})
 			assert.Equal(t, []bool{true, true}, during)
-			assert.True(t, accepts("old"), "until it is removed")
+			assert.True(t, accepts("old"), "the old secret is accepted until it is removed")
 			if fails {
 				require.ErrorIs(t, err, appsandbooks.ErrNotificationURLUnreachable)
-				assert.False(t, accepts("new"), "the service has not taken it")
+				assert.False(t, accepts("new"), "the service did not store the new secret")
 				return
 			}
 			require.NoError(t, err)
@@ -75,7 +77,7 @@ func TestConfigService_Register_replacesSecretWithoutGap(t *testing.T) {
 	}
 }
 
-// A secret that was accepted before a refused registration still is.
+// A failed registration does not remove a secret that the handler accepted before.
 func TestConfigService_Register_keepsOldSecretWhenRefused(t *testing.T) {
 	h := newHandler(t, nil)
 	_, c := newServerWithReceiver(t, http.NotFoundHandler())
@@ -86,95 +88,95 @@ func TestConfigService_Register_keepsOldSecretWhenRefused(t *testing.T) {
 	require.Equal(t, http.StatusOK, post(h, notificationRequest(assetCountNotification("1", "1"))).Code)
 }
 
-// Each refusal says what to do.
+// The error of a failed registration states what the caller must check.
 func TestConfigService_Register_explainsRefusals(t *testing.T) {
 	good := appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), MDMInfo: &ourMDM}
 	long := strings.Repeat("x", 513)
 	for name, test := range map[string]struct {
-		change func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler)
-		front  func(h http.Handler) http.Handler
-		is     error
-		sent   bool // to the service
-		says   string
+		change  func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler)
+		proxy   func(h http.Handler) http.Handler // in front of the handler; nil for none
+		wantErr error
+		sent    bool   // whether the request reaches the service
+		text    string // in the error
 	}{
-		"no URL": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) { r.NotificationURL = "" }, is: appsandbooks.ErrNotificationConfigIncomplete, says: "NotificationURL and NotificationAuthToken"},
+		"no URL": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) { r.NotificationURL = "" }, wantErr: appsandbooks.ErrNotificationConfigIncomplete, text: "NotificationURL and NotificationAuthToken"},
 		"no secret": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
 			r.NotificationAuthToken = appsandbooks.Secret{}
-		}, is: appsandbooks.ErrNotificationConfigIncomplete, says: "NotificationURL and NotificationAuthToken"},
-		"http": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
+		}, wantErr: appsandbooks.ErrNotificationConfigIncomplete, text: "NotificationURL and NotificationAuthToken"},
+		"http URL": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
 			r.NotificationURL = "http://mdm.example.com/"
-		}, is: appsandbooks.ErrNotificationURLInvalid, says: "must be https://"},
-		"query": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
+		}, wantErr: appsandbooks.ErrNotificationURLInvalid, text: "must be https://"},
+		"URL with query": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
 			r.NotificationURL += "?unit=1"
-		}, is: appsandbooks.ErrNotificationURLInvalid, says: "without user, query"},
-		"no host": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
+		}, wantErr: appsandbooks.ErrNotificationURLInvalid, text: "without user, query"},
+		"URL without host": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
 			r.NotificationURL = "https:///notifications"
-		}, is: appsandbooks.ErrNotificationURLInvalid, says: "host and path"},
-		"secret": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
+		}, wantErr: appsandbooks.ErrNotificationURLInvalid, text: "host and path"},
+		"secret with a space": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
 			r.NotificationAuthToken = appsandbooks.NewSecret("pass word")
-		}, is: appsandbooks.ErrInvalid, says: "letters, digits"},
-		"half an owner": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
+		}, wantErr: appsandbooks.ErrInvalid, text: "letters, digits"},
+		"incomplete owner": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
 			r.MDMInfo = &appsandbooks.MDMInfo{ID: "1"}
-		}, is: appsandbooks.ErrMDMInfoIncomplete, says: "the ID, the Name and the Metadata"},
-		"too long": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
+		}, wantErr: appsandbooks.ErrMDMInfoIncomplete, text: "the ID, the Name and the Metadata"},
+		"secret too long": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) {
 			r.NotificationAuthToken = appsandbooks.NewSecret(long)
-		}, is: appsandbooks.ErrNotificationConfigTooLong, sent: true, says: "the URL has 37 characters and the secret 513; the service takes 512 of each"},
-		"receiver elsewhere": {
-			front: func(http.Handler) http.Handler { return http.NotFoundHandler() },
-			is:    appsandbooks.ErrNotificationURLUnreachable, sent: true, says: "the receiver must be up, accept the secret and answer 2xx",
+		}, wantErr: appsandbooks.ErrNotificationConfigTooLong, sent: true, text: "the URL has 37 characters and the secret has 513; the service accepts at most 512 in each"},
+		"receiver not found": {
+			proxy:   func(http.Handler) http.Handler { return http.NotFoundHandler() },
+			wantErr: appsandbooks.ErrNotificationURLUnreachable, sent: true, text: "the receiver must run, accept the secret and answer 2xx",
 		},
-		"leads elsewhere": {
-			change: func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler) { r.Handler = h },
-			front:  func(http.Handler) http.Handler { return http.NotFoundHandler() },
-			is:     appsandbooks.ErrNotificationURLUnreachable, sent: true, says: "nothing reached the handler",
+		"URL does not lead to the handler": {
+			change:  func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler) { r.Handler = h },
+			proxy:   func(http.Handler) http.Handler { return http.NotFoundHandler() },
+			wantErr: appsandbooks.ErrNotificationURLUnreachable, sent: true, text: "no request reached the handler",
 		},
-		"header lost": {
+		"Authorization header removed": {
 			change: func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler) { r.Handler = h },
-			front: func(h http.Handler) http.Handler {
+			proxy: func(h http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					r.Header.Del("Authorization")
 					h.ServeHTTP(w, r)
 				})
 			},
-			is: appsandbooks.ErrNotificationURLUnreachable, sent: true, says: "a proxy that removes or replaces the Authorization header",
+			wantErr: appsandbooks.ErrNotificationURLUnreachable, sent: true, text: "a proxy that removes or replaces the Authorization header",
 		},
-		"body changed": {
+		"body removed": {
 			change: func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler) { r.Handler = h },
-			front: func(h http.Handler) http.Handler {
+			proxy: func(h http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					r.Body, r.ContentLength = http.NoBody, 0
 					h.ServeHTTP(w, r)
 				})
 			},
-			is: appsandbooks.ErrNotificationURLUnreachable, sent: true, says: "did not take it for a notification",
+			wantErr: appsandbooks.ErrNotificationURLUnreachable, sent: true, text: "the handler refused it or failed",
 		},
 		"answer lost": {
 			change: func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler) { r.Handler = h },
-			front: func(h http.Handler) http.Handler {
+			proxy: func(h http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					post(h, r)
 					panic(http.ErrAbortHandler)
 				})
 			},
-			is: appsandbooks.ErrNotificationURLUnreachable, sent: true, says: "the handler accepted a test",
+			wantErr: appsandbooks.ErrNotificationURLUnreachable, sent: true, text: "the handler accepted a test",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHandler(t, nil)
-			var front http.Handler = h
-			if test.front != nil {
-				front = test.front(h)
+			var proxy http.Handler = h
+			if test.proxy != nil {
+				proxy = test.proxy(h)
 			}
-			srv, c := newServerWithReceiver(t, front)
+			srv, c := newServerWithReceiver(t, proxy)
 			r := good
 			if test.change != nil {
 				test.change(&r, h)
 			}
 			config, err := c.Config.Register(t.Context(), r)
-			require.ErrorIs(t, err, test.is)
+			require.ErrorIs(t, err, test.wantErr)
 			require.Nil(t, config)
 			require.ErrorContains(t, err, "registering for notifications: ")
-			require.ErrorContains(t, err, test.says)
+			require.ErrorContains(t, err, test.text)
 			require.Equal(t, test.sent, len(srv.Requests()) == 1)
 			if test.sent {
 				var e *appsandbooks.Error
@@ -189,31 +191,32 @@ func TestConfigService_Register_explainsRefusals(t *testing.T) {
 	}
 }
 
-// An answer that repeats something else is no success.
+// Register fails with ErrAnswerDiffers when the answer states another configuration
+// than the request.
 func TestConfigService_Register_failsWhenAnswerDiffers(t *testing.T) {
 	types := `["ASSET_MANAGEMENT","USER_MANAGEMENT","USER_ASSOCIATED","ASSET_COUNT","SUBSCRIPTION_MANAGEMENT","SUBSCRIPTION_COUNT"]`
 	for name, test := range map[string]struct {
 		answer string
-		says   string // "" for success
+		text   string // in the error; "" for success
 	}{
 		"as in Apple's sample": {`{"notificationUrl":"` + receiverURL + `","subscribedNotificationTypes":` + types + `}`, ""},
 		"secret repeated":      {`{"notificationUrl":"` + receiverURL + `","notificationAuthToken":"` + hookSecret + `","subscribedNotificationTypes":` + types + `}`, ""},
 		"other URL":            {`{"notificationUrl":"https://other.example.com/","subscribedNotificationTypes":` + types + `}`, "notificationUrl"},
 		"other secret":         {`{"notificationUrl":"` + receiverURL + `","notificationAuthToken":"x","subscribedNotificationTypes":` + types + `}`, "notificationAuthToken"},
-		"a type is missing":    {`{"notificationUrl":"` + receiverURL + `","subscribedNotificationTypes":["ASSET_MANAGEMENT"]}`, "no USER_MANAGEMENT, no USER_ASSOCIATED"},
-		"a type too many":      {`{"notificationUrl":"` + receiverURL + `","subscribedNotificationTypes":` + types[:len(types)-1] + `,"MOON_PHASE"]}`, "also MOON_PHASE"},
-		"nothing":              {`{}`, "notificationUrl"},
+		"missing type":         {`{"notificationUrl":"` + receiverURL + `","subscribedNotificationTypes":["ASSET_MANAGEMENT"]}`, "type USER_MANAGEMENT is missing, type USER_ASSOCIATED is missing"},
+		"additional type":      {`{"notificationUrl":"` + receiverURL + `","subscribedNotificationTypes":` + types[:len(types)-1] + `,"MOON_PHASE"]}`, "type MOON_PHASE was not requested"},
+		"empty answer":         {`{}`, "notificationUrl"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := recordedClient(t, test.answer)
 			config, err := c.Config.Register(t.Context(), appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret)})
 			require.NotNil(t, config)
-			if test.says == "" {
+			if test.text == "" {
 				require.NoError(t, err)
 				return
 			}
 			require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
-			require.ErrorContains(t, err, test.says)
+			require.ErrorContains(t, err, test.text)
 			require.NotContains(t, err.Error(), hookSecret)
 		})
 	}
@@ -225,7 +228,7 @@ func TestConfigService_Register_failsWhenAnswerDiffers(t *testing.T) {
 	_, err = c.Config.Unregister(t.Context())
 	require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
 
-	// What is no configuration at all does not say that there is no MDMInfo.
+	// An answer that is not a configuration is an error: it does not prove that MDMInfo is empty.
 	c, r := recordedClient(t, `{}`)
 	_, err = c.Config.Unregister(t.Context())
 	require.Equal(t, 200, isError(t, err).StatusCode)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is odd in the service configuration counts as not sent, and takes nothing
-// else with it.
+// An unreadable field of the service configuration counts as missing, and the other
+// fields are read.
 func TestConfigService_ServiceConfig_ignoresUnreadableParts(t *testing.T) {
 	for _, part := range []string{
 		`"errorCodes":{}`, `"errorCodes":[{"errorNumber":"E1","errorMessage":"m"}]`, `"notificationTypes":[5]`, `"urls":[]`, `"urls":{"getUsers":5}`, `"uId":5`, `"mdmInfo":"x"`,
@@ -31,8 +31,8 @@ func TestConfigService_ServiceConfig_ignoresUnreadableParts(t *testing.T) {
 	require.Error(t, err)
 }
 
-// The limits come from one request for all callers, are used for five minutes,
-// then refreshed behind the callers' backs, and survive an outage.
+// The limits are requested once for all callers, used for five minutes, then refreshed
+// in the background, and kept when the refresh fails.
 func TestConfigService_ServiceConfig_isCachedForAllCallers(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLatency(time.Second)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -40,10 +40,10 @@ func TestConfigService_ServiceConfig_isCachedForAllCallers(t *testing.T) {
 		plan := func(ctx context.Context) (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: assets, SerialNumbers: names("C02", 1000)}, appsandbooks.WithPlanOnly())
 		}
-		hasty, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		shortCtx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		errs := make(chan error)
-		go func() { _, err := plan(hasty); errs <- err }()
+		go func() { _, err := plan(shortCtx); errs <- err }()
 		for range 9 {
 			go func() { _, err := plan(t.Context()); errs <- err }()
 		}
@@ -54,7 +54,7 @@ func TestConfigService_ServiceConfig_isCachedForAllCallers(t *testing.T) {
 				failed++
 			}
 		}
-		require.Equal(t, 1, failed, "one caller's impatience is not the others'")
+		require.Equal(t, 1, failed, "the deadline of one caller must not end the request for the others")
 		require.Equal(t, 1, countPath(srv, "service/config"))
 
 		srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxSerialNumbers = 100 })
@@ -63,11 +63,11 @@ func TestConfigService_ServiceConfig_isCachedForAllCallers(t *testing.T) {
 			require.NoError(t, err)
 			return op.Plan().Requests
 		}
-		time.Sleep(4 * time.Minute) // virtual, as all below
+		time.Sleep(4 * time.Minute) // virtual time, like all sleeps below
 		require.Equal(t, 1, requests())
 		time.Sleep(2 * time.Minute)
 		began := time.Now()
-		require.Equal(t, 1, requests()) // stale, but at once
+		require.Equal(t, 1, requests()) // the old limits, without waiting
 		require.Zero(t, time.Since(began))
 		time.Sleep(2 * time.Second)
 		require.Equal(t, 10, requests())
@@ -75,13 +75,13 @@ func TestConfigService_ServiceConfig_isCachedForAllCallers(t *testing.T) {
 
 		srv.AddFault(appsandbookstest.Fault{Path: "service/config", Status: 500, Body: "<html>"})
 		time.Sleep(time.Hour)
-		require.Equal(t, 10, requests()) // the last good ones
+		require.Equal(t, 10, requests()) // the limits from the last successful request
 		_, err := c.Config.ServiceConfig(t.Context())
-		require.Error(t, err) // who asks for the configuration itself is told
+		require.Error(t, err) // ServiceConfig itself reports the error
 	})
 }
 
-// A pause that any other call would wait for is waited for.
+// ServiceConfig waits for a pause like any other call.
 func TestConfigService_ServiceConfig_waitsForPause(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
@@ -90,4 +90,22 @@ func TestConfigService_ServiceConfig_waitsForPause(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 200*time.Second, time.Since(began))
 	})
+}
+
+// ServiceConfig returns a copy: what the caller changes in it stays with the caller.
+func TestConfigService_ServiceConfig_returnsACopy(t *testing.T) {
+	c, _ := recordedClient(t, `{"errorCodes":[{"errorNumber":9601,"errorMessage":"x"},null],"limits":{"maxNew":1},"urls":{"a":"b"},"notificationTypes":["ASSET_COUNT"]}`)
+	first, err := c.Config.ServiceConfig(t.Context())
+	require.NoError(t, err)
+	first.ErrorCodes[0].Message = "changed"
+	first.ErrorCodes[1].Message = "changed"
+	first.Limits.Other["maxNew"] = 2
+	first.URLs["a"] = "changed"
+	first.NotificationTypes[0] = "CHANGED"
+	second, err := c.Config.ServiceConfig(t.Context()) // from memory
+	require.NoError(t, err)
+	require.Equal(t, []appsandbooks.Error{{Number: appsandbooks.ErrLoginRequired, Message: "x"}, {}}, second.ErrorCodes)
+	require.Equal(t, map[string]int{"maxNew": 1}, second.Limits.Other)
+	require.Equal(t, map[string]string{"a": "b"}, second.URLs)
+	require.Equal(t, []appsandbooks.NotificationType{appsandbooks.NotificationAssetCount}, second.NotificationTypes)
 }

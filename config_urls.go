@@ -5,9 +5,10 @@ import (
 	"regexp"
 )
 
-// discovered is the URL that the service configuration gives for a key, when
-// it has been read and the URL is safe to send the token to: same scheme and
-// host as the base URL, or https and Apple's while the base URL is Apple's.
+// discoveredURL returns the URL that the service configuration contains for a key. It
+// returns nil if the configuration has not been read, or if it is not safe to send the
+// token to the URL. A URL is safe if it has the scheme and the host of the base URL, or
+// if it is https, has no port, and both hosts are Apple's.
 func (s *ConfigService) discoveredURL(key string) *url.URL {
 	c := s.cached.Load()
 	if key == "" || c == nil {
@@ -18,9 +19,9 @@ func (s *ConfigService) discoveredURL(key string) *url.URL {
 		return nil
 	}
 	base := s.client.base
-	same := u.Scheme == base.Scheme && u.Host == base.Host
-	apple := u.Scheme == "https" && u.Port() == "" && isApple(u.Host) && isApple(base.Host)
-	if !same && !apple {
+	sameHost := u.Scheme == base.Scheme && u.Host == base.Host
+	bothApple := u.Scheme == "https" && u.Port() == "" && isAppleHost(u.Host) && isAppleHost(base.Host)
+	if !sameHost && !bothApple {
 		return nil
 	}
 	return u
@@ -28,4 +29,5 @@ func (s *ConfigService) discoveredURL(key string) *url.URL {
 
 var appleHost = regexp.MustCompile(`^([a-z0-9-]+\.)*apple\.com$`)
 
-func isApple(host string) bool { return appleHost.MatchString(host) }
+// isAppleHost reports whether host is apple.com or a subdomain of it, in lower case.
+func isAppleHost(host string) bool { return appleHost.MatchString(host) }

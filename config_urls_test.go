@@ -9,12 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The token goes to the configured host, over TLS 1.2 at least, and nowhere else.
+// The token is sent only to the configured host over https, whatever URLs the service
+// configuration names.
 func TestServiceConfig_doesNotSendTokenToOtherHosts(t *testing.T) {
 	authorized := map[string]string{}
 	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
 		authorized[r.URL.Scheme+"://"+r.URL.Host] = r.Header.Get("Authorization")
-		body := `{"versionId":"v","urls":{"getUsers":"https://thief.example.com/users","getAssets":"http://vpp.itunes.apple.com/mdm/v2/assets"}}`
+		body := `{"versionId":"v","urls":{"getUsers":"https://other.example.com/users","getAssets":"http://vpp.itunes.apple.com/mdm/v2/assets"}}`
 		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
 	})
 	c, err := appsandbooks.NewClient(canaryToken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}))
@@ -27,7 +28,9 @@ func TestServiceConfig_doesNotSendTokenToOtherHosts(t *testing.T) {
 	require.Equal(t, map[string]string{"https://vpp.itunes.apple.com": "Bearer " + canaryToken}, authorized)
 }
 
-// URLs that the service names are used only where the token is safe.
+// A URL from the service configuration is used only if it has the host of the base URL
+// or, for Apple's service, if it is an https URL with the default port on a host of
+// apple.com.
 func TestServiceConfig_urlsAreUsedOnlyWhenSafe(t *testing.T) {
 	for _, test := range []struct{ base, named, want string }{
 		{appsandbooks.DefaultBaseURL, "https://vpp.itunes.apple.com/mdm/v3/users", "https://vpp.itunes.apple.com/mdm/v3/users"},
@@ -39,7 +42,7 @@ func TestServiceConfig_urlsAreUsedOnlyWhenSafe(t *testing.T) {
 		{appsandbooks.DefaultBaseURL, "https://other.apple.com:8443/users", ""},
 		{appsandbooks.DefaultBaseURL, "://", ""},
 		{"http://127.0.0.1:9/mdm/v2", "http://127.0.0.1:9/elsewhere/users", "http://127.0.0.1:9/elsewhere/users"},
-		{"http://127.0.0.1:9/mdm/v2", "https://vpp.itunes.apple.com/mdm/v2/users", ""}, // a sample's URLs, served from a test server
+		{"http://127.0.0.1:9/mdm/v2", "https://vpp.itunes.apple.com/mdm/v2/users", ""}, // Apple's URLs, sent by a test server
 		{"http://127.0.0.1:9/mdm/v2", "http://127.0.0.1:10/mdm/v2/users", ""},
 	} {
 		r := &recordedAnswers{t: t, answers: []string{fmt.Sprintf(`{"limits":{},"urls":{"getUsers":%q}}`, test.named), `{}`}}

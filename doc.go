@@ -1,8 +1,8 @@
 // Package appsandbooks is a client for version 2 of Apple's App, Book, and
-// Subscription Management API ("Apps and Books"). A device management service
-// holds one content token for each organizational unit, and wants to say: these
-// licences belong to these users and devices. This package makes it so, tells
-// when it is true, and tells exactly what is not.
+// Subscription Management API ("Apps and Books"). A device management service holds
+// one content token for each organizational unit, and changes which users and devices
+// have the unit's licenses. This package carries out the change, reports when it is
+// complete, and reports each pair that failed.
 //
 //	client, err := appsandbooks.NewClient(stoken) // the content of the .vpptoken file
 //	if err != nil {
@@ -15,50 +15,90 @@
 //		SerialNumbers: serials, // any number of them
 //	})
 //	if err != nil {
-//		return err // nothing was accepted
+//		return err // the service accepted nothing
 //	}
-//	report, err := op.Wait(ctx) // until every pair of app and device is accounted for
+//	report, err := op.Wait(ctx) // until each pair of app and device has an outcome
 //	for o := range report.Problems() {
 //		log.Println(o.SerialNumber, o.Status, o.Err)
 //	}
 //	return err // nil only if every pair succeeded
 //
-// # The model
+// # Terms
 //
-//   - An asset is an app or a book, by its Adam ID and quality ([AssetID]). A
-//     licence is the right to assign it once.
-//   - An assignment is a licence that belongs to a user or to a device. A seat is
-//     the same for an in-app subscription, and belongs to users only.
-//   - The service carries out changes later. Each request that it accepts is an
-//     event, which can be asked for its status and is reported by notifications.
-//   - An [Operation] is the SDK's own: one change of any size, as one or more
-//     events, in as few requests as the limits of today allow.
-//   - An [Outcome] is what became of one pair of an asset and a target: succeeded,
-//     failed (and why), or unconfirmed (nobody knows yet, and why). A [Report] has
-//     exactly one for each pair that was asked for.
+//   - An organizational unit (unit) is the part of an organization whose licenses and
+//     users a content token gives access to; its uId (Meta.UID) identifies it.
+//   - A content token (sToken) is the whole content of a .vpptoken file, and
+//     authenticates the calls for one unit ([Token]).
+//   - An asset is an app or a book, identified by its Adam ID and its quality
+//     ([AssetID]).
+//   - A license is the right to assign an asset once.
+//   - An assignment is an asset that is assigned to a user or a device ([Assignment]).
+//   - A seat is an in-app subscription that is assigned to a user
+//     ([SubscriptionAssignment]).
+//   - A target is a user or a device.
+//   - A pair is an asset or a subscription, together with a target; in changes of users
+//     and in [AssetsService.Revoke], the pair is the target alone.
+//   - An operation is one change of any size ([Operation]), sent in as few requests as
+//     the current limits allow.
+//   - A request is one POST of an operation.
+//   - An event is the service's work on a request that it has accepted; the service does
+//     this work later, and the event has a status ([EventStatus]).
+//   - An outcome is the result for one pair ([Outcome]): succeeded (the service has
+//     confirmed the change), failed (the pair was not changed), or unconfirmed (it is not
+//     known yet whether the pair was changed).
+//   - To poll is to read the status of an event.
+//   - To read back is to read assignments, users or seats, to find out whether a pair is
+//     present.
+//   - A journal is the record of an operation's steps, one entry for each step
+//     ([WithJournal]).
+//   - The pace is how fast a client sends requests for a unit: at most
+//     maxRequestPerSecond, and none during the pause of a Retry-After ([Limiter]).
+//   - A notification is a message that the service POSTs to a URL of the caller
+//     ([Notification]).
 //
-// Success means assigned, not installed, and not even that a serial number
-// exists: [Operation.Verify] reads the assignments back. Send the install
-// command only after that success.
+// A [Report] has exactly one outcome for each pair of an operation, and the reason
+// unless the pair succeeded.
+//
+// An asset that was assigned is not installed yet: send the install command after the
+// pair has succeeded. A success does not show that a device exists, because the service
+// accepts serial numbers that do not exist; [Operation.Verify] reads the assignments back.
+//
+// # Calls
+//
+// These rules hold for every call of the service, unless the documentation of the
+// method says otherwise:
+//
+//   - A call returns when the service has answered.
+//   - A call that starts an [Operation] sends the requests of the operation. It returns
+//     when all requests have been answered, or when an error has stopped the sending.
+//     The service processes the requests later; [Operation.Wait] waits for the outcomes.
+//   - The context bounds the call, including its waits and retries. When the context
+//     ends, the call returns an error that wraps the context's error and its cause. A
+//     request of an operation that is in progress then has five more seconds to return
+//     its event ID.
+//   - A failed call is retried according to the section Retries.
+//   - If the input is invalid, the error wraps [ErrInvalid], and nothing is sent.
+//   - Calls can be made from any number of goroutines.
 //
 // # Saving and resuming
 //
-// [Operation.MarshalJSON] saves an operation at any moment, without secrets, and
-// [Client.Resume] takes it up, in another process if need be. With [WithJournal]
-// it survives a crash at any moment: what was about to be sent is then settled by
-// reading back. [Operation.Step] is Wait for those who must not block.
+// [Operation.MarshalJSON] saves an operation at any moment, without secrets.
+// [Client.Resume] continues it, also in another process. With [WithJournal], an operation
+// survives a crash at any moment: the result of a request that was about to be sent is
+// then unknown, and the operation reads it back. [Operation.Step] replaces
+// [Operation.Wait] for callers that must not sleep: it does what is due and returns the
+// time of the next step.
 //
 // # Errors
 //
-// Every answer that is not a success, an error inside HTTP 200 among them, is
-// an [*Error]. Ask what it means with errors.Is and the [ErrorNumber] constants,
-// or with [IsAuth], [IsForbidden], [IsRetryable] and
-// [IsNotFound]; they look into the errors of operations ([*OperationError]) and
-// events ([*EventError]) too. Neither the token nor the ids of people are in any
-// message.
+// Every answer that is not a success is an [*Error]; this includes an error inside an
+// HTTP 200 answer. Test for the meaning of an error with errors.Is and the [ErrorNumber]
+// constants, or with [IsAuth], [IsForbidden], [IsRetryable] and [IsNotFound]. These also
+// find the errors inside the error of an operation ([*OperationError]) or of an event
+// ([*EventError]). The text of an error contains neither the token nor ids of people.
 //
-// The service's numbers, the constants, and what to do; the
-// [page for operators] says more:
+// The following table has the numbers of the service's errors, their constants, and what
+// to do. The [docs/operations.md] describes them in more detail:
 //
 //	9601  ErrLoginRequired                  Pass a content token.
 //	9602  ErrInvalidArgument                Correct the request.
@@ -115,101 +155,131 @@
 //	9817  ErrSubscriptionAssignedByGroup    Change the group instead.
 //	9818  ErrSubscriptionsExist             Wait until the unit has no subscriptions.
 //
-// The SDK's own: [ErrAmbiguous], [ErrStalled] and [ErrPending] (nobody knows yet),
-// [ErrNotSent] (nothing happened), [ErrNotVerified] (it is not there),
-// [ErrTakenOver] (another service manages the unit), [ErrAnswerDiffers],
-// [ErrRestarted] and [ErrDataChanged] (the data changed while it was read),
-// [ErrNoProgress], [ErrRedirect], [ErrOtherUnit], [ErrInvalid], [ErrNoToken] and [ErrClosed].
+// The errors of the SDK itself:
 //
-// # What is tried again
+//   - [ErrAmbiguous], [ErrStalled] and [ErrPending] mean that the result is not known yet.
+//   - [ErrNotSent] means that the service has not accepted a request for the pair, so the
+//     pair was not changed.
+//   - [ErrNotVerified] means that reading back did not find the change.
+//   - [ErrTakenOver] means that another device management service manages the unit.
+//   - [ErrAnswerDiffers] means that the service accepted settings, but that its answer does
+//     not contain them.
+//   - [ErrRestarted] and [ErrDataChanged] mean that the data changed while a list was read.
+//   - [ErrNoProgress] means that the pages of a list do not lead to its end.
+//   - [ErrRedirect] means that the service answered with a redirect, which the SDK does not
+//     follow.
+//   - [ErrOtherUnit] means that an operation belongs to another unit than the client.
+//   - [ErrInvalid] means that the input is invalid, and that nothing was sent.
+//   - [ErrNoToken] means that the call needs a content token.
+//   - [ErrClosed] means that the client is closed.
 //
-// A call is up to five attempts (see [WithRetry]), with a random wait between
-// them that grows. The rules may change in a minor release:
+// # Retries
 //
-//   - Reads are repeated after network errors, cut bodies, 429 and 5xx (but 501).
-//   - Any request is repeated after an error of the service that says "later"
-//     (9603, 9644, 9646, 9729): such an answer proves that nothing was started.
-//   - Any request is repeated when it was certainly never sent.
-//   - A write that was sent and got no usable answer is not repeated. It is
-//     [ErrAmbiguous]; operations settle it by reading back.
-//   - A question for an event's status is not repeated when its answer was lost:
-//     it may have been PENDING. The waiters ask again when it is time.
-//   - Retry-After, in seconds or as a date, on 429 and any 5xx, holds back all
-//     requests of the client, and of those that share its [Limiter], for a day at
-//     most. A pause longer than [WithMaxPause] ends the call, with
-//     Error.RetryAfter set.
-//   - A wait that the context's deadline leaves no room for is not begun.
-//   - Redirects, certificate errors and refusals (4xx) are final.
-//   - Retries spend a budget of 100 that successes and time refill slowly, so
-//     that an outage is not made worse.
-//   - Beneath all that, net/http repeats a read at once when a connection that it
-//     kept turns out to be closed before any of the answer came.
+// A call makes up to five attempts (see [WithRetry]). The wait between two attempts is
+// random; its upper bound doubles with each attempt. A minor release may change these
+// rules:
+//
+//   - A read is retried after a network error, an incomplete answer, status 429, and
+//     status 5xx except 501. A write that has the same result when it is sent twice, such
+//     as [ConfigService.Register], is retried like a read; the documentation of the method
+//     says so.
+//   - Every call is retried after status 429 and after an error of the service that means
+//     "later" (9603, 9644, 9646, 9729, or an unknown number with a status 5xx except 501):
+//     such an answer shows that the service started nothing. An error with another known
+//     number is final, whatever the status.
+//   - Every call is retried if its request was certainly not sent.
+//   - Any other write that was sent and got no usable answer is not repeated: its error is
+//     [ErrAmbiguous]. No usable answer means a network error, an unreadable success, a
+//     status 303, or a status 5xx without an error number of the service. An operation
+//     finds out the result by reading back.
+//   - A poll of [Operation.Wait], [Operation.Step] or [StatusService.Wait] is not repeated
+//     when its answer was lost, because the answer may have been PENDING. The next poll
+//     comes when the interval of [WithPolling] has passed.
+//   - A Retry-After, in seconds or as a date, delays all requests of the client and of
+//     the clients that share its [Limiter], for at most a day. It counts on status 429, on
+//     status 5xx, and with an error that means "later". If the pause is longer than
+//     [WithMaxPause] allows, the call ends with an [*Error] whose RetryAfter is set.
+//   - If the context's deadline comes before the end of a pause, or of the wait between two
+//     attempts, the call ends at once.
+//   - Redirects, certificate errors and other statuses 4xx are final.
+//   - A client can make 100 retries in a row. Each success adds a fifth of a retry to this
+//     budget, and each ten seconds add one. So an outage is not made worse by retries.
+//   - In addition, net/http repeats a read at once if the service closed an idle connection
+//     before any part of the answer came.
 //
 // # Pace
 //
-// The service names the requests that it takes in a second for an organizational
-// unit (15, unless its configuration says otherwise). The client keeps to it
-// exactly; several clients of one unit share a [Limiter] ([WithLimiter]). At most
-// five pages are read at once, and the status of an event is asked for no sooner
-// than 30 seconds after it was PENDING.
+// The service announces how many requests per second it accepts for an organizational
+// unit (15, unless its configuration has another number). The client never sends more.
+// Several clients of one unit must share a [Limiter] ([WithLimiter]). At most five pages
+// are read at once. [Operation.Wait], [Operation.Step] and [StatusService.Wait] poll an
+// event again at the earliest 30 seconds after an answer of PENDING ([WithPolling]).
 //
 // # Lists and versions
 //
-// Each list comes as List (one page), Pages and All (iterators). Iterators
-// request nothing before the loop begins, can be used again, and give an error
-// as their last element ([ErrRestarted] alone is followed by more). [Collect]
-// gathers what they yield.
+// Each list has the methods List, Pages and All. List reads one [Page]. Pages and All are
+// iterators over the pages and over the records. [ListOptions] sets where they begin. An
+// iterator sends no request before its loop begins, and can be used again. If it fails,
+// the error is its last element; only after [ErrRestarted] do more elements follow.
+// [Collect] returns the elements as a slice.
 //
-// Up to five pages are read in parallel, ahead of the loop and in order; a loop
-// that ends early ends its requests too. Memory is a few pages, however many
-// records there are.
+// The lists of assets, assignments and users have a page index: the iterators request up
+// to five pages in parallel, before the loop needs them, and yield them in order. The
+// lists of subscriptions, their assignments ([SubscriptionAssignmentsService]) and their
+// administrators ([SubscriptionAdminsService]) have cursors: the iterators request the
+// next page while the loop processes a page. A loop that ends early cancels its requests.
+// The memory does not grow with the number of records; it holds a few pages.
 //
-// Data can change while it is read. The pages say so (Page.Changed), and the
-// walk goes on; ListOptions.Restarts begins it again instead. Users.Changes and
-// Assignments.Changes read what changed since an earlier walk: its
-// Page.FirstVersionID is what to keep for them.
+// Data can change while it is read. Page.Changed is then true, and the iterator continues.
+// With ListOptions.Restarts, it reads the list again from ListOptions.Start instead.
+// [UsersService.Changes] and [AssignmentsService.Changes] read what changed since the
+// list was read before: keep the Page.FirstVersionID of each reading for the next call.
 //
-// Removed assignments do not show in Changes: read everything now and then.
+// Changes does not show assignments that were removed: read the whole list from time to
+// time.
 //
 // # Notifications
 //
-// The service POSTs notifications to a URL of the caller, best effort: they get
-// lost, come twice and in any order. A [NotificationHandler] receives them. It
-// hands each to the hooks of the caller once, and acknowledges it only when they
-// have returned nil. [ConfigService.Register] tells the service where it is, and
-// says what is wrong if the service cannot reach it: listen first.
+// The service POSTs notifications to a URL of the caller. It does not guarantee their
+// delivery: they can get lost, arrive twice, and arrive in any order. A
+// [NotificationHandler] receives them. It passes each notification to the caller's hook
+// once (in rare cases again), and acknowledges it only after the hook has returned nil.
+// [ConfigService.Register] registers the URL; if the service cannot reach the URL, the
+// error gives advice. Start the receiver before you call Register.
 //
-// Pass [Client.Notify] to [WithNotify], and those who wait
-// for an operation or an event end as soon as it is true. The status stays the
-// truth: everything works without notifications, only later.
+// Pass [Client.Notify] to [WithNotify]. Then a wait for an operation or an event ends as
+// soon as notifications show the result. Everything also works without notifications, but
+// later, because then only polls show the result.
 //
 // # Ownership
 //
-// Two services that manage the same organizational unit do damage without
-// noticing. With [WithOwner], a client stops writing ([ErrTakenOver]) once an
-// answer shows another service.
+// Two device management services that manage the same organizational unit damage each
+// other's assignments without an error. With [WithOwner], a client stops writing
+// ([ErrTakenOver]) when an answer shows that another one has claimed the unit.
 //
 // # Many units
 //
-// A Client speaks for one organizational unit and costs little. Give the clients
-// of a process one http.Client ([WithHTTPClient]), and those of one unit one
-// [Limiter]. Meta.UID, not the token, identifies a unit. The guide is [fleet].
+// A [Client] calls the service for one organizational unit and needs few resources. Let
+// all clients of a process share one http.Client ([WithHTTPClient]), and all clients of
+// one unit share one [Limiter]. Identify a unit by Meta.UID, not by its token. See the
+// guide [docs/fleet.md].
 //
 // # Logs and metrics
 //
-// [WithLogger] logs each attempt with names that stay. [WithTrace] reports each
-// attempt to a function: all that metrics need, without a dependency.
+// [WithLogger] logs each attempt; the message and the names of its attributes do not
+// change. [WithTrace] calls a function after each attempt with all values that metrics
+// need, so the SDK needs no metrics library.
 //
 // # Testing
 //
-// Apple offers no sandbox. Package [appsandbookstest] is a stateful stand-in for
-// the service, in memory or over TCP, in real or in virtual time, with faults on
-// demand. The guide is [testing].
+// Apple offers no sandbox. Package [appsandbookstest] is a stand-in for the service. It
+// keeps the state of organizational units, runs in memory or over TCP, in real or in
+// virtual time, and injects faults on request. See the guide [docs/testing.md].
 //
 // [appsandbookstest]: https://pkg.go.dev/github.com/appsandbooks/appsandbooks/appsandbookstest
-// [fleet]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/fleet.md
-// [page for operators]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/operations.md
-// [testing]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/testing.md
+// [docs/fleet.md]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/fleet.md
+// [docs/operations.md]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/operations.md
+// [docs/testing.md]: https://github.com/appsandbooks/appsandbooks/blob/main/docs/testing.md
 package appsandbooks
 
 //go:generate go run ./internal/errortable

@@ -13,41 +13,40 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// ErrTakenOver marks a write that was not sent because another device
-// management service has taken the organizational unit over: see [WithOwner].
-var ErrTakenOver = errors.New("appsandbooks: another service manages the organizational unit")
+// ErrTakenOver means that a write was not sent, because another device management
+// service has claimed the organizational unit: see [WithOwner].
+var ErrTakenOver = errors.New("appsandbooks: another device management service manages the organizational unit")
 
-// ErrAnswerDiffers marks a change of settings that the service accepted, but whose
-// answer does not show the settings that were sent.
+// ErrAnswerDiffers means that the service accepted a change of settings, but that its
+// answer does not contain the settings that were sent.
 var ErrAnswerDiffers = errors.New("appsandbooks: the service's answer does not match what was sent")
 
-// Error is every answer of the service that is not a success, and every
-// request that got no usable answer: an Apple error (also one inside HTTP
-// 200), a gateway's page, an empty or cut body, a redirect, a broken
-// connection. Failures inside a finished event have the same type, with
-// StatusCode 0.
+// An Error describes an answer that is not a success, or a call that got no usable
+// answer: an Apple error (also one inside an HTTP 200 answer), the page of a gateway, an
+// empty or incomplete body, a redirect, or a broken connection. The failures of a
+// finished event are also Errors, with StatusCode 0.
 //
-// Ask what it means with errors.Is and a sentinel such as [ErrTokenRevoked],
-// or with a predicate such as [IsRetryable].
+// Test for its meaning with errors.Is and a constant such as [ErrTokenRevoked], or with
+// a predicate such as [IsRetryable].
 type Error struct {
-	StatusCode int         // HTTP status; 0 when there was no HTTP answer of its own
-	Number     ErrorNumber // Apple's errorNumber; 0 when the answer carried none
-	Message    string      // Apple's errorMessage: for people, never to be compared
-	Info       *ErrorInfo  // the parts of the request that failed, when Apple names them
+	StatusCode int         // HTTP status; 0 if no answer came, and in the failures of an event
+	Number     ErrorNumber // Apple's errorNumber; 0 if the answer has none
+	Message    string      // Apple's errorMessage, for people; do not compare it
+	Info       *ErrorInfo  // the assets, users and devices that failed; nil if Apple does not name them
 
-	Method     string        // of the request
-	Path       string        // without the query, which names users and devices
-	Attempts   int           // requests sent, this one included
-	RetryAfter time.Duration // the pause the service asked for last; 0 when it asked for none
-	Ambiguous  bool          // a write that may have been carried out: see ErrAmbiguous
-	Excerpt    string        // the first 512 bytes of an answer that is no Apple error, unless it is the JSON of a success
+	Method     string        // HTTP method
+	Path       string        // of the endpoint, without the query, which contains ids of users and devices
+	Attempts   int           // number of attempts that were started
+	RetryAfter time.Duration // the pause that the service last asked for; 0 if it asked for none
+	Ambiguous  bool          // true if a write may have been carried out: see ErrAmbiguous
+	Excerpt    string        // the first 512 bytes of an answer that is not an Apple error; "" for the JSON of a success
 
-	err        error
-	cut, ended bool // of the answer not all came; the caller's context has ended
+	err          error
+	incomplete   bool // the body of the answer is incomplete
+	contextEnded bool // the caller's context has ended
 }
 
-// Error says what happened, for a person. It never holds the token, the query
-// or a header.
+// Error returns a text for people. It never contains the token, the query or a header.
 func (e *Error) Error() string {
 	if e == nil {
 		return "no error"
@@ -69,7 +68,7 @@ func (e *Error) Error() string {
 	case e.StatusCode != 0:
 		fmt.Fprintf(&b, "unexpected answer %d %s", e.StatusCode, http.StatusText(e.StatusCode))
 	default:
-		b.WriteString("failed without a reason")
+		b.WriteString("the service gave no reason for the failure")
 	}
 	if e.Number != 0 && e.StatusCode != 0 {
 		fmt.Fprintf(&b, " (HTTP %d)", e.StatusCode)
@@ -84,7 +83,7 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, "; the service asks for a pause of %s", e.RetryAfter.Round(time.Second))
 	}
 	if e.Ambiguous {
-		b.WriteString("; it may have been carried out")
+		b.WriteString("; the change may have been carried out")
 	}
 	if e.Attempts > 1 {
 		fmt.Fprintf(&b, " (%d attempts)", e.Attempts)
@@ -92,10 +91,12 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// LogValue implements [slog.LogValuer]: as text, for the JSON names people.
+// LogValue implements [slog.LogValuer]. An Error is logged as text, because its JSON
+// contains ids of people.
 func (e *Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
-// Is matches Apple's number and the sentinels [ErrAmbiguous] and [ErrRedirect].
+// Is reports whether target is the error's Number, [ErrAmbiguous] for an ambiguous
+// write, or [ErrRedirect] for a status 3xx.
 func (e *Error) Is(target error) bool {
 	if e == nil {
 		return false
@@ -110,8 +111,8 @@ func (e *Error) Is(target error) bool {
 	return ok && n != 0 && n == e.Number
 }
 
-// Unwrap is the cause when there was no usable answer: a network error, the
-// context's error, a decoding error.
+// Unwrap returns the cause if no usable answer came: a network error, the context's
+// error or a decoding error. Otherwise it returns nil.
 func (e *Error) Unwrap() error {
 	if e == nil {
 		return nil
@@ -126,8 +127,7 @@ type errorBody struct {
 	Info    *ErrorInfo  `json:"errorInfo,omitzero"`
 }
 
-// UnmarshalJSON reads Apple's ErrorResponse, the form that an [EventStatus] or
-// a notification holds.
+// UnmarshalJSON reads Apple's ErrorResponse, as in an [EventStatus] or a notification.
 func (e *Error) UnmarshalJSON(data []byte) error {
 	var b errorBody
 	if err := json.Unmarshal(data, &b); err != nil {
@@ -137,20 +137,18 @@ func (e *Error) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalJSON writes Apple's ErrorResponse.
+// MarshalJSON writes Apple's ErrorResponse: only Number, Message and Info.
 func (e *Error) MarshalJSON() ([]byte, error) {
 	return json.Marshal(errorBody{Number: e.Number, Message: e.Message, Info: e.Info})
 }
 
-// ErrorInfo names the parts of a request that failed.
-//
-// Apple documents no field for subscriptions; what else the object holds is
-// kept in Raw.
+// ErrorInfo has the assets, users and devices of a request that failed. Apple documents
+// no field for subscriptions; Raw has all fields that the service sent.
 type ErrorInfo struct {
 	Assets        []AssetID
 	ClientUserIDs []string
 	SerialNumbers []string
-	Raw           json.RawMessage // the object as it came; nil for one made by hand
+	Raw           json.RawMessage // the JSON object as the service sent it; nil if the program made the ErrorInfo
 }
 
 type errorInfoBody struct {
@@ -159,7 +157,8 @@ type errorInfoBody struct {
 	SerialNumbers []string  `json:"serialNumbers,omitzero"`
 }
 
-// UnmarshalJSON keeps the raw object beside the fields that are documented.
+// UnmarshalJSON reads the documented fields, and keeps the whole object in Raw. It never
+// returns an error.
 func (i *ErrorInfo) UnmarshalJSON(data []byte) error {
 	var b errorInfoBody
 	// A field of an unexpected type must not hide the error number next to it.
@@ -168,7 +167,7 @@ func (i *ErrorInfo) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalJSON writes Raw if there is one.
+// MarshalJSON writes Raw, or the other fields if Raw is nil.
 func (i *ErrorInfo) MarshalJSON() ([]byte, error) {
 	if i.Raw != nil {
 		return i.Raw, nil
@@ -180,8 +179,8 @@ func (i *ErrorInfo) empty() bool {
 	return len(i.Assets) == 0 && len(i.ClientUserIDs) == 0 && len(i.SerialNumbers) == 0
 }
 
-// String counts what is named; the ids themselves are personal data and stay
-// out of messages.
+// String returns how many assets, users and devices failed. It contains no ids, because
+// they are personal data.
 func (i *ErrorInfo) String() string {
 	var parts []string
 	for _, p := range []struct {
@@ -195,73 +194,74 @@ func (i *ErrorInfo) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// Sentinels of the SDK itself; the service's own are the [ErrorNumber] constants.
+// These are the errors of the SDK itself. The errors of the service are the
+// [ErrorNumber] constants.
 var (
-	// ErrAmbiguous marks a write that was sent and got no usable answer: it
-	// may or may not have been carried out. It was not sent again.
+	// ErrAmbiguous means that a write was sent and no usable answer came: the change may
+	// or may not have been carried out. The write was not sent again.
 	ErrAmbiguous = errors.New("appsandbooks: the write may or may not have been carried out")
-	// ErrRedirect marks an answer with status 3xx. Redirects are not followed:
-	// they could carry the token to another host.
+	// ErrRedirect means that the service answered with status 3xx. The SDK follows no
+	// redirects, because they could send the token to another host.
 	ErrRedirect = errors.New("appsandbooks: the service answered with a redirect")
-	// ErrInvalid marks input that was refused before any request was made.
+	// ErrInvalid means that the SDK rejected the input before it sent a request.
 	ErrInvalid = errors.New("appsandbooks: invalid input")
-	// ErrNoToken marks a call that needs a content token on a client without one.
+	// ErrNoToken means that a call needs a content token and the client has none.
 	ErrNoToken = errors.New("appsandbooks: this call needs a content token")
-	// ErrNoProgress marks a list that came back to a page it had given before.
+	// ErrNoProgress means that the pages of a list lead to an earlier page or to no end,
+	// or that another page came than the one that was requested.
 	ErrNoProgress = errors.New("appsandbooks: the list does not advance")
-	// ErrRestarted says that the data changed under a walk with Restarts. If
-	// the loop goes on, the walk begins again: throw away what came before.
-	ErrRestarted = errors.New("appsandbooks: the data changed, the walk begins again")
-	// ErrDataChanged says that the data changed under a walk more often than
-	// its Restarts. The walk is over.
-	ErrDataChanged = errors.New("appsandbooks: the data changed under the walk")
-	// ErrStalled marks an event that stayed PENDING for longer than the stall
-	// time (see [WithStallTime]). It may still finish.
+	// ErrRestarted means that the data changed while the list was read, and that the list
+	// is read again from ListOptions.Start because ListOptions.Restarts is set. Discard the
+	// records that came before. If the loop continues, the records follow again.
+	ErrRestarted = errors.New("appsandbooks: the data changed; the list is read again")
+	// ErrDataChanged means that the data changed more often than ListOptions.Restarts
+	// allows. It ends the loop.
+	ErrDataChanged = errors.New("appsandbooks: the data changed while the list was read")
+	// ErrStalled means that an event was PENDING for longer than the stall time (see
+	// [WithStallTime]). The event may still finish.
 	ErrStalled = errors.New("appsandbooks: the event is still PENDING")
-	// ErrClosed marks a call of a client that was closed, before or meanwhile.
+	// ErrClosed means that the client was closed before or during the call.
 	ErrClosed = errors.New("appsandbooks: the client is closed")
-	// ErrOtherUnit stops an operation whose client, or whose client's token, is
-	// now that of another organizational unit.
+	// ErrOtherUnit means that an operation belongs to another organizational unit than
+	// the client or the client's current token. It stops the operation.
 	ErrOtherUnit = errors.New("appsandbooks: the operation belongs to another organizational unit")
-	// ErrPending marks a pair whose event has not finished yet.
-	ErrPending = errors.New("appsandbooks: not finished yet")
-	// ErrNotSent marks a pair whose request was not sent, or certainly not
-	// accepted: nothing happened to it. What stopped the sending is wrapped beside it.
-	ErrNotSent = errors.New("appsandbooks: not sent")
-	// ErrNotVerified marks a pair whose event finished, but which reading the
-	// data back did not show as done: a device that does not exist, for example.
-	ErrNotVerified = errors.New("appsandbooks: reading back does not show it done")
+	// ErrPending means that the event of a pair has not finished.
+	ErrPending = errors.New("appsandbooks: the event has not finished")
+	// ErrNotSent means that the request of a pair was not sent, or that the service did
+	// not accept it: the pair was not changed. The reason is wrapped together with it.
+	ErrNotSent = errors.New("appsandbooks: the request was not sent")
+	// ErrNotVerified means that reading back did not find the change of a pair, although
+	// its event finished (one cause is a device that does not exist) or its request was
+	// lost a long time ago (see [Operation.Verify]).
+	ErrNotVerified = errors.New("appsandbooks: verification did not find the change")
 )
 
-// IsAuth reports whether the service refused the content token: it is missing,
-// malformed, expired or revoked. Every call fails until the client has another
-// token.
+// IsAuth reports whether the service rejected the content token: it is missing,
+// malformed, expired or revoked. All calls fail until the client has another token.
 func IsAuth(err error) bool {
 	return hasError(err, http.StatusUnauthorized, authNumbers...)
 }
 
-// IsForbidden reports whether the content token is valid but does not allow
-// this call.
+// IsForbidden reports whether the content token is valid, but does not allow this call.
 func IsForbidden(err error) bool {
 	return hasError(err, http.StatusForbidden, forbiddenNumbers...)
 }
 
-// IsRetryable reports whether the same call may succeed later: the service
-// reported a temporary error or asked for a pause, the service could not be
-// reached, or its answer was cut. The SDK has already retried where that is
-// safe. IsRetryable returns false for a write whose result is unknown
-// ([ErrAmbiguous]): read the data back before you send it again.
+// IsRetryable reports whether the same call may succeed later: the service reported a
+// temporary error or asked for a pause, it could not be reached, or its answer was
+// incomplete. The SDK has already retried the call where that was safe. A write whose
+// result is unknown ([ErrAmbiguous]) is not retryable: first find out whether it was
+// carried out.
 func IsRetryable(err error) bool {
 	return !errors.Is(err, ErrAmbiguous) && (hasError(err, 0, retryableNumbers...) ||
 		hasError(err, http.StatusTooManyRequests) || hasError(err, http.StatusInternalServerError) || hasError(err, http.StatusBadGateway) ||
 		hasError(err, http.StatusServiceUnavailable) || hasError(err, http.StatusGatewayTimeout) || anyError(err, (*Error).isNetworkError))
 }
 
-// isNetworkError reports whether no complete answer came, for a reason that can pass:
-// a broken connection, for example. A certificate error, refused input and the
-// end of the caller's context are other reasons.
+// isNetworkError reports whether a network error prevented a complete answer. It is
+// false for certificate errors, and if the caller's context ended.
 func (e *Error) isNetworkError() bool {
-	return e.Number == 0 && e.err != nil && (e.StatusCode == 0 || e.cut) && !e.ended &&
+	return e.Number == 0 && e.err != nil && (e.StatusCode == 0 || e.incomplete) && !e.contextEnded &&
 		!transport.IsCertificateError(e.err) && !errors.Is(e.err, ErrInvalid)
 }
 
@@ -274,8 +274,8 @@ func isLimit(err error) bool { return hasError(err, 0, limitNumbers...) }
 // not assigned.
 func IsNotFound(err error) bool { return hasError(err, 0, notFoundNumbers...) }
 
-// hasError reports whether err wraps an *Error with the HTTP status (if status is not
-// 0), or one of the numbers.
+// hasError reports whether err wraps an *Error with the HTTP status (if status is not 0)
+// or one of the numbers.
 func hasError(err error, status int, numbers ...ErrorNumber) bool {
 	if status != 0 && anyError(err, func(e *Error) bool { return e.StatusCode == status }) {
 		return true
@@ -283,12 +283,13 @@ func hasError(err error, status int, numbers ...ErrorNumber) bool {
 	return slices.ContainsFunc(numbers, func(n ErrorNumber) bool { return errors.Is(err, n) })
 }
 
-// anyError reports whether err is or wraps an *Error for which is returns true.
+// anyError reports whether is returns true for an *Error in the tree of err. It visits
+// all Errors of the tree until is returns true; errors.As would stop at the first Error.
 func anyError(err error, is func(*Error) bool) bool {
-	if e, ok := err.(*Error); ok && e != nil && is(e) { //nolint:errorlint // this is the walk
+	if e, ok := err.(*Error); ok && e != nil && is(e) { //nolint:errorlint // this function unwraps the tree itself
 		return true
 	}
-	switch w := err.(type) { //nolint:errorlint // this is the walk
+	switch w := err.(type) { //nolint:errorlint // this function unwraps the tree itself
 	case interface{ Unwrap() error }:
 		return anyError(w.Unwrap(), is)
 	case interface{ Unwrap() []error }:
@@ -297,11 +298,12 @@ func anyError(err error, is func(*Error) bool) bool {
 	return false
 }
 
+// invalidf returns an error that wraps ErrInvalid.
 func invalidf(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
 }
 
-// notSentError is ErrNotSent with the reason.
+// notSentError wraps ErrNotSent and the reason why a request was not sent.
 type notSentError struct{ why error }
 
 func (e *notSentError) Error() string { return "not sent: " + e.why.Error() }

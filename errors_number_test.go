@@ -8,8 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Every error number of Apple's table has a text, and only the predicate of its group
+// matches it.
 func TestErrorNumber_hasMeaningAndMatchingPredicate(t *testing.T) {
-	// Each number of the reference's table, and the group it is in.
+	// All numbers of Apple's table.
 	numbers := []int{
 		9601, 9602, 9603, 9609, 9621, 9622, 9623, 9625, 9634, 9635, 9637, 9641, 9644, 9646, 9647, 9650, 9700, 9701, 9702, 9703,
 		9704, 9705, 9706, 9707, 9708, 9709, 9710, 9711, 9712, 9713, 9714, 9715, 9716, 9717, 9718, 9719, 9720, 9721, 9722, 9723,
@@ -30,10 +32,10 @@ func TestErrorNumber_hasMeaningAndMatchingPredicate(t *testing.T) {
 	}
 	for _, n := range numbers {
 		number := appsandbooks.ErrorNumber(n)
-		require.NotContains(t, number.Error(), "error "+fmt.Sprint(n), "a number without a meaning")
+		require.NotContains(t, number.Error(), "error "+fmt.Sprint(n), "the number has no text")
 		c, _ := recordedClient(t, fmt.Sprintf(`{"errorNumber":%d,"errorMessage":"m","errorInfo":{"clientUserIds":["a"]}}`, n))
 		err := error(&appsandbooks.Error{Number: number})
-		if groups[n] != "retryable" { // those would be tried again
+		if groups[n] != "retryable" { // the client would retry those
 			_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
 			e := isError(t, err)
 			require.Equal(t, 200, e.StatusCode)

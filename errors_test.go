@@ -20,35 +20,36 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What may pass by itself is told from what will not.
+// IsRetryable is true for a timeout and for a cut answer, and false for a certificate
+// error and a canceled context.
 func TestIsRetryable_distinguishesNetworkFailures(t *testing.T) {
-	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-	defer silent.Close()
-	cut := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	noAnswer := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer noAnswer.Close()
+	cutAnswer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
 		_, _ = io.WriteString(w, `{"uId":"u",`)
 	}))
-	defer cut.Close()
-	secured := httptest.NewUnstartedServer(http.NotFoundHandler())
-	secured.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	secured.StartTLS()
-	defer secured.Close()
-	for base, retryable := range map[string]bool{silent.URL: true, cut.URL: true, secured.URL: false} {
+	defer cutAnswer.Close()
+	untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
+	untrusted.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	untrusted.StartTLS()
+	defer untrusted.Close()
+	for base, retryable := range map[string]bool{noAnswer.URL: true, cutAnswer.URL: true, untrusted.URL: false} {
 		c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(base), appsandbooks.WithTimeout(200*time.Millisecond), appsandbooks.WithRetry(1, 0, 0))
 		require.NoError(t, err)
-		// An id that stands in "x509", too.
+		// The id "509" is also a part of "x509", which is in the text of certificate errors.
 		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "509"})
 		require.Equal(t, retryable, appsandbooks.IsRetryable(err), "%v", err)
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err = c.Users.List(ended, appsandbooks.UserFilter{})
-		require.False(t, appsandbooks.IsRetryable(err), "the caller left: %v", err)
+		require.False(t, appsandbooks.IsRetryable(err), "the context is canceled: %v", err)
 		c.Close()
 	}
 }
 
-// Whatever a server says, the result is a value or an *Error that is safe to
-// print: bounded, on one line, without the token it echoes.
+// For any answer, a call returns a value or an *Error that is safe to print: without
+// control characters, without the token, and with an excerpt of at most 512 bytes.
 func FuzzErrors(f *testing.F) {
 	for _, body := range []string{
 		``, `{}`, `null`, `[]`, `<html>Bad Gateway</html>`, `{"errorNumber":9622,"errorMessage":"bad token STOKEN"}`, `{"errorNumber":"9602"}`,
@@ -88,8 +89,8 @@ func FuzzErrors(f *testing.F) {
 	})
 }
 
-// What may succeed later is retryable, with an answer or without one; and a
-// refused token is found among other errors.
+// IsRetryable is true for failures that may pass and have no error number. IsAuth finds
+// an HTTP 401 among joined errors.
 func TestIsRetryable_coversFailuresWithoutErrorNumber(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 	c := clientWithTransport(t, func(*http.Request) (*http.Response, error) { return nil, refused }, appsandbooks.WithRetry(2, 0, 0))
@@ -97,7 +98,7 @@ func TestIsRetryable_coversFailuresWithoutErrorNumber(t *testing.T) {
 	require.True(t, appsandbooks.IsRetryable(err), "%v", err)
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Status: 503, Body: "x", Header: http.Header{"Retry-After": {"3600"}}, Times: 1})
-		for range 2 { // the second is not even sent
+		for range 2 { // the second request is not sent
 			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 			require.Equal(t, time.Hour, isError(t, err).RetryAfter)
 			require.True(t, appsandbooks.IsRetryable(err), "%v", err)

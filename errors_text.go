@@ -5,7 +5,8 @@ import (
 	"unicode"
 )
 
-// clean makes text of the other side safe for one log line.
+// clean replaces control characters with spaces, so that text from the server fits into
+// one log line.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -15,6 +16,8 @@ func clean(s string) string {
 	}, s)
 }
 
+// shorten returns the first n bytes of s, without a broken character at the end, and an
+// ellipsis. It returns s if s is not longer.
 func shorten(s string, n int) string {
 	if len(s) <= n {
 		return s

@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Messages of any length end up as one readable line.
+// The texts of an error have fewer than 2000 bytes, however long the service's message
+// is.
 func TestError_shortensLongMessage(t *testing.T) {
 	c := clientWithAnswer(t, 400, nil, `{"errorNumber":9602,"errorMessage":"`+strings.Repeat("long ", 1<<17)+`"}`)
 	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})

@@ -14,26 +14,27 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// StatusService reads what became of an event: the service's unit of
-// asynchronous work, one for each accepted request.
+// StatusService reads the status of events. An event is the service's unit of asynchronous
+// work. The service creates one for each request that it accepts.
 type StatusService service
 
-// EventState is how far an event is. Values newer than the SDK are kept.
+// EventState is the state of an event. A value that the SDK does not know is kept as it is.
 type EventState string
 
-// States of an event. COMPLETE does not prove that a serial number exists;
-// FAILED may be partial.
+// An event is in one of these states. COMPLETE does not prove that a serial number
+// exists. FAILED means that at least a part of the event failed; the other parts can have
+// succeeded.
 const (
 	EventPending  EventState = "PENDING"
 	EventComplete EventState = "COMPLETE"
 	EventFailed   EventState = "FAILED"
 )
 
-// EventType is what an event does. It does not tell assets from subscriptions.
-// Values newer than the SDK are kept.
+// EventType says what an event does. It does not distinguish assets from subscriptions. A
+// value that the SDK does not know is kept as it is.
 type EventType string
 
-// Types of events.
+// Apple documents these types of events.
 const (
 	EventAssociate    EventType = "ASSOCIATE"
 	EventDisassociate EventType = "DISASSOCIATE"
@@ -45,19 +46,24 @@ const (
 
 // EventStatus is the status of one event.
 type EventStatus struct {
-	State        EventState `json:"eventStatus"`
-	Type         EventType  `json:"eventType"`
-	Failures     []*Error   `json:"failures,omitzero"` // one for each reason, naming who failed
-	NumCompleted int        `json:"numCompleted"`      // tasks that succeeded so far; -1 when the service did not say
-	NumRequested int        `json:"numRequested"`      // tasks of the event
+	State EventState `json:"eventStatus"`
+	Type  EventType  `json:"eventType"`
+	// Failures has one error for each reason. An error can name the assets, users and
+	// devices that failed.
+	Failures []*Error `json:"failures,omitzero"`
+	// NumCompleted is how many tasks have succeeded so far. It is -1 if the answer does
+	// not contain the number.
+	NumCompleted int `json:"numCompleted"`
+	NumRequested int `json:"numRequested"` // all tasks of the event
 	Meta
 }
 
-// finished tells whether the event is at its end; a state newer than the SDK is
-// waited for.
+// finished reports whether the event is COMPLETE or FAILED. An event in a state that the SDK
+// does not know is not finished.
 func (s *EventStatus) finished() bool { return s.State == EventComplete || s.State == EventFailed }
 
-// failure is the error of a status that is final.
+// failure returns the error of a finished status: an [*EventError] if it is FAILED, and
+// otherwise nil.
 func (s *EventStatus) failure(eventID string) error {
 	if s.State == EventFailed {
 		return &EventError{eventID, s}
@@ -65,11 +71,13 @@ func (s *EventStatus) failure(eventID string) error {
 	return nil
 }
 
-// printed is an event's id as it can stand in a message.
-func printed(eventID string) string { return shorten(clean(eventID), 100) }
+// printableEventID returns an event id for a message: at most 100 bytes of it, without
+// control characters.
+func printableEventID(eventID string) string { return shorten(clean(eventID), 100) }
 
-// EventError is an event that ended FAILED, wholly or in part. It unwraps to
-// the failures, so that errors.Is and errors.As find the service's errors.
+// An EventError is the error of an event that ended FAILED. Some of its tasks can have
+// succeeded. It unwraps to the failures, so that errors.Is and errors.As find the service's
+// errors.
 type EventError struct {
 	EventID string
 	Status  *EventStatus
@@ -77,14 +85,14 @@ type EventError struct {
 
 func (e *EventError) Error() string {
 	if e.Status == nil {
-		return "an event that failed"
+		return "the event failed"
 	}
 	var b strings.Builder
 	b.WriteString("event ")
 	if e.EventID != "" {
-		b.WriteString(printed(e.EventID) + " ")
+		b.WriteString(printableEventID(e.EventID) + " ")
 	}
-	fmt.Fprintf(&b, "ended %s, %d of %d done", e.Status.State, e.Status.NumCompleted, e.Status.NumRequested)
+	fmt.Fprintf(&b, "ended %s, %d of %d tasks succeeded", e.Status.State, e.Status.NumCompleted, e.Status.NumRequested)
 	for i, f := range e.Status.Failures {
 		if i == 3 {
 			fmt.Fprintf(&b, "; and %d more reasons", len(e.Status.Failures)-i)
@@ -95,7 +103,7 @@ func (e *EventError) Error() string {
 	return b.String()
 }
 
-// Unwrap gives the failures.
+// Unwrap returns the failures of the event.
 func (e *EventError) Unwrap() []error {
 	if e.Status == nil {
 		return nil
@@ -109,22 +117,20 @@ func (e *EventError) Unwrap() []error {
 	return errs
 }
 
-// Get reads the status of an event. An event that the service does not know is
-// [ErrEventNotFound]. Apple asks to leave at least 30 seconds after an answer
-// of PENDING before asking again.
-//
-// Synchronous. Retried like any read.
+// Get reads the status of an event. If the service does not know the event, the error is
+// [ErrEventNotFound]. After an answer of PENDING, Apple asks to wait at least 30 seconds
+// before the next request for the same event.
 //
 // https://developer.apple.com/documentation/devicemanagement/events-status
 func (s *StatusService) Get(ctx context.Context, eventID string) (*EventStatus, error) {
 	return s.get(ctx, eventID, transport.Read)
 }
 
-// get is Get for those who ask again later anyway, with transport.Poll: they do
-// not repeat a question whose answer may have been PENDING.
+// get is Get with a class. With transport.Poll, for callers that poll again later anyway, a
+// request is not repeated if its lost answer may have been PENDING.
 func (s *StatusService) get(ctx context.Context, eventID string, class transport.Class) (*EventStatus, error) {
 	if eventID == "" {
-		return nil, invalidf("no event id")
+		return nil, invalidf("the event id is empty")
 	}
 	status := &EventStatus{NumCompleted: -1}
 	err := s.client.do(ctx, request{
@@ -138,41 +144,42 @@ func (s *StatusService) get(ctx context.Context, eventID string, class transport
 	return status, nil
 }
 
-// Wait asks for the status of an event until it is no longer PENDING: early at
-// first, then at the interval of [WithPolling], or when a notification of the
-// event arrives (see [Client.Notify]), but never sooner than the interval after
-// an answer of PENDING. If notifications name all tasks of the event before it
-// may ask again, the status is made of what they said. For the result of a
-// change, [Operation.Wait] tells more.
+// Wait polls an event until it is no longer PENDING. The first poll comes early. Then Wait
+// polls at the interval of [WithPolling], or when a notification of the event arrives (see
+// [Client.Notify]), but never sooner than the interval after an answer of PENDING. If
+// notifications have named all tasks of the event and no poll is allowed yet, Wait builds
+// the status from the notifications. [Operation.Wait] reports more about the result of a
+// change.
 //
-// An event that ends FAILED is an [*EventError] beside the status; one that
-// stays PENDING beyond the stall time is [ErrStalled] beside the last status. An
-// error that will not pass by itself ends the wait.
+// If the event ends FAILED, Wait returns the status and an [*EventError]. If the event is
+// not finished when the stall time has passed since the call of Wait, Wait returns the last
+// status and [ErrStalled]. An error that is not temporary ends the wait. Temporary errors
+// of a poll do not end it before the stall time.
 func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus, error) {
 	if eventID == "" {
-		return nil, invalidf("no event id")
+		return nil, invalidf("the event id is empty")
 	}
 	hints := s.client.hub.listen()
 	defer hints.close()
 	hints.add(eventID)
 
 	var last *EventStatus
-	var named taskCount
+	var namedTasks taskCount
 	began := time.Now()
 	notBefore, next := began, began.Add(s.client.firstPoll())
 	for {
 		for _, n := range hints.takeAll() {
-			named.add(n)
+			namedTasks.add(n)
 			next = notBefore
 		}
-		if status := named.status(last); status != nil && time.Now().Before(notBefore) {
+		if status := namedTasks.status(last); status != nil && time.Now().Before(notBefore) {
 			return status, status.failure(eventID)
 		}
 		if err := hints.wait(ctx, time.Until(next)); err != nil {
-			return last, fmt.Errorf("waiting for event %s: %w", printed(eventID), err)
+			return last, fmt.Errorf("waiting for event %s: %w", printableEventID(eventID), err)
 		}
 		if time.Now().Before(next) {
-			continue // a hint
+			continue // a notification arrived before the poll was due
 		}
 		status, err := s.get(ctx, eventID, transport.Poll)
 		switch {
@@ -184,15 +191,15 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 			return last, err
 		}
 		if time.Since(began) >= s.client.opts.stallTime {
-			return last, fmt.Errorf("event %s: %w", printed(eventID), errors.Join(ErrStalled, err))
+			return last, fmt.Errorf("event %s: %w", printableEventID(eventID), errors.Join(ErrStalled, err))
 		}
 		notBefore, next = s.client.nextPoll(err)
 	}
 }
 
-// firstLook is how long after its acceptance an event is first asked for. With
-// notifications to wake the waiter, an early look would only cost the right to
-// look again when they come.
+// firstPoll returns how long after its acceptance an event is polled first. If
+// notifications are expected, that is at least the polling interval: an early poll would
+// start the pause after PENDING and so delay the poll that a notification triggers.
 func (c *Client) firstPoll() time.Duration {
 	if c.hub.notificationsExpected() {
 		return max(c.opts.firstPoll, c.opts.pollInterval)
@@ -200,8 +207,10 @@ func (c *Client) firstPoll() time.Duration {
 	return c.opts.firstPoll
 }
 
-// nextLook is when to ask again after PENDING or a passing error: the earliest
-// time and, so that many waiters do not march in step, a little after it.
+// nextPoll returns when to poll after an answer of PENDING or after the temporary error err.
+// notBefore is the earliest time that is allowed: after the interval, or after the
+// RetryAfter of err if that is longer. next is up to a tenth of the interval later, at
+// random, so that the polls of many waiters are spread out.
 func (c *Client) nextPoll(err error) (notBefore, next time.Time) {
 	interval := c.opts.pollInterval
 	var e *Error
@@ -212,9 +221,9 @@ func (c *Client) nextPoll(err error) (notBefore, next time.Time) {
 	return notBefore, notBefore.Add(rand.N(c.opts.pollInterval/10 + 1))
 }
 
-// passing tells errors that may be gone at the next look: the service's
-// retryable ones, the network's, and answers that cannot be read; but not those
-// that ask for a longer pause than we wait for.
+// isTemporary reports whether the next poll may succeed. That is so for a retryable error of
+// the service, for a network error, and for an answer that cannot be read. It is not so if
+// the service asks for a longer pause than [WithMaxPause] allows.
 func (c *Client) isTemporary(err error) bool {
 	var e *Error
 	if errors.As(err, &e) && e.RetryAfter > c.opts.maxPause {

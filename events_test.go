@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Notifications that name some assignments do not end the wait for a
-// revocation, of which nobody knows how many there are.
+// Notifications about assignments do not end the wait for a revocation, because the number of
+// its assignments is unknown.
 func TestStatusService_Wait_notificationsDoNotEndRevocation(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		addAssets(srv, 2, 5)
@@ -40,7 +40,8 @@ func TestStatusService_Wait_notificationsDoNotEndRevocation(t *testing.T) {
 	})
 }
 
-// A null among an event's failures is no failure, and nothing breaks on it.
+// A null in the failures of an event is ignored: the event fails without a reason, and the
+// operation can be saved.
 func TestEventStatus_ignoresNullAmongFailures(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "status", Status: 200, Body: `{"eventType":"ASSOCIATE","eventStatus":"FAILED",

@@ -32,7 +32,8 @@ func ExampleAssetsService_Pages_restarts() {
 	defer srv.Close()
 	defer client.Close()
 
-	// All pages of one state of the data, or an error.
+	// The list restarts up to three times when the data changes while it is read.
+	// The pages read before a restart are dropped.
 	var assets []appsandbooks.Asset
 	for page, err := range client.Assets.Pages(context.Background(), appsandbooks.AssetFilter{ListOptions: appsandbooks.ListOptions{Restarts: 3}}) {
 		if errors.Is(err, appsandbooks.ErrRestarted) {
@@ -57,7 +58,7 @@ func ExampleAssetsService_Revoke() {
 		appsandbookstest.Assignment{AdamID: "361309726", SerialNumber: "C02XL0GYJGH5"},
 		appsandbookstest.Assignment{AdamID: "409201541", SerialNumber: "C02XL0GYJGH5"})
 
-	// The device is wiped: take everything back.
+	// The device was wiped: revoke all of its assignments.
 	op, err := client.Assets.Revoke(ctx, appsandbooks.AssetChange{SerialNumbers: []string{"C02XL0GYJGH5"}})
 	if err != nil {
 		log.Fatal(err)
@@ -67,7 +68,8 @@ func ExampleAssetsService_Revoke() {
 	// Output: assets/revoke: 1 of 1 succeeded
 }
 
-// Single pairs and products can be mixed; what is named twice counts once.
+// A change can contain assets and targets, of which every asset is assigned to every
+// target, and also single pairs. A pair that is named twice counts once.
 func ExampleAssetsService_Associate() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -79,7 +81,7 @@ func ExampleAssetsService_Associate() {
 		SerialNumbers: []string{"C02XL0GYJGH5", "DMPXK1YQJF8J"},
 		Pairs: []appsandbooks.AssetPair{
 			{AdamID: "361309726", ClientUserID: "user-1"},
-			{AdamID: "409201541", SerialNumber: "C02XL0GYJGH5"}, // named before
+			{AdamID: "409201541", SerialNumber: "C02XL0GYJGH5"}, // also named above
 		},
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package appsandbooks_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -13,7 +14,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// An endpoint that the SDK has no method for.
+// Do calls an endpoint for which the SDK has no method.
 func ExampleClient_Do() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -65,7 +66,7 @@ func ExampleWithTrace() {
 	// GET client/config 2 200 0 false
 }
 
-// A renewed token is used from the next attempt on.
+// The client uses a renewed token from its next attempt on.
 func ExampleWithTokenSource() {
 	srv, err := appsandbookstest.NewServer()
 	if err != nil {
@@ -85,7 +86,7 @@ func ExampleWithTokenSource() {
 	// Output: <nil>
 }
 
-// Two clients of one organizational unit keep to one pace.
+// Two clients of one organizational unit share its request rate.
 func ExampleWithLimiter() {
 	srv, err := appsandbookstest.NewServer()
 	if err != nil {
@@ -117,7 +118,7 @@ func ExampleWithLogger() {
 		Level: slog.LevelDebug,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey || a.Key == "took" {
-				return slog.Attr{} // for the example
+				return slog.Attr{} // these values differ in every run
 			}
 			return a
 		},
@@ -131,4 +132,77 @@ func ExampleWithLogger() {
 		log.Fatal(err)
 	}
 	// Output: level=DEBUG msg="appsandbooks: request" method=GET path=users attempt=1 status=200
+}
+
+// WithTimeout limits each attempt. The client retries an attempt that took too long.
+func ExampleWithTimeout() {
+	srv, err := appsandbookstest.NewServer()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer srv.Close()
+	srv.AddFault(appsandbookstest.Fault{Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour, Times: 1})
+
+	client, err := appsandbooks.NewClient(srv.Unit().Token(),
+		appsandbooks.WithHTTPClient(srv.Client()),
+		appsandbooks.WithRetry(2, 0, 0),
+		appsandbooks.WithTimeout(time.Second)) // the default is 60 s
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	_, err = client.Users.List(context.Background(), appsandbooks.UserFilter{})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// A program that cannot wait for minutes gets the error at once, and the time
+// after which the service accepts requests again.
+func ExampleWithMaxPause() {
+	srv, err := appsandbookstest.NewServer()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer srv.Close()
+	srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"120"}}, Times: 1})
+
+	client, err := appsandbooks.NewClient(srv.Unit().Token(),
+		appsandbooks.WithHTTPClient(srv.Client()),
+		appsandbooks.WithMaxPause(10*time.Second)) // the default is 5 minutes
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	_, err = client.Users.List(context.Background(), appsandbooks.UserFilter{})
+	var e *appsandbooks.Error
+	if errors.As(err, &e) {
+		fmt.Println(e.RetryAfter)
+	}
+	// Output: 2m0s
+}
+
+// The service configuration is the only call that needs no content token.
+func ExampleWithoutToken() {
+	srv, err := appsandbookstest.NewServer()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer srv.Close()
+	client, err := appsandbooks.NewClient("", appsandbooks.WithoutToken(), appsandbooks.WithHTTPClient(srv.Client()))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+
+	config, err := client.Config.ServiceConfig(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(config.Limits.MaxAssets, "assets in a request")
+	_, err = client.Config.ClientConfig(ctx)
+	fmt.Println(errors.Is(err, appsandbooks.ErrNoToken))
+	// Output:
+	// 25 assets in a request
+	// true
 }

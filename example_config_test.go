@@ -11,10 +11,10 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// Receives notifications, tells the service where, and waits for a change
-// that ends as soon as the service says so.
+// The program receives notifications, registers their URL with the service, and waits
+// for a change. Notifications end the wait as soon as the change is finished.
 func ExampleConfigService_Register() {
-	srv, err := appsandbookstest.NewServer() // in the place of Apple's
+	srv, err := appsandbookstest.NewServer() // instead of Apple's service
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -32,15 +32,15 @@ func ExampleConfigService_Register() {
 			if m := n.AssetManagement; m != nil {
 				fmt.Println(m.Type, m.Result, len(m.Assignments))
 			}
-			return nil // it is stored: the service need not send it again
+			return nil // the notification is stored, and the service does not deliver it again
 		},
 		appsandbooks.WithNotificationSecrets(secret),
-		appsandbooks.WithNotify(client.Notify), // wakes those who wait
+		appsandbooks.WithNotify(client.Notify), // ends the wait for the event
 	)
 	if err != nil {
 		log.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // behind a proxy that ends TLS
+	l, err := net.Listen("tcp", "127.0.0.1:0") // in production behind a proxy that terminates TLS
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -91,8 +91,7 @@ func ExampleConfigService_ServiceConfig() {
 	// Output: 25 1000
 }
 
-// The service configuration says nothing about the token; the client
-// configuration does.
+// ClientConfig needs a valid content token, so it shows whether the token can be used.
 func ExampleConfigService_ClientConfig() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -104,12 +103,12 @@ func ExampleConfigService_ClientConfig() {
 	case errors.Is(err, appsandbooks.ErrTokenExpired):
 		fmt.Println("expired: download a new token")
 	case errors.Is(err, appsandbooks.ErrTokenRevoked):
-		fmt.Println("revoked: somebody downloaded a newer token")
+		fmt.Println("revoked: a newer token was downloaded")
 	}
-	// Output: revoked: somebody downloaded a newer token
+	// Output: revoked: a newer token was downloaded
 }
 
-// Another service claims the unit: writes stop before they are sent.
+// After another service has claimed the unit, writes fail and are not sent.
 func ExampleWithOwner() {
 	srv, err := appsandbookstest.NewServer()
 	if err != nil {
@@ -129,7 +128,7 @@ func ExampleWithOwner() {
 	}
 
 	srv.Unit().TakeOver(appsandbookstest.MDMInfo{ID: "77", Name: "Another MDM", Metadata: "2.0"})
-	_, _ = client.Users.List(ctx, appsandbooks.UserFilter{}) // any answer shows it
+	_, _ = client.Users.List(ctx, appsandbooks.UserFilter{}) // every answer names the service that manages the unit
 	_, err = client.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
 	fmt.Println(errors.Is(err, appsandbooks.ErrTakenOver))
 	// Output:

@@ -36,7 +36,7 @@ func ExampleIsAuth() {
 	// Output: true GET users: the content token was revoked (9625): The content token has been revoked. (HTTP 401)
 }
 
-// An sToken with read-only rights lists, and does not assign.
+// A content token with read-only rights can read lists, but cannot change anything.
 func ExampleIsForbidden() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -48,7 +48,8 @@ func ExampleIsForbidden() {
 	// Output: true
 }
 
-// The SDK has tried again already where that was safe.
+// The SDK has already retried the call where that is safe. IsRetryable reports whether
+// a later call may succeed.
 func ExampleIsRetryable() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -65,7 +66,7 @@ func ExampleIsNotFound() {
 	defer srv.Close()
 	defer client.Close()
 
-	_, err := client.Status.Get(context.Background(), "an event of long ago")
+	_, err := client.Status.Get(context.Background(), "an-expired-event")
 	fmt.Println(appsandbooks.IsNotFound(err), errors.Is(err, appsandbooks.ErrEventNotFound))
 	// Output: true true
 }

@@ -38,21 +38,23 @@ func quickStart(ctx context.Context, stoken string, serials []string) error {
 		SerialNumbers: serials, // any number of them
 	})
 	if err != nil {
-		return err // nothing was accepted
+		return err // the service accepted nothing
 	}
-	report, err := op.Wait(ctx) // until every pair of app and device is accounted for
+	report, err := op.Wait(ctx) // until each pair of app and device has an outcome
 	for o := range report.Problems() {
 		log.Println(o.SerialNumber, o.Status, o.Err)
 	}
 	return err // nil only if every pair succeeded
 }
 
+// The quick start of README.md returns when its context is canceled.
 func TestAssetsService_Associate_quickStartCompilesAndEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // it would talk to Apple
+	cancel() // otherwise the call would go to Apple
 	require.ErrorIs(t, quickStart(ctx, "dG9rZW4=", []string{"C02XL0GYJGH5"}), context.Canceled)
 }
 
+// The test in README.md, against a stand-in, succeeds.
 func TestAssetsService_Associate_succeedsAgainstStandIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
@@ -75,7 +77,7 @@ func Example_report() {
 	ctx := context.Background()
 
 	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
-		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}}, // three licences
+		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}}, // three licenses
 		SerialNumbers: []string{"C02XL0GYJGH5", "DMPXK1YQJF8J", "F9FX2Q8JHG7F", "G6TZ1A2BCDEF"},
 	})
 	if err != nil {
@@ -95,15 +97,16 @@ func Example_report() {
 
 // docs/nanomdm.md
 
-// installApp assigns a licence of an app to each device, waits until that is
-// true, and only then has the app installed. udids is keyed by serial number.
+// installApp assigns a license of an app to each device, and waits for the results.
+// Then it sends the install command to each device that has a license. The keys of
+// udids are serial numbers.
 func installApp(ctx context.Context, client *appsandbooks.Client, mdm nanoMDM, adamID string, udids map[string]string) error {
 	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
 		Assets:        []appsandbooks.AssetID{{AdamID: adamID}},
 		SerialNumbers: slices.Collect(maps.Keys(udids)),
 	})
 	if err != nil {
-		return err // no licence was assigned, so there is nothing to install
+		return err // no license was assigned
 	}
 	report, err := op.Wait(ctx)
 	for o := range report.Outcomes() {
@@ -111,7 +114,7 @@ func installApp(ctx context.Context, client *appsandbooks.Client, mdm nanoMDM, a
 			err = errors.Join(err, mdm.install(ctx, udids[o.SerialNumber], adamID))
 		}
 	}
-	return err // names those without a licence, too
+	return err // it also names the devices without a license
 }
 
 type nanoMDM struct{ url, apiKey string }
@@ -146,6 +149,7 @@ const installApplication = `<?xml version="1.0" encoding="UTF-8"?>
 	<key>CommandUUID</key><string>%s</string>
 </dict></plist>`
 
+// installApp sends the install command only to the devices that got a license.
 func TestReport_Outcomes_selectsDevicesForInstallation(t *testing.T) {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -174,9 +178,9 @@ func TestReport_Outcomes_selectsDevicesForInstallation(t *testing.T) {
 
 // docs/fleet.md
 
-// fleet is a client for each organizational unit, by the unit's uId.
+// fleet holds one client for each organizational unit, by the uId of the unit.
 type fleet struct {
-	http  *http.Client // its transport is shared by all
+	http  *http.Client // all clients share its transport
 	mu    sync.RWMutex
 	units map[string]*appsandbooks.Client
 }
@@ -187,14 +191,14 @@ func newFleet() *fleet {
 	return &fleet{http: &http.Client{Transport: t}, units: map[string]*appsandbooks.Client{}}
 }
 
-// add takes a content token into the fleet. Tokens of the same unit, downloaded
-// by different people, share one client.
+// add adds a content token to the fleet. Tokens of one unit that different people have
+// downloaded share one client.
 func (f *fleet) add(ctx context.Context, stoken string, opts ...appsandbooks.Option) (uid string, err error) {
 	client, err := appsandbooks.NewClient(stoken, append(opts, appsandbooks.WithHTTPClient(f.http))...)
 	if err != nil {
 		return "", err
 	}
-	config, err := client.Config.ClientConfig(ctx) // tells the uId, and whether the token works
+	config, err := client.Config.ClientConfig(ctx) // returns the uId, or an error if the token cannot be used
 	if err != nil {
 		client.Close()
 		return "", err
@@ -209,19 +213,19 @@ func (f *fleet) add(ctx context.Context, stoken string, opts ...appsandbooks.Opt
 	return config.UID, nil
 }
 
-// client is that of a unit; nil for a unit that is not in the fleet.
+// client returns the client of a unit, or nil if the unit is not in the fleet.
 func (f *fleet) client(uid string) *appsandbooks.Client {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.units[uid]
 }
 
-// receiver brings the notifications of all units to their clients.
+// receiver passes the notifications of all units to their clients.
 func (f *fleet) receiver(secrets ...appsandbooks.Secret) (http.Handler, error) {
 	return appsandbooks.NewNotificationHandler(
 		func(ctx context.Context, n *appsandbooks.Notification) error {
 			if n.AssetCount != nil {
-				return store(ctx, n.UID, n.AssetCount) // before it is acknowledged
+				return store(ctx, n.UID, n.AssetCount) // before the handler acknowledges it
 			}
 			return nil
 		},
@@ -236,6 +240,8 @@ func (f *fleet) receiver(secrets ...appsandbooks.Secret) (http.Handler, error) {
 
 func store(context.Context, string, *appsandbooks.AssetCount) error { return nil }
 
+// ClientConfig returns the same uId for all tokens of a unit, so that the fleet has one
+// client for each unit.
 func TestConfigService_ClientConfig_identifiesUnitOfToken(t *testing.T) {
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
 	require.NoError(t, err)
@@ -264,7 +270,7 @@ func TestConfigService_ClientConfig_identifiesUnitOfToken(t *testing.T) {
 
 // docs/testing.md
 
-// onEnrollment stands for the code of yours that is under test.
+// onEnrollment is an example of code under test. It assigns an app to a new device.
 func onEnrollment(ctx context.Context, client *appsandbooks.Client, serial string) error {
 	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
 		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},
@@ -277,6 +283,8 @@ func onEnrollment(ctx context.Context, client *appsandbooks.Client, serial strin
 	return err
 }
 
+// onEnrollment assigns the app, and returns ErrNotEnoughLicenses when no license is
+// left.
 func TestAssetsService_Associate_assignsOnEnrollment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(42 * time.Second))
@@ -299,25 +307,27 @@ func TestAssetsService_Associate_assignsOnEnrollment(t *testing.T) {
 			t.Error("the ledger has no such assignment")
 		}
 		if err := onEnrollment(t.Context(), client, "DMPXK1YQJF8J"); !errors.Is(err, appsandbooks.ErrNotEnoughLicenses) {
-			t.Errorf("two devices, one licence: %v", err)
+			t.Errorf("two devices, one license: %v", err)
 		}
 		for _, v := range srv.Violations() {
-			t.Error(v) // such as asking for a status too often
+			t.Error(v) // for example, a status was polled too often
 		}
 	})
 }
 
+// onEnrollment succeeds after faults that the SDK handles, and returns the error of the
+// others.
 func TestAssetsService_Associate_handlesFaultsOnEnrollment(t *testing.T) {
 	for name, test := range map[string]struct {
-		trouble func(srv *appsandbookstest.Server)
-		want    error
+		fault func(srv *appsandbookstest.Server)
+		want  error
 	}{
-		"two minutes of silence": {func(srv *appsandbookstest.Server) {
+		"a pause of two minutes": {func(srv *appsandbookstest.Server) {
 			srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"120"}}, Times: 1})
 		}, nil},
 		"the answer to the write gets lost": {func(srv *appsandbookstest.Server) {
 			srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetAfter, Times: 1})
-		}, nil}, // settled by reading the assignments back
+		}, nil}, // the operation reads the assignments back
 		"the event fails": {func(srv *appsandbookstest.Server) {
 			srv.Unit().FailNextEvent(9603)
 		}, appsandbooks.ErrInternal},
@@ -338,7 +348,7 @@ func TestAssetsService_Associate_handlesFaultsOnEnrollment(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer client.Close()
-				test.trouble(srv)
+				test.fault(srv)
 				if err := onEnrollment(t.Context(), client, "C02XL0GYJGH5"); !errors.Is(err, test.want) {
 					t.Error(err)
 				}
@@ -347,6 +357,7 @@ func TestAssetsService_Associate_handlesFaultsOnEnrollment(t *testing.T) {
 	}
 }
 
+// The handler receives a notification of a purchase.
 func TestNotificationHandler_receivesPurchase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		received := make(chan *appsandbooks.Notification, 1)
@@ -389,6 +400,7 @@ func TestNotificationHandler_receivesPurchase(t *testing.T) {
 	})
 }
 
+// WithBaseURL connects a client to a stand-in that listens on a TCP address.
 func TestWithBaseURL_reachesStandInOverTCP(t *testing.T) {
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
 	if err != nil {
@@ -410,20 +422,22 @@ func TestWithBaseURL_reachesStandInOverTCP(t *testing.T) {
 
 // docs/migrating-from-v1.md
 
-// syncUsers keeps a copy of the users up to date. What it returns is passed to
-// it the next time; in the beginning it is empty.
+// syncUsers updates a copy of the users. Pass the string that it returns to the next
+// call, and an empty string to the first.
 func syncUsers(ctx context.Context, client *appsandbooks.Client, since string, save func(users []appsandbooks.User, full bool)) (string, error) {
 	next := since
 	for page, err := range client.Users.Changes(ctx, appsandbooks.UserFilter{SinceVersionID: since}) {
 		if err != nil {
 			return since, err
 		}
-		save(page.Items, page.Full) // full: everything, because the version is too old
+		save(page.Items, page.Full) // Full: the whole list, because the version is empty or too old
 		next = page.FirstVersionID
 	}
 	return next, nil
 }
 
+// syncUsers gets all users first, then only the new user, and all users again after the
+// service has dropped the version.
 func TestUsersService_Changes_keepsCopyUpToDate(t *testing.T) {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -445,7 +459,7 @@ func TestUsersService_Changes_keepsCopyUpToDate(t *testing.T) {
 
 // docs/operations.md
 
-// advice is what to tell a person about an error.
+// advice returns what a program can show to a person for an error.
 func advice(err error) string {
 	switch {
 	case errors.Is(err, appsandbooks.ErrTokenExpired), errors.Is(err, appsandbooks.ErrTokenRevoked):
@@ -457,13 +471,14 @@ func advice(err error) string {
 	case errors.Is(err, appsandbooks.ErrNotEnoughLicenses):
 		return "buy more licenses, or take some back"
 	case errors.Is(err, appsandbooks.ErrAmbiguous), errors.Is(err, appsandbooks.ErrStalled):
-		return "nobody knows yet: look at the report again later"
+		return "the result is not known yet: check the report later"
 	case appsandbooks.IsRetryable(err):
-		return "the service has trouble: try again later"
+		return "the service is not available: try again later"
 	}
 	return err.Error()
 }
 
+// advice returns the text that matches the error number.
 func TestErrorNumber_leadsToMatchingAdvice(t *testing.T) {
 	for number, want := range map[appsandbooks.ErrorNumber]string{
 		9625: "download", 9622: "damaged", 9637: "right to assign", 9709: "buy more", 9729: "later", 9602: "invalid",
@@ -477,7 +492,7 @@ func logJSON(stoken string) (*appsandbooks.Client, error) {
 	return appsandbooks.NewClient(stoken, appsandbooks.WithLogger(logger))
 }
 
-func measured(stoken string, seconds func(path, outcome string, took, held time.Duration)) (*appsandbooks.Client, error) {
+func clientWithMetrics(stoken string, observe func(path, outcome string, took, waited time.Duration)) (*appsandbooks.Client, error) {
 	return appsandbooks.NewClient(stoken, appsandbooks.WithTrace(func(_ context.Context, a appsandbooks.Attempt) {
 		outcome := "ok"
 		switch {
@@ -488,15 +503,16 @@ func measured(stoken string, seconds func(path, outcome string, took, held time.
 		case a.Err != nil:
 			outcome = fmt.Sprint("HTTP ", a.StatusCode)
 		}
-		seconds(a.Path, outcome, a.Took, a.Queued+a.Waited)
+		observe(a.Path, outcome, a.Took, a.Queued+a.Waited)
 	}))
 }
 
+// NewClient accepts the logger and the trace hook of docs/operations.md.
 func TestNewClient_acceptsLoggerAndTraceOfGuide(t *testing.T) {
 	c, err := logJSON("dG9rZW4=")
 	require.NoError(t, err)
 	c.Close()
-	c, err = measured("dG9rZW4=", nil)
+	c, err = clientWithMetrics("dG9rZW4=", nil)
 	require.NoError(t, err)
 	c.Close()
 }

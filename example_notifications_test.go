@@ -14,14 +14,14 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// One handler for the organizational units of many customers, each with a
-// notification URL and a secret of its own.
+// One handler receives the notifications of many customers' organizational units. Each
+// unit has its own notification URL and its own secrets.
 func ExampleWithUnitSecrets() {
 	type unit struct {
-		secrets []appsandbooks.Secret // the present one, and for a while the previous one
+		secrets []appsandbooks.Secret // the current secret and, while it is replaced, the previous one
 		client  *appsandbooks.Client
 	}
-	units := map[string]unit{} // by uId; a database in real life
+	units := map[string]unit{} // by uId; a database in production
 
 	handler, err := appsandbooks.NewNotificationHandler(nil,
 		appsandbooks.WithRequestSecrets(func(r *http.Request) ([]appsandbooks.Secret, error) {
@@ -44,16 +44,17 @@ func ExampleWithUnitSecrets() {
 	// Output:
 }
 
-// A handler is an http.Handler, to be mounted where the service reaches it.
+// The handler is an http.Handler. Mount it at the URL that is registered with the
+// service.
 func ExampleNewNotificationHandler() {
 	handler, err := appsandbooks.NewNotificationHandler(
 		func(_ context.Context, n *appsandbooks.Notification) error {
 			if n.AssetCount != nil {
 				fmt.Printf("%+d licenses of %s\n", n.AssetCount.CountDelta, n.AssetCount.AdamID)
 			}
-			return nil // the notification is stored: the service need not deliver it again
+			return nil // the notification is stored, and the service does not deliver it again
 		},
-		// Both secrets are accepted while the old one is being replaced.
+		// The handler accepts both secrets while the old one is replaced.
 		appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret("new-secret"), appsandbooks.NewSecret("old-secret")))
 	if err != nil {
 		log.Fatal(err)
@@ -74,7 +75,8 @@ func ExampleNewNotificationHandler() {
 	// 200
 }
 
-// Whoever waits for an event looks at once when its notification comes.
+// When the notification of an event arrives, an operation that waits for the event
+// polls at once.
 func ExampleClient_Notify() {
 	var client *appsandbooks.Client
 	handler, err := appsandbooks.NewNotificationHandler(nil,

@@ -52,7 +52,7 @@ func ExampleOperation_Plan() {
 	// Output: 100000 assignments in 6 requests
 }
 
-// Each pair that failed for a passing reason can be tried again.
+// Retry starts a new operation for the pairs that failed for a temporary reason.
 func ExampleOperation_Retry() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -98,13 +98,14 @@ func ExampleOperation_Undo() {
 	// Output: assets/disassociate: 2 of 2 succeeded
 }
 
-// COMPLETE does not prove that a device exists.
+// The status COMPLETE does not prove that a device exists. Verify reads the assignments
+// back.
 func ExampleOperation_Verify() {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()
 	ctx := context.Background()
-	srv.Unit().AddDevices("C02XL0GYJGH5") // the only one there is
+	srv.Unit().AddDevices("C02XL0GYJGH5") // the only device that exists
 
 	op, _ := client.Assets.Associate(ctx, appsandbooks.AssetChange{
 		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},
@@ -119,7 +120,7 @@ func ExampleOperation_Verify() {
 	// assets/associate: 1 of 2 succeeded, 1 failed true
 }
 
-// An operation is saved by one process and taken up by another.
+// One process saves an operation, and another process resumes it.
 func ExampleClient_Resume() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -153,8 +154,8 @@ func ExampleClient_Resume() {
 	// Output: assets/associate: 1 of 1 succeeded <nil>
 }
 
-// A journal survives a crash at any moment. It is usually a file that is synced
-// after each entry.
+// With a journal an operation survives a crash at any moment. The journal is usually a
+// file that is synced after each entry.
 func ExampleWithJournal() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -173,7 +174,7 @@ func ExampleWithJournal() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// … the process is killed here, and started again.
+	// Here the process is killed and started again.
 	op, err := client.Resume(file.Bytes(), appsandbooks.WithJournal(journal))
 	if err != nil {
 		log.Fatal(err)
@@ -204,7 +205,7 @@ func ExampleWithProgress() {
 	// Output: 1 of 1 requests, 2 of 2 pairs
 }
 
-// A job engine does not sleep: it asks when to come back.
+// A job engine must not sleep. Step returns the time at which the next step is due.
 func ExampleOperation_Step() {
 	srv, client := exampleService()
 	defer srv.Close()

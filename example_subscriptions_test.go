@@ -50,7 +50,8 @@ func ExampleSubscriptionsService_All() {
 	// Output: 67890 of app 361309726 ACTIVE 25
 }
 
-// A seat that is taken back at the end of the period stays until then.
+// Disassociate takes seats back at once. With Deferred it takes them back at the end of
+// the billing period.
 func ExampleSubscriptionsService_Disassociate() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -105,7 +106,8 @@ func ExampleSubscriptionAdminsService_Add() {
 	// Output: 67890 user-1 Associated
 }
 
-// There is no way to read the state: the answers tell it.
+// The service has no call that reads whether subscriptions are enabled. The errors of
+// Enable and Disable show it.
 func ExampleSubscriptionsService_Enable() {
 	srv, client := exampleService()
 	defer srv.Close()

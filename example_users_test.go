@@ -18,9 +18,9 @@ func ExampleUsersService_Create() {
 	ctx := context.Background()
 
 	op, err := client.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{
-		{ClientUserID: "managed", ManagedAppleID: "managed@school.example.com"}, // associated at once
-		{ClientUserID: "invited", Email: "invited@school.example.com"},          // has to accept an invitation
-		{ClientUserID: "user-1"}, // exists
+		{ClientUserID: "managed", ManagedAppleID: "managed@school.example.com"}, // is associated at once
+		{ClientUserID: "invited", Email: "invited@school.example.com"},          // must accept an invitation
+		{ClientUserID: "user-1"}, // already exists
 	}})
 	if err != nil {
 		log.Fatal(err)
@@ -55,14 +55,14 @@ func ExampleUsersService_All() {
 	// user-2 Associated
 }
 
-// What changed since the last time; everything, the first time.
+// The first run reads all users. Later runs read only the users that have changed.
 func ExampleUsersService_Changes() {
 	srv, client := exampleService()
 	defer srv.Close()
 	defer client.Close()
 	ctx := context.Background()
 
-	version := "" // kept from one run to the next
+	version := "" // saved between two runs
 	for range 2 {
 		next := version
 		for page, err := range client.Users.Changes(ctx, appsandbooks.UserFilter{SinceVersionID: version}) {
@@ -83,7 +83,7 @@ func ExampleUsersService_Changes() {
 	// user-3 false
 }
 
-// A user without a Managed Apple Account gets one.
+// Update gives a Managed Apple Account to a user who has none.
 func ExampleUsersService_Update() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -122,7 +122,7 @@ func ExampleUsersService_Retire() {
 	// Output: users/retire: 1 of 1 succeeded 1 <nil>
 }
 
-// The service sends no invitation: the link is yours to send.
+// The service does not send invitations. The program must send the link to the user.
 func ExampleUsersService_InvitationURL() {
 	srv, client := exampleService()
 	defer srv.Close()

@@ -29,10 +29,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// What stands between a client and the service, or is the matter with it, answers
-// in ways that no service does on purpose. None of them may pass for an answer.
-
-// saying is a client whose every request gets the same answer.
+// clientWithAnswer returns a client that gets the same answer to every request, with two
+// attempts for a call and no pause between them. It is closed at the end of the test.
 func clientWithAnswer(t *testing.T, status int, header http.Header, body string, opts ...appsandbooks.Option) *appsandbooks.Client {
 	if header == nil {
 		header = http.Header{}
@@ -43,6 +41,7 @@ func clientWithAnswer(t *testing.T, status int, header http.Header, body string,
 	return clientWithTransport(t, rt, append([]appsandbooks.Option{appsandbooks.WithRetry(2, 0, 0)}, opts...)...)
 }
 
+// unlimitedRate is a Limiter that never delays a request.
 type unlimitedRate struct{}
 
 func (unlimitedRate) Acquire(context.Context, time.Duration) (func(), error) { return func() {}, nil }
@@ -51,6 +50,7 @@ func (unlimitedRate) Pause(time.Duration) {}
 
 func (unlimitedRate) SetRate(int) {}
 
+// isError returns the *Error in err, and fails the test if err has none.
 func isError(t testing.TB, err error) *appsandbooks.Error {
 	t.Helper()
 	var e *appsandbooks.Error
@@ -58,6 +58,7 @@ func isError(t testing.TB, err error) *appsandbooks.Error {
 	return e
 }
 
+// roundTripper is a function that is used as an http.RoundTripper.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -66,11 +67,11 @@ var ourMDM = appsandbooks.MDMInfo{ID: "522d5c43-44ca-4f7e-ba7a-53570cf60765", Na
 
 const receiverURL = "https://mdm.example.com/notifications"
 
-// registrar is a stand-in and a client of it; front stands between the service
-// and the handler.
-func newServerWithReceiver(t *testing.T, front http.Handler, opts ...appsandbooks.Option) (*appsandbookstest.Server, *appsandbooks.Client) {
+// newServerWithReceiver returns a stand-in that delivers its notifications to receiver, and a
+// client of its default unit. Both are closed at the end of the test.
+func newServerWithReceiver(t *testing.T, receiver http.Handler, opts ...appsandbooks.Option) (*appsandbookstest.Server, *appsandbooks.Client) {
 	t.Helper()
-	srv, err := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(front)))
+	srv, err := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(receiver)))
 	require.NoError(t, err)
 	t.Cleanup(srv.Close)
 	c := newClient(t, srv, opts...)
@@ -78,7 +79,8 @@ func newServerWithReceiver(t *testing.T, front http.Handler, opts ...appsandbook
 	return srv, c
 }
 
-// answering is a client whose every request gets the same answer.
+// sameAnswerClient returns a client that gets the same answer to every request, with one attempt
+// for a call, and the number of its requests. The caller closes the client.
 func sameAnswerClient(t *testing.T, status int, body []byte, opts ...appsandbooks.Option) (*appsandbooks.Client, *atomic.Int32) {
 	t.Helper()
 	requests := new(atomic.Int32)
@@ -93,8 +95,8 @@ func sameAnswerClient(t *testing.T, status int, body []byte, opts ...appsandbook
 	return c, requests
 }
 
-// exampleService is a stand-in with a little content, and a client that asks
-// for events early, since nobody minds.
+// exampleService returns a stand-in with two assets, two users and a subscription, and a client
+// of it. The client first polls an event after 1 ms, so that examples run fast.
 func exampleService() (*appsandbookstest.Server, *appsandbooks.Client) {
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
 	if err != nil {
@@ -121,17 +123,17 @@ func decodeBody(r *http.Request, out any) error { return json.NewDecoder(r.Body)
 
 func readCloser(s string) io.ReadCloser { return io.NopCloser(strings.NewReader(s)) }
 
-// No test leaves a goroutine behind.
+// TestMain fails if a goroutine still runs after all tests.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// pagesBound is the least time that n pages can take: the first says how many there
-// are, and the others come five at a time.
+// shortestTimeOfPages returns the shortest time in which n pages can be read: first the page
+// that has the number of pages, and then five pages at a time.
 func shortestTimeOfPages(n int, latency time.Duration) time.Duration {
 	return latency + time.Duration((n-1+4)/5)*latency
 }
 
-// slowPages is a stand-in that answers after a latency, with small pages, and whose
-// rate is no obstacle.
+// slowPages returns the options of a stand-in that answers after a latency, with two records on a
+// page, and that accepts 1000 requests per second.
 func slowPages(latency time.Duration, more ...appsandbookstest.Option) []appsandbookstest.Option {
 	limits := appsandbookstest.DefaultLimits()
 	limits.MaxRequestPerSecond = 1000
@@ -141,16 +143,17 @@ func slowPages(latency time.Duration, more ...appsandbookstest.Option) []appsand
 	}, more...)
 }
 
-// fillPages adds assignments that fill n pages of slowPages, from device number first on.
-func fillPages(srv *appsandbookstest.Server, first, n int) {
+// fillPages adds assignments that fill n pages of a stand-in with slowPages. firstPage is the
+// number of pages that earlier calls have filled.
+func fillPages(srv *appsandbookstest.Server, firstPage, n int) {
 	var list []appsandbookstest.Assignment
 	for i := range 2 * n {
-		list = append(list, appsandbookstest.Assignment{AdamID: "1", SerialNumber: fmt.Sprintf("D%06d", 2*first+i)})
+		list = append(list, appsandbookstest.Assignment{AdamID: "1", SerialNumber: fmt.Sprintf("D%06d", 2*firstPage+i)})
 	}
 	srv.Unit().AddAssignments(list...)
 }
 
-// indexes collects the places of pages, and fails on an error.
+// pageIndexes returns the indexes of pages, and fails the test on an error.
 func pageIndexes(t *testing.T, pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) (all []int) {
 	t.Helper()
 	for page, err := range pages {
@@ -160,6 +163,7 @@ func pageIndexes(t *testing.T, pages iter.Seq2[*appsandbooks.Page[appsandbooks.A
 	return all
 }
 
+// numbersUpTo returns the numbers from 0 to n-1.
 func numbersUpTo(n int) (all []int) {
 	for i := range n {
 		all = append(all, i)
@@ -167,15 +171,16 @@ func numbersUpTo(n int) (all []int) {
 	return all
 }
 
+// hookSecret is the secret of the notifications that newHandler accepts.
 const hookSecret = "s3cret-of-the-receiver"
 
-// newHandler makes a handler that accepts hookSecret.
+// newHandler returns a handler that accepts hookSecret.
 func newHandler(t testing.TB, f hook, opts ...appsandbooks.NotificationOption) *appsandbooks.NotificationHandler {
 	t.Helper()
 	return newHandlerOf(t, f, append([]appsandbooks.NotificationOption{withSecrets(hookSecret)}, opts...)...)
 }
 
-// newHandlerOf makes a handler that accepts what the options say.
+// newHandlerOf returns a handler with these options. It accepts no secret by default.
 func newHandlerOf(t testing.TB, f hook, opts ...appsandbooks.NotificationOption) *appsandbooks.NotificationHandler {
 	t.Helper()
 	h, err := appsandbooks.NewNotificationHandler(f, opts...)
@@ -194,7 +199,7 @@ func secretsOf(all []string) (secrets []appsandbooks.Secret) {
 	return secrets
 }
 
-// notice is a request as the service makes it.
+// notificationRequest returns the POST of a notification, as the service sends it.
 func notificationRequest(body string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "https://mdm.example.com/notifications", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
@@ -202,28 +207,29 @@ func notificationRequest(body string) *http.Request {
 	return r
 }
 
+// post returns the answer of a handler to a request.
 func post(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
 }
 
-// counted is an ASSET_COUNT notification.
+// assetCountNotification returns an ASSET_COUNT notification as JSON.
 func assetCountNotification(id, uid string) string {
 	return fmt.Sprintf(`{"notification":{"adamId":"361309726","countDelta":25,"pricingParam":"STDQ"},`+
 		`"notificationId":%q,"notificationType":"ASSET_COUNT","uId":%q}`, id, uid)
 }
 
-// diary collects the ids that a hook gets.
+// idRecorder records the IDs of the notifications that a hook gets.
 type idRecorder struct {
 	mu  sync.Mutex
 	ids []string
 }
 
-func (d *idRecorder) write(_ context.Context, n *appsandbooks.Notification) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.ids = append(d.ids, n.ID)
+func (r *idRecorder) write(_ context.Context, n *appsandbooks.Notification) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ids = append(r.ids, n.ID)
 	return nil
 }
 
@@ -232,14 +238,16 @@ const (
 	someEventID     = "954910a8-3d9c-4fde-948d-253e5aef431a"
 )
 
-// enveloped is a notification as the service writes it.
+// notificationJSON returns a notification with a payload, as the service writes it.
 func notificationJSON(typ appsandbooks.NotificationType, payload string) string {
 	return `{"notification":` + payload + `,"notificationId":"6e7a2c1b-4f0d-4c55-9a58-0d1f6c2b7e90",` +
 		`"notificationType":"` + string(typ) + `","uId":"` + notificationUID + `"}`
 }
 
-// The shapes that Apple publishes, beside those of the walkthrough, with values
-// of our own.
+// publishedNotifications are notifications of the forms that Apple documents outside its
+// walkthrough, with made-up values, and notifications with unknown or invalid payloads. The
+// function check tests the decoded notification. A notification that cannot be encoded without
+// Raw has the word "payload" or "unlimited" in its name.
 var publishedNotifications = map[string]struct {
 	typ     appsandbooks.NotificationType
 	payload string
@@ -271,7 +279,7 @@ var publishedNotifications = map[string]struct {
 			assert.Equal(t, appsandbooks.EventRevoke, n.AssetManagement.Type)
 		},
 	},
-	"failure of users and devices": {
+	"failure of a user and a device": {
 		appsandbooks.NotificationAssetManagement,
 		`{"assignments":[{"adamId":"1000","pricingParam":"STDQ","serialNumber":"C02"},{"adamId":"1000","clientUserId":"u1","pricingParam":"STDQ"}],
 			"error":{"errorInfo":{"assets":[{"adamId":"1000","pricingParam":"STDQ"}],"clientUserIds":["u1"],"serialNumbers":["C02"]},
@@ -308,7 +316,7 @@ var publishedNotifications = map[string]struct {
 			assert.Empty(t, n.EventID())
 		},
 	},
-	"licences sold": {
+	"licenses reduced": {
 		appsandbooks.NotificationAssetCount,
 		`{"adamId":"1000","countDelta":-3,"pricingParam":"PLUS"}`,
 		func(t *testing.T, n *appsandbooks.Notification) {
@@ -323,7 +331,7 @@ var publishedNotifications = map[string]struct {
 			assert.Equal(t, "e", n.EventID())
 		},
 	},
-	"seats not taken back": {
+	"seats not removed": {
 		appsandbooks.NotificationSubscriptionManagement,
 		`{"assignments":[{"adamId":67890,"clientUserId":"u1","renewing":true}],"error":{"errorMessage":"no","errorNumber":9815},
 			"eventId":"e","result":"FAILURE","type":"DISASSOCIATE"}`,
@@ -331,7 +339,7 @@ var publishedNotifications = map[string]struct {
 			require.ErrorIs(t, n.SubscriptionManagement.Error, appsandbooks.ErrSubscriptionNotAssigned)
 		},
 	},
-	"seats counted": {
+	"seat counts": {
 		appsandbooks.NotificationSubscriptionCount,
 		`{"adamId":67890,"counts":{"available":{"expiring":0,"renewing":9},"total":{"expiring":2,"renewing":10}},"parentAdamId":1000}`,
 		func(t *testing.T, n *appsandbooks.Notification) {
@@ -344,12 +352,12 @@ var publishedNotifications = map[string]struct {
 		`{"adamId":"1000","whatever":[1,2,{"x":null}]}`,
 		func(t *testing.T, n *appsandbooks.Notification) { assert.Empty(t, n.EventID()) },
 	},
-	"a type of tomorrow": {
+	"unknown type with a payload": {
 		"MOON_PHASE",
 		`{"phase":"full"}`,
 		func(t *testing.T, n *appsandbooks.Notification) { jsonEqual(t, `{"phase":"full"}`, string(n.Raw)) },
 	},
-	"fields of tomorrow": {
+	"payload with an unknown field": {
 		appsandbooks.NotificationAssetCount,
 		`{"adamId":"1000","countDelta":1,"pricingParam":"STDQ","reason":"gift"}`,
 		func(t *testing.T, n *appsandbooks.Notification) {
@@ -357,7 +365,7 @@ var publishedNotifications = map[string]struct {
 			assert.Contains(t, string(n.Raw), "gift")
 		},
 	},
-	"a payload of another form": {
+	"payload with wrong types": {
 		appsandbooks.NotificationAssetCount,
 		`{"adamId":1000,"countDelta":"many"}`,
 		func(t *testing.T, n *appsandbooks.Notification) { assert.Nil(t, n.AssetCount) },
@@ -368,8 +376,8 @@ var publishedNotifications = map[string]struct {
 	},
 }
 
-// virtual runs f in virtual time with a stand-in in memory and a client of its
-// default unit. The stand-in's rules of conduct must hold at the end.
+// inVirtualTime runs f in virtual time with a stand-in in memory and a client of its default
+// unit. It fails the test if the stand-in has recorded a violation of its rules of conduct.
 func inVirtualTime(t *testing.T, options []appsandbookstest.Option, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -383,6 +391,7 @@ func inVirtualTime(t *testing.T, options []appsandbookstest.Option, f func(t *te
 	})
 }
 
+// newClient returns a client of the stand-in's default unit. The caller closes it.
 func newClient(t testing.TB, srv *appsandbookstest.Server, opts ...appsandbooks.Option) *appsandbooks.Client {
 	t.Helper()
 	c, err := appsandbooks.NewClient(srv.Unit().Token(), append([]appsandbooks.Option{
@@ -392,6 +401,7 @@ func newClient(t testing.TB, srv *appsandbookstest.Server, opts ...appsandbooks.
 	return c
 }
 
+// names returns n different names that begin with prefix: prefix00000, prefix00001 and so on.
 func names(prefix string, n int) []string {
 	all := make([]string, n)
 	for i := range all {
@@ -400,16 +410,18 @@ func names(prefix string, n int) []string {
 	return all
 }
 
-// stock adds n assets with licences each, and returns their ids.
-func addAssets(srv *appsandbookstest.Server, n, licences int) []appsandbooks.AssetID {
+// addAssets adds n assets to the default unit and returns their IDs, of which the first has the
+// Adam ID 1000. Each asset has this number of licenses.
+func addAssets(srv *appsandbookstest.Server, n, licenses int) []appsandbooks.AssetID {
 	ids := make([]appsandbooks.AssetID, n)
 	for i := range ids {
 		ids[i] = appsandbooks.AssetID{AdamID: fmt.Sprint(1000 + i), PricingParam: appsandbooks.PricingSTDQ}
-		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: ids[i].AdamID, Total: licences})
+		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: ids[i].AdamID, Total: licenses})
 	}
 	return ids
 }
 
+// addUsers adds n users to the default unit and returns their IDs.
 func addUsers(srv *appsandbookstest.Server, n int) []string {
 	ids := names("user-", n)
 	for _, id := range ids {
@@ -418,6 +430,7 @@ func addUsers(srv *appsandbookstest.Server, n int) []string {
 	return ids
 }
 
+// countPath returns the number of requests with a path that the stand-in received.
 func countPath(srv *appsandbookstest.Server, path string) int {
 	n := 0
 	for _, r := range srv.Requests() {
@@ -428,7 +441,8 @@ func countPath(srv *appsandbookstest.Server, path string) int {
 	return n
 }
 
-// agree checks a report of associations against the ledger, pair by pair.
+// requireLedgerAgrees compares each outcome of an association with the stand-in's ledger: a pair
+// that succeeded must be in the ledger, and a pair that failed must not.
 func requireLedgerAgrees(t testing.TB, srv *appsandbookstest.Server, r *appsandbooks.Report) {
 	t.Helper()
 	seen := map[appsandbookstest.Assignment]bool{}
@@ -437,16 +451,16 @@ func requireLedgerAgrees(t testing.TB, srv *appsandbookstest.Server, r *appsandb
 		a := appsandbookstest.Assignment{
 			AdamID: o.AdamID, PricingParam: string(o.PricingParam), ClientUserID: o.ClientUserID, SerialNumber: o.SerialNumber,
 		}
-		require.False(t, seen[a], "two outcomes for %v", a)
+		require.False(t, seen[a], "%v has two outcomes", a)
 		seen[a] = true
 		totals[o.Status]++
-		there := srv.Unit().HasAssignment(a)
+		inLedger := srv.Unit().HasAssignment(a)
 		switch o.Status {
 		case appsandbooks.OutcomeSucceeded:
-			require.True(t, there, "%v succeeded, but is not in the ledger", a)
+			require.True(t, inLedger, "%v succeeded, but is not in the ledger", a)
 			require.NoError(t, o.Err)
 		case appsandbooks.OutcomeFailed:
-			require.False(t, there, "%v failed (%v), but is in the ledger", a, o.Err)
+			require.False(t, inLedger, "%v failed (%v), but is in the ledger", a, o.Err)
 			require.Error(t, o.Err)
 		default:
 			require.Error(t, o.Err)
@@ -458,9 +472,7 @@ func requireLedgerAgrees(t testing.TB, srv *appsandbookstest.Server, r *appsandb
 	require.Equal(t, r.Unconfirmed, totals[appsandbooks.OutcomeUnconfirmed])
 }
 
-// A report is never a lie: what is not known is unconfirmed.
-
-// held are the assignments of the asset 1000 to some devices.
+// deviceAssignments returns the assignments of asset 1000 to some devices.
 func deviceAssignments(serials []string) (all []appsandbookstest.Assignment) {
 	for _, s := range serials {
 		all = append(all, appsandbookstest.Assignment{AdamID: "1000", PricingParam: "STDQ", SerialNumber: s})
@@ -468,35 +480,38 @@ func deviceAssignments(serials []string) (all []appsandbookstest.Assignment) {
 	return all
 }
 
-// onDevices is a change of the asset 1000.
+// deviceChange returns a change of asset 1000 on some devices.
 func deviceChange(serials []string) appsandbooks.AssetChange {
 	return appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "1000"}}, SerialNumbers: serials}
 }
 
-// noLists are answers to the reading of assignments that are no list of them.
+// answersWithoutList are answers to a request for assignments that have no usable list.
 var answersWithoutList = []string{
 	`{}`, `null`, `{"status":"ok"}`, `{"assignments":null}`,
 	`{"errorNumber":"INTERNAL","errorMessage":"try later"}`, `{"errorMessage":"try later","assignments":[]}`,
 }
 
+// errorOf returns the error of a call and drops its result.
 func errorOf[T any](_ T, err error) error { return err }
 
+// drain reads a list to its end and returns its error.
 func drain[T any](seq iter.Seq2[T, error]) error { return errorOf(appsandbooks.Collect(seq)) }
 
+// errCrash is the error of a journal whose process has crashed.
 var errCrash = errors.New("crashed")
 
-// Two secrets go through the SDK: the content token and the secret of the
-// notifications. They are looked for in everything that a program can print.
+// canaryInner is the secret part of canaryToken, and canarySecret is a secret of notifications.
+// Tests search everything that a program can print for both.
 const (
 	canaryInner  = "canary-inner-token"
 	canarySecret = "canary-notification-secret"
 )
 
+// canaryToken is a content token that has canaryInner in it.
 var canaryToken = base64.StdEncoding.EncodeToString([]byte(`{"token":"` + canaryInner + `","expDate":"2099-01-01T00:00:00+0000","orgName":"Org"}`))
 
-// What other clients of such services got wrong: each test states what holds.
-
-// transported is a client over a transport of the test's.
+// clientWithTransport returns a client that sends its requests through rt. It is closed at the
+// end of the test.
 func clientWithTransport(t *testing.T, rt roundTripper, opts ...appsandbooks.Option) *appsandbooks.Client {
 	t.Helper()
 	c, err := appsandbooks.NewClient(stoken, append([]appsandbooks.Option{appsandbooks.WithHTTPClient(&http.Client{Transport: rt})}, opts...)...)
@@ -505,18 +520,19 @@ func clientWithTransport(t *testing.T, rt roundTripper, opts ...appsandbooks.Opt
 	return c
 }
 
-// associateOne asks for one licence on one device.
+// associateOne adds asset 1000 with one license and associates it with the device C02.
 func associateOne(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client, opts ...appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 	return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: addAssets(srv, 1, 1), SerialNumbers: []string{"C02"}}, opts...)
 }
 
-// stoken is a content token of the right shape that opens nothing.
+// stoken is a content token that is well-formed and that no service accepts.
 const stoken = "eyJ0b2tlbiI6Im5vdGhpbmciLCJleHBEYXRlIjoiMjAzMC0xMS0wOFQyMjozMzoyMiswMDAwIiwib3JnTmFtZSI6Ik9SRzEyMzQ1In0="
 
-// recorded answers requests in their order with files, and keeps the requests.
+// recordedAnswers is a transport that gives its answers one after another, each with status 200,
+// and records the requests and their bodies. One request too many fails the test.
 type recordedAnswers struct {
 	t        *testing.T
-	answers  []string // paths in testdata, or bodies
+	answers  []string // paths below testdata, or JSON objects
 	requests []*http.Request
 	bodies   []string
 }
@@ -545,6 +561,7 @@ func (r *recordedAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
+// fixture returns the content of a file below testdata.
 func fixture(t testing.TB, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", name))
@@ -552,10 +569,11 @@ func fixture(t testing.TB, name string) string {
 	return string(data)
 }
 
+// recordedClient returns a client that gets these answers one after another, and its transport.
 func recordedClient(t *testing.T, answers ...string) (*appsandbooks.Client, *recordedAnswers) {
 	t.Helper()
 	r := &recordedAnswers{t: t, answers: answers}
-	// A host of its own: a request that is built from an absolute URL would miss it.
+	// The base URL differs from Apple's, so that a request with a fixed URL is noticed.
 	c, err := appsandbooks.NewClient(stoken,
 		appsandbooks.WithBaseURL("https://vpp.example.com/base/mdm/v2"),
 		appsandbooks.WithHTTPClient(&http.Client{Transport: r}))
@@ -564,6 +582,7 @@ func recordedClient(t *testing.T, answers ...string) (*appsandbooks.Client, *rec
 	return c, r
 }
 
+// jsonEqual fails the test if two JSON texts have different values.
 func jsonEqual(t testing.TB, want, got string) {
 	t.Helper()
 	var w, g any

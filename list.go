@@ -17,21 +17,22 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// ListOptions says where List, Pages and All begin, and how often they begin
-// again. The zero value reads a list once, from its beginning.
+// ListOptions sets where List, Pages and All begin to read a list, and how often Pages
+// and All read it again. The zero value reads a list once, from its beginning.
 type ListOptions struct {
-	// Start is the Next of an earlier page of the same list. When it is empty,
-	// the list is read from its beginning. In the lists of assets, assignments
+	// Start is the Next of an earlier page of the same list. When it is empty, the list
+	// is read from its beginning. So do not begin again with an empty Next: it means that
+	// the list is finished. In the lists of assets, assignments
 	// and users it is the index of a page, in decimal, counted from 0; in the
 	// subscription lists it is a cursor.
 	Start string
-	// Restarts is how often Pages and All begin again when the data changes
-	// while they read it; see [ErrRestarted]. With 0 they read on: see
-	// Page.Changed.
+	// Restarts is how often Pages and All read the list again from Start when the data
+	// changes while they read it; see [ErrRestarted]. If it is 0, they continue to read;
+	// see Page.Changed.
 	Restarts int
 }
 
-// Page is one page of a list.
+// A Page is one page of a list.
 type Page[T any] struct {
 	Items []T
 	// Next is the ListOptions.Start of the next page. It is empty on the last page.
@@ -47,23 +48,23 @@ type Page[T any] struct {
 	VersionID string
 	Meta
 
-	// FirstVersionID is the VersionID of the first page that was read. Keep it, once
-	// all pages are processed, as the next SinceVersionID. A loop that began in the
-	// middle of a list does not have it: keep that of the real first page. Pages and
-	// Changes set it; List does not.
+	// FirstVersionID is the VersionID of the first page that the loop read. Keep it as the
+	// next SinceVersionID after all pages are processed. If the loop began in the middle of
+	// the list (ListOptions.Start), keep the version of the list's first page instead.
+	// Pages and Changes of the lists with a page index set it; List does not.
 	FirstVersionID string
-	// Changed reports that the data changed after the first page was read. Records
-	// may have moved between pages, so a record can come twice or not at all. Pages
-	// and Changes set it.
+	// Changed is true if the data changed after the first page was read. Records may have
+	// moved between pages, so a record can come twice or not at all. Pages and Changes set
+	// it.
 	Changed bool
-	// Full reports that Changes reads the whole list, not only what changed.
+	// Full is true if Changes reads the whole list instead of the changes. Changes sets it.
 	Full bool
 }
 
-// completeAt reports whether a list shows all that exists, as far as this page
-// shows, which was read at an index. It does not if the data changed, if the page
-// is the last but should not be, or if the page lacks the fields that every page
-// has, so that it may be something else. It also returns the next page's index.
+// completeAt reports whether this page, which was read at an index, shows that nothing
+// is missing from the list so far. It returns false if the data changed, if the list
+// ends before its announced number of pages, or if the last page lacks the fields that
+// every page has. It also returns the index of the next page, if the page names one.
 func (p *Page[T]) completeAt(index int, byCursor bool) (next int, complete bool) {
 	switch {
 	case byCursor:
@@ -80,32 +81,52 @@ type list[T any] struct {
 	path   string               // of the endpoint
 	urlKey string               // in the service configuration's urls; empty when it has none
 	cursor bool                 // a page names the next by a cursor; otherwise pages have an index
-	answer func() listAnswer[T] // makes what an answer of the endpoint is decoded into
+	answer func() listAnswer[T] // returns a new value to decode an answer into
 }
 
 // listAnswer is a pointer to the answer of a list endpoint.
 type listAnswer[T any] interface {
-	pageInfo() *listing
+	place() place
+	meta() *Meta
 	items() []T
 }
 
-// listing has the fields that the answers of list endpoints share.
-type listing struct {
+// place is where a page is in its list, as the service sent it.
+type place struct {
+	index      int
+	next       *int   // the index of the next page; nil on the last page
+	nextCursor string // empty on the last page
+	totalPages int
+	versionID  string
+}
+
+// indexedPage has the fields that the answers of lists with a page index share.
+type indexedPage struct {
 	CurrentPageIndex int    `json:"currentPageIndex"`
-	NextPageIndex    *int   `json:"nextPageIndex"` // nil on the last page
-	Size             int    `json:"size"`          // records on this page
+	NextPageIndex    *int   `json:"nextPageIndex"`
+	Size             int    `json:"size"` // records on this page
 	TotalPages       int    `json:"totalPages"`
-	NextCursor       string `json:"nextCursor"` // empty on the last page
 	VersionID        string `json:"versionId"`
 	Meta
 }
 
-func (l *listing) pageInfo() *listing { return l }
+func (p *indexedPage) place() place {
+	return place{index: p.CurrentPageIndex, next: p.NextPageIndex, totalPages: p.TotalPages, versionID: p.VersionID}
+}
 
-// readPage is a page together with the answer that it was made from.
+// cursorPage has the fields that the answers of lists with cursors share.
+type cursorPage struct {
+	NextCursor string `json:"nextCursor"`
+	VersionID  string `json:"versionId"`
+	Meta
+}
+
+func (p *cursorPage) place() place { return place{nextCursor: p.NextCursor, versionID: p.VersionID} }
+
+// readPage is a page with the answer that contained it.
 type readPage[T any] struct {
 	*Page[T]
-	from listAnswer[T]
+	answer listAnswer[T]
 }
 
 // read reads the page that begins at start.
@@ -124,21 +145,18 @@ func (l *list[T]) read(ctx context.Context, c *Client, filter url.Values, start 
 	if err != nil {
 		return nil, err
 	}
-	from := answer.pageInfo()
+	at := answer.place()
 	page := &Page[T]{
-		Items: answer.items(), Next: from.NextCursor, Index: from.CurrentPageIndex, TotalPages: from.TotalPages,
-		VersionID: from.VersionID, Meta: from.Meta,
+		Items: answer.items(), Next: at.nextCursor, Index: at.index, TotalPages: at.totalPages,
+		VersionID: at.versionID, Meta: *answer.meta(),
 	}
-	if !l.cursor {
-		page.Next = ""
-		if from.NextPageIndex != nil {
-			page.Next = strconv.Itoa(*from.NextPageIndex)
-		}
+	if at.next != nil {
+		page.Next = strconv.Itoa(*at.next)
 	}
 	return &readPage[T]{page, answer}, nil
 }
 
-// one reads one page.
+// one reads the page that begins at o.Start.
 func (l *list[T]) one(ctx context.Context, c *Client, filter url.Values, o ListOptions) (*Page[T], error) {
 	if _, err := l.index(o); err != nil {
 		return nil, err
@@ -188,8 +206,8 @@ func blank(answer any) error {
 	return nil
 }
 
-// blankPage is blank for a page of a list. It ignores what the answer says about
-// the unit: that does not make it a list.
+// blankPage is blank for a page of a list. It ignores the fields about the unit, because
+// an answer with those alone is not a page.
 func blankPage(answer any, meta *Meta) error {
 	kept := *meta
 	*meta = Meta{}
@@ -220,20 +238,21 @@ func decodePlain[T any](body []byte, name string, page any, all *[]T, field func
 	return true
 }
 
-// differ reports whether two versions differ. An unknown version differs from none.
+// versionsDiffer reports whether two versions are known and different.
 func versionsDiffer(a, b string) bool { return a != b && a != "" && b != "" }
 
-// restarting repeats a walk that ended because the data changed. Before each
-// repetition it yields ErrRestarted.
-func withRestarts[P any](restarts int, walk func(yield func(P, error) bool) error) iter.Seq2[P, error] {
+// withRestarts yields the pages of a list. Read yields the pages and their error, and
+// returns an error only if the data changed. Then withRestarts yields ErrRestarted and
+// calls read again, at most restarts times, and yields ErrDataChanged after that.
+func withRestarts[P any](restarts int, read func(yield func(P, error) bool) error) iter.Seq2[P, error] {
 	return func(yield func(P, error) bool) {
-		for left := restarts; ; left-- {
-			err := walk(yield)
+		for remaining := restarts; ; remaining-- {
+			err := read(yield)
 			if err == nil {
 				return
 			}
 			var none P
-			if left <= 0 {
+			if remaining <= 0 {
 				yield(none, fmt.Errorf("%w: %w", ErrDataChanged, err))
 				return
 			}
@@ -244,7 +263,7 @@ func withRestarts[P any](restarts int, walk func(yield func(P, error) bool) erro
 	}
 }
 
-// items yields the records of pages.
+// items yields the records of pages, and their errors.
 func items[T any](pages iter.Seq2[*Page[T], error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for page, err := range pages {
@@ -253,7 +272,7 @@ func items[T any](pages iter.Seq2[*Page[T], error]) iter.Seq2[T, error] {
 				if !yield(none, err) {
 					return
 				}
-				continue // only ErrRestarted is followed by more
+				continue // after ErrRestarted, more pages follow; other errors are the last element
 			}
 			for _, item := range page.Items {
 				if !yield(item, nil) {
@@ -264,12 +283,13 @@ func items[T any](pages iter.Seq2[*Page[T], error]) iter.Seq2[T, error] {
 	}
 }
 
-// Collect gathers what All or Pages yields, up to the first error. When the list
-// is read again from its beginning (ListOptions.Restarts), Collect discards what
-// came before.
+// Collect returns the elements of seq, an iterator of All, Pages or Changes, as a slice.
+// At the first error it returns the elements before the error, and the error. When the
+// list is read again from ListOptions.Start ([ErrRestarted]), Collect discards the elements
+// that came before.
 func Collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
 	if seq == nil {
-		return nil, invalidf("Collect of a nil iterator")
+		return nil, invalidf("Collect was called with a nil iterator")
 	}
 	var all []T
 	for item, err := range seq {
@@ -286,5 +306,5 @@ func Collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
 	return all, nil
 }
 
-// Ptr returns a pointer to v, for the optional fields of filters.
+// Ptr returns a pointer to v. It is for the optional fields of filters.
 func Ptr[T any](v T) *T { return &v }

@@ -8,23 +8,24 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// lookAhead is how many pages beyond the caller's a walk asks for. As many as
-// are in flight may wait, decoded, so that neither a late answer nor the
-// decoding keeps the next request from leaving.
+// readAheadPages is how many pages after the caller's page are requested. It is twice
+// the number of requests in progress, so that a slow answer or the decoding of a page
+// does not delay the next request.
 const readAheadPages = 2 * transport.PageReads
 
-// ahead reads pages before they are needed. The requests leave in the order in
-// which the pages were asked for: a later page never takes the place of one that
-// the caller waits for.
+// readAhead reads pages before the loop needs them. It sends the requests in the order
+// of the calls of start, so that a later page never delays the page that the loop waits
+// for.
 type readAhead[K comparable, P any] struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	read    pageReader[K, P]
 	started map[K]chan pageResult[P]
-	turn    <-chan struct{} // of the page asked for last
+	turn    <-chan struct{} // closed when the page that was started last is about to be sent
 	wg      sync.WaitGroup
 }
 
+// A pageReader reads the page with a key: its index or cursor.
 type pageReader[K comparable, P any] func(ctx context.Context, key K, turn transport.Turn) (P, error)
 
 type pageResult[P any] struct {
@@ -34,39 +35,40 @@ type pageResult[P any] struct {
 
 func newReadAhead[K comparable, P any](ctx context.Context, read pageReader[K, P]) *readAhead[K, P] {
 	a := &readAhead[K, P]{read: read, started: map[K]chan pageResult[P]{}}
-	a.ctx, a.cancel = context.WithCancel(ctx) //nolint:gosec // stop calls it
+	a.ctx, a.cancel = context.WithCancel(ctx) //nolint:gosec // stop calls cancel
 	return a
 }
 
-// ask begins to read a page, unless that has been done.
+// start starts to read a page, unless it was started before.
 func (a *readAhead[K, P]) start(key K) {
 	if a.started[key] != nil {
 		return
 	}
-	done, taken := make(chan pageResult[P], 1), make(chan struct{})
-	turn := transport.Turn{After: a.turn, Taken: sync.OnceFunc(func() { close(taken) })}
-	a.started[key], a.turn = done, taken
+	result, turnOver := make(chan pageResult[P], 1), make(chan struct{})
+	turn := transport.Turn{After: a.turn, Taken: sync.OnceFunc(func() { close(turnOver) })}
+	a.started[key], a.turn = result, turnOver
 	a.wg.Go(func() {
-		defer turn.Taken() // it may have come to nothing
+		defer turn.Taken() // also if no request was sent
 		page, err := a.read(a.ctx, key, turn)
-		done <- pageResult[P]{page, err}
+		result <- pageResult[P]{page, err}
 	})
 }
 
-// take waits for a page, and forgets it.
+// wait returns a page. It starts to read the page if start was not called, and waits for
+// the answer.
 func (a *readAhead[K, P]) wait(key K) (P, error) {
 	a.start(key)
-	got := <-a.started[key]
+	result := <-a.started[key]
 	delete(a.started, key)
-	return got.page, got.err
+	return result.page, result.err
 }
 
-// forget drops pages that nobody will take any more.
-func (a *readAhead[K, P]) drop(useless func(K) bool) {
-	maps.DeleteFunc(a.started, func(key K, _ chan pageResult[P]) bool { return useless(key) })
+// drop removes the pages that are not needed any more.
+func (a *readAhead[K, P]) drop(unneeded func(K) bool) {
+	maps.DeleteFunc(a.started, func(key K, _ chan pageResult[P]) bool { return unneeded(key) })
 }
 
-// stop ends what is under way, and waits until it is over.
+// stop cancels the requests in progress, and returns when they have ended.
 func (a *readAhead[K, P]) stop() {
 	a.cancel()
 	a.wg.Wait()

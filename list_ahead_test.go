@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// serials returns n serial numbers that begin with prefix.
 func serials(prefix string, n int) (all []string) {
 	for i := range n {
 		all = append(all, fmt.Sprintf("%s%06d", prefix, i))
@@ -23,6 +24,8 @@ func serials(prefix string, n int) (all []string) {
 	return all
 }
 
+// All reads the first page alone and the other pages five at a time, each page once and
+// in order.
 func TestAssignmentsService_All_readsFivePagesAtOnce(t *testing.T) {
 	const latency = 200 * time.Millisecond
 	for _, n := range []int{1, 2, 6, 7, 11, 353} {
@@ -38,18 +41,19 @@ func TestAssignmentsService_All_readsFivePagesAtOnce(t *testing.T) {
 				require.Equal(t, shortestTimeOfPages(n, latency), time.Since(start))
 				require.Equal(t, serials("D", 2*n), got)
 				require.Equal(t, n, countPath(srv, "assignments"))
-				require.Equal(t, min(n-1, 1), countPath(srv, "service/config"), "for the rate, and only when there are more pages")
+				require.Equal(t, min(n-1, 1), countPath(srv, "service/config"), "the rate is read once, and only if the list has more than one page")
 			})
 		})
 	}
 }
 
+// Reading ahead does not wait until the service's rate is known: until then the
+// documented default of 15 requests a second applies.
 func TestAssignmentsService_Pages_doesNotStallBeforeRateIsKnown(t *testing.T) {
-	// The rate is the documented default: nothing is known of the service's.
 	const latency = 10 * time.Millisecond
 	options := slowPages(latency, appsandbookstest.WithLimits(appsandbookstest.DefaultLimits()))
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		const n = 14 // and the service configuration: fifteen
+		const n = 14 // 15 requests with that for the service configuration
 		fillPages(srv, 0, n)
 		start := time.Now()
 		require.Equal(t, numbersUpTo(n), pageIndexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
@@ -57,13 +61,14 @@ func TestAssignmentsService_Pages_doesNotStallBeforeRateIsKnown(t *testing.T) {
 	})
 }
 
+// Reading ahead does not exceed the request rate of the service.
 func TestAssignmentsService_Pages_keepsToRequestRate(t *testing.T) {
-	for _, rate := range []int{3, 15, 40} { // virtual checks every second
+	for _, rate := range []int{3, 15, 40} { // inVirtualTime requires that the stand-in saw no second with more requests
 		limits := appsandbookstest.DefaultLimits()
 		limits.MaxRequestPerSecond = rate
 		options := slowPages(30*time.Millisecond, appsandbookstest.WithLimits(limits))
 		inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-			if rate < 15 { // the documented rate is what an unknown one is taken for
+			if rate < 15 { // the client assumes 15 requests a second until it knows the rate
 				_, err := c.Config.ServiceConfig(t.Context())
 				require.NoError(t, err)
 			}
@@ -73,6 +78,8 @@ func TestAssignmentsService_Pages_keepsToRequestRate(t *testing.T) {
 	}
 }
 
+// Pages sends no request before the loop begins, and then reads at most ten pages ahead
+// of the loop.
 func TestAssignmentsService_Pages_requestsNothingBeforeItIsRead(t *testing.T) {
 	const latency = 100 * time.Millisecond
 	inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -81,8 +88,8 @@ func TestAssignmentsService_Pages_requestsNothingBeforeItIsRead(t *testing.T) {
 		pages := c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})
 		time.Sleep(time.Second)
 		require.Empty(t, srv.Requests())
-		for range pages { //nolint:errcheck // how slowly it is read is what matters
-			time.Sleep(10 * time.Second) // and no more than the window, however long it takes
+		for range pages { //nolint:errcheck // the test checks the requests, not the pages
+			time.Sleep(10 * time.Second) // time in which ten pages are read ahead, and no more
 			break
 		}
 		var at []time.Duration
@@ -99,24 +106,26 @@ func TestAssignmentsService_Pages_requestsNothingBeforeItIsRead(t *testing.T) {
 	})
 }
 
+// A slow loop determines how long the list takes, because at most ten pages are read
+// ahead of it.
 func TestAssignmentsService_Pages_waitsForSlowConsumer(t *testing.T) {
 	const n, latency = 353, 200 * time.Millisecond
 	for work, want := range map[time.Duration]time.Duration{
-		7 * time.Millisecond:   shortestTimeOfPages(n, latency) + 2*7*time.Millisecond, // the last five are but two
-		40 * time.Millisecond:  2*latency + (n-1)*40*time.Millisecond,                  // as fast as the pages come
+		7 * time.Millisecond:   shortestTimeOfPages(n, latency) + 2*7*time.Millisecond, // the last round has two pages
+		40 * time.Millisecond:  2*latency + (n-1)*40*time.Millisecond,                  // exactly as fast as the pages arrive
 		60 * time.Millisecond:  2*latency + (n-1)*60*time.Millisecond,
 		300 * time.Millisecond: latency + n*300*time.Millisecond,
 	} {
 		t.Run(work.String(), func(t *testing.T) {
 			inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				fillPages(srv, 0, n)
-				start, taken := time.Now(), 0
+				start, read := time.Now(), 0
 				for page, err := range c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{}) {
 					require.NoError(t, err)
-					require.Equal(t, taken, page.Index)
-					taken++
+					require.Equal(t, read, page.Index)
+					read++
 					time.Sleep(work)
-					require.LessOrEqual(t, countPath(srv, "assignments"), taken+10, "the window bounds the memory")
+					require.LessOrEqual(t, countPath(srv, "assignments"), read+10, "at most ten pages are read ahead")
 				}
 				require.Equal(t, want, time.Since(start))
 			})
@@ -124,13 +133,15 @@ func TestAssignmentsService_Pages_waitsForSlowConsumer(t *testing.T) {
 	}
 }
 
+// When the loop ends by break, cancellation or panic, Pages returns at once, cancels
+// its requests and leaves no goroutine.
 func TestAssignmentsService_Pages_stopsAtOnceWhenLoopEnds(t *testing.T) {
 	const latency = 200 * time.Millisecond
 	for _, stop := range []string{"break", "cancel", "panic"} {
 		t.Run(stop, func(t *testing.T) {
 			inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				fillPages(srv, 0, 100)
-				_, err := c.Config.ServiceConfig(t.Context()) // leave nothing else in the background
+				_, err := c.Config.ServiceConfig(t.Context()) // so that the client sends no request for it in the background
 				require.NoError(t, err)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
@@ -143,7 +154,7 @@ func TestAssignmentsService_Pages_stopsAtOnceWhenLoopEnds(t *testing.T) {
 						if err != nil {
 							require.Equal(t, "cancel", stop)
 							require.ErrorIs(t, err, context.Canceled)
-							continue // it is the last all the same
+							continue // an error is the last element, also without break
 						}
 						if page.Index < 6 {
 							continue
@@ -157,23 +168,24 @@ func TestAssignmentsService_Pages_stopsAtOnceWhenLoopEnds(t *testing.T) {
 						cancel()
 					}
 				}()
-				require.Equal(t, shortestTimeOfPages(7, latency), time.Since(start), "what is under way is not waited for")
-				require.NotContains(t, stacks(), "transport.(*Transport).Do", "nothing is left behind")
+				require.Equal(t, shortestTimeOfPages(7, latency), time.Since(start), "Pages does not wait for requests in progress")
+				require.NotContains(t, stacks(), "transport.(*Transport).Do", "no goroutine is left")
 				require.LessOrEqual(t, countPath(srv, "assignments"), 1+3*5)
 			})
 		})
 	}
 }
 
-// stacks are those of all goroutines.
+// stacks returns the stack traces of all goroutines.
 func stacks() string {
 	buf := make([]byte, 1<<20)
 	return string(buf[:runtime.Stack(buf, true)])
 }
 
+// Two loops over lists of one unit share the five parallel page reads.
 func TestAssignmentsService_Pages_sharesParallelReadsBetweenLists(t *testing.T) {
 	const n, latency = 23, 100 * time.Millisecond
-	for _, shared := range []bool{false, true} { // one client, or two of one unit
+	for _, shared := range []bool{false, true} { // false: one client; true: two clients with one limiter
 		inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 			fillPages(srv, 0, n)
 			other := c
@@ -198,12 +210,14 @@ func TestAssignmentsService_Pages_sharesParallelReadsBetweenLists(t *testing.T) 
 	}
 }
 
+// Pages reads the pages that are added while the loop runs, and sets Changed once the
+// version has changed.
 func TestAssignmentsService_Pages_followsGrowingList(t *testing.T) {
 	const latency = 100 * time.Millisecond
 	inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 6)
 		start := time.Now()
-		time.AfterFunc(latency+latency/4, func() { fillPages(srv, 6, 20) }) // while pages 1 to 5 are on their way
+		time.AfterFunc(latency+latency/4, func() { fillPages(srv, 6, 20) }) // while pages 1 to 5 are requested
 		var first string
 		var changed []bool
 		n := 0
@@ -220,21 +234,22 @@ func TestAssignmentsService_Pages_followsGrowingList(t *testing.T) {
 		require.Equal(t, 26, n)
 		require.False(t, changed[0])
 		require.True(t, changed[25])
-		require.Equal(t, shortestTimeOfPages(26, latency), time.Since(start), "the new pages fill the window as if they had always been there")
+		require.Equal(t, shortestTimeOfPages(26, latency), time.Since(start), "the new pages are read five at a time, too")
 
-		// The version of the first page brings what came since.
-		var late []string
+		// Changes since the version of the first page returns the added assignments.
+		var added []string
 		for page, err := range c.Assignments.Changes(t.Context(), appsandbooks.AssignmentFilter{SinceVersionID: first}) {
 			require.NoError(t, err)
 			require.False(t, page.Full)
 			for _, a := range page.Items {
-				late = append(late, a.SerialNumber)
+				added = append(added, a.SerialNumber)
 			}
 		}
-		require.Equal(t, serials("D", 52)[12:], late)
+		require.Equal(t, serials("D", 52)[12:], added)
 	})
 }
 
+// A page without records does not end the list.
 func TestAssignmentsService_All_continuesAfterEmptyPages(t *testing.T) {
 	const latency = 100 * time.Millisecond
 	empty := appsandbookstest.WithEmptyPages(func(_ string, index int) bool { return index == 0 || index%3 == 2 })
@@ -250,15 +265,15 @@ func TestAssignmentsService_All_continuesAfterEmptyPages(t *testing.T) {
 	})
 }
 
-// A loop that is left in an unusual way leaves nothing behind, and the next one
-// begins at the beginning.
+// A loop that is abandoned in an unusual way sends no further requests, and the next
+// loop over the same iterator begins with the first page.
 func TestAssignmentsService_Pages_startsOverAfterAbandonedLoop(t *testing.T) {
-	for name, leave := range map[string]func(iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]){
+	for name, abandon := range map[string]func(iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]){
 		"Goexit": func(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				for range pages { //nolint:errcheck // it is left at once
+				for range pages { //nolint:errcheck // the goroutine exits in the first iteration
 					runtime.Goexit()
 				}
 			}()
@@ -269,7 +284,7 @@ func TestAssignmentsService_Pages_startsOverAfterAbandonedLoop(t *testing.T) {
 			_, _, _ = next()
 			stop()
 		},
-		"Pull, not begun": func(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) {
+		"Pull without next": func(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) {
 			_, stop := iter.Pull2(pages)
 			stop()
 		},
@@ -280,7 +295,7 @@ func TestAssignmentsService_Pages_startsOverAfterAbandonedLoop(t *testing.T) {
 				_, err := c.Config.ServiceConfig(t.Context())
 				require.NoError(t, err)
 				pages := c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})
-				leave(pages)
+				abandon(pages)
 				sent := len(srv.Requests())
 				time.Sleep(time.Hour) // virtual
 				require.Len(t, srv.Requests(), sent)
@@ -290,7 +305,7 @@ func TestAssignmentsService_Pages_startsOverAfterAbandonedLoop(t *testing.T) {
 	}
 }
 
-// One iterator in several goroutines at once gives everything to each.
+// When several goroutines loop over one iterator, each goroutine gets every page.
 func TestAssignmentsService_Pages_givesEveryPageToEachGoroutine(t *testing.T) {
 	inVirtualTime(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 7)
@@ -303,25 +318,26 @@ func TestAssignmentsService_Pages_givesEveryPageToEachGoroutine(t *testing.T) {
 	})
 }
 
-// Loops within loops do not starve each other of the five page reads.
+// Nested loops do not block each other, although they share the five parallel page
+// reads.
 func TestAssignmentsService_Pages_supportsNestedLoops(t *testing.T) {
 	inVirtualTime(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 6)
-		var walk func(depth int) int
-		walk = func(depth int) (n int) {
+		var readList func(depth int) int
+		readList = func(depth int) (n int) {
 			for _, err := range c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{}) {
 				require.NoError(t, err)
 				if n++; n == 1 && depth > 0 {
-					n += walk(depth - 1)
+					n += readList(depth - 1)
 				}
 			}
 			return n
 		}
-		require.Equal(t, 8*6, walk(7))
+		require.Equal(t, 8*6, readList(7))
 	})
 }
 
-// A loop with a slow body does not hold up the others.
+// A loop with a slow body does not delay the other loops of the client.
 func TestAssignmentsService_Pages_slowLoopDoesNotDelayOthers(t *testing.T) {
 	const n, latency = 40, 10 * time.Millisecond
 	inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -334,7 +350,7 @@ func TestAssignmentsService_Pages_slowLoopDoesNotDelayOthers(t *testing.T) {
 				<-next
 			}
 		})
-		time.Sleep(time.Second) // it has read ahead what it may
+		time.Sleep(time.Second) // the slow loop has read ahead as many pages as it may
 		began := time.Now()
 		require.Equal(t, numbersUpTo(n), pageIndexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
 		require.Equal(t, shortestTimeOfPages(n, latency), time.Since(began))

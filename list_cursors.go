@@ -11,29 +11,30 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// maxEmpty is how many empty pages in a row a walk by cursor follows.
+// maxEmptyPages is the number of consecutive pages without a record after which a list
+// by cursor ends with ErrNoProgress.
 const maxEmptyPages = 1000
 
-// byCursor reads a list by cursor. The next page is requested while the caller
-// processes this one.
+// byCursor reads a list whose pages name the next page by a cursor. It requests the next
+// page while the caller processes this one.
 func (l *list[T]) byCursor(ctx context.Context, c *Client, filter url.Values, o ListOptions) iter.Seq2[*Page[T], error] {
 	read := func(ctx context.Context, cursor string, _ transport.Turn) (*readPage[T], error) {
 		return l.read(ctx, c, filter, cursor, transport.Turn{})
 	}
 	first, restarts := o.Start, o.Restarts
 	return withRestarts(restarts, func(yield func(*Page[T], error) bool) error {
-		w := newReadAhead(ctx, read)
-		defer w.stop()
+		ahead := newReadAhead(ctx, read)
+		defer ahead.stop()
 		var (
 			version string
 			changed bool
 			seed    = maphash.MakeSeed()
-			seen    = map[uint64]bool{} // of the cursors: they can be long
-			empty   int                 // pages without a record, one after another
+			seen    = map[uint64]bool{} // hashes of the cursors, because cursors can be long
+			empty   int                 // consecutive pages without a record
 		)
 		for cursor := first; ; {
 			seen[maphash.String(seed, cursor)] = true
-			page, err := w.wait(cursor)
+			page, err := ahead.wait(cursor)
 			if cursor != first && restarts > 0 && errors.Is(err, ErrInvalidCursor) {
 				return err
 			}
@@ -41,17 +42,17 @@ func (l *list[T]) byCursor(ctx context.Context, c *Client, filter url.Values, o 
 				yield(nil, err)
 				return nil
 			}
-			if err := blank(page.from); err != nil { // an empty list may be left out of what the unit is told
+			if err := blank(page.answer); err != nil { // an empty list can be an answer with the unit's fields alone
 				yield(nil, err)
 				return nil
 			}
-			info := page.from.pageInfo()
+			at := page.answer.place()
 			if cursor == first {
-				version = info.VersionID
+				version = at.versionID
 			}
-			changed = changed || versionsDiffer(version, info.VersionID)
+			changed = changed || versionsDiffer(version, at.versionID)
 			if changed && restarts > 0 {
-				return errors.New("a page has another version than the first")
+				return errors.New("a page has another version than the first page")
 			}
 			page.Changed = changed
 
@@ -62,17 +63,17 @@ func (l *list[T]) byCursor(ctx context.Context, c *Client, filter url.Values, o 
 				yield(nil, fmt.Errorf("%w: %d empty pages in a row", ErrNoProgress, empty))
 				return nil
 			}
-			next := info.NextCursor
-			again := next != "" && seen[maphash.String(seed, next)]
-			if next != "" && !again {
+			next := at.nextCursor
+			repeated := next != "" && seen[maphash.String(seed, next)]
+			if next != "" && !repeated {
 				c.Config.refreshIfStale()
-				w.start(next)
+				ahead.start(next)
 			}
 			if !yield(page.Page, nil) || next == "" {
 				return nil
 			}
-			if again {
-				yield(nil, fmt.Errorf("%w: a cursor came again", ErrNoProgress))
+			if repeated {
+				yield(nil, fmt.Errorf("%w: the service sent a cursor twice", ErrNoProgress))
 				return nil
 			}
 			cursor = next

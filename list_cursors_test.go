@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The walk by cursor over a list that has no end ends all the same.
+// A list by cursor with endless empty pages ends with ErrNoProgress.
 func TestSubscriptionsService_Pages_stopsAtEndlessEmptyPages(t *testing.T) {
 	var n atomic.Int64
 	rt := roundTripper(func(*http.Request) (*http.Response, error) {
@@ -27,7 +27,7 @@ func TestSubscriptionsService_Pages_stopsAtEndlessEmptyPages(t *testing.T) {
 	require.ErrorIs(t, drain(c.Subscriptions.Pages(t.Context(), appsandbooks.SubscriptionFilter{})), appsandbooks.ErrNoProgress)
 }
 
-// A list by cursor that is empty may be left out of the answer.
+// An answer for a list by cursor may omit the list when it is empty.
 func TestSubscriptionsService_All_acceptsMissingEmptyList(t *testing.T) {
 	c := clientWithAnswer(t, 200, nil, `{"uId":"1","tokenExpirationDate":"2030-01-01T00:00:00+0000"}`)
 	all, err := appsandbooks.Collect(c.Subscriptions.All(t.Context(), appsandbooks.SubscriptionFilter{}))
@@ -35,6 +35,7 @@ func TestSubscriptionsService_All_acceptsMissingEmptyList(t *testing.T) {
 	require.Empty(t, all)
 }
 
+// A list by cursor is read one page ahead of the loop.
 func TestSubscriptionsService_Pages_readsOnePageAhead(t *testing.T) {
 	const n, latency = 9, 200 * time.Millisecond
 	for work, want := range map[time.Duration]time.Duration{
@@ -47,21 +48,23 @@ func TestSubscriptionsService_Pages_readsOnePageAhead(t *testing.T) {
 			for i := range int64(2 * n) {
 				u.AddSubscription(appsandbookstest.Subscription{AdamID: 1 + i, ParentAdamID: 99, Total: appsandbookstest.Seats{Renewing: 1}})
 			}
-			start, taken := time.Now(), 0
+			start, read := time.Now(), 0
 			for page, err := range c.Subscriptions.Pages(t.Context(), appsandbooks.SubscriptionFilter{}) {
 				require.NoError(t, err)
 				require.Len(t, page.Items, 2)
 				require.False(t, page.Changed)
-				taken++
+				read++
 				time.Sleep(work)
-				require.LessOrEqual(t, countPath(srv, "subscriptions"), taken+1)
+				require.LessOrEqual(t, countPath(srv, "subscriptions"), read+1)
 			}
 			require.Equal(t, want, time.Since(start))
-			require.Equal(t, n, taken)
+			require.Equal(t, n, read)
 		})
 	}
 }
 
+// Each case states the service's answers for each cursor, and the pages and errors that
+// the loop gets. The text page! means a page with Changed set.
 func TestSubscriptionsService_Pages_followsCursors(t *testing.T) {
 	page := func(next, version string) string {
 		return fmt.Sprintf(`{"subscriptions":[{"parentAdamId":null,"adamId":1}],"nextCursor":%q,"versionId":%q}`, next, version)
@@ -69,26 +72,26 @@ func TestSubscriptionsService_Pages_followsCursors(t *testing.T) {
 	config := `{"limits":{"maxRequestPerSecond":1000}}`
 	for _, test := range []struct {
 		name   string
-		pages  map[string][]string // by cursor, one after the other
+		pages  map[string][]string // the answers for each cursor, in order
 		filter appsandbooks.SubscriptionFilter
 		want   string
 	}{
-		{name: "to the end", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "1")}, "b": {page("", "1")}}, want: "page page page"},
-		{name: "resumed", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Start: "b"}}, pages: map[string][]string{"b": {page("", "1")}}, want: "page"},
-		{name: "on the spot", pages: map[string][]string{"": {page("a", "1")}, "a": {page("a", "1")}}, want: "page page no progress"},
-		{name: "in a circle", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "1")}, "b": {page("c", "1")}, "c": {page("a", "1")}}, want: "page page page page no progress"},
-		{name: "changed", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "2")}, "b": {page("", "1")}}, want: "page page! page!"},
+		{name: "three pages", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "1")}, "b": {page("", "1")}}, want: "page page page"},
+		{name: "starts at a cursor", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Start: "b"}}, pages: map[string][]string{"b": {page("", "1")}}, want: "page"},
+		{name: "a page names its own cursor", pages: map[string][]string{"": {page("a", "1")}, "a": {page("a", "1")}}, want: "page page no progress"},
+		{name: "the cursors form a circle", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "1")}, "b": {page("c", "1")}, "c": {page("a", "1")}}, want: "page page page page no progress"},
+		{name: "the version changes", pages: map[string][]string{"": {page("a", "1")}, "a": {page("b", "2")}, "b": {page("", "1")}}, want: "page page! page!"},
 		{
-			name: "begun again", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Restarts: 1}},
+			name: "restarts after a change", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Restarts: 1}},
 			pages: map[string][]string{"": {page("a", "1"), page("a", "2")}, "a": {page("", "2"), page("", "2")}},
 			want:  "page restarted page page",
 		},
 		{
-			name: "forgotten", pages: map[string][]string{"": {page("a", "1")}, "a": {`{"errorNumber":9812}`}},
+			name: "the cursor expires", pages: map[string][]string{"": {page("a", "1")}, "a": {`{"errorNumber":9812}`}},
 			want: "page 9812",
 		},
 		{
-			name: "forgotten and begun again", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Restarts: 1}},
+			name: "restarts after the cursor expires", filter: appsandbooks.SubscriptionFilter{ListOptions: appsandbooks.ListOptions{Restarts: 1}},
 			pages: map[string][]string{"": {page("a", "1"), page("a", "1")}, "a": {`{"errorNumber":9812}`, page("", "1")}},
 			want:  "page restarted page page",
 		},
@@ -129,4 +132,18 @@ func TestSubscriptionsService_Pages_followsCursors(t *testing.T) {
 			require.Equal(t, test.want, strings.Join(got, " "))
 		})
 	}
+}
+
+// The fields of the lists with a page index are no part of a list by cursor: an answer
+// that has only those is not an empty list, and their types do not matter.
+func TestSubscriptionsService_All_ignoresFieldsOfIndexedLists(t *testing.T) {
+	for _, body := range []string{`{"size":0,"totalPages":1}`, `{"currentPageIndex":7}`, `{"nextPageIndex":1}`} {
+		c := clientWithAnswer(t, http.StatusOK, nil, body)
+		_, err := appsandbooks.Collect(c.Subscriptions.All(t.Context(), appsandbooks.SubscriptionFilter{}))
+		require.ErrorContains(t, err, "none of the expected fields", body)
+	}
+	c := clientWithAnswer(t, http.StatusOK, nil, `{"subscriptions":[{"adamId":5}],"size":"1","totalPages":1.5,"nextPageIndex":"x","versionId":"v"}`)
+	got, err := appsandbooks.Collect(c.Subscriptions.All(t.Context(), appsandbooks.SubscriptionFilter{}))
+	require.NoError(t, err)
+	require.Equal(t, []appsandbooks.Subscription{{AdamID: 5}}, got)
 }

@@ -11,39 +11,39 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// maxOdd is how often a walk accepts what a list that changes can look like for
-// a moment, and a list without end for ever.
+// maxAnomalies is how many anomalies are tolerated while a list is read. A changing list
+// causes a few; a broken list causes them endlessly.
 const maxAnomalies = 100
 
 // byIndex reads a list whose pages have an index. It reads pages ahead and yields
 // them in order. The first page is requested alone, because it gives the number
-// of pages. When the caller leaves the loop, the requests in progress are
-// canceled, and they have ended when the loop has.
+// of pages. When the caller leaves the loop, byIndex cancels the requests in progress and
+// waits until they have ended.
 func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, first, restarts int) iter.Seq2[*Page[T], error] {
 	read := func(ctx context.Context, index int, turn transport.Turn) (*readPage[T], error) {
 		return l.read(ctx, c, filter, strconv.Itoa(index), turn)
 	}
 	return withRestarts(restarts, func(yield func(*Page[T], error) bool) error {
-		w := newReadAhead(ctx, read)
-		defer w.stop()
+		ahead := newReadAhead(ctx, read)
+		defer ahead.stop()
 		var (
 			version string // of the first page
 			changed bool
-			last    = first - 1 // the page given last
-			refused = -1        // a page that was announced, and then was not there
-			gone    int         // how often there was such a page
-			beyond  int         // pages behind the end that they themselves tell, one after another
+			last    = first - 1 // the page that was yielded last
+			missing = -1        // the last page that was announced, but does not exist
+			shrunk  int         // number of such pages
+			pastEnd int         // consecutive pages that name a next page past the announced total
 		)
 		for index := first; ; {
-			page, err := w.wait(index)
-			if index > first && index != refused && gone < maxAnomalies && errors.Is(err, ErrInvalidPageIndex) {
-				// The end moved to before this page after the last one was
-				// read: that one, read again, tells where it is now.
+			page, err := ahead.wait(index)
+			if index > first && index != missing && shrunk < maxAnomalies && errors.Is(err, ErrInvalidPageIndex) {
+				// The list became shorter. The last page, read again, shows where it
+				// ends now.
 				if restarts > 0 {
-					return fmt.Errorf("page %d is gone", index)
+					return fmt.Errorf("page %d no longer exists", index)
 				}
-				changed, refused = true, index
-				gone++
+				changed, missing = true, index
+				shrunk++
 				index = min(last, index-1)
 				continue
 			}
@@ -51,40 +51,40 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 				yield(nil, err)
 				return nil
 			}
-			if err := blankPage(page.from, &page.from.pageInfo().Meta); err != nil {
+			if err := blankPage(page.answer, page.answer.meta()); err != nil {
 				yield(nil, err)
 				return nil
 			}
-			info := page.from.pageInfo()
-			if at := info.CurrentPageIndex; at != index && at != 0 {
-				yield(nil, fmt.Errorf("%w: page %d was asked for, and page %d came", ErrNoProgress, index, at))
+			info := page.answer.place()
+			if at := info.index; at != index && at != 0 {
+				yield(nil, fmt.Errorf("%w: page %d was requested, but page %d came", ErrNoProgress, index, at))
 				return nil
 			}
 			if last < first {
-				version = info.VersionID
+				version = info.versionID
 			}
 			last = index
-			changed = changed || versionsDiffer(version, info.VersionID)
+			changed = changed || versionsDiffer(version, info.versionID)
 			if changed && restarts > 0 {
 				return fmt.Errorf("page %d has another version than page %d", index, first)
 			}
 			page.FirstVersionID, page.Changed = version, changed
 
-			next := info.NextPageIndex
-			w.drop(func(i int) bool { return i < index })
-			if beyond++; next == nil || info.TotalPages == 0 || *next < info.TotalPages {
-				beyond = 0
+			next := info.next
+			ahead.drop(func(i int) bool { return i < index })
+			if pastEnd++; next == nil || info.totalPages == 0 || *next < info.totalPages {
+				pastEnd = 0
 			}
-			if beyond == maxAnomalies {
-				yield(nil, fmt.Errorf("%w: page %d of %d is followed by page %d", ErrNoProgress, index, info.TotalPages, *next))
+			if pastEnd == maxAnomalies {
+				yield(nil, fmt.Errorf("%w: page %d of %d is followed by page %d", ErrNoProgress, index, info.totalPages, *next))
 				return nil
 			}
 			if next != nil && *next > index {
-				c.Config.refreshIfStale() // for the rate
-				w.start(*next)
-				// Comparing before adding: what the service sends may be huge.
-				for i := *next; i < index+readAheadPages && i < info.TotalPages-1; i++ {
-					w.start(i + 1)
+				c.Config.refreshIfStale() // a long read must follow changes of the rate
+				ahead.start(*next)
+				// TotalPages can be huge, so do not add to it.
+				for i := *next; i < index+readAheadPages && i < info.totalPages-1; i++ {
+					ahead.start(i + 1)
 				}
 			}
 			if !yield(page.Page, nil) || next == nil {
@@ -99,28 +99,29 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 	})
 }
 
-// changes walks what changed since a version, or everything when the service
-// does not know the version any more.
-func changes[T any](since string, walk func(since string) iter.Seq2[*Page[T], error]) iter.Seq2[*Page[T], error] {
+// changes yields the pages of what changed since a version, or the pages of the whole
+// list if since is "" or if the service rejects the version. Read reads the pages since
+// a version.
+func changes[T any](since string, read func(since string) iter.Seq2[*Page[T], error]) iter.Seq2[*Page[T], error] {
 	return func(yield func(*Page[T], error) bool) {
 		for since := since; ; since = "" {
-			forgotten := false
-			for page, err := range walk(since) {
+			rejected := false
+			for page, err := range read(since) {
 				if since != "" && errors.Is(err, ErrInvalidVersionID) {
-					forgotten = true
+					rejected = true
 					break
 				}
 				if err == nil {
 					page.Full = since == ""
 					if page.FirstVersionID == "" {
-						page.FirstVersionID = since // nothing changed, so the service need not send a version
+						page.FirstVersionID = since // nothing changed, so the service may send no version
 					}
 				}
 				if !yield(page, err) {
 					return
 				}
 			}
-			if !forgotten {
+			if !rejected {
 				return
 			}
 		}

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A page that always announces another, which is never there, is no list either.
+// A list fails when its first page always announces a next page that does not exist.
 func TestAssignmentsService_Pages_failsWhenNextPageNeverExists(t *testing.T) {
 	var n atomic.Int64
 	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -34,10 +34,11 @@ func TestAssignmentsService_Pages_failsWhenNextPageNeverExists(t *testing.T) {
 	require.Error(t, drain(c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
 }
 
-// scripted answers the pages of a list as it is told to.
+// scriptedPages is a transport that answers each request for a page of a list with the
+// body that its function page returns.
 type scriptedPages struct {
 	latency time.Duration
-	page    func(index, read int) string // read: how often the page was asked for before
+	page    func(index, read int) string // read is the number of earlier requests for the page
 
 	mu    sync.Mutex
 	reads map[int]int
@@ -74,7 +75,7 @@ func (s *scriptedPages) RoundTrip(r *http.Request) (*http.Response, error) {
 
 const invalidPageIndexJSON = `{"errorNumber":9650,"errorMessage":"Invalid pageIndex."}`
 
-// pageAt is the body of a page without records.
+// pageJSON returns a page without records. A negative next means that no page follows.
 func pageJSON(index, next, total int, version string) string {
 	follow := ""
 	if next >= 0 {
@@ -84,7 +85,8 @@ func pageJSON(index, next, total int, version string) string {
 		index, follow, total, version)
 }
 
-// steady is a list of n pages in one version.
+// unchangingList returns a function that gives the bodies of a list of n pages, all
+// with version v1.
 func unchangingList(n int) func(index, read int) string {
 	return func(index, _ int) string {
 		switch {
@@ -97,9 +99,9 @@ func unchangingList(n int) func(index, read int) string {
 	}
 }
 
-// walkSteps are what a walk gives: a page, with an exclamation mark once the data is
-// known to have changed, or an error.
-func walkSteps(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) (all []string) {
+// listResults returns a text for each element of pages: the index of a page, with an
+// exclamation mark if Changed is set, or the name or number of an error.
+func listResults(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) (all []string) {
 	for page, err := range pages {
 		switch {
 		case errors.Is(err, appsandbooks.ErrNoProgress):
@@ -121,9 +123,11 @@ func walkSteps(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], erro
 	return all
 }
 
+// Each case is a list that changes or contradicts itself. It states the pages and
+// errors that the loop gets, and the rounds of parallel requests that the loop takes.
 func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing.T) {
 	const latency = 100 * time.Millisecond
-	// list is a steady one of n pages with some that differ.
+	// list returns an unchanging list of n pages, except for the bodies that other returns.
 	list := func(n int, other func(index, read int) string) func(index, read int) string {
 		return func(index, read int) string {
 			if body := other(index, read); body != "" {
@@ -137,28 +141,28 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 		page   func(index, read int) string
 		filter appsandbooks.AssignmentFilter
 		want   string
-		rounds int // of the latency
+		rounds int // the duration of the loop, as a multiple of latency
 	}{
 		{
-			name: "resumed", page: unchangingList(9), filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Start: "6"}},
+			name: "starts at page 6", page: unchangingList(9), filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Start: "6"}},
 			want: "6 7 8", rounds: 2,
 		},
 		{
-			name: "beginning beyond the end", page: unchangingList(3), filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Start: "3"}},
+			name: "starts after the last page", page: unchangingList(3), filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Start: "3"}},
 			want: "9650", rounds: 1,
 		},
 		{
-			name: "shrunk before the end was read",
+			name: "the list has fewer pages than announced",
 			page: func(index, _ int) string {
 				if index == 0 {
-					return pageJSON(0, 1, 20, "v1") // and then there are only four
+					return pageJSON(0, 1, 20, "v1") // but the list has only four pages
 				}
 				return unchangingList(4)(index, 0)
 			},
 			want: "0 1 2 3", rounds: 2,
 		},
 		{
-			name: "shrunk after the last page was read",
+			name: "the last page is removed before it is read",
 			page: list(6, func(index, read int) string {
 				switch {
 				case index == 5:
@@ -171,7 +175,7 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 2 3 4 4!", rounds: 3,
 		},
 		{
-			name: "shrunk by several pages after the last was read",
+			name: "the last pages are removed while the list is read",
 			page: list(6, func(index, read int) string {
 				switch {
 				case index == 5, index > 2 && read > 0:
@@ -184,7 +188,7 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 2 3 4 2!", rounds: 5,
 		},
 		{
-			name: "an end that is always announced and never there",
+			name: "the last page is announced but never exists",
 			page: list(6, func(index, _ int) string {
 				if index == 5 {
 					return invalidPageIndexJSON
@@ -194,7 +198,7 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 2 3 4 4! 9650", rounds: 4,
 		},
 		{
-			name: "no total", page: func(index, _ int) string {
+			name: "no total number of pages", page: func(index, _ int) string {
 				if index == 3 {
 					return pageJSON(3, -1, 0, "v1")
 				}
@@ -203,16 +207,16 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 2 3", rounds: 4,
 		},
 		{
-			name: "a jump", page: list(9, func(index, _ int) string {
+			name: "the next page number jumps forward", page: list(9, func(index, _ int) string {
 				if index == 2 {
 					return pageJSON(2, 7, 9, "v1")
 				}
 				return ""
 			}),
-			want: "0 1 2 7 8", rounds: 3, // beyond what would have been read ahead anyway
+			want: "0 1 2 7 8", rounds: 3, // page 7 was not read ahead
 		},
 		{
-			name: "backward", page: list(9, func(index, _ int) string {
+			name: "the next page number goes back", page: list(9, func(index, _ int) string {
 				if index == 4 {
 					return pageJSON(4, 3, 9, "v1")
 				}
@@ -221,7 +225,7 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 2 3 4 no progress", rounds: 2,
 		},
 		{
-			name: "on the spot", page: list(9, func(index, _ int) string {
+			name: "the next page number is the page's own", page: list(9, func(index, _ int) string {
 				if index == 4 {
 					return pageJSON(4, 4, 9, "v1")
 				}
@@ -230,11 +234,11 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 2 3 4 no progress", rounds: 2,
 		},
 		{
-			name: "the first page again and again", page: func(int, int) string { return pageJSON(0, 1, 9, "v1") },
+			name: "every answer is the first page", page: func(int, int) string { return pageJSON(0, 1, 9, "v1") },
 			want: "0 0 no progress", rounds: 2,
 		},
 		{
-			name: "another page than asked for", page: list(9, func(index, _ int) string {
+			name: "the answer is another page", page: list(9, func(index, _ int) string {
 				if index == 3 {
 					return pageJSON(2, 3, 9, "v1")
 				}
@@ -243,7 +247,7 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 2 no progress", rounds: 2,
 		},
 		{
-			name: "a failure in the middle", page: list(20, func(index, _ int) string {
+			name: "an error in the middle", page: list(20, func(index, _ int) string {
 				if index == 7 {
 					return `{"errorNumber":9602,"errorMessage":"no"}`
 				}
@@ -252,11 +256,11 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 2 3 4 5 6 9602", rounds: 3,
 		},
 		{
-			name: "a failure of the first page", page: func(int, int) string { return `{"errorNumber":9621}` },
+			name: "an error on the first page", page: func(int, int) string { return `{"errorNumber":9621}` },
 			want: "9621", rounds: 1,
 		},
 		{
-			name: "versions that flip", page: list(6, func(index, _ int) string {
+			name: "the version changes back and forth", page: list(6, func(index, _ int) string {
 				if index == 2 || index == 4 {
 					return pageJSON(index, index+1, 6, "v2")
 				}
@@ -265,7 +269,7 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 2! 3! 4! 5!", rounds: 2,
 		},
 		{
-			name: "versions that are missing", page: list(3, func(index, _ int) string {
+			name: "the version is missing on one page", page: list(3, func(index, _ int) string {
 				if index == 1 {
 					return pageJSON(1, 2, 3, "")
 				}
@@ -274,7 +278,7 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 2", rounds: 2,
 		},
 		{
-			name: "begun again", filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 2}},
+			name: "restarts after a change", filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 2}},
 			page: list(8, func(index, read int) string {
 				if index == 3 && read == 0 {
 					return pageJSON(3, 4, 8, "v2")
@@ -284,7 +288,7 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 2 restarted 0 1 2 3 4 5 6 7", rounds: 2 + 3,
 		},
 		{
-			name: "begun again because the end is gone", filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 1}},
+			name: "restarts because the last page is gone", filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 1}},
 			page: list(3, func(index, read int) string {
 				if index == 2 && read == 0 {
 					return invalidPageIndexJSON
@@ -294,7 +298,7 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			want: "0 1 restarted 0 1 2", rounds: 2 + 2,
 		},
 		{
-			name: "begun again too often", filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 2}},
+			name: "more changes than restarts", filter: appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 2}},
 			page: list(4, func(index, read int) string {
 				if index == 1 {
 					return pageJSON(1, 2, 4, "v2")
@@ -311,14 +315,14 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 				require.NoError(t, err)
 				defer c.Close()
 				start := time.Now()
-				require.Equal(t, test.want, strings.Join(walkSteps(c.Assignments.Pages(t.Context(), test.filter)), " "))
+				require.Equal(t, test.want, strings.Join(listResults(c.Assignments.Pages(t.Context(), test.filter)), " "))
 				require.Equal(t, time.Duration(test.rounds)*latency, time.Since(start))
 			})
 		})
 	}
 }
 
-// The service can forget a version between two pages.
+// When the version expires between two pages, Changes begins again with the full list.
 func TestAssignmentsService_Changes_beginsAgainWhenVersionExpires(t *testing.T) {
 	s := &scriptedPages{page: func(index, read int) string {
 		if index == 2 && read == 0 {
@@ -337,7 +341,8 @@ func TestAssignmentsService_Changes_beginsAgainWhenVersionExpires(t *testing.T) 
 	require.Equal(t, []string{"0 false", "1 false", "0 true", "1 true", "2 true"}, got)
 }
 
-// A list in the middle of which no page comes is not at its end.
+// A list fails when one of its pages is an answer without a list; it must not look
+// complete.
 func TestAssignmentsService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
 	for _, body := range answersWithoutList {
 		t.Run(body, func(t *testing.T) {
@@ -352,7 +357,7 @@ func TestAssignmentsService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
 	}
 }
 
-// A page that tells nothing but whose unit it is of does not end a list.
+// A page that contains only the uId is an error, not the end of the list.
 func TestAssignmentsService_All_failsWhenPageHasOnlyUnitID(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithPageSize(2)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -365,14 +370,14 @@ func TestAssignmentsService_All_failsWhenPageHasOnlyUnitID(t *testing.T) {
 	})
 }
 
-// Page numbers and totals that make no sense end the walk soon.
+// Invalid page numbers and totals end the loop with an error after few requests.
 func TestAssignmentsService_Pages_endsOnInvalidPageNumbers(t *testing.T) {
 	for name, test := range map[string]struct {
-		page func(index, read int) string
-		want string
-		most int // requests
+		page        func(index, read int) string
+		want        string
+		maxRequests int
 	}{
-		"huge": {func(index, _ int) string {
+		"huge next page and total": {func(index, _ int) string {
 			if index > 0 {
 				return invalidPageIndexJSON
 			}
@@ -393,7 +398,7 @@ func TestAssignmentsService_Pages_endsOnInvalidPageNumbers(t *testing.T) {
 		"negative next page": {func(int, int) string {
 			return `{"assignments":[],"currentPageIndex":0,"nextPageIndex":-1,"totalPages":3}`
 		}, "no progress", 16},
-		"empty pages for ever": {func(index, _ int) string { return pageJSON(index, index+1, 3, "v1") }, "no progress", 150},
+		"endless empty pages": {func(index, _ int) string { return pageJSON(index, index+1, 3, "v1") }, "no progress", 150},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -401,15 +406,15 @@ func TestAssignmentsService_Pages_endsOnInvalidPageNumbers(t *testing.T) {
 				c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: s}))
 				require.NoError(t, err)
 				defer c.Close()
-				steps := walkSteps(c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{}))
-				require.Equal(t, test.want, steps[len(steps)-1])
-				require.LessOrEqual(t, len(s.order), test.most)
+				results := listResults(c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{}))
+				require.Equal(t, test.want, results[len(results)-1])
+				require.LessOrEqual(t, len(s.order), test.maxRequests)
 			})
 		})
 	}
 }
 
-// An answer in which nothing is a page of the list is no empty list.
+// An answer with no field of a page is an error, not an empty list.
 func TestUsersService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
 	for _, body := range []string{`null`, `{}`, `{"message":"ok"}`, `{"users":null}`} {
 		t.Run(body, func(t *testing.T) {
@@ -418,4 +423,55 @@ func TestUsersService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
 			require.Equal(t, 200, isError(t, drain(c.Users.All(t.Context(), appsandbooks.UserFilter{}))).StatusCode)
 		})
 	}
+}
+
+// The cursor of the subscription lists is no part of a list with a page index: an answer
+// that has only a cursor is not an empty list, and its type does not matter.
+func TestUsersService_All_ignoresCursor(t *testing.T) {
+	c := clientWithAnswer(t, http.StatusOK, nil, `{"nextCursor":"abc"}`)
+	_, err := appsandbooks.Collect(c.Users.All(t.Context(), appsandbooks.UserFilter{}))
+	require.ErrorContains(t, err, "none of the expected fields")
+
+	c = clientWithAnswer(t, http.StatusOK, nil, `{"users":[{"clientUserId":"a","status":"Registered"}],"nextCursor":7,"totalPages":1,"versionId":"v"}`)
+	got, err := appsandbooks.Collect(c.Users.All(t.Context(), appsandbooks.UserFilter{}))
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+}
+
+// A list that is read again because its data changed is read again from
+// ListOptions.Start, not from its first page.
+func TestUsersService_Pages_restartsAtStart(t *testing.T) {
+	var indexes []string
+	version := 0
+	c := clientWithTransport(t, func(r *http.Request) (*http.Response, error) {
+		if !strings.HasSuffix(r.URL.Path, "/users") {
+			return &http.Response{StatusCode: http.StatusNotFound, Body: readCloser("")}, nil
+		}
+		index := r.URL.Query().Get("pageIndex")
+		indexes = append(indexes, index)
+		if len(indexes) == 2 {
+			version++ // while page 3 is read for the first time
+		}
+		next := `"nextPageIndex":3,`
+		if index == "3" {
+			next = ""
+		}
+		return &http.Response{StatusCode: http.StatusOK, Body: readCloser(
+			fmt.Sprintf(`{"users":[],%s"currentPageIndex":%s,"totalPages":4,"versionId":"v%d"}`, next, index, version))}, nil
+	})
+	filter := appsandbooks.UserFilter{ListOptions: appsandbooks.ListOptions{Start: "2", Restarts: 1}}
+	_, err := appsandbooks.Collect(c.Users.Pages(t.Context(), filter))
+	require.NoError(t, err)
+	require.Equal(t, []string{"2", "3", "2", "3"}, indexes)
+}
+
+// A Start that is not a page index is refused before a request is sent.
+func TestUsersService_Pages_refusesInvalidStart(t *testing.T) {
+	c, r := recordedClient(t)
+	filter := appsandbooks.UserFilter{ListOptions: appsandbooks.ListOptions{Start: "abc"}}
+	_, err := c.Users.List(t.Context(), filter)
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+	_, err = appsandbooks.Collect(c.Users.All(t.Context(), filter))
+	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
+	require.Empty(t, r.requests)
 }

@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// query builds a query string from what is set.
+// query builds a query string. Its methods skip zero values and nil.
 type query url.Values
 
 func (q query) values() url.Values { return url.Values(q) }

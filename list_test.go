@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every walk ends, whatever its pages say, also if they are all the same.
+// Whatever the pages contain, a loop over a list ends after few requests, also when all
+// answers are the same.
 func FuzzPages(f *testing.F) {
 	for _, body := range []string{
 		`{}`, `{"nextPageIndex":1}`, `{"nextPageIndex":0}`, `{"nextPageIndex":-1}`, `{"nextPageIndex":9223372036854775807,"totalPages":9223372036854775807}`,
@@ -23,10 +24,10 @@ func FuzzPages(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		synctest.Test(t, func(t *testing.T) { // for the pace of requests
+		synctest.Test(t, func(t *testing.T) { // virtual time, because requests are paced
 			c, requests := sameAnswerClient(t, 200, body)
 			defer c.Close()
-			walks := []func(context.Context) error{
+			lists := []func(context.Context) error{
 				func(ctx context.Context) error { return drain(c.Users.All(ctx, appsandbooks.UserFilter{})) },
 				func(ctx context.Context) error { return drain(c.Assets.All(ctx, appsandbooks.AssetFilter{})) },
 				func(ctx context.Context) error { return drain(c.Assignments.All(ctx, appsandbooks.AssignmentFilter{})) },
@@ -40,42 +41,44 @@ func FuzzPages(f *testing.F) {
 					return drain(c.SubscriptionAdmins.All(ctx, appsandbooks.SubscriptionAdminFilter{}))
 				},
 			}
-			for _, walk := range walks {
+			for _, readList := range lists {
 				requests.Store(0)
-				if err := walk(t.Context()); err != nil && !errors.Is(err, appsandbooks.ErrNoProgress) {
+				if err := readList(t.Context()); err != nil && !errors.Is(err, appsandbooks.ErrNoProgress) {
 					_ = isError(t, err)
 				}
-				require.LessOrEqual(t, int(requests.Load()), 12) // with those read ahead
+				require.LessOrEqual(t, int(requests.Load()), 12) // including the pages that are read ahead
 			}
 		})
 	})
 }
 
+// When the data changes, Collect begins again at most Restarts times and returns each
+// record once. After more changes it fails with ErrDataChanged.
 func TestCollect_beginsAgainWhenDataChanges(t *testing.T) {
 	var srv *appsandbookstest.Server
-	left := 0
+	changes := 0
 	hook := appsandbookstest.WithPageHook(func(r appsandbookstest.PageRead) {
-		if r.Index == 3 && left > 0 {
-			left--
-			fillPages(srv, 1000+left, 1)
+		if r.Index == 3 && changes > 0 {
+			changes--
+			fillPages(srv, 1000+changes, 1)
 		}
 	})
 	inVirtualTime(t, slowPages(time.Millisecond, hook), func(t *testing.T, s *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv = s
 		fillPages(srv, 0, 8)
-		left = 2
+		changes = 2
 		all, err := appsandbooks.Collect(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 2}}))
 		require.NoError(t, err)
-		require.Len(t, all, 2*(8+2), "each once")
-		left = 9
+		require.Len(t, all, 2*(8+2), "each record once")
+		changes = 9
 		_, err = appsandbooks.Collect(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{ListOptions: appsandbooks.ListOptions{Restarts: 2}}))
 		require.ErrorIs(t, err, appsandbooks.ErrDataChanged)
 		require.NotErrorIs(t, err, appsandbooks.ErrRestarted)
-		require.Equal(t, 6, left, "three walks")
+		require.Equal(t, 6, changes, "the list was read three times")
 	})
 }
 
-// A list without records costs one request, and is no error.
+// An empty list takes one request and is not an error.
 func TestCollect_returnsNothingForEmptyLists(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		assets, err := appsandbooks.Collect(c.Assets.All(t.Context(), appsandbooks.AssetFilter{}))
@@ -88,7 +91,7 @@ func TestCollect_returnsNothingForEmptyLists(t *testing.T) {
 	})
 }
 
-// Pages have all that the service sent, in each list.
+// A page of each list has every field that the service sent.
 func TestPage_hasEveryFieldThatTheServiceSends(t *testing.T) {
 	const tail = `"currentPageIndex":1,"nextPageIndex":2,"size":1,"totalPages":4,"versionId":"v","uId":"204",` +
 		`"tokenExpirationDate":"2031-02-03T04:05:06+0000","mdmInfo":{"id":"i","name":"n","metadata":"m"}}`
@@ -112,7 +115,7 @@ func TestPage_hasEveryFieldThatTheServiceSends(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, &appsandbooks.Page[appsandbooks.User]{Items: []appsandbooks.User{}, TotalPages: 1, VersionID: "v", Meta: appsandbooks.Meta{UID: "204"}}, users)
 
-	// Assets whose licenses are not counted come in a list of their own, without the counts.
+	// The service sends assets with unlimited licenses in a separate list, without counts.
 	assets, err := client(`{"assets":[
 		{"adamId":"1","pricingParam":"PLUS","productType":"Book","assignedCount":5000,"availableCount":10000,"retiredCount":7,
 		 "totalCount":2147483647,"deviceAssignable":false,"revocable":false,"supportedPlatforms":["iOS","newOS"]}],

@@ -7,41 +7,43 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// coverage counts which pairs of a part notifications have named.
+// pairCount counts the pairs of a request that notifications have named. The number of
+// a pair is asset*targets + target, in the numbering of assets, users and devices.
 type pairCount struct {
 	tables                 *tables
-	assets, users, devices map[int32]int // index to place
-	stride                 int           // targets of the part
-	named                  []uint64      // a bit for each pair
-	left                   int
-	failed                 map[int]verdict
+	assets, users, devices map[int32]int   // index in tables to number in the request; devices follow users
+	targets                int             // number of users and devices of the request
+	named                  []uint64        // bit set with a bit for each pair
+	remaining              int             // number of pairs that are not named yet
+	failed                 map[int]verdict // by pair, for the named pairs that failed
 }
 
+// newPairCount returns a pairCount for a request, in which no pair is named.
 func newPairCount(t *tables, p batch.Part) *pairCount {
-	at := func(all []int32, first int) map[int32]int {
-		m := make(map[int32]int, len(all))
-		for i, v := range all {
+	number := func(indices []int32, first int) map[int32]int {
+		m := make(map[int32]int, len(indices))
+		for i, v := range indices {
 			m[v] = first + i
 		}
 		return m
 	}
 	return &pairCount{
-		tables:  t,
-		assets:  at(p.Assets, 0),
-		users:   at(p.Users, 0),
-		devices: at(p.Devices, len(p.Users)),
-		stride:  len(p.Users) + len(p.Devices),
-		named:   make([]uint64, (p.Len()+63)/64),
-		left:    p.Len(),
-		failed:  map[int]verdict{},
+		tables:    t,
+		assets:    number(p.Assets, 0),
+		users:     number(p.Users, 0),
+		devices:   number(p.Devices, len(p.Users)),
+		targets:   len(p.Users) + len(p.Devices),
+		named:     make([]uint64, (p.Len()+63)/64),
+		remaining: p.Len(),
+		failed:    map[int]verdict{},
 	}
 }
 
-// complete tells whether every pair was named.
-func (c *pairCount) complete() bool { return c != nil && c.left == 0 }
+// complete reports whether every pair was named. It is false for nil.
+func (c *pairCount) complete() bool { return c != nil && c.remaining == 0 }
 
-// add counts the elements of a notification. An element that comes twice counts
-// once.
+// add counts the elements of a notification. An element that arrives twice counts once,
+// with its first result. An element that is not a pair of the request does not count.
 func (c *pairCount) add(n *Notification) {
 	p := n.eventPayload()
 	if p == nil {
@@ -52,48 +54,48 @@ func (c *pairCount) add(n *Notification) {
 	}
 }
 
+// mark counts one element. user is empty if the target is a device.
 func (c *pairCount) mark(asset AssetID, user, device string, r *EventResult) {
-	place := 0
+	pair := 0
 	if len(c.tables.assets) > 0 {
-		i, ok := c.tables.assetIndex[asset]
-		at, in := c.assets[i]
-		if !ok || !in {
+		i, known := c.tables.assetIndex[asset]
+		number, requested := c.assets[i]
+		if !known || !requested {
 			return
 		}
-		place = at * c.stride
+		pair = number * c.targets
 	}
-	var at int
-	var in bool
+	var number int
+	var known, requested bool
+	var i int32
 	if user != "" {
-		i, ok := c.tables.userIndex[user]
-		at, in = c.users[i]
-		in = in && ok
+		i, known = c.tables.userIndex[user]
+		number, requested = c.users[i]
 	} else {
-		i, ok := c.tables.deviceIndex[device]
-		at, in = c.devices[i]
-		in = in && ok
+		i, known = c.tables.deviceIndex[device]
+		number, requested = c.devices[i]
 	}
-	if !in {
+	if !known || !requested {
 		return
 	}
-	place += at
-	word, bit := place/64, uint64(1)<<(place%64)
+	pair += number
+	word, bit := pair/64, uint64(1)<<(pair%64)
 	if c.named[word]&bit != 0 {
 		return
 	}
 	switch r.Result {
 	case NotificationSuccess:
 	case NotificationFailure:
-		var why error = &EventError{r.EventID, &EventStatus{State: EventFailed}}
+		var reason error = &EventError{r.EventID, &EventStatus{State: EventFailed}}
 		if r.Error != nil {
-			why = r.Error
+			reason = r.Error
 		}
-		c.failed[place] = verdict{OutcomeFailed, why}
+		c.failed[pair] = verdict{OutcomeFailed, reason}
 	default:
-		return // a result that we do not know confirms nothing
+		return // an unknown result shows neither success nor failure
 	}
 	c.named[word] |= bit
-	c.left--
+	c.remaining--
 }
 
 // countElements returns the number of elements of a notification, at least 1.
@@ -105,37 +107,40 @@ func (n *Notification) countElements() int {
 	return max(1, count)
 }
 
-// namedTasks are the tasks of one event that notifications have named, each
-// counted once. The zero value has none.
+// taskCount counts the tasks of one event that notifications have named. A task is one
+// pair, or one user or device. A task that is named twice counts once. The zero value
+// is ready for use.
 type taskCount struct {
-	seed     maphash.Seed
-	seen     map[uint64]struct{} // by hash: to take one for another only costs time
-	failed   int
-	failures []*Error
-	kind     EventType
+	seed      maphash.Seed
+	seen      map[uint64]struct{} // hashes of the tasks; after a collision the count stays too small, and the client polls
+	failed    int
+	failures  []*Error // reasons of the failed tasks; one for each notification that has a reason
+	eventType EventType
 }
 
+// add counts the tasks that a notification names.
 func (t *taskCount) add(n *Notification) {
 	p := n.eventPayload()
 	if p == nil {
 		return
 	}
 	for e := range p.elements() {
-		t.name(p.event(), e)
+		t.countTask(p.event(), e)
 	}
 }
 
-func (t *taskCount) name(r *EventResult, e AssetPair) {
+// countTask counts one task, unless it was counted before.
+func (t *taskCount) countTask(r *EventResult, e AssetPair) {
 	if r.Result != NotificationSuccess && r.Result != NotificationFailure {
-		return // a result that we do not know confirms nothing
+		return // an unknown result shows neither success nor failure
 	}
 	if t.seen == nil {
 		t.seed, t.seen = maphash.MakeSeed(), map[uint64]struct{}{}
 	}
 	var h maphash.Hash
 	h.SetSeed(t.seed)
-	for _, part := range []string{e.AdamID, string(e.PricingParam), e.ClientUserID, e.SerialNumber} {
-		_, _ = h.WriteString(part)
+	for _, field := range []string{e.AdamID, string(e.PricingParam), e.ClientUserID, e.SerialNumber} {
+		_, _ = h.WriteString(field)
 		_ = h.WriteByte(0)
 	}
 	before := len(t.seen)
@@ -143,7 +148,7 @@ func (t *taskCount) name(r *EventResult, e AssetPair) {
 	if len(t.seen) == before {
 		return
 	}
-	t.kind = r.Type
+	t.eventType = r.Type
 	if r.Result == NotificationFailure {
 		t.failed++
 		if r.Error != nil && !slices.Contains(t.failures, r.Error) {
@@ -152,15 +157,16 @@ func (t *taskCount) name(r *EventResult, e AssetPair) {
 	}
 }
 
-// status is the final status of the event, if as many tasks are named as the
-// last answer said there are; nil otherwise. What is counted of a revocation is
-// not documented.
+// status returns the final status of the event if notifications have named exactly as
+// many tasks as last, the last polled status, says that the event has. Otherwise it
+// returns nil. It always returns nil for a revocation, because Apple does not document
+// what NumRequested counts there.
 func (t *taskCount) status(last *EventStatus) *EventStatus {
-	if last == nil || last.Type == EventRevoke || t.kind == EventRevoke || last.NumRequested == 0 || len(t.seen) != last.NumRequested {
+	if last == nil || last.Type == EventRevoke || t.eventType == EventRevoke || last.NumRequested == 0 || len(t.seen) != last.NumRequested {
 		return nil
 	}
 	s := &EventStatus{
-		State: EventComplete, Type: t.kind, Failures: t.failures, Meta: last.Meta,
+		State: EventComplete, Type: t.eventType, Failures: t.failures, Meta: last.Meta,
 		NumRequested: last.NumRequested, NumCompleted: last.NumRequested - t.failed,
 	}
 	if t.failed > 0 {

@@ -6,9 +6,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each task is counted once, and only as many as were asked for end the event.
+// Notifications end an event only when they name exactly as many different tasks as
+// were requested.
 func TestStatusService_Wait_countsEachNotifiedTaskOnce(t *testing.T) {
-	named := func(result NotificationResult, serials ...string) *Notification {
+	notificationOf := func(result NotificationResult, serials ...string) *Notification {
 		n := eventNotification("e", 0)
 		n.AssetManagement.Result, n.AssetManagement.Type = result, EventAssociate
 		for _, s := range serials {
@@ -20,11 +21,11 @@ func TestStatusService_Wait_countsEachNotifiedTaskOnce(t *testing.T) {
 	var tasks taskCount
 	require.Nil(t, tasks.status(nil))
 	require.Nil(t, tasks.status(&EventStatus{}))
-	tasks.add(named(NotificationSuccess, "a", "b"))
-	tasks.add(named(NotificationSuccess, "a", "b"))
-	tasks.add(named("PARTIAL", "c"))
+	tasks.add(notificationOf(NotificationSuccess, "a", "b"))
+	tasks.add(notificationOf(NotificationSuccess, "a", "b"))
+	tasks.add(notificationOf("PARTIAL", "c"))
 	require.Nil(t, tasks.status(pending))
-	failure := named(NotificationFailure, "c")
+	failure := notificationOf(NotificationFailure, "c")
 	failure.AssetManagement.Error = &Error{Number: ErrNotEnoughLicenses}
 	tasks.add(failure)
 	tasks.add(failure)
@@ -32,6 +33,6 @@ func TestStatusService_Wait_countsEachNotifiedTaskOnce(t *testing.T) {
 		State: EventFailed, Type: EventAssociate, Failures: []*Error{failure.AssetManagement.Error},
 		NumCompleted: 2, NumRequested: 3, Meta: Meta{UID: "u"},
 	}, tasks.status(pending))
-	tasks.add(named(NotificationSuccess, "d"))
-	require.Nil(t, tasks.status(pending), "more than there were: something is not as we think")
+	tasks.add(notificationOf(NotificationSuccess, "d"))
+	require.Nil(t, tasks.status(pending), "more tasks than requested, so the count is not reliable")
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a revocation takes back is not known beforehand: that a notification
-// names one asset of each target does not end it.
+// A notification does not end a revocation of all assignments of a target, because the
+// number of those assignments is not known beforehand.
 func TestOperation_Wait_notificationsDoNotEndRevocation(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 2, 10), SerialNumbers: []string{"C02"}})
@@ -21,7 +21,7 @@ func TestOperation_Wait_notificationsDoNotEndRevocation(t *testing.T) {
 		srv.Unit().HoldEvents(true)
 		op, err = c.Assets.Revoke(t.Context(), appsandbooks.AssetChange{SerialNumbers: []string{"C02"}})
 		require.NoError(t, err)
-		time.AfterFunc(6*time.Second, func() { // the first look was at 5 s
+		time.AfterFunc(6*time.Second, func() { // after the first poll at 5 s
 			c.Notify(&appsandbooks.Notification{ID: "1", Type: appsandbooks.NotificationAssetManagement, AssetManagement: &appsandbooks.AssetManagement{
 				Assignments: []appsandbooks.Assignment{{AssetPair: appsandbooks.AssetPair{AdamID: "1000", SerialNumber: "C02"}}},
 				EventResult: appsandbooks.EventResult{EventID: op.EventIDs()[0], Result: appsandbooks.NotificationSuccess},

@@ -9,32 +9,33 @@ import (
 	"time"
 )
 
-// Deduper remembers which notifications are done, so that each is handed to
-// the hooks once although the service may deliver it several times.
-// [NewDeduper] makes one in memory. Machines that receive notifications of the
-// same organizational units share one: a table or a cache with two kinds of
-// entries, claims and done.
+// Deduper remembers which notifications the hook has handled, so that a handler calls
+// the hook once for each notification, although the service may deliver it several
+// times. [NewDeduper] returns a Deduper that works in memory. Machines that receive
+// notifications of the same organizational units must share one, for example a table or
+// a cache with two kinds of entries: claims, and handled notifications.
 type Deduper interface {
-	// Begin claims a notification. It returns true when the caller is to handle
-	// it and call End, and false when it has been done. While another caller
-	// has the claim, Begin waits or fails; it must not return false. An error
-	// makes the handler answer 503, and the service delivers again later.
+	// Begin claims a notification. It returns true if the caller must handle the
+	// notification and then call End, and false if the notification was handled before.
+	// While another caller has the claim, Begin waits or returns an error; it must not
+	// return false. After an error the handler answers 503, and the service delivers the
+	// notification again.
 	//
-	// The claim of a machine that died must end by itself, a little later than
-	// the hook timeout ([WithNotificationTimeouts]).
+	// If a machine crashes, its claims must end by themselves, a little later than the
+	// hook timeout ([WithNotificationTimeouts]).
 	//
 	// The key has at most 128 bytes: "uId/notificationId", or a digest of it.
 	Begin(ctx context.Context, key string) (first bool, err error)
 
-	// End ends the caller's claim. Done tells whether the notification was
-	// taken over: it is then remembered for 15 minutes or longer, which is far
-	// more than the five over which the service delivers. Otherwise it is
-	// forgotten.
+	// End ends the caller's claim. If done is true, the hook has accepted the
+	// notification, and the Deduper must remember it for at least 15 minutes. (The
+	// service makes its deliveries within five minutes.) If done is false, the Deduper
+	// forgets the notification, and the next Begin returns true.
 	End(ctx context.Context, key string, done bool) error
 }
 
-// Key identifies a notification among those of all units: it is what a
-// [Deduper] is given.
+// Key returns the key by which a [Deduper] knows the notification. It is different for
+// each notification, also across organizational units, and has at most 128 bytes.
 func (n *Notification) Key() string { return n.dedupeKey() }
 
 func (n *Notification) dedupeKey() string {
@@ -47,28 +48,30 @@ func (n *Notification) dedupeKey() string {
 }
 
 const (
-	dedupeTime    = time.Hour
-	dedupeEntries = 1 << 17 // about 12 MB
+	defaultDedupeTime    = time.Hour
+	defaultDedupeEntries = 1 << 17 // they need about 12 MB
 )
 
-// NewDeduper makes a deduper in memory. It remembers the last 131,072
-// notifications for an hour each.
-func NewDeduper() Deduper { return newMemoryDeduper(dedupeEntries, dedupeTime) }
+// NewDeduper returns a Deduper that works in memory. It remembers each notification for
+// an hour, and at most the last 131,072 notifications.
+func NewDeduper() Deduper { return newMemoryDeduper(defaultDedupeEntries, defaultDedupeTime) }
 
-// memoryDeduper keeps a digest for each notification that is done.
+// memoryDeduper stores a digest of the key of each handled notification.
 type memoryDeduper struct {
-	entries int
-	ttl     time.Duration
+	maxEntries int
+	ttl        time.Duration
 
-	mu     sync.Mutex
-	claims map[dedupeID]chan struct{} // closed by End; nil while nobody waits
-	done   map[dedupeID]struct{}
-	order  []dedupeEntry // a ring of those done, oldest first from head
-	head   int
+	mu      sync.Mutex
+	claims  map[dedupeID]chan struct{} // a channel is nil until another caller waits for it; End closes it
+	handled map[dedupeID]struct{}
+	order   []dedupeEntry // ring buffer with an entry for each element of handled
+	head    int           // index of the oldest entry in order
 }
 
+// dedupeID is the first half of the SHA-256 of a key.
 type dedupeID [16]byte
 
+// dedupeEntry is a handled notification and the time after which it is forgotten.
 type dedupeEntry struct {
 	id    dedupeID
 	until time.Time
@@ -76,8 +79,8 @@ type dedupeEntry struct {
 
 func newMemoryDeduper(entries int, ttl time.Duration) *memoryDeduper {
 	return &memoryDeduper{
-		entries: entries, ttl: ttl,
-		claims: map[dedupeID]chan struct{}{}, done: map[dedupeID]struct{}{},
+		maxEntries: entries, ttl: ttl,
+		claims: map[dedupeID]chan struct{}{}, handled: map[dedupeID]struct{}{},
 	}
 }
 
@@ -92,10 +95,10 @@ func (d *memoryDeduper) Begin(ctx context.Context, key string) (bool, error) {
 	for {
 		d.mu.Lock()
 		d.expire(time.Now())
-		_, done := d.done[id]
+		_, handled := d.handled[id]
 		claim, claimed := d.claims[id]
 		switch {
-		case done:
+		case handled:
 		case !claimed:
 			d.claims[id] = nil
 		case claim == nil:
@@ -104,7 +107,7 @@ func (d *memoryDeduper) Begin(ctx context.Context, key string) (bool, error) {
 		}
 		d.mu.Unlock()
 		switch {
-		case done:
+		case handled:
 			return false, nil
 		case !claimed:
 			return true, nil
@@ -112,7 +115,7 @@ func (d *memoryDeduper) Begin(ctx context.Context, key string) (bool, error) {
 		select {
 		case <-claim:
 		case <-ctx.Done():
-			return false, fmt.Errorf("another delivery is being handled: %w", contextError(ctx))
+			return false, fmt.Errorf("another delivery of the notification is being handled: %w", contextError(ctx))
 		}
 	}
 }
@@ -131,37 +134,38 @@ func (d *memoryDeduper) End(_ context.Context, key string, done bool) error {
 	}
 	now := time.Now()
 	d.expire(now)
-	if _, ok := d.done[id]; ok {
+	if _, ok := d.handled[id]; ok {
 		return nil
 	}
-	d.done[id] = struct{}{}
+	d.handled[id] = struct{}{}
 	d.push(dedupeEntry{id, now.Add(d.ttl)})
 	return nil
 }
 
-// expire forgets what is too old. The lock is held.
+// expire removes the entries whose time is over. The caller holds d.mu.
 func (d *memoryDeduper) expire(now time.Time) {
-	for len(d.done) > 0 && now.After(d.order[d.head].until) {
+	for len(d.handled) > 0 && now.After(d.order[d.head].until) {
 		d.pop()
 	}
 }
 
-// pop forgets the oldest. The lock is held.
+// pop removes the oldest entry. The caller holds d.mu.
 func (d *memoryDeduper) pop() {
-	delete(d.done, d.order[d.head].id)
+	delete(d.handled, d.order[d.head].id)
 	d.order[d.head] = dedupeEntry{}
 	d.head = (d.head + 1) % len(d.order)
 }
 
-// push adds an entry that is in done already. The lock is held.
+// push adds an entry to the ring buffer. The caller holds d.mu and has added the entry
+// to d.handled.
 func (d *memoryDeduper) push(e dedupeEntry) {
-	n := len(d.done) - 1 // in the ring
+	n := len(d.handled) - 1 // number of entries in the ring buffer
 	switch {
-	case n == d.entries:
+	case n == d.maxEntries:
 		d.pop()
 		n--
-	case n == len(d.order): // grow, the oldest first
-		order := make([]dedupeEntry, min(d.entries, max(64, 2*n)))
+	case n == len(d.order): // the ring buffer is full: copy it, with the oldest entry first
+		order := make([]dedupeEntry, min(d.maxEntries, max(64, 2*n)))
 		copied := copy(order, d.order[d.head:])
 		copy(order[copied:], d.order[:d.head])
 		d.order, d.head = order, 0

@@ -23,8 +23,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// A duplicate is not acknowledged before the first is done, and takes over when
-// the first fails.
+// A duplicate waits for the first delivery. It is acknowledged if the hook succeeded;
+// if the hook failed, one duplicate is passed to the hook.
 func TestNotificationHandler_holdsDuplicatesUntilFirstIsDone(t *testing.T) {
 	for name, fails := range map[string]bool{"first succeeds": false, "first fails": true} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestNotificationHandler_holdsDuplicatesUntilFirstIsDone(t *testing.T) {
 	}
 }
 
-// The same id of another unit is another notification.
+// Notifications of different units with the same id are different notifications.
 func TestNotificationHandler_separatesEqualIDsOfDifferentUnits(t *testing.T) {
 	var d idRecorder
 	h := newHandler(t, d.write)
@@ -80,6 +80,8 @@ func TestNotificationHandler_separatesEqualIDsOfDifferentUnits(t *testing.T) {
 	assert.Equal(t, []string{"1", "1", long, long + "x"}, d.ids)
 }
 
+// The Deduper of NewDeduper remembers the latest 131,072 successes for longer than 15
+// minutes, and forgets failures.
 func TestNewDeduper_remembersRecentSuccesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
@@ -91,37 +93,38 @@ func TestNewDeduper_remembersRecentSuccesses(t *testing.T) {
 		}
 		require.True(t, begin("a"))
 		require.NoError(t, d.End(ctx, "a", false))
-		require.True(t, begin("a"), "what failed is forgotten")
+		require.True(t, begin("a"), "a failed key is forgotten")
 
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		_, err := d.Begin(short, "a")
-		require.ErrorIs(t, err, context.DeadlineExceeded, "what is claimed must be waited for")
+		require.ErrorIs(t, err, context.DeadlineExceeded, "Begin waits while another caller processes the key")
 
 		require.NoError(t, d.End(ctx, "a", true))
 		require.False(t, begin("a"))
 		time.Sleep(15 * time.Minute)
-		require.False(t, begin("a"), "remembered for longer than the service delivers")
+		require.False(t, begin("a"), "a success is remembered for longer than the service repeats deliveries")
 		time.Sleep(time.Hour)
-		require.True(t, begin("a"), "but not for ever")
+		require.True(t, begin("a"), "a success is forgotten after an hour")
 		require.NoError(t, d.End(ctx, "a", true))
 
-		// The latest 131,072 are remembered, also when they are done in a hurry.
+		// The latest 131,072 successes are remembered, also when they have the same time.
 		const n = 1 << 17
 		for i := range n {
 			require.True(t, begin(strconv.Itoa(i)))
 			require.NoError(t, d.End(ctx, strconv.Itoa(i), true))
 		}
-		require.True(t, begin("a"), "made room for the others")
+		require.True(t, begin("a"), "the oldest key is forgotten")
 		require.False(t, begin("0"))
 		require.False(t, begin(strconv.Itoa(n-1)))
 		require.NoError(t, d.End(ctx, "a", true))
-		require.True(t, begin("0"), "made room in turn")
+		require.True(t, begin("0"), "the oldest key is forgotten")
 		require.False(t, begin("1"))
 	})
 }
 
-// sharedDeduper is what several machines could share.
+// sharedDeduper is a Deduper made of two functions, like one that several machines
+// share.
 type sharedDeduper struct {
 	begin func(key string) (bool, error)
 	end   func(ctx context.Context, key string, done bool) error
@@ -133,6 +136,8 @@ func (d sharedDeduper) End(ctx context.Context, key string, done bool) error {
 	return d.end(ctx, key, done)
 }
 
+// The handler answers 503 when Begin fails, acknowledges without the hook when Begin
+// reports a duplicate, and calls End with the result of the hook.
 func TestNotificationHandler_obeysCustomDeduper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log []string
@@ -147,9 +152,9 @@ func TestNotificationHandler_obeysCustomDeduper(t *testing.T) {
 				return true, nil
 			},
 			end: func(ctx context.Context, key string, done bool) error {
-				assert.NoError(t, ctx.Err(), "remembering has its own time")
+				assert.NoError(t, ctx.Err(), "End gets a context of its own")
 				log = append(log, fmt.Sprint(key, " ", done))
-				return errors.New("the cache is away")
+				return errors.New("the cache is unreachable")
 			},
 		}
 		h := newHandler(t, func(ctx context.Context, n *appsandbooks.Notification) error {
@@ -158,7 +163,7 @@ func TestNotificationHandler_obeysCustomDeduper(t *testing.T) {
 				<-ctx.Done()
 				return ctx.Err()
 			case "done", "busy":
-				t.Errorf("%s came through", n.ID)
+				t.Errorf("%s reached the hook", n.ID)
 			}
 			return nil
 		}, appsandbooks.WithDeduper(shared))
@@ -170,18 +175,19 @@ func TestNotificationHandler_obeysCustomDeduper(t *testing.T) {
 	})
 }
 
-// An unkind sender on a real network: everything genuine arrives once, nothing
-// else does, and nothing stays behind.
+// Over TCP, with failing hooks and with duplicate, forged, oversized, cut and slow
+// deliveries, the hook succeeds once for each genuine notification and never for
+// another one. No goroutine is left.
 func TestNotificationHandler_deliversGenuineNotificationsOnce(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	var d idRecorder
-	var hiccups atomic.Int32
+	var hookCalls atomic.Int32
 	h := newHandler(t, func(ctx context.Context, n *appsandbooks.Notification) error {
-		switch hiccups.Add(1) % 10 {
+		switch hookCalls.Add(1) % 10 {
 		case 3:
-			return errors.New("hiccup")
+			return errors.New("temporary failure")
 		case 7:
-			panic("hiccup")
+			panic("temporary failure")
 		}
 		return d.write(ctx, n)
 	}, appsandbooks.WithNotificationTimeouts(100*time.Millisecond, 0), appsandbooks.WithNotificationLimits(8<<10, 0))
@@ -226,7 +232,7 @@ func TestNotificationHandler_deliversGenuineNotificationsOnce(t *testing.T) {
 		case 1:
 			deliveries = append(deliveries, func() {
 				body := assetCountNotification(forged, "1") + strings.Repeat(" ", 100<<10)
-				assert.Contains(t, []int{413, 0}, send(hookSecret, strings.NewReader(body))) // 0: it hung up before all was sent
+				assert.Contains(t, []int{413, 0}, send(hookSecret, strings.NewReader(body))) // 0: the server closed the connection before the body was sent
 			})
 		case 2:
 			deliveries = append(deliveries, func() {
@@ -269,14 +275,14 @@ func TestNotificationHandler_deliversGenuineNotificationsOnce(t *testing.T) {
 	}
 }
 
-// A hook that succeeds after its time has done its work: the notification is
-// not delivered to it again.
+// A hook that returns nil after its time limit has succeeded: the handler does not call
+// it again for the same notification.
 func TestNotificationHandler_lateSuccessIsNotDeliveredAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
 		h := newHandler(t, func(context.Context, *appsandbooks.Notification) error {
 			calls++
-			time.Sleep(time.Minute) // virtual; it does not look at its context
+			time.Sleep(time.Minute) // virtual; the hook ignores its context
 			return nil
 		}, appsandbooks.WithNotificationTimeouts(0, time.Second))
 		for range 2 {

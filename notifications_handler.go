@@ -17,74 +17,83 @@ import (
 	"time"
 )
 
-// NotificationHandler is the [http.Handler] that receives notifications. Make
-// it with [NewNotificationHandler].
+// NotificationHandler is the [http.Handler] that receives notifications.
+// [NewNotificationHandler] returns one.
 //
 // It answers
 //
-//   - 200 to a notification whose hooks returned nil, now or at an earlier
-//     delivery, and to the service's test;
-//   - 401 without the right secret, before it has read the body;
-//   - 400, 405, 408 and 413 to what is no notification;
-//   - 500 and 503 to everything that is worth another delivery.
+//   - 200 if the hook returned nil, for this delivery or for an earlier one, and to
+//     the service's test;
+//   - 401 if the secret is wrong or missing. It does not read the body before it has
+//     checked the secret; [WithUnitSecrets] makes a second check after that;
+//   - 400 if the body is not a notification, 405 if the method is not POST, 408 if the
+//     body cannot be read or arrives too late, and 413 if the body is too large;
+//   - 500 if the hook panicked, and 503 if the hook, the [Deduper] or the search for
+//     secrets failed, or if the handler has too many requests. The service then
+//     delivers the notification again.
 //
-// A notification that is delivered twice at the same time is not acknowledged
-// before its hooks have returned.
+// When a notification is delivered twice at the same time, the handler answers neither
+// delivery before the hook has returned.
 //
-// A handler bounds what it reads and how much it does at once. Only its
-// http.Server can bound how long headers take: set ReadHeaderTimeout and
-// IdleTimeout, or use [NotificationHandler.Serve].
+// A handler limits the size of a body, the time for it, and the number of requests
+// that it handles at once. Only the http.Server can limit the time for headers: set
+// ReadHeaderTimeout and IdleTimeout, or use [NotificationHandler.Serve].
 type NotificationHandler struct {
-	hook   func(ctx context.Context, n *Notification) error // nil when there is none
-	opts   notificationOptions
-	places chan struct{}
+	hook  func(ctx context.Context, n *Notification) error // nil when there is none
+	opts  notificationOptions
+	slots chan struct{}
 
-	change  sync.Mutex // of secrets
-	secrets atomic.Pointer[[]digest]
+	secretsMu sync.Mutex // serializes changes of secrets
+	secrets   atomic.Pointer[[]digest]
 
 	seen handlerCounts
 }
 
-// handlerCounts tell Register what reached the handler.
+// handlerCounts count all requests, the requests that were answered with 401, and the
+// service's tests. With them, Register explains why a test did not succeed.
 type handlerCounts struct{ requests, refused, tests atomic.Uint64 }
 
-// tally is the state of the counts at one moment.
+// handlerSnapshot has the handlerCounts of one moment.
 type handlerSnapshot struct{ requests, refused, tests uint64 }
 
 func (c *handlerCounts) snapshot() handlerSnapshot {
 	return handlerSnapshot{c.requests.Load(), c.refused.Load(), c.tests.Load()}
 }
 
-// digest is the SHA-256 of a secret: what is compared has always the same length.
+// digest is the SHA-256 of a secret. Digests all have the same length, so a comparison
+// does not reveal the length of a secret.
 type digest [sha256.Size]byte
 
 func digestOf(secret string) digest { return sha256.Sum256([]byte(secret)) }
 
-// in compares with all of them, in a time that does not depend on which matches.
-func (d digest) in(all []digest) bool {
+// isIn reports whether d is one of the accepted digests. Its time does not depend on
+// which of them is equal to d.
+func (d digest) isIn(accepted []digest) bool {
 	found := 0
-	for i := range all {
-		found |= subtle.ConstantTimeCompare(d[:], all[i][:])
+	for i := range accepted {
+		found |= subtle.ConstantTimeCompare(d[:], accepted[i][:])
 	}
 	return found == 1
 }
 
-// NewNotificationHandler returns a handler that calls hook with each notification,
-// except the service's tests: also with types newer than the SDK, and with payloads
-// that it cannot read. hook may be nil.
+// NewNotificationHandler returns a handler that calls hook with each notification
+// except the service's tests. Notifications of a type that the SDK does not know, and
+// those with a payload that it cannot read, are included. hook can be nil.
 //
-// When hook returns an error or panics, the handler answers 5xx, and the service
-// delivers the notification again: up to three times in all, within one to five
-// minutes. When hook returns nil, the notification is acknowledged and not delivered
-// again, so store it before returning. In rare cases hook gets a notification that
-// it has already accepted: when the answer was lost, or what the [Deduper] remembers.
+// When hook returns an error or panics, the handler answers 503 or 500. The service
+// then delivers the notification again: it makes up to three deliveries within one to
+// five minutes. When hook returns nil, the handler answers 200, and the service does
+// not deliver the notification again, so hook must store what it needs before it
+// returns. In rare cases the handler calls hook again with a notification that hook
+// has already accepted: for example, if the answer of the handler was lost and the
+// [Deduper] has lost its record of the notification too.
 //
-// Hooks run in parallel and in any order, and must not change the notification.
-// Their context ends after the hook timeout ([WithNotificationTimeouts]), and not
-// when the service closes the connection.
+// Calls of hook run in parallel and in any order. hook must not change the
+// notification. The context of hook ends after the hook timeout
+// ([WithNotificationTimeouts]). It does not end when the service closes the connection.
 //
-// The handler needs [WithNotificationSecrets] or [WithRequestSecrets]; without
-// either, the error is [ErrInvalid], as for any option with a bad value.
+// The handler needs [WithNotificationSecrets] or [WithRequestSecrets]. Without both,
+// and for an option with a value that is not allowed, the error is [ErrInvalid].
 func NewNotificationHandler(hook func(ctx context.Context, n *Notification) error, opts ...NotificationOption) (*NotificationHandler, error) {
 	o := notificationOptions{
 		maxBody: 256 << 10, maxConcurrent: 64, readTimeout: 10 * time.Second, hookTimeout: 30 * time.Second,
@@ -99,12 +108,12 @@ func NewNotificationHandler(hook func(ctx context.Context, n *Notification) erro
 		}
 	}
 	if len(o.secrets) == 0 && o.requestSecrets == nil {
-		return nil, invalidf("a notification handler needs a secret")
+		return nil, invalidf("a notification handler needs WithNotificationSecrets or WithRequestSecrets")
 	}
 	if o.deduper == nil {
 		o.deduper = NewDeduper()
 	}
-	h := &NotificationHandler{hook: hook, opts: o, places: make(chan struct{}, o.maxConcurrent)}
+	h := &NotificationHandler{hook: hook, opts: o, slots: make(chan struct{}, o.maxConcurrent)}
 	h.secrets.Store(&[]digest{})
 	for _, s := range o.secrets {
 		if err := h.AddSecret(s); err != nil {
@@ -115,8 +124,8 @@ func NewNotificationHandler(hook func(ctx context.Context, n *Notification) erro
 	return h, nil
 }
 
-// AddSecret accepts one more secret. An empty one, or one that no bearer token
-// can be (see [Registration]), is [ErrInvalid].
+// AddSecret makes the handler accept one more secret. The error is [ErrInvalid] if the
+// secret is empty or cannot be a bearer token (see [Registration]).
 func (h *NotificationHandler) AddSecret(s Secret) error {
 	secret := s.Reveal()
 	if secret == "" {
@@ -125,51 +134,53 @@ func (h *NotificationHandler) AddSecret(s Secret) error {
 	if !bearerForm.MatchString(secret) || secret == redacted {
 		return invalidf("the secret of a notification handler must consist of letters, digits and -._~+/, with = at the end")
 	}
-	h.change.Lock()
-	defer h.change.Unlock()
-	if d, old := digestOf(secret), *h.secrets.Load(); !d.in(old) {
-		all := append(slices.Clone(old), d)
-		h.secrets.Store(&all)
+	h.secretsMu.Lock()
+	defer h.secretsMu.Unlock()
+	if d, accepted := digestOf(secret), *h.secrets.Load(); !d.isIn(accepted) {
+		extended := append(slices.Clone(accepted), d)
+		h.secrets.Store(&extended)
 	}
 	return nil
 }
 
-// accepts tells whether a secret opens the handler by itself.
+// accepts reports whether a secret is one of those of WithNotificationSecrets and
+// AddSecret.
 func (h *NotificationHandler) accepts(s Secret) bool {
-	return digestOf(s.Reveal()).in(*h.secrets.Load())
+	return digestOf(s.Reveal()).isIn(*h.secrets.Load())
 }
 
-// RemoveSecret no longer accepts a secret. The service may deliver what it
-// could not deliver before with the secret of that time, so let the previous
-// one stand for 15 minutes after it was replaced. A handler without secrets
-// accepts nothing.
+// RemoveSecret makes the handler no longer accept a secret. After a secret was
+// replaced, the service may still send the old secret with notifications that it could
+// not deliver before. So remove the old secret only after 15 minutes. A handler without
+// secrets accepts no notification.
 func (h *NotificationHandler) RemoveSecret(s Secret) {
-	h.change.Lock()
-	defer h.change.Unlock()
-	d := digestOf(s.Reveal())
-	all := slices.DeleteFunc(slices.Clone(*h.secrets.Load()), func(o digest) bool { return o == d })
-	h.secrets.Store(&all)
+	h.secretsMu.Lock()
+	defer h.secretsMu.Unlock()
+	removed := digestOf(s.Reveal())
+	rest := slices.DeleteFunc(slices.Clone(*h.secrets.Load()), func(d digest) bool { return d == removed })
+	h.secrets.Store(&rest)
 }
 
-// Format implements [fmt.Formatter]: nothing of a handler is for printing.
+// Format implements [fmt.Formatter]. It prints only the name of the type, because a
+// handler contains secrets.
 func (h *NotificationHandler) Format(f fmt.State, _ rune) {
 	fmt.Fprint(f, "appsandbooks.NotificationHandler")
 }
 
-// Serve receives notifications on l, at any path, with a server that has time
-// and size limits. When ctx ends, it accepts nothing new, waits until the
-// requests under way are answered, and returns nil; after ReadTimeout and
-// HookTimeout together it waits no longer and returns an error. It always
-// closes l.
+// Serve receives notifications on l, at any path, with an [http.Server] that has limits
+// for times and sizes. When ctx ends, Serve accepts no new requests, waits until it has
+// answered those in progress, and returns nil. If that takes longer than the read
+// timeout and the hook timeout together ([WithNotificationTimeouts]), Serve returns an
+// error. It always closes l.
 //
-// The service delivers to https only: give a listener of crypto/tls, or put a
-// proxy in front that passes the Authorization header on.
+// The service delivers to https URLs only. Use a listener of crypto/tls, or a proxy
+// that forwards the Authorization header.
 func (h *NotificationHandler) Serve(ctx context.Context, l net.Listener) error {
-	bound := h.opts.readTimeout + h.opts.hookTimeout
+	maxDuration := h.opts.readTimeout + h.opts.hookTimeout
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
-		WriteTimeout:      2*bound + 30*time.Second,
+		WriteTimeout:      2*maxDuration + 30*time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(h.opts.logger.Handler(), slog.LevelWarn),
@@ -182,12 +193,12 @@ func (h *NotificationHandler) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("receiving notifications: %w", err)
 	case <-ctx.Done():
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxDuration)
 	defer cancel()
-	err := srv.Shutdown(drain)
+	err := srv.Shutdown(shutdown)
 	if err != nil {
 		_ = srv.Close()
-		err = fmt.Errorf("receiving notifications: not all are answered: %w", err)
+		err = fmt.Errorf("receiving notifications: not all requests were answered before the shutdown: %w", err)
 	}
 	<-served //nolint:errcheck // it is http.ErrServerClosed
 	return err
@@ -195,45 +206,47 @@ func (h *NotificationHandler) Serve(ctx context.Context, l net.Listener) error {
 
 // ServeHTTP implements [http.Handler].
 func (h *NotificationHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h.places == nil { // not made by NewNotificationHandler
+	if h.slots == nil { // not made by NewNotificationHandler
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
 	h.seen.requests.Add(1)
 	in := delivery{NotificationHandler: h, r: r, w: w, control: http.NewResponseController(w)}
-	// In force before anything is read, also for what the server reads after us.
-	in.deadline = in.control.SetReadDeadline(time.Now().Add(h.opts.readTimeout)) == nil
+	// Set before anything is read. It also limits the rest of the body, which the
+	// http.Server reads after this function.
+	in.hasReadDeadline = in.control.SetReadDeadline(time.Now().Add(h.opts.readTimeout)) == nil
 	in.answer(in.serve())
 }
 
-// refusal is an answer other than 2xx; nil stands for 200.
+// refusal describes an answer other than 200. A nil *refusal means 200.
 type refusal struct {
-	status int
-	why    string
-	err    error
+	status int    // HTTP status
+	reason string // for the log; without secrets and ids
+	err    error  // for the log; nil if there is no underlying error
 }
 
-// inbound is one request.
+// delivery is one request to a handler.
 type delivery struct {
 	*NotificationHandler
-	r        *http.Request
-	w        http.ResponseWriter
-	control  *http.ResponseController
-	deadline bool          // is set; a writer that knows none is somebody's test
-	n        *Notification // once it is read
+	r               *http.Request
+	w               http.ResponseWriter
+	control         *http.ResponseController
+	hasReadDeadline bool          // false for response writers without deadlines, as in tests
+	n               *Notification // nil until the body is parsed
 }
 
-func (in *delivery) answer(no *refusal) {
-	if no == nil {
+// answer logs a refusal and answers the request.
+func (in *delivery) answer(refused *refusal) {
+	if refused == nil {
 		in.w.WriteHeader(http.StatusOK)
 		return
 	}
-	level, attrs := slog.LevelWarn, []slog.Attr{slog.Int("status", no.status), slog.String("reason", no.why)}
-	if no.status >= 500 {
+	level, attrs := slog.LevelWarn, []slog.Attr{slog.Int("status", refused.status), slog.String("reason", refused.reason)}
+	if refused.status >= 500 {
 		level = slog.LevelError
 	}
-	if no.err != nil {
-		attrs = append(attrs, slog.Any("error", no.err))
+	if refused.err != nil {
+		attrs = append(attrs, slog.Any("error", refused.err))
 	}
 	if in.n != nil {
 		attrs = append(attrs, slog.String("notificationId", in.n.ID),
@@ -242,7 +255,7 @@ func (in *delivery) answer(no *refusal) {
 	in.opts.logger.LogAttrs(in.r.Context(), level, "notification refused", attrs...)
 
 	header := in.w.Header()
-	switch no.status {
+	switch refused.status {
 	case http.StatusUnauthorized:
 		in.seen.refused.Add(1)
 		header.Set("WWW-Authenticate", "Bearer")
@@ -250,113 +263,114 @@ func (in *delivery) answer(no *refusal) {
 		header.Set("Allow", http.MethodPost)
 	}
 	if in.n == nil {
-		header.Set("Connection", "close") // there may be more of the body
+		header.Set("Connection", "close") // a part of the body may be unread
 	}
-	http.Error(in.w, http.StatusText(no.status), no.status)
+	http.Error(in.w, http.StatusText(refused.status), refused.status)
 }
 
-// serve does everything but the answer.
-func (in *delivery) serve() (no *refusal) {
+// serve handles the request up to the answer, and returns nil for the answer 200.
+func (in *delivery) serve() (refused *refusal) {
 	defer func() {
 		if v := recover(); v != nil {
-			// The value may hold anything: its type will do.
+			// The value of a panic may contain secrets, so only its type is logged.
 			in.opts.logger.LogAttrs(in.r.Context(), slog.LevelError, "panic in a notification hook",
 				slog.String("type", fmt.Sprintf("%T", v)), slog.String("stack", string(debug.Stack())))
-			no = &refusal{http.StatusInternalServerError, "a hook panicked", nil}
+			refused = &refusal{http.StatusInternalServerError, "the hook panicked", nil}
 		}
 	}()
 	if in.r.Method != http.MethodPost {
-		return &refusal{http.StatusMethodNotAllowed, "not a POST", nil}
+		return &refusal{http.StatusMethodNotAllowed, "the method is not POST", nil}
 	}
-	secret, no := in.authenticate()
-	if no != nil {
-		return no
+	secret, refused := in.authenticate()
+	if refused != nil {
+		return refused
 	}
-	if !in.acquirePlace() {
+	if !in.acquireSlot() {
 		return &refusal{http.StatusServiceUnavailable, "too many notifications at once", nil}
 	}
-	defer in.releasePlace()
-	body, no := in.readBody()
-	if no != nil {
-		return no
+	defer in.releaseSlot()
+	body, refused := in.readBody()
+	if refused != nil {
+		return refused
 	}
 	n, err := parseNotification(body)
 	if err != nil {
-		return &refusal{http.StatusBadRequest, "not a notification", err}
+		return &refusal{http.StatusBadRequest, "the body is not a notification", err}
 	}
 	in.n = n
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(in.r.Context()), in.opts.hookTimeout)
 	defer cancel()
 	if in.opts.unitSecrets != nil {
-		all, err := in.opts.unitSecrets(ctx, n.UID)
+		secrets, err := in.opts.unitSecrets(ctx, n.UID)
 		if err != nil {
-			return &refusal{http.StatusServiceUnavailable, "looking up the unit's secrets", err}
+			return &refusal{http.StatusServiceUnavailable, "the function of WithUnitSecrets failed", err}
 		}
-		if !secret.in(digests(all)) {
-			return &refusal{http.StatusUnauthorized, "the secret is not the unit's", nil}
+		if !secret.isIn(digests(secrets)) {
+			return &refusal{http.StatusUnauthorized, "the secret does not belong to the notification's organizational unit", nil}
 		}
 	}
 	if n.Type == NotificationTest {
+		in.notify() // first: if it panics, Register must not report an accepted test
 		in.seen.tests.Add(1)
-		in.notify()
 		return nil
 	}
 	return in.runHookOnce(ctx)
 }
 
-// authenticate checks the secret, and returns its digest.
+// authenticate checks the secret of the Authorization header, and returns its digest.
 func (in *delivery) authenticate() (digest, *refusal) {
 	values := in.r.Header.Values("Authorization")
 	if len(values) != 1 {
-		return digest{}, &refusal{http.StatusUnauthorized, fmt.Sprintf("%d Authorization headers", len(values)), nil}
+		return digest{}, &refusal{http.StatusUnauthorized, fmt.Sprintf("the request has %d Authorization headers instead of one", len(values)), nil}
 	}
 	scheme, secret, _ := strings.Cut(values[0], " ")
 	if secret = strings.Trim(secret, " "); !strings.EqualFold(scheme, "Bearer") || secret == "" {
-		return digest{}, &refusal{http.StatusUnauthorized, "no bearer token", nil}
+		return digest{}, &refusal{http.StatusUnauthorized, "the Authorization header has no bearer token", nil}
 	}
 	d := digestOf(secret)
-	if d.in(*in.secrets.Load()) {
+	if d.isIn(*in.secrets.Load()) {
 		return d, nil
 	}
 	if in.opts.requestSecrets != nil {
-		all, err := in.opts.requestSecrets(in.r)
+		secrets, err := in.opts.requestSecrets(in.r)
 		if err != nil {
-			return digest{}, &refusal{http.StatusServiceUnavailable, "looking up the request's secrets", err}
+			return digest{}, &refusal{http.StatusServiceUnavailable, "the function of WithRequestSecrets failed", err}
 		}
-		if d.in(digests(all)) {
+		if d.isIn(digests(secrets)) {
 			return d, nil
 		}
 	}
-	return digest{}, &refusal{http.StatusUnauthorized, "unknown secret", nil}
+	return digest{}, &refusal{http.StatusUnauthorized, "the secret is not accepted", nil}
 }
 
-// digests of secrets; empty ones open nothing.
+// digests returns the digests of the secrets that are not empty.
 func digests(secrets []Secret) []digest {
-	all := make([]digest, 0, len(secrets))
+	result := make([]digest, 0, len(secrets))
 	for _, s := range secrets {
 		if !s.IsZero() {
-			all = append(all, digestOf(s.Reveal()))
+			result = append(result, digestOf(s.Reveal()))
 		}
 	}
-	return all
+	return result
 }
 
-// maxWaitForPlace is how long a request waits when too much is under way. A
-// burst passes in that time, and each 503 uses up one of three deliveries.
-const maxWaitForPlace = 2 * time.Second
+// maxSlotWait is how long a request waits for a slot when all slots are in use. During
+// a burst, waiting is better than a 503, which uses up one of only three deliveries.
+const maxSlotWait = 2 * time.Second
 
-// enter takes a place among the requests under way.
-func (in *delivery) acquirePlace() bool {
+// acquireSlot waits until fewer requests than WithNotificationLimits allows are in
+// progress. It returns false after maxSlotWait, or when the client closes the connection.
+func (in *delivery) acquireSlot() bool {
 	select {
-	case in.places <- struct{}{}:
+	case in.slots <- struct{}{}:
 		return true
 	default:
 	}
-	timer := time.NewTimer(maxWaitForPlace)
+	timer := time.NewTimer(maxSlotWait)
 	defer timer.Stop()
 	select {
-	case in.places <- struct{}{}:
+	case in.slots <- struct{}{}:
 		return true
 	case <-timer.C:
 	case <-in.r.Context().Done():
@@ -364,34 +378,35 @@ func (in *delivery) acquirePlace() bool {
 	return false
 }
 
-func (in *delivery) releasePlace() { <-in.places }
+func (in *delivery) releaseSlot() { <-in.slots }
 
-// read reads the body within its bounds.
+// readBody reads the body, up to the largest size that WithNotificationLimits allows.
 func (in *delivery) readBody() ([]byte, *refusal) {
 	limit, length := in.opts.maxBody, in.r.ContentLength
 	if length > limit {
-		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("a body of %d bytes", length), nil}
+		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has %d bytes, more than the limit of %d", length, limit), nil}
 	}
 	size := int64(4 << 10)
 	if length >= 0 {
 		size = length
 	}
-	// One byte more, so that a body of the declared length ends in one read.
+	// One byte more than the declared length, so that one Read can also report the end.
 	body := make([]byte, 0, min(size, 64<<10)+1)
 	for {
 		n, err := in.r.Body.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
 		switch {
 		case int64(len(body)) > limit:
-			return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("a body of more than %d bytes", limit), nil}
+			return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more bytes than the limit of %d", limit), nil}
 		case err == io.EOF:
-			if in.deadline {
-				// What reads on for us (to see the service hang up) needs none.
+			if in.hasReadDeadline {
+				// The http.Server reads on to notice that the service closes the
+				// connection. The deadline must not end that.
 				_ = in.control.SetReadDeadline(time.Time{})
 			}
 			return body, nil
 		case err != nil:
-			return nil, &refusal{http.StatusRequestTimeout, "reading the body", err}
+			return nil, &refusal{http.StatusRequestTimeout, "the body could not be read", err}
 		}
 		if len(body) == cap(body) {
 			body = slices.Grow(body, len(body))
@@ -399,24 +414,25 @@ func (in *delivery) readBody() ([]byte, *refusal) {
 	}
 }
 
-// once runs the hooks, unless they have been through this notification before.
-func (in *delivery) runHookOnce(ctx context.Context) (no *refusal) {
+// runHookOnce calls the function of WithNotify and the hook, unless the Deduper
+// reports that the hook has handled the notification before.
+func (in *delivery) runHookOnce(ctx context.Context) *refusal {
 	key := in.n.dedupeKey()
 	first, err := in.opts.deduper.Begin(ctx, key)
 	if err != nil {
-		return &refusal{http.StatusServiceUnavailable, "asking whether it is a duplicate", err}
+		return &refusal{http.StatusServiceUnavailable, "the deduper failed", err}
 	}
 	if !first {
 		return nil
 	}
-	done := false
-	defer func() { // also when a hook panics
+	handled := false
+	defer func() { // also when the hook panics
 		if _, local := in.opts.deduper.(*memoryDeduper); !local {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), in.opts.hookTimeout)
 			defer cancel()
 		}
-		if err := in.opts.deduper.End(ctx, key, done); err != nil {
+		if err := in.opts.deduper.End(ctx, key, handled); err != nil {
 			in.opts.logger.LogAttrs(ctx, slog.LevelError, "remembering a notification",
 				slog.String("notificationId", in.n.ID), slog.Any("error", err))
 		}
@@ -430,10 +446,11 @@ func (in *delivery) runHookOnce(ctx context.Context) (no *refusal) {
 	} else if err := in.hook(ctx, in.n); err != nil {
 		return &refusal{http.StatusServiceUnavailable, "the hook failed", err}
 	}
-	done = true
+	handled = true
 	return nil
 }
 
+// notify calls the function of WithNotify, if there is one.
 func (in *delivery) notify() {
 	if in.opts.notify != nil {
 		in.opts.notify(in.n)

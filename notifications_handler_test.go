@@ -24,16 +24,18 @@ import (
 
 type hook = func(context.Context, *appsandbooks.Notification) error
 
+// The handler answers after the hook returned: 200 for nil, 503 for an error and 500
+// for a panic.
 func TestNotificationHandler_answersOnlyAfterHooks(t *testing.T) {
 	calls := 0
 	h := newHandler(t, func(context.Context, *appsandbooks.Notification) error {
 		switch calls++; calls {
 		case 1:
-			return errors.New("the database is away")
+			return errors.New("the database is unreachable")
 		case 2:
-			return errors.New("so is the other")
+			return errors.New("the database is still unreachable")
 		case 3:
-			panic("at the disco")
+			panic("a bug in the hook")
 		case 4:
 			panic(http.ErrAbortHandler)
 		}
@@ -44,10 +46,11 @@ func TestNotificationHandler_answersOnlyAfterHooks(t *testing.T) {
 		codes = append(codes, post(h, notificationRequest(assetCountNotification("1", "2"))).Code)
 	}
 	assert.Equal(t, []int{503, 503, 500, 500, 200, 200}, codes)
-	assert.Equal(t, 5, calls, "the last delivery is a duplicate of one that is done")
+	assert.Equal(t, 5, calls, "the last delivery is a duplicate, for which the hook is not called")
 }
 
-// Without the right secret the body is not read.
+// A request without an accepted secret gets 401, and the handler does not read its
+// body.
 func TestNotificationHandler_readsBodyOnlyWithRightSecret(t *testing.T) {
 	var d idRecorder
 	h := newHandlerOf(t, d.write, withSecrets(hookSecret, "previous-secret"))
@@ -55,23 +58,23 @@ func TestNotificationHandler_readsBodyOnlyWithRightSecret(t *testing.T) {
 		headers []string
 		code    int
 	}{
-		"right":               {[]string{"Bearer " + hookSecret}, 200},
-		"previous":            {[]string{"Bearer previous-secret"}, 200},
-		"scheme of any case":  {[]string{"bEaReR " + hookSecret}, 200},
-		"more spaces":         {[]string{"Bearer   " + hookSecret + " "}, 200},
-		"none":                {nil, 401},
-		"empty":               {[]string{""}, 401},
-		"scheme only":         {[]string{"Bearer"}, 401},
-		"empty secret":        {[]string{"Bearer "}, 401},
-		"secret only":         {[]string{hookSecret}, 401},
-		"other scheme":        {[]string{"Basic " + hookSecret}, 401},
-		"other secret":        {[]string{"Bearer x" + hookSecret[1:]}, 401},
-		"prefix":              {[]string{"Bearer " + hookSecret[:len(hookSecret)-1]}, 401},
-		"longer":              {[]string{"Bearer " + hookSecret + "x"}, 401},
-		"other case":          {[]string{"Bearer " + strings.ToUpper(hookSecret)}, 401},
-		"two headers":         {[]string{"Bearer " + hookSecret, "Bearer " + hookSecret}, 401},
-		"two, the second bad": {[]string{"Bearer " + hookSecret, "Bearer no"}, 401},
-		"list":                {[]string{"Bearer " + hookSecret + ", Bearer " + hookSecret}, 401},
+		"right secret":                       {[]string{"Bearer " + hookSecret}, 200},
+		"previous secret":                    {[]string{"Bearer previous-secret"}, 200},
+		"scheme of any case":                 {[]string{"bEaReR " + hookSecret}, 200},
+		"more spaces":                        {[]string{"Bearer   " + hookSecret + " "}, 200},
+		"no header":                          {nil, 401},
+		"empty header":                       {[]string{""}, 401},
+		"scheme only":                        {[]string{"Bearer"}, 401},
+		"empty secret":                       {[]string{"Bearer "}, 401},
+		"secret without scheme":              {[]string{hookSecret}, 401},
+		"other scheme":                       {[]string{"Basic " + hookSecret}, 401},
+		"other secret":                       {[]string{"Bearer x" + hookSecret[1:]}, 401},
+		"secret without its last character":  {[]string{"Bearer " + hookSecret[:len(hookSecret)-1]}, 401},
+		"secret with one more character":     {[]string{"Bearer " + hookSecret + "x"}, 401},
+		"secret in upper case":               {[]string{"Bearer " + strings.ToUpper(hookSecret)}, 401},
+		"two equal headers":                  {[]string{"Bearer " + hookSecret, "Bearer " + hookSecret}, 401},
+		"two headers with different secrets": {[]string{"Bearer " + hookSecret, "Bearer no"}, 401},
+		"two values in one header":           {[]string{"Bearer " + hookSecret + ", Bearer " + hookSecret}, 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := notificationRequest(assetCountNotification(name, "1"))
@@ -84,7 +87,7 @@ func TestNotificationHandler_readsBodyOnlyWithRightSecret(t *testing.T) {
 			assert.Equal(t, test.code, w.Code)
 			if test.code != 200 {
 				assert.Equal(t, "Bearer", w.Header().Get("WWW-Authenticate"))
-				assert.Equal(t, "Unauthorized\n", w.Body.String(), "no reason is given")
+				assert.Equal(t, "Unauthorized\n", w.Body.String(), "the answer gives no reason")
 				assert.Len(t, d.ids, before)
 			} else {
 				assert.Len(t, d.ids, before+1)
@@ -93,29 +96,31 @@ func TestNotificationHandler_readsBodyOnlyWithRightSecret(t *testing.T) {
 	}
 }
 
+// The handler accepts a secret from AddSecret until RemoveSecret, and AddSecret refuses
+// an empty secret.
 func TestNotificationHandler_AddSecret_acceptsSecretUntilRemoved(t *testing.T) {
 	h := newHandlerOf(t, nil, withSecrets("old"))
-	works := func(secret string) bool {
+	accepts := func(secret string) bool {
 		r := notificationRequest(assetCountNotification("1", "1"))
 		r.Header.Set("Authorization", "Bearer "+secret)
 		return post(h, r).Code == http.StatusOK
 	}
-	require.True(t, works("old"))
-	require.False(t, works("new"))
+	require.True(t, accepts("old"))
+	require.False(t, accepts("new"))
 	require.NoError(t, h.AddSecret(appsandbooks.NewSecret("new")))
 	require.NoError(t, h.AddSecret(appsandbooks.NewSecret("new")))
-	require.True(t, works("old"))
-	require.True(t, works("new"))
+	require.True(t, accepts("old"))
+	require.True(t, accepts("new"))
 	h.RemoveSecret(appsandbooks.NewSecret("old"))
-	require.False(t, works("old"))
-	require.True(t, works("new"))
+	require.False(t, accepts("old"))
+	require.True(t, accepts("new"))
 	h.RemoveSecret(appsandbooks.NewSecret("new"))
-	require.False(t, works("new"))
-	require.False(t, works(""))
+	require.False(t, accepts("new"))
+	require.False(t, accepts(""))
 	require.ErrorIs(t, h.AddSecret(appsandbooks.NewSecret("")), appsandbooks.ErrInvalid)
 }
 
-// pipes is a listener in memory, for servers in virtual time.
+// pipeListener is a net.Listener in memory, for servers in virtual time.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -140,10 +145,10 @@ func (p *pipeListener) Close() error { p.once.Do(func() { close(p.closed) }); re
 func (p *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
 func (p *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	here, there := net.Pipe()
+	clientSide, serverSide := net.Pipe()
 	select {
-	case p.conns <- there:
-		return here, nil
+	case p.conns <- serverSide:
+		return clientSide, nil
 	case <-p.closed:
 		return nil, net.ErrClosed
 	case <-ctx.Done():
@@ -151,8 +156,9 @@ func (p *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) 
 	}
 }
 
-// served runs f in virtual time with a handler that is served, and a client of
-// it that keeps no connections.
+// withServedHandler serves a handler in virtual time and runs f. The function send
+// posts a notification on a new connection; the function stop ends Serve and returns
+// its error.
 func withServedHandler(
 	t *testing.T, hook hook, timeouts appsandbooks.NotificationOption,
 	f func(send func(body io.Reader) (*http.Response, error), stop func() error),
@@ -182,6 +188,8 @@ func withServedHandler(
 	})
 }
 
+// A body that does not arrive within the time limit for reading is answered with 408,
+// and later requests are served.
 func TestNotificationHandler_Serve_stopsReadingSlowBody(t *testing.T) {
 	var d idRecorder
 	withServedHandler(t, d.write, appsandbooks.WithNotificationTimeouts(7*time.Second, 0),
@@ -206,8 +214,8 @@ func TestNotificationHandler_Serve_stopsReadingSlowBody(t *testing.T) {
 		})
 }
 
-// A hook has its own time limit; neither the time for reading the body nor a
-// sender that hangs up shortens it.
+// A hook has its own time limit. Neither the time limit for reading the body nor a
+// canceled request shortens it.
 func TestNotificationHandler_givesHooksTheirOwnTimeLimit(t *testing.T) {
 	took := make(chan time.Duration, 1)
 	timeouts := appsandbooks.WithNotificationTimeouts(time.Second, 20*time.Second)
@@ -245,7 +253,7 @@ func TestNotificationHandler_givesHooksTheirOwnTimeLimit(t *testing.T) {
 	})
 }
 
-// Serve answers what is under way before it returns.
+// Serve answers the requests in progress before it returns.
 func TestNotificationHandler_Serve_answersOpenRequestsBeforeReturning(t *testing.T) {
 	var d idRecorder
 	withServedHandler(t, func(ctx context.Context, n *appsandbooks.Notification) error {
@@ -265,7 +273,7 @@ func TestNotificationHandler_Serve_answersOpenRequestsBeforeReturning(t *testing
 		_, err = send(strings.NewReader(assetCountNotification("after", "1")))
 		require.Error(t, err)
 	})
-	// What never ends is left alone at last.
+	// Serve returns an error when a hook runs for longer than both time limits together.
 	withServedHandler(t, func(context.Context, *appsandbooks.Notification) error {
 		time.Sleep(time.Minute)
 		return nil
@@ -279,19 +287,21 @@ func TestNotificationHandler_Serve_answersOpenRequestsBeforeReturning(t *testing
 	})
 }
 
+// Serve returns the error of its listener.
 func TestNotificationHandler_Serve_returnsListenerError(t *testing.T) {
 	l := newPipeListener()
 	require.NoError(t, l.Close())
 	require.ErrorIs(t, newHandler(t, nil).Serve(t.Context(), l), net.ErrClosed)
 }
 
-// What is too much at once waits a little; what waits too long is to come again.
+// A notification above the limit of concurrent hooks waits for two seconds at most.
+// Then it is answered with 503, so that the service delivers it again.
 func TestNotificationHandler_limitsConcurrentHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var running, most atomic.Int32
+		var running, maxRunning atomic.Int32
 		h := newHandler(t, func(context.Context, *appsandbooks.Notification) error {
-			if n := running.Add(1); n > most.Load() {
-				most.Store(n)
+			if n := running.Add(1); n > maxRunning.Load() {
+				maxRunning.Store(n)
 			}
 			defer running.Add(-1)
 			time.Sleep(1500 * time.Millisecond)
@@ -305,14 +315,14 @@ func TestNotificationHandler_limitsConcurrentHooks(t *testing.T) {
 		for range 10 {
 			got[<-codes]++
 		}
-		assert.Equal(t, map[int]int{200: 6, 503: 4}, got) // three at once, three after 1.5 s, and the rest after 2 s
-		assert.EqualValues(t, 3, most.Load())
+		assert.Equal(t, map[int]int{200: 6, 503: 4}, got) // three at once, three after 1.5 s; the others get 503 after 2 s
+		assert.EqualValues(t, 3, maxRunning.Load())
 		assert.Equal(t, http.StatusOK, post(h, notificationRequest(assetCountNotification("later", "1"))).Code)
 	})
 }
 
-// Whatever is sent, only a genuine notification whose hook returned nil is
-// acknowledged.
+// Whatever is sent, the handler acknowledges only genuine notifications: test
+// notifications, and those for which the hook returned nil.
 func FuzzHandler(f *testing.F) {
 	for _, p := range publishedNotifications {
 		f.Add("POST", "Bearer "+hookSecret, []byte(notificationJSON(p.typ, p.payload)))
@@ -321,9 +331,9 @@ func FuzzHandler(f *testing.F) {
 	f.Add("POST", "Basic "+hookSecret, []byte(assetCountNotification("1", "1")))
 	f.Add("POST", "", []byte(assetCountNotification("fail", "1")))
 	f.Fuzz(func(t *testing.T, method, header string, body []byte) {
-		hooked := false
+		hookCalled := false
 		h := newHandler(t, func(_ context.Context, n *appsandbooks.Notification) error {
-			if hooked = true; n.ID == "fail" {
+			if hookCalled = true; n.ID == "fail" {
 				return errors.New("no")
 			}
 			return nil
@@ -340,20 +350,20 @@ func FuzzHandler(f *testing.F) {
 		case !genuine:
 			require.NotEqual(t, 2, code/100)
 			require.NotEqual(t, 5, code/100)
-			require.False(t, hooked)
+			require.False(t, hookCalled)
 		case n.Type == appsandbooks.NotificationTest:
 			require.Equal(t, http.StatusOK, code)
-			require.False(t, hooked)
+			require.False(t, hookCalled)
 		case n.ID == "fail":
 			require.Equal(t, http.StatusServiceUnavailable, code)
 		default:
 			require.Equal(t, http.StatusOK, code)
-			require.True(t, hooked)
+			require.True(t, hookCalled)
 		}
 	})
 }
 
-// Over TLS and HTTP/2 the bounds hold as well.
+// The time limit for reading a body also applies over TLS and HTTP/2.
 func TestNotificationHandler_limitsReadingTimeOverHTTP2(t *testing.T) {
 	var d idRecorder
 	h := newHandler(t, d.write, appsandbooks.WithNotificationTimeouts(50*time.Millisecond, 0))

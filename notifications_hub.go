@@ -8,214 +8,230 @@ import (
 	"time"
 )
 
-// hintHub brings notifications to those who wait for their events. A
-// notification can overtake the answer that names its event, an operation can
-// be submitted now and waited for later, and one that is taken up can be told
-// what came before, so the hub keeps for a while what nobody waited for.
+// notificationHub passes notifications to the waiters of their events. A notification
+// that has no waiter is stored for a limited time, because its waiter can come later:
+// the notification can arrive before the answer that names the event, and an operation
+// can be sent or resumed long before Wait is called.
 type notificationHub struct {
-	expected atomic.Bool  // notifications have a way in
-	wrote    atomic.Int64 // when this client last sent a write, in Unix nanoseconds
+	expected  atomic.Bool  // a notification has arrived, so more are expected
+	lastWrite atomic.Int64 // when this client last sent a write, in Unix nanoseconds
 
-	mu        sync.Mutex
-	waiters   map[string]map[*waiter]bool // by event id
-	unclaimed map[string]*unclaimedEvent  // by event id
-	order     []string                    // of unclaimed, oldest first
-	elements  int                         // in unclaimed
-	sweep     *time.Timer                 // while something is unclaimed
+	mu                sync.Mutex
+	waiters           map[string]map[*waiter]bool // by event id
+	unclaimed         map[string]*unclaimedEvent  // by event id
+	unclaimedOrder    []string                    // keys of unclaimed, oldest first
+	unclaimedElements int                         // number of elements in unclaimed
+	sweep             *time.Timer                 // removes old events; nil when unclaimed is empty
 }
 
-// hints are the notifications of an event that nobody has waited for yet.
+// unclaimedEvent has the notifications of an event that has no waiter.
 type unclaimedEvent struct {
-	until    time.Time
-	list     []*Notification
-	elements int
+	keepUntil     time.Time
+	notifications []*Notification
+	elements      int
 }
 
-// Hints only save time, so both bounds are safe: what is dropped is seen when
-// the status is asked for.
 const (
-	maxUnclaimed  = 100_000          // elements in the hub of a client, about 10 MB
-	maxQueued     = 250_000          // elements on their way to one listener
-	keepUnclaimed = 10 * time.Minute // since the first of an event, in a client that wrote something in that time
-	keepBriefly   = time.Minute      // in one that did not; also the time between two sweeps
+	// maxUnclaimed is the largest number of elements that a hub stores, about 10 MB. A
+	// full hub drops the oldest event's notifications. That only costs time: the client
+	// then learns the result by polling.
+	maxUnclaimed = 100_000
+	// maxQueued is the number of elements at which a waiter's queue is full. A full
+	// queue drops new notifications, which also only costs time.
+	maxQueued = 250_000
+	// keepAfterWrite is how long a hub stores the notifications of an event, counted
+	// from the first one, if the client has sent a write in the 10 minutes before it.
+	// Such an event may be the client's own.
+	keepAfterWrite = 10 * time.Minute
+	// keepWithoutWrite is how long a hub stores them if the client has sent no write in
+	// that time. It is also the interval at which old notifications are removed.
+	keepWithoutWrite = time.Minute
 )
 
 func newNotificationHub() *notificationHub {
 	return &notificationHub{waiters: map[string]map[*waiter]bool{}, unclaimed: map[string]*unclaimedEvent{}}
 }
 
-// connected tells whether notifications can be expected.
+// notificationsExpected reports whether the client has received a notification.
 func (h *notificationHub) notificationsExpected() bool { return h.expected.Load() }
 
-// writing is called before each write: what it starts may be notified of
-// before its answer comes.
-func (h *notificationHub) noteWrite() { h.wrote.Store(time.Now().UnixNano()) }
+// noteWrite records the time of a write. The client calls it before it sends the write,
+// because a notification can arrive before the write's answer.
+func (h *notificationHub) noteWrite() { h.lastWrite.Store(time.Now().UnixNano()) }
 
-// deliver hands a notification to the listeners of its event.
+// deliver passes a notification to the waiters of its event. Without a waiter, it
+// stores the notification.
 func (h *notificationHub) deliver(n *Notification) {
 	h.expected.Store(true)
 	id := n.EventID()
 	if id == "" {
 		return
 	}
-	lean := *n // what counts its elements needs nothing else
-	lean.Raw, lean.Other = nil, nil
+	small := *n // the waiters do not need Raw and Other
+	small.Raw, small.Other = nil, nil
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.waiters[id]) == 0 {
-		h.keep(id, &lean)
+		h.addUnclaimed(id, &small)
 		return
 	}
-	for l := range h.waiters[id] {
-		l.enqueue(&lean)
+	for w := range h.waiters[id] {
+		w.enqueue(&small)
 	}
 }
 
-// keep holds a notification for a listener to come. The lock is held.
-func (h *notificationHub) keep(id string, n *Notification) {
+// addUnclaimed stores a notification for a later waiter. The caller holds h.mu.
+func (h *notificationHub) addUnclaimed(id string, n *Notification) {
 	u := h.unclaimed[id]
 	if u == nil {
-		now, keep := time.Now(), keepBriefly
-		if now.Sub(time.Unix(0, h.wrote.Load())) < keepUnclaimed {
-			keep = keepUnclaimed
+		now, duration := time.Now(), keepWithoutWrite
+		if now.Sub(time.Unix(0, h.lastWrite.Load())) < keepAfterWrite {
+			duration = keepAfterWrite
 		}
-		u = &unclaimedEvent{until: now.Add(keep)}
+		u = &unclaimedEvent{keepUntil: now.Add(duration)}
 		h.unclaimed[id] = u
-		h.order = append(h.order, id)
+		h.unclaimedOrder = append(h.unclaimedOrder, id)
 	}
-	u.list = append(u.list, n)
+	u.notifications = append(u.notifications, n)
 	u.elements += n.countElements()
-	h.elements += n.countElements()
-	for h.elements > maxUnclaimed {
-		h.claim(h.order[0])
+	h.unclaimedElements += n.countElements()
+	for h.unclaimedElements > maxUnclaimed {
+		h.takeUnclaimed(h.unclaimedOrder[0])
 	}
 	h.scheduleSweep()
 }
 
-// claim takes the notifications of an event out of the hub. The lock is held.
-func (h *notificationHub) claim(id string) []*Notification {
+// takeUnclaimed removes the stored notifications of an event and returns them. The
+// caller holds h.mu.
+func (h *notificationHub) takeUnclaimed(id string) []*Notification {
 	u := h.unclaimed[id]
 	if u == nil {
 		return nil
 	}
 	delete(h.unclaimed, id)
-	at := slices.Index(h.order, id)
-	h.order = slices.Delete(h.order, at, at+1)
-	h.elements -= u.elements
-	return u.list
+	at := slices.Index(h.unclaimedOrder, id)
+	h.unclaimedOrder = slices.Delete(h.unclaimedOrder, at, at+1)
+	h.unclaimedElements -= u.elements
+	return u.notifications
 }
 
-// arm has the hub swept while something is unclaimed. The lock is held.
+// scheduleSweep starts a timer that removes stored notifications whose time is over. It
+// does nothing if the timer runs or if nothing is stored. The caller holds h.mu.
 func (h *notificationHub) scheduleSweep() {
-	if h.sweep != nil || len(h.order) == 0 {
+	if h.sweep != nil || len(h.unclaimedOrder) == 0 {
 		return
 	}
-	h.sweep = time.AfterFunc(keepBriefly, func() {
+	h.sweep = time.AfterFunc(keepWithoutWrite, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.sweep = nil
 		now := time.Now()
-		h.order = slices.DeleteFunc(h.order, func(id string) bool {
+		h.unclaimedOrder = slices.DeleteFunc(h.unclaimedOrder, func(id string) bool {
 			u := h.unclaimed[id]
-			if now.Before(u.until) {
+			if now.Before(u.keepUntil) {
 				return false
 			}
 			delete(h.unclaimed, id)
-			h.elements -= u.elements
+			h.unclaimedElements -= u.elements
 			return true
 		})
 		h.scheduleSweep()
 	})
 }
 
-// close forgets what is kept.
+// close removes all stored notifications and stops the timer.
 func (h *notificationHub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clear(h.unclaimed)
-	h.order, h.elements = nil, 0
+	h.unclaimedOrder, h.unclaimedElements = nil, 0
 	if h.sweep != nil {
 		h.sweep.Stop()
 		h.sweep = nil
 	}
 }
 
-// listener collects the notifications of some events. It is used by one
-// goroutine; notifications come from any.
+// waiter collects the notifications of the events that it was added to. Only one
+// goroutine uses a waiter, except for enqueue, which any goroutine can call.
 type waiter struct {
 	hub    *notificationHub
-	events map[string]bool
-	signal chan struct{}
+	events map[string]bool // ids of the events
+	signal chan struct{}   // receives a value after queue has grown
 
 	mu       sync.Mutex
 	queue    []*Notification
-	elements int
+	elements int // number of elements in queue
 }
 
+// listen returns a waiter without events. The caller must close it.
 func (h *notificationHub) listen() *waiter {
 	return &waiter{hub: h, events: map[string]bool{}, signal: make(chan struct{}, 1)}
 }
 
-// add listens to an event, and gets what came for it before.
-func (l *waiter) add(event string) {
-	if l.events[event] {
+// add makes w collect the notifications of an event, including those that are stored.
+func (w *waiter) add(event string) {
+	if w.events[event] {
 		return
 	}
-	l.events[event] = true
-	h := l.hub
+	w.events[event] = true
+	h := w.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.waiters[event] == nil {
 		h.waiters[event] = map[*waiter]bool{}
 	}
-	h.waiters[event][l] = true
-	for _, n := range h.claim(event) {
-		l.enqueue(n)
+	h.waiters[event][w] = true
+	for _, n := range h.takeUnclaimed(event) {
+		w.enqueue(n)
 	}
 }
 
-// close leaves what was not taken to the next listener.
-func (l *waiter) close() {
-	h := l.hub
+// close removes w from the hub. The notifications that takeAll has not returned are
+// stored for the next waiter.
+func (w *waiter) close() {
+	h := w.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for event := range l.events {
-		delete(h.waiters[event], l)
+	for event := range w.events {
+		delete(h.waiters[event], w)
 		if len(h.waiters[event]) == 0 {
 			delete(h.waiters, event)
 		}
 	}
-	for _, n := range l.takeAll() {
+	for _, n := range w.takeAll() {
 		if id := n.EventID(); len(h.waiters[id]) == 0 {
-			h.keep(id, n)
+			h.addUnclaimed(id, n)
 		}
 	}
 }
 
-func (l *waiter) enqueue(n *Notification) {
-	l.mu.Lock()
-	if l.elements < maxQueued {
-		l.queue = append(l.queue, n)
-		l.elements += n.countElements()
+// enqueue adds a notification to the queue and wakes wait. When the queue is full, it
+// drops the notification.
+func (w *waiter) enqueue(n *Notification) {
+	w.mu.Lock()
+	if w.elements < maxQueued {
+		w.queue = append(w.queue, n)
+		w.elements += n.countElements()
 	}
-	l.mu.Unlock()
+	w.mu.Unlock()
 	select {
-	case l.signal <- struct{}{}:
+	case w.signal <- struct{}{}:
 	default:
 	}
 }
 
-// take returns what has come since the last time.
-func (l *waiter) takeAll() []*Notification {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	queue := l.queue
-	l.queue, l.elements = nil, 0
+// takeAll returns the notifications in the queue and empties the queue.
+func (w *waiter) takeAll() []*Notification {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	queue := w.queue
+	w.queue, w.elements = nil, 0
 	return queue
 }
 
-// wait returns after d, when something has come, or with the context's error.
-func (l *waiter) wait(ctx context.Context, d time.Duration) error {
+// wait waits until d is over or a notification arrives. When the context ends first, it
+// returns the context's error.
+func (w *waiter) wait(ctx context.Context, d time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return contextError(ctx)
 	}
@@ -226,7 +242,7 @@ func (l *waiter) wait(ctx context.Context, d time.Duration) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-l.signal:
+	case <-w.signal:
 	case <-ctx.Done():
 		return contextError(ctx)
 	}

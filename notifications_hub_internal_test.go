@@ -12,66 +12,68 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hint is a notification of an event with elements.
+// eventNotification returns a notification that names the given number of elements of
+// an event.
 func eventNotification(event string, elements int) *Notification {
 	n := &Notification{ID: "1", Raw: []byte("{}"), AssetManagement: &AssetManagement{Assignments: make([]Assignment, elements)}}
 	n.AssetManagement.EventID = event
 	return n
 }
 
-// The hub's memory is bounded, and nothing is kept without a reason.
+// The hub keeps at most maxUnclaimed elements, and each notification only for a limited
+// time.
 func TestClient_Notify_limitsMemoryOfUnclaimedNotifications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newNotificationHub()
-		kept := func() map[string]*unclaimedEvent { // a copy, as time changes it
+		kept := func() map[string]*unclaimedEvent { // a copy, because the sweep changes the map
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			return maps.Clone(h.unclaimed)
 		}
 		for i := range 3000 {
 			h.deliver(eventNotification(fmt.Sprint("event-", i), 100))
-			require.LessOrEqual(t, h.elements, maxUnclaimed)
+			require.LessOrEqual(t, h.unclaimedElements, maxUnclaimed)
 		}
 		require.Len(t, kept(), maxUnclaimed/100)
 		require.Contains(t, kept(), "event-2999", "the latest are kept")
 		h.deliver(eventNotification("huge", maxUnclaimed+1))
 		require.Empty(t, kept())
 
-		// What a client did not write itself is kept briefly.
+		// A client that has sent no write keeps notifications for keepBriefly.
 		h.deliver(eventNotification("others", 1))
-		time.Sleep(keepBriefly - 1)
+		time.Sleep(keepWithoutWrite - 1)
 		require.Contains(t, kept(), "others")
 		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		require.Empty(t, kept())
 
-		// What it may have written itself is kept for longer.
+		// A client that has sent a write keeps notifications for keepUnclaimed.
 		h.noteWrite()
 		h.deliver(eventNotification("old", 1))
-		time.Sleep(keepUnclaimed / 2)
+		time.Sleep(keepAfterWrite / 2)
 		h.deliver(eventNotification("new", 1))
 		h.deliver(eventNotification("old", 1))
-		time.Sleep(keepUnclaimed / 2)
+		time.Sleep(keepAfterWrite / 2)
 		synctest.Wait()
 		require.NotContains(t, kept(), "old")
 		require.Contains(t, kept(), "new")
-		time.Sleep(keepUnclaimed/2 + keepBriefly)
+		time.Sleep(keepAfterWrite/2 + keepWithoutWrite)
 		synctest.Wait()
 		require.Empty(t, kept())
-		require.Empty(t, h.order)
-		require.Zero(t, h.elements)
+		require.Empty(t, h.unclaimedOrder)
+		require.Zero(t, h.unclaimedElements)
 		require.Nil(t, h.sweep)
 
 		h.noteWrite()
 		h.deliver(eventNotification("x", 1))
 		h.close()
 		require.Empty(t, kept())
-		require.Empty(t, h.order)
-		require.Zero(t, h.elements)
+		require.Empty(t, h.unclaimedOrder)
+		require.Zero(t, h.unclaimedElements)
 	})
 }
 
-// A listener that does not listen holds a bounded number of elements.
+// A listener that does not take its notifications queues at most maxQueued elements.
 func TestClient_Notify_limitsQueueOfOneListener(t *testing.T) {
 	h := newNotificationHub()
 	l := h.listen()
@@ -86,7 +88,7 @@ func TestClient_Notify_limitsQueueOfOneListener(t *testing.T) {
 	require.Empty(t, h.waiters)
 }
 
-// However listeners come and go, a notification reaches one of them.
+// While listeners open and close, each notification reaches exactly one of them.
 func TestClient_Notify_losesNothingWhenListenersChange(t *testing.T) {
 	h := newNotificationHub()
 	h.noteWrite()
@@ -114,7 +116,7 @@ func TestClient_Notify_losesNothingWhenListenersChange(t *testing.T) {
 				l.add(fmt.Sprint(e))
 			}
 		}
-		if last || rand.N(2) == 0 { // the others leave what came
+		if last || rand.N(2) == 0 { // the other listeners close without taking their notifications
 			for _, n := range l.takeAll() {
 				require.Nil(t, n.Raw)
 				got++

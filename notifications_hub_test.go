@@ -14,24 +14,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// relay is a stand-in in virtual time that notifies a client of its default
-// unit through a handler.
+// notifyingServer is a stand-in in virtual time that sends notifications through a
+// handler to a client of its default unit.
 type notifyingServer struct {
 	*testing.T
 	srv    *appsandbookstest.Server
 	client *appsandbooks.Client
 }
 
-// relayed runs f with a relay whose events take a time and whose notifications
-// travel in a way. The rules of conduct must hold at the end.
-func withNotifyingServer(t *testing.T, delay time.Duration, how appsandbookstest.NotificationOptions, f func(r *notifyingServer), more ...appsandbookstest.Option) {
+// withNotifyingServer runs f with a notifyingServer whose events take delay. It
+// requires that the client breaks no rule of conduct.
+func withNotifyingServer(t *testing.T, delay time.Duration, delivery appsandbookstest.NotificationOptions, f func(r *notifyingServer), more ...appsandbookstest.Option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &notifyingServer{T: t}
 		h := newHandler(t, nil, appsandbooks.WithNotify(func(n *appsandbooks.Notification) { r.client.Notify(n) }))
 		srv, err := appsandbookstest.NewServer(append([]appsandbookstest.Option{
 			appsandbookstest.WithEventDelay(delay),
-			appsandbookstest.WithNotifications(how),
+			appsandbookstest.WithNotifications(delivery),
 			appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(h)),
 		}, more...)...)
 		require.NoError(t, err)
@@ -48,7 +48,7 @@ func withNotifyingServer(t *testing.T, delay time.Duration, how appsandbookstest
 	})
 }
 
-// associate begins to assign assets to devices.
+// associate starts an operation that assigns assets to devices.
 func (r *notifyingServer) associate(assets, devices int) *appsandbooks.Operation {
 	r.Helper()
 	op, err := r.client.Assets.Associate(r.Context(), appsandbooks.AssetChange{
@@ -58,8 +58,7 @@ func (r *notifyingServer) associate(assets, devices int) *appsandbooks.Operation
 	return op
 }
 
-// An operation ends at the moment when it is true, however long that takes and
-// whatever it is.
+// With notifications every kind of operation ends at the moment when its events end.
 func TestClient_Notify_endsOperationsWhenTheirEventsEnd(t *testing.T) {
 	kinds := map[string]func(r *notifyingServer) (*appsandbooks.Operation, error){
 		"associate": func(r *notifyingServer) (*appsandbooks.Operation, error) {
@@ -82,7 +81,7 @@ func TestClient_Notify_endsOperationsWhenTheirEventsEnd(t *testing.T) {
 		},
 	}
 	for name, begin := range kinds {
-		// Before the first look; between two; after many.
+		// The events end before the first poll, between two polls, or after many polls.
 		for _, delay := range []time.Duration{20 * time.Millisecond, 12 * time.Second, 45 * time.Second, 5 * time.Minute} {
 			t.Run(fmt.Sprint(name, " ", delay), func(t *testing.T) {
 				withNotifyingServer(t, delay, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
@@ -99,7 +98,8 @@ func TestClient_Notify_endsOperationsWhenTheirEventsEnd(t *testing.T) {
 	}
 }
 
-// So does the wait for a single event.
+// With notifications StatusService.Wait returns at the moment when the event ends, with
+// the same status as a poll.
 func TestStatusService_Wait_endsOnNotification(t *testing.T) {
 	for _, delay := range []time.Duration{20 * time.Millisecond, 12 * time.Second, 45 * time.Second, 5 * time.Minute} {
 		for _, number := range []int{0, 9709} {
@@ -112,13 +112,13 @@ func TestStatusService_Wait_endsOnNotification(t *testing.T) {
 					id := r.associate(3, 250).EventIDs()[0]
 					status, err := r.client.Status.Wait(r.Context(), id)
 					require.Equal(t, delay, time.Since(began))
-					time.Sleep(30 * time.Second) // the distance that we keep, too
-					truth, gone := r.client.Status.Get(r.Context(), id)
-					require.NoError(t, gone)
-					require.Equal(t, truth.State, status.State)
-					require.Equal(t, truth.Type, status.Type)
-					require.Equal(t, truth.NumRequested, status.NumRequested)
-					require.Equal(t, truth.NumCompleted, status.NumCompleted)
+					time.Sleep(30 * time.Second) // the interval between two polls applies to Get, too
+					polled, pollErr := r.client.Status.Get(r.Context(), id)
+					require.NoError(t, pollErr)
+					require.Equal(t, polled.State, status.State)
+					require.Equal(t, polled.Type, status.Type)
+					require.Equal(t, polled.NumRequested, status.NumRequested)
+					require.Equal(t, polled.NumCompleted, status.NumCompleted)
 					if number == 0 {
 						require.NoError(t, err)
 					} else {
@@ -131,7 +131,7 @@ func TestStatusService_Wait_endsOnNotification(t *testing.T) {
 	}
 }
 
-// What failed is told by notifications as exactly as by the status.
+// Notifications give the same failed pairs as the status of the event.
 func TestClient_Notify_reportsSameFailuresAsStatus(t *testing.T) {
 	for _, delay := range []time.Duration{12 * time.Second, 45 * time.Second} {
 		withNotifyingServer(t, delay, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
@@ -147,29 +147,29 @@ func TestClient_Notify_reportsSameFailuresAsStatus(t *testing.T) {
 	}
 }
 
-// The status is the truth, whatever becomes of the notifications, and it is
-// never asked for too soon.
+// The report is correct whatever happens to the notifications, and the client does not
+// poll too early.
 func TestClient_Notify_keepsResultsCorrectWhenDeliveryIsUnreliable(t *testing.T) {
-	for name, how := range map[string]appsandbookstest.NotificationOptions{
-		"lost":       {Loss: 1},
-		"half lost":  {Loss: 0.5},
-		"late":       {Delay: 8 * time.Minute},
-		"later":      {Delay: time.Minute},
-		"duplicated": {Duplicate: 1},
-		"reordered":  {Reorder: 0.7, ReorderWindow: 50 * time.Second},
-		"all of it":  {Loss: 0.3, Duplicate: 0.3, Forge: 0.3, Reorder: 0.5, ReorderWindow: time.Minute, Delay: 5 * time.Second},
+	for name, delivery := range map[string]appsandbookstest.NotificationOptions{
+		"all lost":       {Loss: 1},
+		"half lost":      {Loss: 0.5},
+		"8 minutes late": {Delay: 8 * time.Minute},
+		"1 minute late":  {Delay: time.Minute},
+		"duplicated":     {Duplicate: 1},
+		"reordered":      {Reorder: 0.7, ReorderWindow: 50 * time.Second},
+		"all faults":     {Loss: 0.3, Duplicate: 0.3, Forge: 0.3, Reorder: 0.5, ReorderWindow: time.Minute, Delay: 5 * time.Second},
 	} {
 		for seed := range uint64(6) {
 			t.Run(fmt.Sprint(name, " ", seed), func(t *testing.T) {
 				delay := time.Duration(seed*17) * time.Second
-				withNotifyingServer(t, delay, how, func(r *notifyingServer) {
+				withNotifyingServer(t, delay, delivery, func(r *notifyingServer) {
 					r.srv.Unit().FailTarget("C0200003", 9709)
 					began := time.Now()
 					report, err := r.associate(3, 250).Wait(r.Context())
 					require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
 					require.Equal(t, 3*249, report.Succeeded)
 					requireLedgerAgrees(t, r.srv, report)
-					// 30 s, and a tenth more so that waiters do not march in step.
+					// The interval between two polls is 30 s, plus up to a tenth at random.
 					require.LessOrEqual(t, time.Since(began), max(30*time.Second, delay+33*time.Second))
 				}, appsandbookstest.WithSeed(seed+1))
 			})
@@ -177,22 +177,23 @@ func TestClient_Notify_keepsResultsCorrectWhenDeliveryIsUnreliable(t *testing.T)
 	}
 }
 
-// Notifications overtake the answer that names their event.
+// A notification may arrive before the answer that names its event, and still ends the
+// wait.
 func TestClient_Notify_acceptsNotificationBeforeAnswerToRequest(t *testing.T) {
 	withNotifyingServer(t, 100*time.Millisecond, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
-		_, err := r.client.Config.ServiceConfig(r.Context()) // limits are known from now on
+		_, err := r.client.Config.ServiceConfig(r.Context()) // reads the limits, so that Associate need not
 		require.NoError(t, err)
 		began := time.Now()
 		op := r.associate(2, 250)
 		require.Equal(t, 2*time.Second, time.Since(began))
 		_, err = op.Wait(r.Context())
 		require.NoError(t, err)
-		require.Equal(t, 4*time.Second, time.Since(began), "the status is asked for as soon as the event is known")
+		require.Equal(t, 4*time.Second, time.Since(began), "the client polls as soon as it knows the event")
 	}, appsandbookstest.WithLatency(2*time.Second))
 }
 
-// What came while nobody waited is not lost, be it before Wait or between two
-// steps.
+// Notifications that arrive before Wait, between two calls of Step or after a canceled
+// Wait are not lost.
 func TestClient_Notify_keepsNotificationsThatArriveBeforeWait(t *testing.T) {
 	withNotifyingServer(t, 3*time.Second, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
 		op := r.associate(2, 250)
@@ -229,16 +230,17 @@ func TestClient_Notify_keepsNotificationsThatArriveBeforeWait(t *testing.T) {
 	})
 }
 
-// A client that expects notifications leaves the first question to them.
+// A client that receives notifications polls after 30 s for the first time; without
+// notifications it polls after 5 s.
 func TestClient_Notify_postponesFirstPoll(t *testing.T) {
 	for name, test := range map[string]struct {
-		opts []appsandbooks.Option
-		tell bool
-		look time.Duration
+		opts      []appsandbooks.Option
+		notify    bool
+		firstPoll time.Duration
 	}{
-		"polling":        {nil, false, 5 * time.Second},
-		"told":           {nil, true, 30 * time.Second},
-		"told and times": {[]appsandbooks.Option{appsandbooks.WithPolling(time.Minute, 40*time.Second)}, true, time.Minute},
+		"without notifications":              {nil, false, 5 * time.Second},
+		"with notifications":                 {nil, true, 30 * time.Second},
+		"with notifications and WithPolling": {[]appsandbooks.Option{appsandbooks.WithPolling(time.Minute, 40*time.Second)}, true, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -247,7 +249,7 @@ func TestClient_Notify_postponesFirstPoll(t *testing.T) {
 				defer srv.Close()
 				c := newClient(t, srv, test.opts...)
 				defer c.Close()
-				if test.tell {
+				if test.notify {
 					c.Notify(&appsandbooks.Notification{Type: appsandbooks.NotificationTest})
 				}
 				c.Notify(nil)
@@ -256,13 +258,13 @@ func TestClient_Notify_postponesFirstPoll(t *testing.T) {
 				require.NoError(t, err)
 				_, err = op.Wait(t.Context())
 				require.NoError(t, err)
-				require.Equal(t, test.look, time.Since(began))
+				require.Equal(t, test.firstPoll, time.Since(began))
 			})
 		})
 	}
 }
 
-// One handler serves the clients of many units.
+// One handler can pass notifications to the clients of many units.
 func TestClient_Notify_servesManyUnitsFromOneHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clients := map[string]*appsandbooks.Client{}
@@ -276,10 +278,10 @@ func TestClient_Notify_servesManyUnitsFromOneHandler(t *testing.T) {
 			appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(h)))
 		require.NoError(t, err)
 		defer srv.Close()
-		ends := make(chan time.Duration, 10)
+		durations := make(chan time.Duration, 10)
 		began := time.Now()
 		var units []*appsandbookstest.Unit
-		for i := range cap(ends) {
+		for i := range cap(durations) {
 			u := srv.NewUnit(fmt.Sprint("Unit ", i))
 			c, err := appsandbooks.NewClient(u.Token(), appsandbooks.WithHTTPClient(srv.Client()))
 			require.NoError(t, err)
@@ -303,17 +305,17 @@ func TestClient_Notify_servesManyUnitsFromOneHandler(t *testing.T) {
 					_, err = op.Wait(t.Context())
 					assert.NoError(t, err)
 				}
-				ends <- time.Since(began)
+				durations <- time.Since(began)
 			}()
 		}
 		for range clients {
-			require.Equal(t, 7*time.Second, <-ends)
+			require.Equal(t, 7*time.Second, <-durations)
 		}
 		require.Empty(t, srv.Violations())
 	})
 }
 
-// With notifications an operation ends as soon as it is true.
+// A notification ends Wait before the next poll would be due.
 func TestClient_Notify_endsWaitBeforeNextPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c *appsandbooks.Client
@@ -348,5 +350,15 @@ func TestClient_Notify_endsWaitBeforeNextPoll(t *testing.T) {
 		require.Equal(t, 12*time.Second, time.Since(began).Truncate(time.Millisecond))
 		require.Equal(t, 1, countPath(srv, "status"))
 		require.Empty(t, srv.Violations())
+	})
+}
+
+// Notify of a client that does not exist, and a nil notification, change nothing.
+func TestClient_Notify_ignoresNil(t *testing.T) {
+	var missing *appsandbooks.Client
+	require.NotPanics(t, func() {
+		missing.Notify(&appsandbooks.Notification{})
+		new(appsandbooks.Client).Notify(&appsandbooks.Notification{})
+		clientWithAnswer(t, 200, nil, `{}`).Notify(nil)
 	})
 }

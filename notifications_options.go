@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// NotificationOption changes a default of [NewNotificationHandler]. It fails on a
-// value that makes no sense.
+// NotificationOption changes a default of [NewNotificationHandler]. It returns an error
+// if a value is not allowed.
 type NotificationOption func(*notificationOptions) error
 
+// notificationOptions are the settings of a handler; the options describe them.
 type notificationOptions struct {
 	secrets        []Secret
 	requestSecrets func(r *http.Request) ([]Secret, error)
@@ -28,47 +29,45 @@ type notificationOptions struct {
 }
 
 // WithNotificationSecrets makes the handler accept notifications with any of the
-// secrets: the NotificationAuthToken that the service was given by
-// [ConfigService.Register], and, while it is being replaced, the one before. The
-// secrets can be changed later, with [NotificationHandler.AddSecret] and
-// [NotificationHandler.RemoveSecret].
+// secrets. Pass the NotificationAuthToken of [ConfigService.Register] and, while it is
+// being replaced, also the previous one. To change the secrets later, call
+// [NotificationHandler.AddSecret] and [NotificationHandler.RemoveSecret].
 func WithNotificationSecrets(secrets ...Secret) NotificationOption {
 	return func(o *notificationOptions) error { o.secrets = append(o.secrets, secrets...); return nil }
 }
 
-// WithRequestSecrets makes the handler also accept the secrets that f returns for
-// a request: by its path, for example, if each unit has a notification URL of its
-// own. The handler calls f before it reads the body. When f returns an error, the
-// handler answers 503.
+// WithRequestSecrets makes the handler also accept the secrets that f returns for a
+// request. If each organizational unit has its own notification URL, f can find the
+// unit by the request's path. The handler calls f before it reads the body. When f
+// returns an error, the handler answers 503.
 func WithRequestSecrets(f func(r *http.Request) ([]Secret, error)) NotificationOption {
 	return func(o *notificationOptions) error {
 		if f == nil {
-			return errors.New("WithRequestSecrets: nil")
+			return errors.New("WithRequestSecrets: the function is nil")
 		}
 		o.requestSecrets = f
 		return nil
 	}
 }
 
-// WithUnitSecrets makes the handler accept a notification only if its secret is
-// one of those that f returns for its organizational unit. So many units can share
-// one URL, and no unit can send notifications for another. The handler calls f
-// after it has read the notification, so the secret must also be accepted without
-// f: pass the secrets of all units to [WithNotificationSecrets]. When f returns no
-// secrets, the unit is unknown, and the handler answers 401. When f returns an
-// error, the handler answers 503.
+// WithUnitSecrets makes the handler accept a notification only if its secret is one of
+// those that f returns for the notification's organizational unit. Many units can then
+// share one URL, and the secret of one unit is not accepted for another unit. The
+// handler must accept the secret before it reads the notification, and it calls f
+// after that: so pass the secrets of all units to [WithNotificationSecrets] too. When f
+// returns no secrets, the handler answers 401. When f returns an error, it answers 503.
 func WithUnitSecrets(f func(ctx context.Context, uid string) ([]Secret, error)) NotificationOption {
 	return func(o *notificationOptions) error {
 		if f == nil {
-			return errors.New("WithUnitSecrets: nil")
+			return errors.New("WithUnitSecrets: the function is nil")
 		}
 		o.unitSecrets = f
 		return nil
 	}
 }
 
-// WithNotify makes the handler call f with every notification, the service's tests
-// included, before the hook. It is for waking those who wait for events, and f must
+// WithNotify makes the handler call f with every notification before the hook,
+// including the service's tests. f informs the calls that wait for events, and must
 // return at once. For one organizational unit, f is [Client.Notify]:
 //
 //	appsandbooks.WithNotify(client.Notify)
@@ -83,59 +82,60 @@ func WithUnitSecrets(f func(ctx context.Context, uid string) ([]Secret, error)) 
 func WithNotify(f func(n *Notification)) NotificationOption {
 	return func(o *notificationOptions) error {
 		if f == nil {
-			return errors.New("WithNotify: nil")
+			return errors.New("WithNotify: the function is nil")
 		}
 		o.notify = f
 		return nil
 	}
 }
 
-// WithDeduper sets what remembers the notifications that were handled. By default
-// each handler has its own [NewDeduper], in memory.
+// WithDeduper sets the [Deduper], which remembers the notifications that the hook has
+// handled. By default each handler has its own, in memory: [NewDeduper].
 func WithDeduper(d Deduper) NotificationOption {
 	return func(o *notificationOptions) error {
 		if d == nil {
-			return errors.New("WithDeduper: nil")
+			return errors.New("WithDeduper: the deduper is nil")
 		}
 		o.deduper = d
 		return nil
 	}
 }
 
-// WithNotificationLogger sets the logger, which gets a line for each request that
-// is not answered with 2xx, and for each notification that the SDK cannot read when
-// there is no hook. Secrets are never logged. By default nothing is logged.
+// WithNotificationLogger sets the logger of a handler. The handler logs each request
+// that it does not answer with 2xx, each panic of a hook, and each error of the
+// [Deduper]. Without a hook, it also logs each notification that the SDK cannot read.
+// It never logs secrets. By default a handler logs nothing.
 func WithNotificationLogger(l *slog.Logger) NotificationOption {
 	return func(o *notificationOptions) error {
 		if l == nil {
-			return errors.New("WithNotificationLogger: nil")
+			return errors.New("WithNotificationLogger: the logger is nil")
 		}
 		o.logger = l
 		return nil
 	}
 }
 
-// WithNotificationLimits sets the largest body in bytes (default 256 KiB; 100
-// elements have about 20 KiB), and how many notifications are read or handled at
-// the same time (default 64). Further ones wait for up to two seconds and then get
-// 503. A zero leaves a limit as it is.
+// WithNotificationLimits sets the size of the largest body in bytes (default 256 KiB;
+// 100 elements have about 20 KiB), and how many notifications are read or handled at
+// the same time (default 64). Further notifications wait for at most two seconds, and
+// then the handler answers 503. A zero does not change a limit.
 func WithNotificationLimits(maxBody int64, maxConcurrent int) NotificationOption {
 	return func(o *notificationOptions) error {
 		if maxBody < 0 || maxConcurrent < 0 {
-			return fmt.Errorf("WithNotificationLimits: %d bytes, %d at the same time", maxBody, maxConcurrent)
+			return fmt.Errorf("WithNotificationLimits: a limit is negative: %d bytes, %d at the same time", maxBody, maxConcurrent)
 		}
 		o.maxBody, o.maxConcurrent = cmp.Or(maxBody, o.maxBody), cmp.Or(maxConcurrent, o.maxConcurrent)
 		return nil
 	}
 }
 
-// WithNotificationTimeouts sets how long the handler waits for a body (default 10
-// s), and how long the hook may take for one notification (default 30 s). A zero
-// leaves a time as it is.
+// WithNotificationTimeouts sets how long the handler waits for a body (default 10 s),
+// and how long the hook may take for one notification (default 30 s). A zero does not
+// change a timeout.
 func WithNotificationTimeouts(read, hook time.Duration) NotificationOption {
 	return func(o *notificationOptions) error {
 		if read < 0 || hook < 0 {
-			return fmt.Errorf("WithNotificationTimeouts: %s, %s", read, hook)
+			return fmt.Errorf("WithNotificationTimeouts: a timeout is negative: %s, %s", read, hook)
 		}
 		o.readTimeout, o.hookTimeout = cmp.Or(read, o.readTimeout), cmp.Or(hook, o.hookTimeout)
 		return nil

@@ -15,8 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// NewNotificationHandler returns ErrInvalid for missing or empty secrets, negative
+// limits and nil arguments.
 func TestNewNotificationHandler_refusesMissingSecretsAndNegativeBounds(t *testing.T) {
-	for name, secrets := range map[string][]string{"none": nil, "empty": {""}, "one empty": {"a", ""}} {
+	for name, secrets := range map[string][]string{"no secret": nil, "empty secret": {""}, "second secret empty": {"a", ""}} {
 		t.Run(name, func(t *testing.T) {
 			h, err := appsandbooks.NewNotificationHandler(nil, withSecrets(secrets...))
 			require.ErrorIs(t, err, appsandbooks.ErrInvalid)
@@ -26,10 +28,10 @@ func TestNewNotificationHandler_refusesMissingSecretsAndNegativeBounds(t *testin
 	_, err := appsandbooks.NewNotificationHandler(nil)
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 	for name, opt := range map[string]appsandbooks.NotificationOption{
-		"body":    appsandbooks.WithNotificationLimits(-1, 1),
-		"places":  appsandbooks.WithNotificationLimits(1, -1),
-		"reading": appsandbooks.WithNotificationTimeouts(-1, 1),
-		"hook":    appsandbooks.WithNotificationTimeouts(1, -1),
+		"negative body size":         appsandbooks.WithNotificationLimits(-1, 1),
+		"negative number of hooks":   appsandbooks.WithNotificationLimits(1, -1),
+		"negative time for reading":  appsandbooks.WithNotificationTimeouts(-1, 1),
+		"negative time for the hook": appsandbooks.WithNotificationTimeouts(1, -1),
 
 		"no option":          nil,
 		"no request secrets": appsandbooks.WithRequestSecrets(nil),
@@ -46,13 +48,14 @@ func TestNewNotificationHandler_refusesMissingSecretsAndNegativeBounds(t *testin
 	}
 }
 
-// One handler for many units, each with a URL of its own.
+// With WithRequestSecrets one handler accepts different secrets for the URL of each
+// unit.
 func TestWithRequestSecrets_checksSecretsOfPath(t *testing.T) {
 	units := map[string][]string{"a": {"secret-a"}, "b": {"secret-b", "secret-b-before"}, "c": {""}}
 	var d idRecorder
 	h := newHandlerOf(t, d.write, appsandbooks.WithRequestSecrets(func(r *http.Request) ([]appsandbooks.Secret, error) {
 		if r.PathValue("unit") == "broken" {
-			return nil, errors.New("the database is away")
+			return nil, errors.New("the database is unreachable")
 		}
 		return secretsOf(units[r.PathValue("unit")]), nil
 	}))
@@ -77,14 +80,15 @@ func TestWithRequestSecrets_checksSecretsOfPath(t *testing.T) {
 	assert.Equal(t, []string{"0", "2", "3"}, d.ids)
 }
 
-// One handler and one URL for many units, which cannot speak for each other.
+// With WithUnitSecrets many units share one URL, and the secret of one unit is not
+// accepted for a notification of another unit.
 func TestWithUnitSecrets_checksSecretsOfUnit(t *testing.T) {
 	var d idRecorder
 	units := map[string][]string{"a": {"secret-a"}, "b": {"secret-b"}, "c": {""}, "z": {"secret-z"}}
 	h := newHandlerOf(t, d.write, withSecrets("secret-a", "secret-b"),
 		appsandbooks.WithUnitSecrets(func(_ context.Context, uid string) ([]appsandbooks.Secret, error) {
 			if uid == "broken" {
-				return nil, errors.New("the database is away")
+				return nil, errors.New("the database is unreachable")
 			}
 			return secretsOf(units[uid]), nil
 		}))
@@ -97,7 +101,7 @@ func TestWithUnitSecrets_checksSecretsOfUnit(t *testing.T) {
 		{"b", "secret-a", 401},
 		{"", "secret-a", 401},
 		{"c", "secret-a", 401},
-		{"z", "secret-z", 401}, // not let in to begin with
+		{"z", "secret-z", 401}, // not one of the secrets of WithNotificationSecrets
 		{"broken", "secret-a", 503},
 	} {
 		r := notificationRequest(assetCountNotification(strconv.Itoa(i), test.uid))

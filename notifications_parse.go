@@ -9,6 +9,8 @@ import (
 	"strings"
 )
 
+// notificationBody is the envelope of a notification: the four fields that every
+// notification has.
 type notificationBody struct {
 	Notification json.RawMessage  `json:"notification"`
 	ID           string           `json:"notificationId"`
@@ -16,7 +18,8 @@ type notificationBody struct {
 	UID          string           `json:"uId"`
 }
 
-// parseNotification keeps data.
+// parseNotification is [ParseNotification] without a copy: Raw of the result shares
+// memory with data.
 func parseNotification(data []byte) (*Notification, error) {
 	n := new(Notification)
 	if n.parsePlain(data) {
@@ -28,41 +31,43 @@ func parseNotification(data []byte) (*Notification, error) {
 	return n, nil
 }
 
-// parse reads any form of a notification.
+// parse parses a notification of any form with encoding/json.
 func (n *Notification) parse(data []byte) error {
-	var b notificationBody
-	if err := json.Unmarshal(data, &b); err != nil {
+	var body notificationBody
+	if err := json.Unmarshal(data, &body); err != nil {
 		return err
 	}
-	if b.Type == "" {
+	if body.Type == "" {
 		return errors.New("no notificationType")
 	}
-	if b.ID == "" && b.Type != NotificationTest {
+	if body.ID == "" && body.Type != NotificationTest {
 		return errors.New("no notificationId")
 	}
-	*n = Notification{ID: b.ID, Type: b.Type, UID: b.UID, Raw: b.Notification}
-	_ = n.decodePayload() // Raw stands
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(data, &all); err != nil {
+	*n = Notification{ID: body.ID, Type: body.Type, UID: body.UID, Raw: body.Notification}
+	_ = n.decodePayload() // a payload that cannot be decoded is still in Raw
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
 		return err
 	}
-	maps.DeleteFunc(all, func(key string, _ json.RawMessage) bool { return isEnvelope(key) })
-	if len(all) > 0 {
-		n.Other = all
+	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return isEnvelopeField(key) })
+	if len(fields) > 0 {
+		n.Other = fields
 	}
 	return nil
 }
 
-// isEnvelope tells whether encoding/json takes a key for one of the envelope's.
-func isEnvelope(key string) bool {
+// isEnvelopeField reports whether encoding/json decodes a key into a field of
+// notificationBody. Like encoding/json, it ignores case.
+func isEnvelopeField(key string) bool {
 	return slices.ContainsFunc([]string{"notification", "notificationId", "notificationType", "uId"},
-		func(k string) bool { return strings.EqualFold(k, key) })
+		func(field string) bool { return strings.EqualFold(field, key) })
 }
 
-// parsePlain reads a notification of the form in which the service writes
-// them: the envelope has its four fields once each, with strings of ASCII
-// without escapes. It spares encoding/json two more passes over a payload of a
-// hundred elements. False says nothing about the notification.
+// parsePlain parses a notification in the form that the service usually sends: each
+// field of the envelope is present at most once, no other field is present, and the
+// strings are ASCII without escapes. It is faster than parse, which reads the payload
+// two more times. When parsePlain returns false, the notification can still be valid;
+// then parse must parse it.
 func (n *Notification) parsePlain(data []byte) bool {
 	id, typ, uid, payload, ok := splitPlain(data)
 	if !ok || len(typ) == 0 || len(id) == 0 {
@@ -72,12 +77,13 @@ func (n *Notification) parsePlain(data []byte) bool {
 	return n.decodePayload() == nil
 }
 
-// splitPlain takes a plain envelope apart. It finds the end of the payload,
-// which is valid JSON if the whole is, and does not check it.
+// splitPlain returns the fields of an envelope in the form that parsePlain describes.
+// ok is false if the envelope has another form or no payload. The payload ends where
+// its braces close, and may not be valid JSON: the caller must decode it.
 func splitPlain(data []byte) (id, typ, uid, payload []byte, ok bool) {
 	i := skipSpace(data, 0)
-	for more := byte('{'); ; more = ',' {
-		if i == len(data) || data[i] != more {
+	for delimiter := byte('{'); ; delimiter = ',' {
+		if i == len(data) || data[i] != delimiter {
 			break
 		}
 		key, next := plainString(data, skipSpace(data, i+1))
@@ -114,10 +120,12 @@ func splitPlain(data []byte) (id, typ, uid, payload []byte, ok bool) {
 		}
 		i = skipSpace(data, next)
 	}
-	end := i < len(data) && data[i] == '}' && skipSpace(data, i+1) == len(data)
-	return id, typ, uid, payload, end && payload != nil
+	complete := i < len(data) && data[i] == '}' && skipSpace(data, i+1) == len(data)
+	return id, typ, uid, payload, complete && payload != nil
 }
 
+// skipSpace returns the index of the first byte at or after i that is not JSON white
+// space, or len(data).
 func skipSpace(data []byte, i int) int {
 	for i < len(data) && (data[i] == ' ' || data[i] == '\n' || data[i] == '\t' || data[i] == '\r') {
 		i++
@@ -125,8 +133,10 @@ func skipSpace(data []byte, i int) int {
 	return i
 }
 
-// plainString is the string that begins at i, and where it ends; nil if it has
-// anything in it that needs a thought.
+// plainString returns the content of the JSON string that begins at i, and the index
+// after its closing quote. It returns nil and i if no string begins there, if the
+// string does not end, or if it contains an escape, a control character or a byte that
+// is not ASCII.
 func plainString(data []byte, i int) (s []byte, next int) {
 	if i >= len(data) || data[i] != '"' {
 		return nil, i
@@ -142,7 +152,9 @@ func plainString(data []byte, i int) (s []byte, next int) {
 	return nil, i
 }
 
-// skipObject is where the object that begins at i ends; i if it does not.
+// skipObject returns the index after the end of the JSON object that begins at i. It
+// returns i if no object begins there, or if the object does not end. It does not
+// check that the object is valid.
 func skipObject(data []byte, i int) int {
 	depth := 0
 	for j := i; j < len(data); j++ {

@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A request that is not a complete notification is answered with a 4xx status and does
+// not reach the hook.
 func TestNotificationHandler_refusesWhatIsNoNotification(t *testing.T) {
 	var d idRecorder
 	h := newHandler(t, d.write, appsandbooks.WithNotificationLimits(1000, 0))
@@ -36,7 +38,7 @@ func TestNotificationHandler_refusesWhatIsNoNotification(t *testing.T) {
 		"empty":                 {"POST", nil, 400},
 		"HTML":                  {"POST", strings.NewReader("<html>"), 400},
 		"no id":                 {"POST", strings.NewReader(`{"notification":{},"notificationType":"ASSET_COUNT"}`), 400},
-		"broken off":            {"POST", io.MultiReader(strings.NewReader(fits[:20]), iotest.ErrReader(io.ErrUnexpectedEOF)), 408},
+		"cut body":              {"POST", io.MultiReader(strings.NewReader(fits[:20]), iotest.ErrReader(io.ErrUnexpectedEOF)), 408},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest(test.method, "https://mdm.example.com/notifications", test.body)
@@ -52,8 +54,8 @@ func TestNotificationHandler_refusesWhatIsNoNotification(t *testing.T) {
 	assert.Equal(t, []string{"fits", "pieces"}, slices.Compact(d.ids))
 }
 
-// The envelope, too, may have fields that are newer than the SDK, be written in
-// another order and with escapes.
+// The fields around the payload may be unknown to the SDK, in any order, and written
+// with escapes.
 func TestParseNotification_acceptsUnknownFieldsAndAnyOrder(t *testing.T) {
 	const body = ` { "sentAt": "2030-01-02T03:04:05+0000", "uId" : "2049", "notificationType":"ASSET\u005fCOUNT",
 		"notificationId":"a\"b", "notification" : {"adamId":"}\"{","countDelta":1,"pricingParam":"STDQ"}, "signed": true } `
@@ -70,25 +72,26 @@ func TestParseNotification_acceptsUnknownFieldsAndAnyOrder(t *testing.T) {
 	jsonEqual(t, body, string(again))
 }
 
+// ParseNotification returns ErrInvalid for input that is not a notification.
 func TestParseNotification_refusesInvalidInput(t *testing.T) {
-	whole := notificationJSON(appsandbooks.NotificationAssetCount, `{"adamId":"1000","countDelta":1,"pricingParam":"STDQ"}`)
+	complete := notificationJSON(appsandbooks.NotificationAssetCount, `{"adamId":"1000","countDelta":1,"pricingParam":"STDQ"}`)
 	for name, body := range map[string]string{
-		"nothing":          ``,
-		"no JSON":          `<html>`,
-		"no object":        `[]`,
-		"null":             `null`,
-		"no type":          `{"notification":{},"notificationId":"1","uId":"2"}`,
-		"no id":            `{"notification":{},"notificationType":"ASSET_COUNT","uId":"2"}`,
-		"empty id":         `{"notification":{},"notificationId":"","notificationType":"ASSET_COUNT","uId":"2"}`,
-		"id of other type": `{"notification":{},"notificationId":1,"notificationType":"ASSET_COUNT","uId":"2"}`,
-		"cut":              whole[:len(whole)-1],
-		"cut in payload":   whole[:20],
-		"trailing":         whole + `{}`,
-		"trailing comma":   strings.TrimSuffix(whole, "}") + `,}`,
-		"bad payload":      notificationJSON(appsandbooks.NotificationAssetCount, `{"adamId":}`),
-		"bad raw payload":  notificationJSON("MOON_PHASE", `{"phase":full}`),
-		"mismatched":       notificationJSON("MOON_PHASE", `{"phase":[}]}`),
-		"too deep":         notificationJSON("MOON_PHASE", strings.Repeat(`{"a":`, 20_000)+`1`+strings.Repeat(`}`, 20_000)),
+		"empty":                              ``,
+		"HTML":                               `<html>`,
+		"array":                              `[]`,
+		"null":                               `null`,
+		"no type":                            `{"notification":{},"notificationId":"1","uId":"2"}`,
+		"no id":                              `{"notification":{},"notificationType":"ASSET_COUNT","uId":"2"}`,
+		"empty id":                           `{"notification":{},"notificationId":"","notificationType":"ASSET_COUNT","uId":"2"}`,
+		"id is a number":                     `{"notification":{},"notificationId":1,"notificationType":"ASSET_COUNT","uId":"2"}`,
+		"truncated":                          complete[:len(complete)-1],
+		"truncated in the payload":           complete[:20],
+		"a second object":                    complete + `{}`,
+		"trailing comma":                     strings.TrimSuffix(complete, "}") + `,}`,
+		"invalid JSON in a known payload":    notificationJSON(appsandbooks.NotificationAssetCount, `{"adamId":}`),
+		"invalid JSON in an unknown payload": notificationJSON("MOON_PHASE", `{"phase":full}`),
+		"mismatched brackets":                notificationJSON("MOON_PHASE", `{"phase":[}]}`),
+		"nested too deeply":                  notificationJSON("MOON_PHASE", strings.Repeat(`{"a":`, 20_000)+`1`+strings.Repeat(`}`, 20_000)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, err := appsandbooks.ParseNotification([]byte(body))
@@ -98,5 +101,5 @@ func TestParseNotification_refusesInvalidInput(t *testing.T) {
 		})
 	}
 	_, err := appsandbooks.ParseNotification([]byte(`{"notificationType":"TEST_NOTIFICATION"}`))
-	require.NoError(t, err, "a test needs nothing else")
+	require.NoError(t, err, "a test notification needs only its type")
 }

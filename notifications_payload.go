@@ -6,22 +6,11 @@ import (
 	"iter"
 )
 
-// payloads has a row for each type of notification that has a payload: everything
-// that depends on the type is derived from it. To add a type, add its constant,
-// its payload type and field in notifications.go, and a row here.
-var payloads = []payload{
-	payloadOf(NotificationAssetManagement, func(n *Notification) **AssetManagement { return &n.AssetManagement }),
-	payloadOf(NotificationAssetCount, func(n *Notification) **AssetCount { return &n.AssetCount }),
-	payloadOf(NotificationUserManagement, func(n *Notification) **UserManagement { return &n.UserManagement }),
-	payloadOf(NotificationUserAssociated, func(n *Notification) **UsersAssociated { return &n.UserAssociated }),
-	payloadOf(NotificationSubscriptionManagement, func(n *Notification) **SubscriptionManagement { return &n.SubscriptionManagement }),
-	payloadOf(NotificationSubscriptionCount, func(n *Notification) **Subscription { return &n.SubscriptionCount }),
-}
-
+// payload says how notifications of one type store their payload.
 type payload struct {
 	typ    NotificationType
-	decode func(n *Notification, raw json.RawMessage) error
-	get    func(n *Notification) any // nil when the notification does not have this payload
+	decode func(n *Notification, raw json.RawMessage) error // decodes raw into the payload field
+	get    func(n *Notification) any                        // returns the payload field, or nil if it is not set
 }
 
 // eventPayload is a payload that reports what an event did.
@@ -30,19 +19,18 @@ type eventPayload interface {
 	elements() iter.Seq[AssetPair]
 }
 
+// payloadOf returns the payload of notifications of a type. field returns the address
+// of the payload field.
 func payloadOf[T any](typ NotificationType, field func(*Notification) **T) payload {
 	return payload{
 		typ: typ,
 		decode: func(n *Notification, raw json.RawMessage) error {
-			if len(raw) == 0 || raw[0] != '{' {
-				return errors.New("the payload is not an object")
-			}
 			v := new(T)
-			if err := json.Unmarshal(raw, v); err != nil {
-				return err
+			err := decodeObject(raw, v)
+			if err == nil {
+				*field(n) = v
 			}
-			*field(n) = v
-			return nil
+			return err
 		},
 		get: func(n *Notification) any {
 			if v := *field(n); v != nil {
@@ -53,21 +41,60 @@ func payloadOf[T any](typ NotificationType, field func(*Notification) **T) paylo
 	}
 }
 
-// decodePayload sets the payload field of the notification's type. An error says
-// that Raw is not a payload of the type, or not JSON.
+// subscriptionCountPayload returns the payload of NotificationSubscriptionCount. It reads
+// only the fields of a [Subscription] that Apple documents for the notification.
+func subscriptionCountPayload() payload {
+	p := payloadOf(NotificationSubscriptionCount, func(n *Notification) **Subscription { return &n.SubscriptionCount })
+	p.decode = func(n *Notification, raw json.RawMessage) error {
+		var v struct {
+			ParentAdamID *int64             `json:"parentAdamId"`
+			AdamID       int64              `json:"adamId"`
+			Counts       SubscriptionCounts `json:"counts"`
+		}
+		if err := decodeObject(raw, &v); err != nil {
+			return err
+		}
+		n.SubscriptionCount = &Subscription{ParentAdamID: v.ParentAdamID, AdamID: v.AdamID, Counts: v.Counts}
+		return nil
+	}
+	return p
+}
+
+// noPayload returns the payload of notifications of a type whose payload Apple does not
+// document.
+func noPayload(typ NotificationType) payload {
+	return payload{
+		typ: typ,
+		decode: func(_ *Notification, raw json.RawMessage) error {
+			if !json.Valid(raw) {
+				return errors.New("the payload is not JSON")
+			}
+			return nil
+		},
+		get: func(*Notification) any { return nil },
+	}
+}
+
+func decodeObject(raw json.RawMessage, v any) error {
+	if len(raw) == 0 || raw[0] != '{' {
+		return errors.New("the payload is not an object")
+	}
+	return json.Unmarshal(raw, v)
+}
+
+// decodePayload decodes Raw into the payload field of the notification's type. It
+// returns an error if Raw is not a payload of that type. For a type that the SDK does
+// not know, it returns an error if Raw is not JSON.
 func (n *Notification) decodePayload() error {
 	for _, p := range payloads {
 		if p.typ == n.Type {
 			return p.decode(n, n.Raw)
 		}
 	}
-	if !json.Valid(n.Raw) {
-		return errors.New("the payload is not JSON")
-	}
-	return nil
+	return noPayload(n.Type).decode(n, n.Raw)
 }
 
-// payload returns the payload that is set; nil if none is.
+// payload returns the payload that is set, or nil if none is set.
 func (n *Notification) payload() any {
 	for _, p := range payloads {
 		if v := p.get(n); v != nil {
@@ -77,17 +104,21 @@ func (n *Notification) payload() any {
 	return nil
 }
 
-// eventPayload returns the payload if it reports what an event did; nil otherwise.
+// eventPayload returns the payload if it reports what an event did, and nil otherwise.
 func (n *Notification) eventPayload() eventPayload {
 	if n == nil {
 		return nil
 	}
-	p, _ := n.payload().(eventPayload)
-	return p
+	for _, p := range payloads {
+		if v, ok := p.get(n).(eventPayload); ok {
+			return v
+		}
+	}
+	return nil
 }
 
-// EventID returns the id of the event that the notification is about. It is empty
-// when the notification is about none.
+// EventID returns the id of the event whose result the notification reports. It is
+// empty for a notification that reports no event, such as a count.
 func (n *Notification) EventID() string {
 	if p := n.eventPayload(); p != nil {
 		return p.event().EventID
@@ -95,9 +126,11 @@ func (n *Notification) EventID() string {
 	return ""
 }
 
-// Elements yields the pairs, or the users, that an event's notification names.
-// Other notifications have none. A subscription's Adam ID is written in decimal,
-// and an empty PricingParam of an asset or a subscription is given as STDQ.
+// Elements returns an iterator over the pairs, or the users, whose result the
+// notification reports. It yields nothing for a notification that reports no event.
+// The Adam ID of a subscription is converted to a decimal string. The PricingParam of
+// a subscription, and an empty one of an asset, is STDQ. An element that is a user has
+// only a ClientUserID.
 func (n *Notification) Elements() iter.Seq[AssetPair] {
 	if p := n.eventPayload(); p != nil {
 		return p.elements()
@@ -106,37 +139,3 @@ func (n *Notification) Elements() iter.Seq[AssetPair] {
 }
 
 func (r *EventResult) event() *EventResult { return r }
-
-func (m *AssetManagement) elements() iter.Seq[AssetPair] {
-	return func(yield func(AssetPair) bool) {
-		for _, a := range m.Assignments {
-			pricing := a.PricingParam
-			if pricing == "" {
-				pricing = PricingSTDQ
-			}
-			if !yield(AssetPair{a.AdamID, pricing, a.ClientUserID, a.SerialNumber}) {
-				return
-			}
-		}
-	}
-}
-
-func (m *UserManagement) elements() iter.Seq[AssetPair] {
-	return func(yield func(AssetPair) bool) {
-		for _, u := range m.Users {
-			if !yield(AssetPair{ClientUserID: u.ClientUserID}) {
-				return
-			}
-		}
-	}
-}
-
-func (m *SubscriptionManagement) elements() iter.Seq[AssetPair] {
-	return func(yield func(AssetPair) bool) {
-		for _, a := range m.Assignments {
-			if !yield(AssetPair{AdamID: formatAdamID(a.AdamID), PricingParam: PricingSTDQ, ClientUserID: a.ClientUserID}) {
-				return
-			}
-		}
-	}
-}

@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The hook gets every notification, with the payload of its type if it has one
-// that can be read.
+// The hook receives every notification. The field for its type is set if the SDK has
+// one and can read the payload.
 func TestNewNotificationHandler_hookReceivesEveryType(t *testing.T) {
-	var typed, all, told []appsandbooks.NotificationType
+	var typed, all, notified []appsandbooks.NotificationType
 	h := newHandler(t, func(_ context.Context, n *appsandbooks.Notification) error {
 		all = append(all, n.Type)
 		for typ, set := range map[appsandbooks.NotificationType]bool{
@@ -32,7 +32,7 @@ func TestNewNotificationHandler_hookReceivesEveryType(t *testing.T) {
 			}
 		}
 		return nil
-	}, appsandbooks.WithNotify(func(n *appsandbooks.Notification) { told = append(told, n.Type) }))
+	}, appsandbooks.WithNotify(func(n *appsandbooks.Notification) { notified = append(notified, n.Type) }))
 	var want, wantTyped []appsandbooks.NotificationType
 	deliver := func(typ appsandbooks.NotificationType, payload string) {
 		body := fmt.Sprintf(`{"notification":%s,"notificationId":"%d","notificationType":%q,"uId":"1"}`, payload, len(want), typ)
@@ -45,18 +45,18 @@ func TestNewNotificationHandler_hookReceivesEveryType(t *testing.T) {
 		}
 		deliver(typ, `{}`)
 	}
-	deliver(appsandbooks.NotificationSubscriptionCount, `{"counts":7}`) // unreadable
+	deliver(appsandbooks.NotificationSubscriptionCount, `{"counts":7}`) // an unreadable payload
 	assert.Equal(t, want, all)
 	assert.Equal(t, wantTyped, typed)
-	assert.Equal(t, want, told)
+	assert.Equal(t, want, notified)
 
 	assert.Equal(t, http.StatusOK, post(h, notificationRequest(notificationJSON(appsandbooks.NotificationTest, `{}`))).Code)
-	assert.Equal(t, want, all, "a test is answered by the handler itself")
-	assert.Len(t, told, len(want)+1, "and tells that there is a way in")
+	assert.Equal(t, want, all, "a test notification does not reach the hook")
+	assert.Len(t, notified, len(want)+1, "a test notification reaches WithNotify")
 }
 
-// Elements yields what the notification of an event names, and nothing for other
-// notifications.
+// Elements yields the pairs or users that the notification of an event names, and
+// nothing for other notifications.
 func TestNotification_Elements(t *testing.T) {
 	for body, want := range map[string][]appsandbooks.AssetPair{
 		`{"notificationId":"1","notificationType":"ASSET_MANAGEMENT","uId":"u","notification":{"eventId":"e","result":"SUCCESS","type":"ASSOCIATE",
@@ -78,4 +78,24 @@ func TestNotification_Elements(t *testing.T) {
 		require.Equal(t, want, slices.Collect(n.Elements()))
 		require.Equal(t, want != nil, n.EventID() == "e", body)
 	}
+}
+
+// Fields of a subscription that the count of its seats does not have cannot make the
+// notification unreadable.
+func TestNotification_subscriptionCountReadsDocumentedFields(t *testing.T) {
+	n, err := appsandbooks.ParseNotification([]byte(`{"notificationId":"1","notificationType":"SUBSCRIPTION_COUNT","uId":"u","notification":{
+		"adamId":5,"parentAdamId":7,"status":1,"periodEndDate":2,"counts":{"total":{"renewing":3,"expiring":1}}}}`))
+	require.NoError(t, err)
+	require.Equal(t, &appsandbooks.Subscription{
+		AdamID: 5, ParentAdamID: appsandbooks.Ptr(int64(7)),
+		Counts: appsandbooks.SubscriptionCounts{Total: &appsandbooks.SeatCounts{Renewing: 3, Expiring: 1}},
+	}, n.SubscriptionCount)
+}
+
+// NotificationTypes has every documented type except the test.
+func TestNotificationTypes(t *testing.T) {
+	require.ElementsMatch(t, []appsandbooks.NotificationType{
+		"ASSET_MANAGEMENT", "ASSET_COUNT", "USER_MANAGEMENT", "USER_ASSOCIATED",
+		"SUBSCRIPTION_MANAGEMENT", "SUBSCRIPTION_COUNT", "UNLIMITED_ASSET",
+	}, appsandbooks.NotificationTypes())
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is read and written again is the same JSON.
+// A notification that is parsed and encoded again gives the same JSON.
 func TestNotification_staysSameWhenReadAndWritten(t *testing.T) {
 	files, err := filepath.Glob("testdata/walkthrough/*notification.json")
 	require.NoError(t, err)
@@ -41,8 +41,8 @@ func TestNotification_staysSameWhenReadAndWritten(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(body), same))
 			assert.Equal(t, n, same)
 
-			// Without Raw the payload itself is written.
-			if payload := strings.Contains(name, "tomorrow") || strings.Contains(name, "payload") || strings.Contains(name, "unlimited"); !payload {
+			// Without Raw the decoded payload is encoded, if the SDK knows all of its fields.
+			if needsRaw := strings.Contains(name, "tomorrow") || strings.Contains(name, "payload") || strings.Contains(name, "unlimited"); !needsRaw {
 				n.Raw = nil
 				again, err = json.Marshal(n)
 				require.NoError(t, err)
@@ -52,6 +52,8 @@ func TestNotification_staysSameWhenReadAndWritten(t *testing.T) {
 	}
 }
 
+// addNotificationSeeds adds the notifications of the walkthrough and of
+// publishedNotifications.
 func addNotificationSeeds(f *testing.F) {
 	files, err := filepath.Glob("testdata/walkthrough/*notification.json")
 	if err != nil {
@@ -67,7 +69,8 @@ func addNotificationSeeds(f *testing.F) {
 	f.Add([]byte(`{"notification":{"a":"\\\"}"},"notificationId":"1","NOTIFICATIONTYPE":"X","uid":"2","x":{}}`))
 }
 
-// Whatever comes, it is read or refused; what is read survives being written.
+// For any input, ParseNotification returns ErrInvalid or a notification that stays the
+// same when it is encoded and parsed again.
 func FuzzParseNotification(f *testing.F) {
 	addNotificationSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {

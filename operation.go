@@ -11,93 +11,114 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// Operation is one change of any size: planned as the fewest requests that the
-// live limits allow, sent, waited for, and accounted for pair by pair. A pair is
-// an asset (or a subscription) and a user or device; for changes of users and
-// for Revoke it is the user or device alone.
+// An Operation is one change of any size. It is planned as the fewest requests
+// that the current limits allow, sent, and followed until the outcome of each pair
+// is known. A pair is an asset (or a subscription) and a user or device. For
+// changes of users, and for Revoke, a pair is the user or device alone.
 //
-// The methods that begin a change (such as [AssetsService.Associate]) send it
-// and return. They return an error beside the Operation when none of it was
-// accepted, and a nil Operation when nothing was even tried. Then:
+// A method that starts a change (such as [AssetsService.Associate]) sends the
+// requests and returns. If the service accepted none of them, the method returns an
+// error together with the Operation. If nothing was sent because the input is
+// invalid or the limits cannot be read, the Operation is nil. After that:
 //
-//   - [Operation.Wait] carries it to its end and gives the [Report].
-//   - [Operation.MarshalJSON] saves it at any moment, and [Client.Resume]
-//     takes it up, in another process if need be.
+//   - [Operation.Wait] waits until the operation is finished and returns the [Report].
+//   - [Operation.MarshalJSON] saves the operation at any moment, and
+//     [Client.Resume] continues it, also in another process.
 //
-// What happens to a request of an operation:
+// An operation handles each result of a request as follows:
 //
-//   - A refusal by the service means that nothing of the request was started.
-//     A passing one is retried, with pauses. If the limits have shrunk, the
-//     request is split by the new ones. If the refusal names the bad items,
-//     their pairs fail and the rest is sent again; if it names none,
-//     [WithBisection] searches for them.
-//   - A refusal that concerns all requests (the token, the rate, no
-//     connection) stops the sending; what was not sent says so.
-//   - A request that was sent and got no usable answer is never sent again
-//     blindly: after a while the data is read back, which settles most of it.
-//     What is not there then stays unconfirmed, or is sent again with [WithResend].
-//   - Cancelling the context starts nothing new. Requests under way get five
-//     seconds to come back with their event ids. The service cannot undo them.
+//   - If the service refuses a request, nothing of the request was started. A
+//     temporary error is retried, with pauses. If the limits have become smaller,
+//     the request is split to fit the new limits. If the error names the invalid
+//     items, their pairs fail and the other pairs are sent again. If the error
+//     names no item, [WithBisection] searches for the invalid ones.
+//   - If the reason of an error applies to all requests (the token, the rate, no
+//     connection), the operation stops sending. The pairs that were not sent fail
+//     with [ErrNotSent] and the reason.
+//   - If a request was sent and no usable answer came, the operation does not send
+//     it again. Later it reads the data back, which shows the outcome of most pairs.
+//     A pair that the data does not show stays unconfirmed, or is sent again with
+//     [WithResend].
+//   - If the context is canceled, the operation starts no new request. A request
+//     in progress has five seconds to return its event id. The service cannot undo
+//     a request.
 //
-// An Operation is safe for concurrent use; only one Submit, Step, Wait or
-// Verify runs at a time.
+// An Operation is safe for concurrent use. Only one Submit, Step, Wait or Verify
+// runs at a time; another call waits until it returns.
 type Operation struct {
+	// The busy token guards readbackFailingSince, journaling guards the three fields below
+	// it, and mu guards the fields below it; a part is written only with both the token and
+	// mu, so either of the two is enough to read it. The other fields do not change after
+	// start or Resume.
+
 	client *Client
 	id     string
 	tables tables
 	opts   operationOptions
-	busy   chan struct{} // one token: the right to change parts
+	busy   chan struct{} // holds one token: the right to change parts
 
-	journaling           sync.Mutex // keeps changes and their journal entries in one order; taken before mu
-	readbackFailingSince time.Time  // since then reading back has failed; zero when it did not
-	journaled            bool       // the journal has the whole operation, without a gap; guarded by journaling
-	continuesJournal     bool       // the journal has all but what Resume revised; guarded by journaling
-	changedByResume      []*part    // revised by Resume
+	// readbackFailingSince is the time of the first failure of a series of failed
+	// read-backs. It is zero if the last one succeeded.
+	readbackFailingSince time.Time
 
-	mu                   sync.Mutex
-	unit                 string          // UID of the organizational unit; "" until an answer showed it
-	unitUnverified       bool            // resumed, or met another unit: asks whose the client is before it sends
-	learnedLimits        *batch.Limits   // smaller than the service says its limits are; nil when it was not wrong
-	events               map[string]bool // that answers have named
-	pendingNotifications []*Notification // by Notify, and not looked at yet
-	parts                []*part         // never removed; index = id
-	halt                 error           // why sending stopped
+	// journaling keeps the changes and their journal entries in the same order. It is
+	// locked before mu.
+	journaling       sync.Mutex
+	journaled        bool    // the journal has the whole operation and every later change
+	continuesJournal bool    // the journal has everything except the state of changedByResume
+	changedByResume  []*part // parts whose state Resume changed
+
+	mu   sync.Mutex
+	unit string // uId of the organizational unit; "" until an answer contains it
+	// unitUnverified is true after Resume, or after an answer from another unit: check
+	// the client's unit before the next request is sent.
+	unitUnverified bool
+	// learnedLimits are smaller than the announced limits, after refusals that the
+	// announced limits do not explain. They are nil if there was no such refusal.
+	learnedLimits        *batch.Limits
+	events               map[string]bool // ids of all events of the operation
+	pendingNotifications []*Notification // passed to Notify and not processed yet
+	parts                []*part         // the index is the id; no part is ever removed
+	halt                 error           // why the operation stopped sending; nil if it did not
 	progress             Progress
 }
 
-// Progress is how far an operation is, in requests and in pairs.
+// Progress counts the requests and the pairs of an operation. The pairs of
+// requests that are not finished are only in Pairs.
 type Progress struct {
-	Requests    int // planned so far; splitting and sending again add to them
-	Accepted    int // answered with an event
-	Finished    int // at their end, whatever it is
+	Requests    int // planned so far; splitting and sending again add requests
+	Accepted    int // requests that the service accepted as an event
+	Finished    int // requests whose pairs have an outcome, whatever it is
 	Pairs       int
-	Succeeded   int
+	Succeeded   int // pairs of finished requests, like Failed and Unconfirmed
 	Failed      int
-	Unconfirmed int // of finished requests
+	Unconfirmed int
 }
 
-// Plan is what an operation will send.
+// A Plan counts the requests and pairs of an operation, whether they are sent or not.
 type Plan struct {
 	Requests int
 	Pairs    int
-	// Assets counts the pairs by asset: the licences an association needs at most.
+	// Assets is the number of pairs of each asset. An association needs at most as
+	// many licenses of the asset.
 	Assets map[AssetID]int
 }
 
-// start plans a change and, unless told otherwise, sends it.
-func (c *Client) start(ctx context.Context, k kind, fill func(*tables) error, opts []OperationOption) (*Operation, error) {
+// start plans a change and sends it, unless [WithPlanOnly] is among opts. fillTables
+// adds the assets and targets, or the pairs, of the change to the tables.
+func (c *Client) start(ctx context.Context, k kind, fillTables func(*tables) error, opts []OperationOption) (*Operation, error) {
 	op, err := c.newOperation(k, opts)
 	if err != nil {
 		return nil, err
 	}
-	if err := fill(&op.tables); err != nil {
+	if err := fillTables(&op.tables); err != nil {
 		return nil, err
 	}
 	limits, err := c.Config.limits(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("the limits for %s: %w", k, err)
+		return nil, fmt.Errorf("reading the limits for %s: %w", k, err)
 	}
-	for _, b := range op.tables.cut(k.limits(limits)) {
+	for _, b := range op.tables.buildParts(k.limits(limits)) {
 		op.addPart(&part{Part: b})
 	}
 	if op.opts.planOnly {
@@ -106,11 +127,13 @@ func (c *Client) start(ctx context.Context, k kind, fill func(*tables) error, op
 	return op, op.Submit(ctx)
 }
 
+// newOperation returns an operation without tables and parts, whose busy token is
+// available.
 func (c *Client) newOperation(k kind, opts []OperationOption) (*Operation, error) {
 	op := &Operation{client: c, id: rand.Text(), tables: tables{kind: k}, busy: make(chan struct{}, 1), events: map[string]bool{}}
 	for _, o := range opts {
 		if o == nil {
-			return nil, invalidf("a nil OperationOption")
+			return nil, invalidf("an OperationOption is nil")
 		}
 		if err := o(&op.opts); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -120,11 +143,11 @@ func (c *Client) newOperation(k kind, opts []OperationOption) (*Operation, error
 	return op, nil
 }
 
-// Format implements [fmt.Formatter]: an operation prints as what it does and how
-// far it is, without the ids of anybody.
+// Format implements [fmt.Formatter]. For every verb it prints the operation's id and
+// kind and the counts of its report, without the ids of users and devices.
 func (op *Operation) Format(f fmt.State, _ rune) { fmt.Fprint(f, op.summary()) }
 
-// LogValue implements [slog.LogValuer], like Format.
+// LogValue implements [slog.LogValuer]. It returns the same text as Format.
 func (op *Operation) LogValue() slog.Value { return slog.StringValue(op.summary()) }
 
 func (op *Operation) summary() string {
@@ -134,13 +157,14 @@ func (op *Operation) summary() string {
 	return fmt.Sprintf("appsandbooks.Operation(%s %s)", op.id, op.Report())
 }
 
-// ID identifies the operation, also after it was resumed.
+// ID returns the id of the operation. Resuming an operation keeps its id.
 func (op *Operation) ID() string { return op.id }
 
-// Kind is what the operation does, as the path of its endpoint: "assets/associate".
+// Kind returns the kind of the change. It is the path of the endpoint, for example
+// "assets/associate".
 func (op *Operation) Kind() string { return string(op.tables.kind) }
 
-// Plan sums up what there is to send, and was sent.
+// Plan counts all requests and pairs of the operation, sent or not.
 func (op *Operation) Plan() Plan {
 	op.mu.Lock()
 	defer op.mu.Unlock()
@@ -164,7 +188,8 @@ func (op *Operation) Plan() Plan {
 	return plan
 }
 
-// EventIDs are the events of the operation so far, in the order of its requests.
+// EventIDs returns the ids of the events that the service has created for the
+// operation so far, in the order of the operation's requests.
 func (op *Operation) EventIDs() []string {
 	op.mu.Lock()
 	defer op.mu.Unlock()
@@ -177,25 +202,30 @@ func (op *Operation) EventIDs() []string {
 	return ids
 }
 
-// Progress is how far the operation is.
+// Progress returns the current counts of requests and pairs.
 func (op *Operation) Progress() Progress {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	return op.progress
 }
 
-// Retry begins a new operation with the pairs that failed here; [WithPlanOnly]
-// lets the caller look first. Pairs that are unconfirmed are left out: settle
-// them first, or they may be done twice.
+// Retry starts a new [Operation] with the pairs that failed in this one. With
+// [WithPlanOnly] nothing is sent yet. Unconfirmed pairs are not included, because
+// the service may still change them. Wait until they are confirmed or have failed,
+// otherwise they can be changed twice. If no pair failed, the error is [ErrInvalid].
 func (op *Operation) Retry(ctx context.Context, opts ...OperationOption) (*Operation, error) {
 	return op.derive(ctx, op.tables.kind, OutcomeFailed, opts)
 }
 
-// Undo begins a new operation that is the inverse of what succeeded here, as
-// far as there is one: associate and disassociate are each other's, and retiring
-// is that of creating. Mind that it also takes back what was there before: an
-// association of something associated already is a success, and so is the
-// creation of a user of unknown fate whom reading back shows.
+// Undo starts a new [Operation] that does the inverse for the pairs that
+// succeeded in this one. Associate and Disassociate of assets are the inverse of
+// each other. The inverse of associating subscriptions is disassociating them, and
+// the inverse of creating users is retiring them. For any other kind, or if no pair
+// succeeded, the error is [ErrInvalid].
+//
+// Undo also removes what existed before the operation. To associate an asset that
+// is already associated is a success. To create a user is a success too, if the
+// result of the request is unknown and reading back shows the user.
 func (op *Operation) Undo(ctx context.Context, opts ...OperationOption) (*Operation, error) {
 	inverse, ok := map[kind]kind{
 		associateAssets:        disassociateAssets,
@@ -209,6 +239,7 @@ func (op *Operation) Undo(ctx context.Context, opts ...OperationOption) (*Operat
 	return op.derive(ctx, inverse, OutcomeSucceeded, opts)
 }
 
+// derive starts a new operation of kind k with the pairs of op whose outcome is want.
 func (op *Operation) derive(ctx context.Context, k kind, want OutcomeStatus, opts []OperationOption) (*Operation, error) {
 	r := op.Report()
 	return op.client.start(ctx, k, func(t *tables) error {

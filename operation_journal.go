@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// The saved form of an operation. Version guards against a later SDK's forms.
+// savedVersion is the version of the saved form. Resume rejects any other version, such
+// as that of a later SDK.
 const savedVersion = 1
 
+// savedOperation is the saved form of an operation.
 type savedOperation struct {
 	Version  int           `json:"version"`
 	ID       string        `json:"id"`
@@ -26,16 +28,17 @@ type savedOperation struct {
 	Parts    []savedPart   `json:"parts"`
 }
 
-// savedPart is a part in a savedOperation or in a journal entry.
+// savedPart is the saved form of a part, in a savedOperation or in a journal entry.
 type savedPart struct {
-	ID               int               `json:"part"`
-	State            partState         `json:"state"`
-	Assets           runs              `json:"assets,omitzero"` // absent in an entry about a known part
+	ID    int       `json:"part"`
+	State partState `json:"state"`
+	// Assets, Users and Devices are absent in an entry for a part that the journal has.
+	Assets           runs              `json:"assets,omitzero"`
 	Users            runs              `json:"users,omitzero"`
 	Devices          runs              `json:"devices,omitzero"`
 	EventID          string            `json:"eventId,omitzero"`
-	Unit             string            `json:"uId,omitzero"` // in an entry about an event: the operation's, which it tells
-	At               time.Time         `json:"at,omitzero"`
+	Unit             string            `json:"uId,omitzero"` // only in the entry of an accepted request
+	SentAt           time.Time         `json:"at,omitzero"`
 	NextPoll         time.Time         `json:"nextLook,omitzero"`
 	NotBefore        time.Time         `json:"floor,omitzero"`
 	Polling          bool              `json:"asking,omitzero"`
@@ -48,16 +51,18 @@ type savedPart struct {
 	Exceptions       []savedExceptions `json:"odd,omitzero"`
 }
 
-// savedOdd are the pairs of a part with one outcome other than the part's.
+// savedExceptions are pairs of a part with one verdict that differs from the part's
+// verdict.
 type savedExceptions struct {
 	Pairs   runs          `json:"pairs"`
 	Outcome OutcomeStatus `json:"outcome"`
 	Err     *savedError   `json:"error,omitzero"`
 }
 
-// runs are ascending numbers as [first, length] pairs.
+// runs are ascending numbers. Each element is the first number and the length of a run.
 type runs [][2]int
 
+// toRuns returns the runs of ascending numbers.
 func toRuns[T ~int | ~int32](values []T) runs {
 	var r runs
 	for _, v := range values {
@@ -70,12 +75,13 @@ func toRuns[T ~int | ~int32](values []T) runs {
 	return r
 }
 
-// expand refuses what no operation of limit items can have saved.
+// expand returns the numbers. It returns an error if a number is not in [0, limit), or if
+// there are more than limit numbers.
 func (r runs) expand(limit int) ([]int32, error) {
 	var values []int32
 	for _, run := range r {
 		if run[0] < 0 || run[1] < 1 || run[0] > limit-run[1] || len(values)+run[1] > limit {
-			return nil, invalidf("saved operation: numbers out of range")
+			return nil, invalidf("saved operation: a number is out of range")
 		}
 		for i := range run[1] {
 			values = append(values, int32(run[0]+i))
@@ -84,23 +90,26 @@ func (r runs) expand(limit int) ([]int32, error) {
 	return values, nil
 }
 
-// savedError keeps of an error what the questions of errors.Is need, and the text.
+// savedError is the saved form of an error: its text, and what errors.Is and errors.As
+// need to find in it.
 type savedError struct {
 	Text     string      `json:"text"`
-	Marks    []string    `json:"marks,omitzero"`
+	Marks    []string    `json:"marks,omitzero"` // keys of savedSentinels
 	Status   int         `json:"status,omitzero"`
 	Number   ErrorNumber `json:"number,omitzero"`
 	Message  string      `json:"message,omitzero"`
 	Attempts int         `json:"attempts,omitzero"`
-	Also     []*Error    `json:"also,omitzero"` // further errors of the service, as it sent them
+	Also     []*Error    `json:"also,omitzero"` // up to 8 more errors of the service
 }
 
-// marks are the SDK's sentinels that an outcome can have.
+// savedSentinels maps names in saved operations to the SDK's errors that an outcome can
+// have.
 var savedSentinels = map[string]error{
 	"ambiguous": ErrAmbiguous, "stalled": ErrStalled, "pending": ErrPending,
 	"notSent": ErrNotSent, "notVerified": ErrNotVerified, "takenOver": ErrTakenOver,
 }
 
+// saveError returns the saved form of err, and nil for nil.
 func saveError(err error) *savedError {
 	if err == nil {
 		return nil
@@ -126,7 +135,7 @@ func saveError(err error) *savedError {
 	return s
 }
 
-// restoredError is an error of an earlier process.
+// restoredError is an error that was saved and restored. It unwraps to reasons.
 type restoredError struct {
 	text    string
 	reasons []error
@@ -136,6 +145,7 @@ func (e *restoredError) Error() string { return e.text }
 
 func (e *restoredError) Unwrap() []error { return e.reasons }
 
+// restore returns the error, and nil for nil.
 func (s *savedError) restore() error {
 	if s == nil {
 		return nil
@@ -157,16 +167,17 @@ func (s *savedError) restore() error {
 	return r
 }
 
-// MarshalJSON saves the operation as it is now, without secrets, also while it
-// is being carried out. What is on its way to the service at that moment is of
-// unknown fate to who resumes it; so the better time is after Submit. The form is
-// the SDK's own.
+// MarshalJSON saves the current state of the operation, without secrets. It can be called
+// while the operation runs. If a request is in progress at that moment, its result is
+// unknown after [Client.Resume], so it is better to save after Submit has returned. Only
+// this SDK reads the form.
 func (op *Operation) MarshalJSON() ([]byte, error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	return json.Marshal(op.saved())
 }
 
+// saved returns the saved form of the operation. The caller holds op.mu.
 func (op *Operation) saved() savedOperation {
 	t := &op.tables
 	s := savedOperation{
@@ -180,15 +191,17 @@ func (op *Operation) saved() savedOperation {
 	return s
 }
 
+// saved returns the saved form of the part. withContent adds its assets, users and
+// devices, which never change. The caller holds op.mu.
 func (p *part) saved(withContent bool) savedPart {
 	s := savedPart{
-		ID: p.id, State: p.state, EventID: p.eventID, At: p.at.UTC(), NextPoll: p.nextPoll.UTC(), NotBefore: p.notBefore.UTC(),
+		ID: p.id, State: p.state, EventID: p.eventID, SentAt: p.sentAt.UTC(), NextPoll: p.nextPoll.UTC(), NotBefore: p.notBefore.UTC(),
 		Polling: p.polling, Resent: p.resent, PriorUncertainty: saveError(p.priorUncertainty), WasReadBack: p.wasReadBack, Splits: p.splits, Outcome: p.outcome, Err: saveError(p.err),
 	}
 	if withContent {
 		s.Assets, s.Users, s.Devices = toRuns(p.Assets), toRuns(p.Users), toRuns(p.Devices)
 	}
-	// Pairs that share an error share an entry.
+	// Pairs with the same outcome and the same error value share an entry.
 	type group struct {
 		outcome OutcomeStatus
 		err     error
@@ -206,7 +219,8 @@ func (p *part) saved(withContent bool) savedPart {
 	return s
 }
 
-// journalStart makes sure that the journal has the whole operation.
+// startJournal makes sure that the journal has the whole operation. For a journal that is
+// continued, it writes only the changes that Resume made.
 func (op *Operation) startJournal(ctx context.Context) error {
 	if op.opts.journal == nil {
 		return nil
@@ -235,9 +249,10 @@ func (op *Operation) startJournal(ctx context.Context) error {
 	return op.writeJournal(ctx, saved)
 }
 
-// entry is what the journal is told of a step that changed a part, which the
-// journal knows, and cut off pieces, which it does not: nil without a journal,
-// and the whole operation when an entry failed before. The caller holds op.mu.
+// journalEntry returns the journal entry for a step that changed p and added pieces. It
+// returns nil if the operation has no journal. It returns the whole operation if the
+// journal does not have it, for example because writing an earlier entry failed. The
+// caller holds op.journaling and op.mu.
 func (op *Operation) journalEntry(p *part, pieces []*part) any {
 	switch {
 	case op.opts.journal == nil:
@@ -255,19 +270,20 @@ func (op *Operation) journalEntry(p *part, pieces []*part) any {
 	return record
 }
 
-// write adds an entry. The caller holds op.journaling.
+// writeJournal writes an entry to the journal. The caller holds op.journaling.
 func (op *Operation) writeJournal(ctx context.Context, v any) error {
 	text, err := json.Marshal(v)
 	if err == nil {
 		text = append(text, '\n')
-		if !op.journaled { // end the line that a crash or an error may have left unfinished
+		if !op.journaled {
+			// End the line that a crash or a failed write can have left incomplete.
 			text = append([]byte{'\n'}, text...)
 		}
 		err = op.opts.journal(context.WithoutCancel(ctx), text)
 	}
 	op.journaled = err == nil
 	if err != nil {
-		return fmt.Errorf("journal: %w", err)
+		return fmt.Errorf("writing the journal: %w", err)
 	}
 	return nil
 }

@@ -15,18 +15,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An operation that a job engine carries: each step in another process, which
-// knows nothing but the journal.
-func TestWithContinuedJournal_carriesOperationAcrossProcesses(t *testing.T) {
-	for _, crash := range []string{"", `"sending"`, `"submitted"`, `"asking"`} {
-		t.Run("crash after "+crash, func(t *testing.T) {
+// An operation finishes when each of its steps runs in another process that has only the
+// journal, also when a process crashes after it has written an entry.
+func TestWithContinuedJournal_finishesOperationAcrossProcesses(t *testing.T) {
+	// Each string marks the entry after which the process crashes; the empty one means no crash.
+	for _, crashAfter := range []string{"", `"sending"`, `"submitted"`, `"asking"`} {
+		t.Run("crash after "+crashAfter, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				var journal [][]byte
-				var stop context.CancelFunc
+				var stopProcess context.CancelFunc
 				write := func(ctx context.Context, entry []byte) error {
-					if crash != "" && len(journal) > 0 && bytes.Contains(journal[len(journal)-1], []byte(crash)) {
-						stop()
-						return context.Canceled // dead from the moment after
+					if crashAfter != "" && len(journal) > 0 && bytes.Contains(journal[len(journal)-1], []byte(crashAfter)) {
+						stopProcess()
+						return context.Canceled // a crashed process writes no further entry
 					}
 					journal = append(journal, bytes.Clone(entry))
 					return nil
@@ -42,14 +43,14 @@ func TestWithContinuedJournal_carriesOperationAcrossProcesses(t *testing.T) {
 				for steps := 0; ; steps++ {
 					require.Less(t, steps, 50)
 					ctx, cancel := context.WithCancel(t.Context())
-					stop = cancel
+					stopProcess = cancel
 					op, err = c.Resume(bytes.Join(journal, nil), appsandbooks.WithContinuedJournal(write))
 					require.NoError(t, err)
 					next, err := op.Step(ctx)
 					cancel()
 					if err != nil {
 						require.ErrorIs(t, err, context.Canceled)
-						crash = "" // once
+						crashAfter = "" // only one process crashes
 						time.Sleep(30 * time.Second)
 						continue
 					}
@@ -58,15 +59,17 @@ func TestWithContinuedJournal_carriesOperationAcrossProcesses(t *testing.T) {
 					}
 					time.Sleep(time.Until(next))
 				}
-				whole := 0
+				operationEntries := 0
 				for _, entry := range journal {
 					if bytes.HasPrefix(entry, []byte("{")) {
-						whole++
+						operationEntries++
 					}
 				}
-				require.Equal(t, 1, whole)
+				require.Equal(t, 1, operationEntries)
 				r := op.Report()
-				require.Equal(t, r.Total, r.Succeeded+r.Unconfirmed) // an unconfirmed pair was never sent
+				// A pair is unconfirmed when its request has the entry "sending" but was not
+				// sent before the crash. Without WithResend, it is not sent again.
+				require.Equal(t, r.Total, r.Succeeded+r.Unconfirmed)
 				requireLedgerAgrees(t, srv, r)
 				require.Empty(t, srv.Violations())
 			})
@@ -74,9 +77,10 @@ func TestWithContinuedJournal_carriesOperationAcrossProcesses(t *testing.T) {
 	}
 }
 
-// What was not kept whole is begun again.
+// When the last line of the journal is incomplete, the resumed operation writes a complete
+// entry of itself first.
 func TestWithContinuedJournal_startsAgainWhenJournalIsIncomplete(t *testing.T) {
-	for _, end := range []string{"", "\n[{"} {
+	for _, ending := range []string{"", "\n[{"} { // no newline at the end; a line that was cut off
 		inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 			op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 				Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3),
@@ -85,7 +89,7 @@ func TestWithContinuedJournal_startsAgainWhenJournalIsIncomplete(t *testing.T) {
 			saved, err := op.MarshalJSON()
 			require.NoError(t, err)
 			var first []byte
-			op, err = c.Resume(append(saved, end...), appsandbooks.WithContinuedJournal(func(_ context.Context, entry []byte) error {
+			op, err = c.Resume(append(saved, ending...), appsandbooks.WithContinuedJournal(func(_ context.Context, entry []byte) error {
 				if first == nil {
 					first = bytes.Clone(entry)
 				}
@@ -99,9 +103,9 @@ func TestWithContinuedJournal_startsAgainWhenJournalIsIncomplete(t *testing.T) {
 	}
 }
 
-// What errors.Is tells of an outcome is the same after Resume.
+// errors.Is reports the same for the error of an outcome before and after Resume.
 func TestOperation_MarshalJSON_keepsErrorsOfOutcomes(t *testing.T) {
-	again := func(t *testing.T, c *appsandbooks.Client, op *appsandbooks.Operation) *appsandbooks.Operation {
+	saveAndResume := func(t *testing.T, c *appsandbooks.Client, op *appsandbooks.Operation) *appsandbooks.Operation {
 		t.Helper()
 		saved, err := op.MarshalJSON()
 		require.NoError(t, err)
@@ -113,10 +117,10 @@ func TestOperation_MarshalJSON_keepsErrorsOfOutcomes(t *testing.T) {
 		op, err := associateOne(t.Context(), srv, c, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancelCause(t.Context())
-		cancel(errors.New("enough"))
+		cancel(errors.New("the caller canceled"))
 		_, err = op.Wait(ctx)
 		require.ErrorIs(t, err, context.Canceled)
-		for _, op := range []*appsandbooks.Operation{op, again(t, c, op)} {
+		for _, op := range []*appsandbooks.Operation{op, saveAndResume(t, c, op)} {
 			for o := range op.Report().Outcomes() {
 				require.ErrorIs(t, o.Err, appsandbooks.ErrNotSent)
 			}
@@ -132,48 +136,50 @@ func TestOperation_MarshalJSON_keepsErrorsOfOutcomes(t *testing.T) {
 		for range 2 {
 			require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
 			require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
-			_, err = again(t, c, op).Wait(t.Context())
+			_, err = saveAndResume(t, c, op).Wait(t.Context())
 		}
 	})
 }
 
-// A journal that fails at any one entry, in any way, and then works again: what
-// it holds can be resumed at each later moment, and accounts for each pair once.
+// When the journal fails at one entry and then works again, every later state of the
+// journal can be resumed, and the report counts each pair once.
 func TestWithJournal_canBeResumedAfterFailureAtAnyEntry(t *testing.T) {
 	limits := appsandbookstest.DefaultLimits()
 	limits.MaxSerialNumbers, limits.MaxClientUserIDs = 3, 3
 	options := []appsandbookstest.Option{appsandbookstest.WithLimits(limits), appsandbookstest.WithEventDelay(8 * time.Second)}
-	ways := map[string]func([]byte) []byte{
+	storedBytes := map[string]func([]byte) []byte{ // what the journal stores of the failed entry
 		"nothing": func([]byte) []byte { return nil },
 		"half":    func(entry []byte) []byte { return entry[:len(entry)/2] },
 		"all":     func(entry []byte) []byte { return entry },
 	}
-	for way, kept := range ways {
-		done := false
-		for bad := 0; !done; bad++ {
-			t.Run(fmt.Sprintf("%s of %d", way, bad), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { // no rules of conduct: what is resumed was carried out in the meantime
+	for amount, stored := range storedBytes {
+		allEntriesTried := false
+		for failAt := 0; !allEntriesTried; failAt++ {
+			t.Run(fmt.Sprintf("%s of entry %d is stored", amount, failAt), func(t *testing.T) {
+				// The rules of conduct are not checked: an old state of the journal is resumed
+				// after the operation has finished, so its requests are sent twice.
+				synctest.Test(t, func(t *testing.T) {
 					srv, err := appsandbookstest.NewServer(options...)
 					require.NoError(t, err)
 					defer srv.Close()
 					c := newClient(t, srv)
 					defer c.Close()
 					change := appsandbooks.AssetChange{
-						Assets: addAssets(srv, 2, 5), SerialNumbers: names("C02", 4), ClientUserIDs: append(addUsers(srv, 3), "stranger"),
+						Assets: addAssets(srv, 2, 5), SerialNumbers: names("C02", 4), ClientUserIDs: append(addUsers(srv, 3), "unknown-user"),
 					}
 					srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetAfter, After: 2, Times: 1})
 					srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetBefore, After: 3, Times: 1})
 					var journal bytes.Buffer
-					var moments [][]byte
+					var states [][]byte
 					entries := 0
 					write := appsandbooks.WithJournal(func(_ context.Context, entry []byte) (err error) {
-						if entries == bad {
-							entry, err = kept(entry), errCrash
+						if entries == failAt {
+							entry, err = stored(entry), errCrash
 						}
 						entries++
 						journal.Write(entry)
-						if entries > bad {
-							moments = append(moments, bytes.Clone(journal.Bytes()))
+						if entries > failAt {
+							states = append(states, bytes.Clone(journal.Bytes()))
 						}
 						return err
 					})
@@ -187,16 +193,16 @@ func TestWithJournal_canBeResumedAfterFailureAtAnyEntry(t *testing.T) {
 					}
 					require.NotErrorIs(t, err, errCrash)
 					requireLedgerAgrees(t, srv, op.Report())
-					done = entries <= bad
+					allEntriesTried = entries <= failAt
 
-					moments = append(moments[:min(len(moments), 4)], journal.Bytes())
-					for i, saved := range moments {
+					states = append(states[:min(len(states), 4)], journal.Bytes())
+					for i, saved := range states {
 						op, err := c.Resume(saved)
-						if i == 0 && bad == 0 && way != "all" {
-							require.Error(t, err) // there is nothing yet
+						if i == 0 && failAt == 0 && amount != "all" {
+							require.Error(t, err) // the journal has no complete operation yet
 							continue
 						}
-						require.NoError(t, err, "moment %d:\n%s", i, saved)
+						require.NoError(t, err, "state %d of the journal:\n%s", i, saved)
 						_, _ = op.Wait(t.Context())
 						report, _ := op.Verify(t.Context())
 						require.Equal(t, 16, report.Total)
@@ -208,7 +214,8 @@ func TestWithJournal_canBeResumedAfterFailureAtAnyEntry(t *testing.T) {
 	}
 }
 
-// A journal cannot go on behind indented JSON as if it were its own first entry.
+// An operation that was saved as indented JSON writes a complete entry of itself first when
+// it continues in the same journal, because indented JSON is not an entry.
 func TestWithContinuedJournal_startsAgainAfterIndentedJSON(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
@@ -231,7 +238,7 @@ func TestWithContinuedJournal_startsAgainAfterIndentedJSON(t *testing.T) {
 	})
 }
 
-// A journal may look at the operation that it keeps.
+// The journal function may call the read methods of its operation without a deadlock.
 func TestWithJournal_mayReadItsOperation(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var op *appsandbooks.Operation
@@ -247,6 +254,6 @@ func TestWithJournal_mayReadItsOperation(t *testing.T) {
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
-		require.GreaterOrEqual(t, entries, 4) // the plan, sending, its event, its outcome
+		require.GreaterOrEqual(t, entries, 4) // the plan, the sending, the event, the outcome
 	})
 }

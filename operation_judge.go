@@ -6,8 +6,11 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// selection is what an ErrorInfo names of a part: nil for a side it is silent about.
-func (t *tables) selection(p batch.Part, e *Error) (assets, users, devices []int32) {
+// namedItems returns the assets, users and devices of p that the ErrorInfo of e names,
+// and nil for each list that it does not name. An asset without a pricingParam
+// names both STDQ and PLUS. [ErrAssetNotDeviceAssignable] without targets names all
+// devices.
+func (t *tables) namedItems(p batch.Part, e *Error) (assets, users, devices []int32) {
 	if e.Info == nil {
 		return nil, nil, nil
 	}
@@ -24,36 +27,37 @@ func (t *tables) selection(p batch.Part, e *Error) (assets, users, devices []int
 	users = indexesOf(p.Users, t.userIndex, e.Info.ClientUserIDs)
 	devices = indexesOf(p.Devices, t.deviceIndex, e.Info.SerialNumbers)
 	if e.Number == ErrAssetNotDeviceAssignable && users == nil && devices == nil {
-		devices = p.Devices // such an asset is no trouble for the users
+		devices = p.Devices // the asset can still be assigned to users
 	}
 	return assets, users, devices
 }
 
-// among are the indices of names, as far as they are in the set.
+// indexesOf returns the indexes of names that are in set, each once.
 func indexesOf(set []int32, idx index[string], names []string) []int32 {
 	if len(names) == 0 {
 		return nil
 	}
-	in := make(map[int32]bool, len(set))
+	remaining := make(map[int32]bool, len(set))
 	for _, i := range set {
-		in[i] = true
+		remaining[i] = true
 	}
 	var found []int32
 	for _, name := range names {
-		if i, ok := idx[name]; ok && in[i] {
+		if i, ok := idx[name]; ok && remaining[i] {
 			found = append(found, i)
-			in[i] = false // once
+			remaining[i] = false
 		}
 	}
 	return found
 }
 
-// named divides a part into the pairs that a refusal names and the rest. A
-// side that the refusal is silent about is named whole.
-func (t *tables) namedPairs(p batch.Part, e *Error) (bad batch.Part, rest []batch.Part) {
-	assets, users, devices := t.selection(p, e)
+// namedPairs divides a part into the pairs that an error names and the rest. If the
+// error names no asset, it is about all assets. If it names neither users nor devices, it
+// is about all targets. If it names nothing of the part, both results are empty.
+func (t *tables) namedPairs(p batch.Part, e *Error) (named batch.Part, rest []batch.Part) {
+	assets, users, devices := t.namedItems(p, e)
 	if assets == nil && users == nil && devices == nil {
-		return bad, nil
+		return named, nil
 	}
 	if assets == nil {
 		assets = p.Assets
@@ -61,9 +65,9 @@ func (t *tables) namedPairs(p batch.Part, e *Error) (bad batch.Part, rest []batc
 	if users == nil && devices == nil {
 		users, devices = p.Users, p.Devices
 	}
-	bad = batch.Part{Assets: assets, Users: users, Devices: devices}
-	if bad.Len() == 0 {
-		return bad, nil
+	named = batch.Part{Assets: assets, Users: users, Devices: devices}
+	if named.Len() == 0 {
+		return named, nil
 	}
 	others := batch.Part{Assets: without(p.Assets, assets), Users: p.Users, Devices: p.Devices}
 	same := batch.Part{Assets: assets, Users: without(p.Users, users), Devices: without(p.Devices, devices)}
@@ -72,27 +76,29 @@ func (t *tables) namedPairs(p batch.Part, e *Error) (bad batch.Part, rest []batc
 			rest = append(rest, r)
 		}
 	}
-	return bad, rest
+	return named, rest
 }
 
+// without returns the elements of all that are not in some.
 func without(all, some []int32) []int32 {
 	drop := make(map[int32]bool, len(some))
 	for _, i := range some {
 		drop[i] = true
 	}
-	var left []int32
+	var rest []int32
 	for _, i := range all {
 		if !drop[i] {
-			left = append(left, i)
+			rest = append(rest, i)
 		}
 	}
-	return left
+	return rest
 }
 
-// places calls f for each pair of bad, with its place in p, of which bad is a part.
-func eachPlace(p, bad batch.Part, f func(i int)) {
+// eachPosition calls f with the position in p of each pair of subset. All pairs of
+// subset must be pairs of p.
+func eachPosition(p, subset batch.Part, f func(i int)) {
 	n := len(p.Users) + len(p.Devices)
-	at := func(all, some []int32) []int {
+	positions := func(all, some []int32) []int {
 		idx := make(map[int32]int, len(all))
 		for i, v := range all {
 			idx[v] = i
@@ -103,8 +109,8 @@ func eachPlace(p, bad batch.Part, f func(i int)) {
 		}
 		return out
 	}
-	users, devices := at(p.Users, bad.Users), at(p.Devices, bad.Devices)
-	for _, a := range at(p.Assets, bad.Assets) {
+	users, devices := positions(p.Users, subset.Users), positions(p.Devices, subset.Devices)
+	for _, a := range positions(p.Assets, subset.Assets) {
 		for _, u := range users {
 			f(a*n + u)
 		}
@@ -114,60 +120,83 @@ func eachPlace(p, bad batch.Part, f func(i int)) {
 	}
 }
 
-// judge gives the pairs of a part their outcomes from the status of its
-// finished event. The failures name items, not pairs; the counts say whether the
-// names can be taken at their word.
+// judge returns the outcomes of the pairs of a part from the status of its finished
+// event: the verdict of most pairs, and the exceptions by position. Failures name
+// items, not pairs. So the counts of the status decide whether all pairs that the
+// failures name have failed, or only some of them.
+//
+// With n = pairs of the part, missing = numRequested - numCompleted, and named = number
+// of pairs that the failures name, the first row that applies decides:
+//
+//	condition                                            named pairs    other pairs
+//	any kind:
+//	  the type of the event is known, and another kind's  unconfirmed    unconfirmed
+//	Revoke (Apple does not document what the counts count):
+//	  no failures, COMPLETE, missing <= 0                 -              succeeded
+//	  a failure names no pair, or no pair is named        failed         unconfirmed
+//	  otherwise                                           failed         succeeded
+//	all other kinds:
+//	  numRequested != n, or missing < 0                   unconfirmed    unconfirmed
+//	  missing == n, FAILED                                failed         failed
+//	  every failure names pairs, missing == named,
+//	    and missing > 0 or COMPLETE                       failed         succeeded
+//	  every failure names pairs, missing < named          unconfirmed    succeeded
+//	  otherwise                                           unconfirmed    unconfirmed
+//
+// A failed pair that a failure names has that failure as its error. If all pairs failed,
+// the other pairs have the only failure as their error if it names no pair, and an
+// [*EventError] otherwise. Unconfirmed pairs that no failure names have an [*EventError].
 func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) {
 	n := p.Len()
 	event := &EventError{Status: s}
-	suspects := map[int]verdict{}
-	unnamed := 0
+	named := map[int]verdict{}
+	unnamed := 0 // failures that name no pair of the part
 	for _, f := range s.Failures {
 		if f == nil {
 			continue
 		}
-		bad, _ := t.namedPairs(p, f)
-		if bad.Len() == 0 {
+		pairs, _ := t.namedPairs(p, f)
+		if pairs.Len() == 0 {
 			unnamed++
 		}
-		eachPlace(p, bad, func(i int) { suspects[i] = verdict{OutcomeFailed, f} })
+		eachPosition(p, pairs, func(i int) { named[i] = verdict{OutcomeFailed, f} })
 	}
-	open := func(err error) verdict { return verdict{OutcomeUnconfirmed, err} }
-	if other := s.Type; other != t.kind.event() && slices.Contains(eventTypes, other) { // the status of something else
-		return open(event), asUnconfirmed(suspects)
+	unconfirmed := verdict{OutcomeUnconfirmed, event}
+	if s.Type != t.kind.eventType() && slices.Contains(knownEventTypes, s.Type) {
+		return unconfirmed, asUnconfirmed(named)
 	}
 	if t.kind == revokeAssets {
-		// The unit of the counts is not documented: only names can be used.
+
 		switch {
 		case len(s.Failures) == 0 && s.State == EventComplete && s.NumCompleted >= s.NumRequested:
 			return verdict{outcome: OutcomeSucceeded}, nil
-		case unnamed > 0 || len(suspects) == 0:
-			return open(event), suspects
+		case unnamed > 0 || len(named) == 0:
+			return unconfirmed, named
 		}
-		return verdict{outcome: OutcomeSucceeded}, suspects
+		return verdict{outcome: OutcomeSucceeded}, named
 	}
 	missing := s.NumRequested - s.NumCompleted
 	switch {
-	case s.NumRequested != n, missing < 0: // not the event we think it is, or not counted as we do
+	case s.NumRequested != n, missing < 0: // the counts do not match this request
 	case missing == n && s.State == EventFailed:
 		var why error = event
 		if unnamed == 1 && len(s.Failures) == 1 {
 			why = s.Failures[0]
 		}
-		return verdict{OutcomeFailed, why}, suspects
-	case unnamed == 0 && missing == len(suspects) && (missing > 0 || s.State == EventComplete):
-		return verdict{outcome: OutcomeSucceeded}, suspects
-	case unnamed == 0 && missing < len(suspects):
-		// Some of those named, in any combination; the others are done.
-		return verdict{outcome: OutcomeSucceeded}, asUnconfirmed(suspects)
+		return verdict{OutcomeFailed, why}, named
+	case unnamed == 0 && missing == len(named) && (missing > 0 || s.State == EventComplete):
+		return verdict{outcome: OutcomeSucceeded}, named
+	case unnamed == 0 && missing < len(named):
+		// Some of the named pairs failed, but the status does not say which.
+		return verdict{outcome: OutcomeSucceeded}, asUnconfirmed(named)
 	}
-	return open(event), asUnconfirmed(suspects)
+	return unconfirmed, asUnconfirmed(named)
 }
 
-// opened makes failures that are not certain unconfirmed.
-func asUnconfirmed(suspects map[int]verdict) map[int]verdict {
-	for i, v := range suspects {
-		suspects[i] = verdict{OutcomeUnconfirmed, v.err}
+// asUnconfirmed makes all verdicts unconfirmed, in place, and returns the map.
+func asUnconfirmed(verdicts map[int]verdict) map[int]verdict {
+	for i, v := range verdicts {
+		verdicts[i] = verdict{OutcomeUnconfirmed, v.err}
 	}
-	return suspects
+	return verdicts
 }

@@ -8,15 +8,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An event is judged by a status that can be its own, and complete.
+// A pair stays unconfirmed when the status has another event type, or counts that do not fit
+// the request, and the assignments cannot be read back. Verify then finds the outcome in the
+// list of assignments.
 func TestOperation_Wait_leavesPairsUnconfirmedWhenStatusDoesNotFit(t *testing.T) {
 	for name, body := range map[string]string{
-		"another type":      `{"eventStatus":"COMPLETE","eventType":"DISASSOCIATE","numRequested":1,"numCompleted":1}`,
-		"no count":          `{"eventStatus":"FAILED","eventType":"ASSOCIATE","numRequested":1}`,
-		"no count, either":  `{"eventStatus":"COMPLETE","eventType":"ASSOCIATE","numRequested":1,"numCompleted":null}`,
-		"another count":     `{"eventStatus":"COMPLETE","eventType":"ASSOCIATE","numRequested":2,"numCompleted":2}`,
-		"more than all":     `{"eventStatus":"COMPLETE","eventType":"ASSOCIATE","numRequested":1,"numCompleted":2}`,
-		"a failure of null": `{"eventStatus":"FAILED","eventType":"ASSOCIATE","numRequested":1,"numCompleted":1,"failures":[null]}`,
+		"another event type":              `{"eventStatus":"COMPLETE","eventType":"DISASSOCIATE","numRequested":1,"numCompleted":1}`,
+		"FAILED without numCompleted":     `{"eventStatus":"FAILED","eventType":"ASSOCIATE","numRequested":1}`,
+		"COMPLETE with numCompleted null": `{"eventStatus":"COMPLETE","eventType":"ASSOCIATE","numRequested":1,"numCompleted":null}`,
+		"numRequested too large":          `{"eventStatus":"COMPLETE","eventType":"ASSOCIATE","numRequested":2,"numCompleted":2}`,
+		"numCompleted above numRequested": `{"eventStatus":"COMPLETE","eventType":"ASSOCIATE","numRequested":1,"numCompleted":2}`,
+		"failures with null":              `{"eventStatus":"FAILED","eventType":"ASSOCIATE","numRequested":1,"numCompleted":1,"failures":[null]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -28,7 +30,7 @@ func TestOperation_Wait_leavesPairsUnconfirmedWhenStatusDoesNotFit(t *testing.T)
 				report, err := op.Wait(t.Context())
 				require.Error(t, err)
 				require.Equal(t, 1, report.Unconfirmed, "%v", err)
-				report, err = op.Verify(t.Context()) // the data settles it
+				report, err = op.Verify(t.Context())
 				require.NoError(t, err)
 				require.Equal(t, 1, report.Succeeded)
 			})
@@ -36,7 +38,8 @@ func TestOperation_Wait_leavesPairsUnconfirmedWhenStatusDoesNotFit(t *testing.T)
 	}
 }
 
-// Names that claim more than what failed leave pairs open; reading back closes them.
+// When the failures of an event name more pairs than failed, Wait reads the assignments back
+// and gives each pair its outcome.
 func TestOperation_Wait_readsBackWhenFailuresNameTooMuch(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLooseErrorInfo()}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -55,23 +58,23 @@ func TestOperation_Wait_readsBackWhenFailuresNameTooMuch(t *testing.T) {
 	})
 }
 
-// A status whose counts and names do not fit together proves nothing about a
-// pair: reading back decides. Each asset has two licences for three devices.
+// When the counts of a status contradict its state or the names of its failures, Wait reads
+// the assignments back. Each asset of the test has two licenses for three devices.
 func TestOperation_Wait_readsBackWhenStatusContradictsItself(t *testing.T) {
 	const prefix = `{"eventType":"ASSOCIATE","eventStatus":`
 	for name, status := range map[string]string{
-		"COMPLETE, nothing completed": `"COMPLETE","numRequested":6,"numCompleted":0}`,
-		"COMPLETE, no counts":         `"COMPLETE"}`,
-		"COMPLETE, more than asked":   `"COMPLETE","numRequested":6,"numCompleted":7}`,
-		"FAILED, nothing failed":      `"FAILED","numRequested":6,"numCompleted":6}`,
-		"counted in another way": `"FAILED","numRequested":3,"numCompleted":1,"failures":[
+		"COMPLETE with numCompleted 0":                  `"COMPLETE","numRequested":6,"numCompleted":0}`,
+		"COMPLETE without counts":                       `"COMPLETE"}`,
+		"COMPLETE with numCompleted above numRequested": `"COMPLETE","numRequested":6,"numCompleted":7}`,
+		"FAILED with all pairs completed":               `"FAILED","numRequested":6,"numCompleted":6}`,
+		"counts of devices, not of pairs": `"FAILED","numRequested":3,"numCompleted":1,"failures":[
 			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"1000"},{"adamId":"1001"}],"serialNumbers":["C0200001","C0200002"]}}]}`,
-		"too many names, and none": `"FAILED","numRequested":6,"numCompleted":4,"failures":[null,
+		"failures with null, too many names, and no names": `"FAILED","numRequested":6,"numCompleted":4,"failures":[null,
 			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"1000","pricingParam":"STDQ"}],"serialNumbers":["C0200001","C0200002","C0200001"]}},
 			{"errorNumber":9709}]}`,
-		"too many names, more failures": `"FAILED","numRequested":6,"numCompleted":2,"failures":[
+		"fewer pairs named than failed": `"FAILED","numRequested":6,"numCompleted":2,"failures":[
 			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"1000"}],"serialNumbers":["C0200000"]}}]}`,
-		"strange names": `"FAILED","numRequested":6,"numCompleted":4,"failures":[
+		"names that the request does not have": `"FAILED","numRequested":6,"numCompleted":4,"failures":[
 			{"errorNumber":9709,"errorInfo":{"assets":[{"adamId":"77"}],"serialNumbers":["C0200002","X"],"clientUserIds":["C0200001"]}}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,6 +94,8 @@ func TestOperation_Wait_readsBackWhenStatusContradictsItself(t *testing.T) {
 	}
 }
 
+// When the failures of an event name no items, Wait reads the assignments back and gives each
+// pair its outcome.
 func TestOperation_Wait_readsBackWhenFailuresNameNothing(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithoutErrorInfo()}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -105,7 +110,7 @@ func TestOperation_Wait_readsBackWhenFailuresNameNothing(t *testing.T) {
 	})
 }
 
-// A part that was sent again is read back when its own event leaves pairs open.
+// When the event of a resent request leaves pairs without an outcome, Wait reads them back.
 func TestWithResend_readsBackPairsThatSecondEventLeavesOpen(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLooseErrorInfo()}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {

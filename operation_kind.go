@@ -6,7 +6,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// kind is what an operation does: the path of its endpoint.
+// A kind is the kind of change that an operation makes. Its value is the path of the endpoint.
 type kind string
 
 const (
@@ -20,20 +20,25 @@ const (
 	disassociateSubscriptions kind = "subscriptions/disassociate"
 )
 
-// urlKeys are the keys of the service configuration's urls.
+// urlKeys maps a kind to the key of its URL in the service configuration. The URLs
+// of subscriptions are not in the configuration.
 var urlKeys = map[kind]string{
 	associateAssets: "associateAssets", disassociateAssets: "disassociateAssets", revokeAssets: "revokeAssets",
 	createUsers: "createUsers", updateUsers: "updateUsers", retireUsers: "retireUsers",
 }
 
-// event is the type of the kind's events.
-func (k kind) event() EventType {
+// eventType returns the type of the events that requests of this kind create.
+func (k kind) eventType() EventType {
 	_, verb, _ := strings.Cut(string(k), "/")
 	return EventType(strings.ToUpper(verb))
 }
 
-var eventTypes = []EventType{EventAssociate, EventDisassociate, EventRevoke, EventCreate, EventUpdate, EventRetire}
+// knownEventTypes are the event types that Apple documents.
+var knownEventTypes = []EventType{EventAssociate, EventDisassociate, EventRevoke, EventCreate, EventUpdate, EventRetire}
 
+// limits returns the largest request of this kind. For a kind without assets, or
+// without devices, the corresponding limit is 1, because the planner needs limits of
+// at least 1.
 func (k kind) limits(l Limits) batch.Limits {
 	switch k {
 	case associateAssets, disassociateAssets:
@@ -47,7 +52,8 @@ func (k kind) limits(l Limits) batch.Limits {
 	}
 }
 
-// removes tells the kinds that are done when the data does not show the pair.
+// removesPairs reports whether operations of this kind remove pairs. A pair of such
+// an operation has succeeded when the service no longer lists it.
 func (k kind) removesPairs() bool {
 	switch k {
 	case disassociateAssets, revokeAssets, retireUsers, disassociateSubscriptions:

@@ -9,44 +9,49 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// manyWalks is when reading everything once beats a filtered walk for each item.
-const manyWalks = 200
+// maxFilteredLists is the largest number of filtered lists that are read, one for
+// each asset or target. If more would be needed, one list without a filter is read.
+const maxFilteredLists = 200
 
-// manyPairs is when reading one list for each pair takes too long.
-const manyPairs = 1000
+// maxPairLists is the largest number of pairs for which one list for each pair is read.
+const maxPairLists = 1000
 
-// find marks the wanted pairs that the data shows. That one stays unmarked means
-// that it is not there, unless the error is ErrDataChanged: what was not found in
-// a list that changed while it was read is looked for again, and then one by one
-// if there are not too many.
-func (op *Operation) findPairs(ctx context.Context, want map[batch.Pair]bool) error {
-	const tries = 4
+// findPairs sets present[pair] to true for each pair that the service lists; all values
+// are false at first. If the error is nil, a pair that stays false is not listed. If the
+// error is [ErrDataChanged], it may be listed all the same. If a list changes while it is
+// read, findPairs tries again for the pairs that are still false, up to four times in all.
+// From the second try on, it reads one list for each pair, if there are at most
+// maxPairLists pairs.
+func (op *Operation) findPairs(ctx context.Context, present map[batch.Pair]bool) error {
+	const maxTries = 4
 	for try := 1; ; try++ {
-		left := make([]batch.Pair, 0, len(want))
-		for k, found := range want {
-			if !found {
-				left = append(left, k)
+		remaining := make([]batch.Pair, 0, len(present))
+		for k, isPresent := range present {
+			if !isPresent {
+				remaining = append(remaining, k)
 			}
 		}
-		if len(left) == 0 {
+		if len(remaining) == 0 {
 			return nil
 		}
-		mark := func(k batch.Pair) {
-			if _, ok := want[k]; ok {
-				want[k] = true
+		markPresent := func(k batch.Pair) {
+			if _, ok := present[k]; ok {
+				present[k] = true
 			}
 		}
-		err := op.readLists(ctx, left, try > 1 && len(left) <= manyPairs, mark)
-		if try == tries || !errors.Is(err, ErrDataChanged) {
+		err := op.readLists(ctx, remaining, try > 1 && len(remaining) <= maxPairLists, markPresent)
+		if try == maxTries || !errors.Is(err, ErrDataChanged) {
 			return err
 		}
 	}
 }
 
-// walk reads the lists that show some pairs: with narrow, one list for each pair,
-// else as few as possible. Its error is ErrDataChanged when all was read, but
-// not in one state.
-func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow bool, mark func(batch.Pair)) error {
+// readLists reads the lists that can show the given pairs, and calls markPresent for each
+// pair that a list shows; it may call it for other pairs of the operation too. With
+// onePairPerList it reads one list for each pair (not for changes of users and for
+// Revoke). Otherwise it reads as few lists as possible. The error is [ErrDataChanged] if
+// all lists were read, but one of them changed while it was read.
+func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, onePairPerList bool, markPresent func(batch.Pair)) error {
 	t, c := &op.tables, op.client
 	assets, users, devices := map[int32]bool{}, map[int32]bool{}, map[int32]bool{}
 	for _, k := range pairs {
@@ -59,7 +64,8 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 	}
 	targets := len(users) + len(devices)
 	var changed error
-	final := func(err error) bool { // a list that changed is no reason to stop: the next may show more
+	// A list that changed does not end the reading: the next list can show more pairs.
+	endsReading := func(err error) bool {
 		if errors.Is(err, ErrDataChanged) {
 			changed, err = err, nil
 		}
@@ -69,7 +75,7 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 	switch t.kind {
 	case createUsers, updateUsers, retireUsers:
 		filters := []UserFilter{{ActiveOnly: true}}
-		if targets <= manyWalks {
+		if targets <= maxFilteredLists {
 			filters = filters[:0]
 			for u := range users {
 				filters = append(filters, UserFilter{ActiveOnly: true, ClientUserID: t.users[u]})
@@ -78,12 +84,12 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 		for _, f := range filters {
 			err := eachRecord(op, c.Users.Pages(ctx, f), false, func(user User) {
 				u, ok := t.userIndex[user.ClientUserID]
-				gone := user.Status == UserRetired || user.Status == UserDeleted
-				if ok && !gone && (t.kind == retireUsers || showsUpdate(user, t.requests[u])) {
-					mark(batch.UserPair(0, u))
+				retired := user.Status == UserRetired || user.Status == UserDeleted
+				if ok && !retired && (t.kind == retireUsers || showsUpdate(user, t.requests[u])) {
+					markPresent(batch.UserPair(0, u))
 				}
 			})
-			if final(err) {
+			if endsReading(err) {
 				return err
 			}
 		}
@@ -95,12 +101,12 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 			return []int64{id}
 		}
 		switch {
-		case narrow:
+		case onePairPerList:
 			for _, k := range pairs {
 				u, _ := k.User()
 				filters = append(filters, SubscriptionAssignmentFilter{AdamIDs: id(k.Asset()), ClientUserIDs: []string{t.users[u]}})
 			}
-		case min(len(assets), targets) > manyWalks:
+		case min(len(assets), targets) > maxFilteredLists:
 			filters = append(filters, SubscriptionAssignmentFilter{})
 		case len(assets) <= targets:
 			for a := range assets {
@@ -117,10 +123,10 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 				a, ok := t.assetIndex[AssetID{formatAdamID(s.AdamID), PricingSTDQ}]
 				u, known := t.userIndex[s.ClientUserID]
 				if ok && known && (t.kind != associateSubscriptions || s.Renewing == t.renewing) {
-					mark(batch.UserPair(a, u))
+					markPresent(batch.UserPair(a, u))
 				}
 			})
-			if final(err) {
+			if endsReading(err) {
 				return err
 			}
 		}
@@ -129,7 +135,7 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 		var filters []AssignmentFilter
 		revoke := t.kind == revokeAssets
 		switch {
-		case narrow && !revoke:
+		case onePairPerList && !revoke:
 			for _, k := range pairs {
 				f := AssignmentFilter{AdamID: t.assets[k.Asset()].AdamID, PricingParam: t.assets[k.Asset()].PricingParam}
 				if u, ok := k.User(); ok {
@@ -139,7 +145,7 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 				}
 				filters = append(filters, f)
 			}
-		case revoke && targets > manyWalks || !revoke && min(len(assets), targets) > manyWalks:
+		case revoke && targets > maxFilteredLists || !revoke && min(len(assets), targets) > maxFilteredLists:
 			filters = append(filters, AssignmentFilter{})
 		case !revoke && len(assets) <= targets:
 			for a := range assets {
@@ -154,7 +160,8 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 			}
 		}
 		for _, f := range filters {
-			// A book stays with a retired user, whose id another may have now.
+			// A book stays assigned to a retired user, and a new user can have the
+			// same clientUserId. The user's status distinguishes them.
 			f.IncludeUserState = t.kind == associateAssets && len(users) > 0
 			err := eachRecord(op, c.Assignments.Pages(ctx, f), false, func(s Assignment) {
 				var a int32
@@ -169,15 +176,15 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 					}
 					a = i
 				}
-				gone := f.IncludeUserState && (s.UserStatus == UserRetired || s.UserStatus == UserDeleted)
-				if u, ok := t.userIndex[s.ClientUserID]; ok && s.ClientUserID != "" && !gone {
-					mark(batch.UserPair(a, u))
+				retired := f.IncludeUserState && (s.UserStatus == UserRetired || s.UserStatus == UserDeleted)
+				if u, ok := t.userIndex[s.ClientUserID]; ok && s.ClientUserID != "" && !retired {
+					markPresent(batch.UserPair(a, u))
 				}
 				if d, ok := t.deviceIndex[s.SerialNumber]; ok && s.SerialNumber != "" {
-					mark(batch.DevicePair(a, d))
+					markPresent(batch.DevicePair(a, d))
 				}
 			})
-			if final(err) {
+			if endsReading(err) {
 				return err
 			}
 		}
@@ -185,8 +192,9 @@ func (op *Operation) readLists(ctx context.Context, pairs []batch.Pair, narrow b
 	return changed
 }
 
-// each calls f for the records of a list. Its error is ErrDataChanged when they
-// may not be all.
+// eachRecord calls f for each record of a list. It returns [ErrDataChanged] if records
+// can be missing because the list changed while it was read, and [ErrOtherUnit] if a
+// page comes from another organizational unit.
 func eachRecord[T any](op *Operation, pages iter.Seq2[*Page[T], error], byCursor bool, f func(T)) error {
 	changed, index := false, 0
 	for page, err := range pages {
@@ -208,7 +216,9 @@ func eachRecord[T any](op *Operation, pages iter.Seq2[*Page[T], error], byCursor
 	return nil
 }
 
-// shows tells whether the data has what an update asked for, as far as it can be seen.
+// showsUpdate reports whether the user has what the request r set, as far as the list
+// shows it. The list does not show the Managed Apple Account, only whether the user is
+// associated with an account.
 func showsUpdate(u User, r UserRequest) bool {
 	return (r.Email == "" || u.Email == r.Email) && (r.ManagedAppleID == "" || u.Status == UserAssociated)
 }

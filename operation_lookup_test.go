@@ -15,19 +15,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tearing runs f on a unit with one asset on four old devices, in pages of four.
-// Once f has armed it, somebody else takes it from the first of them before page
-// 1 is read: all that follows moves up, and the first record of page 1 is on page
-// 0, which was read already.
-func withChangingList(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, arm func())) {
+// withChangingList runs f on a unit where asset 1000 is assigned to four old devices, with
+// four assignments on a page. After f has called changeNextRead, another client removes the
+// first assignment just before page 1 is read. The first record of page 1 then moves to
+// page 0, which was read already, so the reader of the list misses this record.
+func withChangingList(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, changeNextRead func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var other *appsandbooks.Client
-		armed := false
+		changeRequested := false
 		srv, err := appsandbookstest.NewServer(appsandbookstest.WithPageSize(4), appsandbookstest.WithEventDelay(0),
 			appsandbookstest.WithPageHook(func(p appsandbookstest.PageRead) {
-				if armed && p.Path == "assignments" && p.Index == 1 {
-					armed = false
+				if changeRequested && p.Path == "assignments" && p.Index == 1 {
+					changeRequested = false
 					_, err := other.Assets.Disassociate(context.WithoutCancel(t.Context()), deviceChange(names("OLD", 1)))
 					assert.NoError(t, err)
 				}
@@ -40,29 +40,30 @@ func withChangingList(t *testing.T, f func(t *testing.T, srv *appsandbookstest.S
 		defer other.Close()
 		addAssets(srv, 1, 100)
 		srv.Unit().AddAssignments(deviceAssignments(names("OLD", 4))...)
-		f(t, srv, c, func() { armed = true })
-		require.False(t, armed, "nothing was torn")
+		f(t, srv, c, func() { changeRequested = true })
+		require.False(t, changeRequested, "the list did not change while it was read")
 	})
 }
 
-// A list that changed while it was read does not show that something is missing.
+// When a list changes while it is read, a pair that was not found in it does not count as
+// missing: a new assignment does not fail, and a lost removal does not succeed.
 func TestOperation_Verify_distrustsListThatChangedWhileRead(t *testing.T) {
-	withChangingList(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, arm func()) {
+	withChangingList(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, changeNextRead func()) {
 		op, err := c.Assets.Associate(t.Context(), deviceChange(names("NEW", 4)))
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
-		arm()
+		changeNextRead()
 		report, err := op.Verify(t.Context())
 		require.NoError(t, err)
 		requireLedgerAgrees(t, srv, report)
 	})
-	withChangingList(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, arm func()) {
+	withChangingList(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, changeNextRead func()) {
 		srv.Unit().AddAssignments(deviceAssignments(names("NEW", 4))...)
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/disassociate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
 		op, err := c.Assets.Disassociate(t.Context(), deviceChange(names("NEW", 4)))
 		require.NoError(t, err)
-		arm()
+		changeNextRead()
 		report, err := op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 		require.Equal(t, 4, report.Unconfirmed)
@@ -70,18 +71,18 @@ func TestOperation_Verify_distrustsListThatChangedWhileRead(t *testing.T) {
 	})
 }
 
-// An answer that is no list is not one without records.
+// An answer without a list does not count as an empty list: no outcome changes because of it.
 func TestOperation_Verify_distrustsAnswerWithoutList(t *testing.T) {
-	for _, body := range append([]string{`{"uId":"UID"}`}, answersWithoutList...) { // which is the unit's own
+	for _, body := range append([]string{`{"uId":"UID"}`}, answersWithoutList...) { // with the uId of the unit
 		t.Run(body, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				noList := appsandbookstest.Fault{Path: "assignments", Status: 200, Times: 1, Body: strings.Replace(body, "UID", srv.Unit().UID(), 1)}
+				answerWithoutList := appsandbookstest.Fault{Path: "assignments", Status: 200, Times: 1, Body: strings.Replace(body, "UID", srv.Unit().UID(), 1)}
 				addAssets(srv, 1, 100)
 				op, err := c.Assets.Associate(t.Context(), deviceChange(names("C02", 4)))
 				require.NoError(t, err)
 				_, err = op.Wait(t.Context())
 				require.NoError(t, err)
-				srv.AddFault(noList)
+				srv.AddFault(answerWithoutList)
 				report, err := op.Verify(t.Context())
 				require.NotErrorIs(t, err, appsandbooks.ErrNotVerified)
 				require.Equal(t, 4, report.Succeeded)
@@ -90,7 +91,7 @@ func TestOperation_Verify_distrustsAnswerWithoutList(t *testing.T) {
 				requireLedgerAgrees(t, srv, report)
 
 				srv.AddFault(appsandbookstest.Fault{Path: "assets/disassociate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
-				srv.AddFault(noList)
+				srv.AddFault(answerWithoutList)
 				op, err = c.Assets.Disassociate(t.Context(), deviceChange(names("C02", 1)))
 				require.NoError(t, err)
 				report, _ = op.Wait(t.Context())
@@ -101,8 +102,7 @@ func TestOperation_Verify_distrustsAnswerWithoutList(t *testing.T) {
 	}
 }
 
-// An answer that names another unit than the operation's is not concluded from,
-// even if it is a list.
+// A list with the uId of another unit changes no outcome: Verify returns ErrOtherUnit.
 func TestOperation_Verify_distrustsListOfOtherUnit(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		addAssets(srv, 1, 5)
@@ -120,8 +120,7 @@ func TestOperation_Verify_distrustsListOfOtherUnit(t *testing.T) {
 	})
 }
 
-// While others change the list all the time, what is there and what is not is
-// found out nevertheless.
+// Verify finds out which pairs are present while another client changes the list all the time.
 func TestOperation_Verify_succeedsWhileOthersChangeList(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLatency(50 * time.Millisecond)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -131,14 +130,14 @@ func TestOperation_Verify_succeedsWhileOthersChangeList(t *testing.T) {
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
-		gone, err := c.Assets.Disassociate(t.Context(), deviceChange(devices[:300]))
+		removal, err := c.Assets.Disassociate(t.Context(), deviceChange(devices[:300]))
 		require.NoError(t, err)
-		_, err = gone.Wait(t.Context())
+		_, err = removal.Wait(t.Context())
 		require.NoError(t, err)
 
 		ctx, stop := context.WithCancel(t.Context())
-		var others sync.WaitGroup
-		others.Go(func() {
+		var otherChanges sync.WaitGroup
+		otherChanges.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				time.Sleep(20 * time.Millisecond) // virtual
 				srv.Unit().AddAssignments(appsandbookstest.Assignment{AdamID: "1000", SerialNumber: fmt.Sprint("Z", i)})
@@ -147,10 +146,10 @@ func TestOperation_Verify_succeedsWhileOthersChangeList(t *testing.T) {
 		report, err := op.Verify(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrNotVerified)
 		require.Equal(t, 300, report.Failed)
-		report, err = gone.Verify(t.Context())
+		report, err = removal.Verify(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 300, report.Succeeded)
 		stop()
-		others.Wait()
+		otherChanges.Wait()
 	})
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// OperationOption changes a default of an operation. It fails on a value that
-// makes no sense.
+// An OperationOption changes a default of an operation. An invalid value makes the
+// call fail with [ErrInvalid].
 type OperationOption func(*operationOptions) error
 
 type operationOptions struct {
@@ -14,64 +14,69 @@ type operationOptions struct {
 	bisect          bool
 	resend          bool
 	journal         func(ctx context.Context, entry []byte) error
-	continueJournal bool // the journal is the one that Resume was given
+	continueJournal bool // new entries follow those that Resume was given
 	progress        func(Progress)
 }
 
-// WithPlanOnly plans the operation without sending anything: look at
-// [Operation.Plan], then call Submit or Wait, or drop it.
+// WithPlanOnly plans the operation without sending anything. Read [Operation.Plan],
+// then call Submit or Wait to send the operation, or discard it.
 func WithPlanOnly() OperationOption {
 	return func(o *operationOptions) error { o.planOnly = true; return nil }
 }
 
-// WithBisection searches for the bad items of a request that was refused
-// without naming them, by sending halves of it: at most 64 more requests for
-// each that was refused.
+// WithBisection searches for the invalid items when the service refuses a request
+// without naming them. It sends the two halves of the request, then the halves of
+// each half that is refused, and so on. It adds at most 64 requests for each request
+// that was refused.
 func WithBisection() OperationOption {
 	return func(o *operationOptions) error { o.bisect = true; return nil }
 }
 
-// WithResend sends again, up to three times, what reading back did not find after a request
-// whose fate is unknown, or whose event stayed PENDING beyond the stall time.
-// Apple advises the latter. If the first request is still carried out later, the
-// pairs are the same, but each such request is an event more. Revoke and the
-// deferred Disassociate of subscriptions are never sent again.
+// WithResend sends pairs again, up to three times for each pair, when reading back
+// does not find them. It applies to a request whose result is unknown, and to a
+// request whose event stayed PENDING longer than the stall time. Apple advises to
+// resend in the second case. If the service also processes the first request later,
+// the assignments are the same, but each request that is sent again is one more event.
+// Revoke and the deferred Disassociate of subscriptions are never sent again.
 func WithResend() OperationOption {
 	return func(o *operationOptions) error { o.resend = true; return nil }
 }
 
-// maxResends bounds WithResend, for each pair.
+// maxResends is how often WithResend sends a pair again.
 const maxResends = 3
 
-// WithProgress calls f after each step, never from two goroutines at once. It
-// must return quickly.
+// WithProgress calls f after each change of a request's state, and never from two
+// goroutines at the same time. f must return quickly.
 func WithProgress(f func(Progress)) OperationOption {
 	return func(o *operationOptions) error {
 		if f == nil {
-			return errors.New("WithProgress: nil")
+			return errors.New("WithProgress: the function is nil")
 		}
 		o.progress = f
 		return nil
 	}
 }
 
-// WithJournal keeps a journal of the operation, so that it survives a crash. The
-// operation calls write with one entry for its plan before it sends anything, and
-// then before each request is sent, after its event is known, and when its outcome
-// is known. An entry is a line of text, newline included, without secrets. When
-// write returns, the entry must be stored durably; an error keeps the request from
-// being sent. Appending to a file and syncing it is enough.
+// WithJournal keeps a journal of the operation, so that the operation can be resumed
+// after a crash. The operation calls write with one entry that holds the whole plan
+// before it sends anything. After that it writes an entry for each step: before a
+// request is sent, after the service has accepted it, before a poll, and when an
+// outcome is known. An entry is text that ends with a newline. It contains no secrets.
+// When write returns nil, the entry must be stored durably. Appending to a file and
+// syncing the file is enough. If write returns an error, the request is not sent. The
+// context that write receives is never canceled.
 //
-// [Client.Resume] reads the entries, in their order, one after another. The result
-// of a request that was about to be sent and has no event is then unknown.
+// [Client.Resume] reads all entries, joined in the order in which they were written.
+// If the last entry of a request says that it was about to be sent, and no event is
+// recorded, the result of that request is unknown.
 func WithJournal(write func(ctx context.Context, entry []byte) error) OperationOption {
 	return func(o *operationOptions) error { return o.setJournal("WithJournal", write) }
 }
 
 // WithContinuedJournal is [WithJournal] for an operation that [Client.Resume]
-// resumes from the same journal: new entries follow those that exist, and the
-// journal does not begin again with the whole operation. It is for journals that
-// keep each entry completely or not at all, such as rows of a table.
+// resumes from the same journal. New entries follow the existing ones, and the
+// operation does not write the whole plan again. Use it for a journal that stores
+// each entry completely or not at all, for example as a row of a table.
 func WithContinuedJournal(write func(ctx context.Context, entry []byte) error) OperationOption {
 	return func(o *operationOptions) error {
 		o.continueJournal = true
@@ -79,9 +84,11 @@ func WithContinuedJournal(write func(ctx context.Context, entry []byte) error) O
 	}
 }
 
+// setJournal sets the journal's write function. option is the name for the error if
+// write is nil.
 func (o *operationOptions) setJournal(option string, write func(context.Context, []byte) error) error {
 	if write == nil {
-		return errors.New(option + ": nil")
+		return errors.New(option + ": the function is nil")
 	}
 	o.journal = write
 	return nil

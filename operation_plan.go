@@ -12,27 +12,27 @@ import (
 
 func formatAdamID(id int64) string { return strconv.FormatInt(id, 10) }
 
-// tables hold each asset, user and device of an operation once; everything
-// else refers to them by index, so that a million pairs stay small.
+// tables hold each asset, user and device of an operation once. Requests and pairs
+// refer to them by index, so that a million pairs need little memory.
 type tables struct {
 	kind     kind
-	assets   []AssetID     // of subscriptions: the Adam ID in decimal; none for kinds without assets
+	assets   []AssetID     // for subscriptions: the Adam ID in decimal; empty for kinds without assets
 	users    []string      // clientUserIds
 	devices  []string      // serialNumbers
-	requests []UserRequest // of create and update, parallel to users
+	requests []UserRequest // for create and update: the request of each user, at the user's index
 	renewing bool
 	deferred bool
-	pairs    []batch.Pair // until they are cut; nil for a plain product
+	pairs    []batch.Pair // set until buildParts; nil if every asset is combined with every target
 
 	assetIndex  index[AssetID]
 	userIndex   index[string]
 	deviceIndex index[string]
 }
 
-// index finds the place of a value in its table.
+// An index maps a value to its index in a table.
 type index[T comparable] map[T]int32
 
-// intern returns the index of v in the table, adding it if it is new.
+// intern returns the index of v in the table. It adds v if the table does not contain it.
 func intern[T comparable](table *[]T, idx *index[T], v T) int32 {
 	if *idx == nil {
 		*idx = index[T]{}
@@ -46,9 +46,11 @@ func intern[T comparable](table *[]T, idx *index[T], v T) int32 {
 	return i
 }
 
+// asset checks an asset's id, adds the asset to its table and returns its index. A
+// pricingParam that is not set is STDQ.
 func (t *tables) asset(id AssetID) (int32, error) {
 	if !isAdamID(id.AdamID) {
-		return 0, invalidf("an Adam ID that is no number: %q", shorten(id.AdamID, 20))
+		return 0, invalidf("Adam ID %q is not a positive decimal number", shorten(id.AdamID, 20))
 	}
 	if id.PricingParam == "" {
 		id.PricingParam = PricingSTDQ
@@ -59,13 +61,14 @@ func (t *tables) asset(id AssetID) (int32, error) {
 	return intern(&t.assets, &t.assetIndex, id), nil
 }
 
-// isAdamID tells a positive decimal number: another spelling would not be found
-// again in what the service says.
+// isAdamID reports whether id is a positive decimal number without a sign and leading
+// zeros. The service's answers use this form, and ids are compared as text.
 func isAdamID(id string) bool {
 	n, err := strconv.ParseInt(id, 10, 64)
 	return err == nil && n > 0 && formatAdamID(n) == id
 }
 
+// user checks a clientUserId, adds it to its table and returns its index.
 func (t *tables) user(id string) (int32, error) {
 	if err := checkName("clientUserId", id); err != nil {
 		return 0, err
@@ -73,38 +76,44 @@ func (t *tables) user(id string) (int32, error) {
 	return intern(&t.users, &t.userIndex, id), nil
 }
 
+// device checks a serialNumber, adds it to its table and returns its index.
 func (t *tables) device(serial string) (int32, error) {
 	if err := checkName("serialNumber", serial); err != nil {
 		return 0, err
 	}
-	// No serial number has any, but lists of them do; and the service is known to
-	// take serial numbers that do not exist. What it took can be taken back.
+	// White space comes from reading a list wrongly, and the service accepts serial
+	// numbers that do not exist. Only Associate refuses it, so that an assignment
+	// with such a serial number can still be removed.
 	if t.kind == associateAssets && strings.ContainsFunc(serial, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' }) {
-		return 0, invalidf("a serialNumber with white space in it")
+		return 0, invalidf("a serialNumber contains white space or a control character")
 	}
 	return intern(&t.devices, &t.deviceIndex, serial), nil
 }
 
-// checkName refuses an empty name, and one that JSON would turn into another. The
-// name itself is personal data and stays out of the error.
+// checkName returns an error if name is empty, or if it is not valid UTF-8, because
+// encoding it as JSON would change it. The error does not contain the name, because a
+// name is personal data.
 func checkName(what, name string) error {
 	switch {
 	case name == "":
-		return invalidf("an empty %s", what)
+		return invalidf("a %s is empty", what)
 	case !utf8.ValidString(name):
-		return invalidf("a %s that is not UTF-8", what)
+		return invalidf("a %s is not valid UTF-8", what)
 	}
 	return nil
 }
 
-// at says which of many could not be taken.
-func at(what string, i int, err error) error {
+// at adds the name of the list and the index of the invalid item to an error. It
+// returns nil for nil.
+func at(list string, i int, err error) error {
 	if err != nil {
-		err = fmt.Errorf("%w (%s[%d])", err, what, i)
+		err = fmt.Errorf("%w (%s[%d])", err, list, i)
 	}
 	return err
 }
 
+// addTargets adds users and devices to their tables. It returns an error if the
+// tables then have no target.
 func (t *tables) addTargets(users, devices []string) error {
 	for i, id := range users {
 		if _, err := t.user(id); err != nil {
@@ -117,11 +126,13 @@ func (t *tables) addTargets(users, devices []string) error {
 		}
 	}
 	if len(t.users)+len(t.devices) == 0 {
-		return invalidf("an empty change: neither users nor devices")
+		return invalidf("the change is empty: it has no users and no devices")
 	}
 	return nil
 }
 
+// addAssetChange adds a change of assets: every asset with every target, and the
+// pairs that the change lists one by one.
 func (t *tables) addAssetChange(c AssetChange) error {
 	for i, id := range c.Assets {
 		if _, err := t.asset(id); err != nil {
@@ -130,11 +141,11 @@ func (t *tables) addAssetChange(c AssetChange) error {
 	}
 	targets := len(c.ClientUserIDs) + len(c.SerialNumbers)
 	if (len(c.Assets) > 0 || len(c.Pairs) == 0) && targets == 0 {
-		return invalidf("an empty change: neither users nor devices")
+		return invalidf("the change is empty: it has no users and no devices")
 	}
 	if targets > 0 {
 		if len(c.Assets) == 0 {
-			return invalidf("an empty change: no assets for the users and devices")
+			return invalidf("the change is empty: it has users or devices, but no assets")
 		}
 		if err := t.addTargets(c.ClientUserIDs, c.SerialNumbers); err != nil {
 			return err
@@ -144,14 +155,14 @@ func (t *tables) addAssetChange(c AssetChange) error {
 		return nil
 	}
 	t.productToPairs(len(c.Pairs))
-	t.makeRoom(c.Pairs)
+	t.presizeIndexes(c.Pairs)
 	for i, p := range c.Pairs {
 		a, err := t.asset(AssetID{p.AdamID, p.PricingParam})
 		if err != nil {
 			return at("Pairs", i, err)
 		}
 		if (p.ClientUserID == "") == (p.SerialNumber == "") {
-			return at("Pairs", i, invalidf("a pair needs a clientUserId or a serialNumber, and not both"))
+			return at("Pairs", i, invalidf("a pair needs either a clientUserId or a serialNumber, not both"))
 		}
 		if p.ClientUserID != "" {
 			u, err := t.user(p.ClientUserID)
@@ -170,6 +181,8 @@ func (t *tables) addAssetChange(c AssetChange) error {
 	return nil
 }
 
+// addSubscriptionChange adds a change of subscriptions: every subscription with every
+// user, and the pairs that the change lists one by one.
 func (t *tables) addSubscriptionChange(c SubscriptionChange) error {
 	for i, id := range c.AdamIDs {
 		if _, err := t.asset(AssetID{AdamID: formatAdamID(id)}); err != nil {
@@ -177,11 +190,11 @@ func (t *tables) addSubscriptionChange(c SubscriptionChange) error {
 		}
 	}
 	if (len(c.AdamIDs) > 0 || len(c.Pairs) == 0) && len(c.ClientUserIDs) == 0 {
-		return invalidf("an empty change: no users")
+		return invalidf("the change is empty: it has no users")
 	}
 	if len(c.ClientUserIDs) > 0 {
 		if len(c.AdamIDs) == 0 {
-			return invalidf("an empty change: no subscriptions for the users")
+			return invalidf("the change is empty: it has users, but no subscriptions")
 		}
 		if err := t.addTargets(c.ClientUserIDs, nil); err != nil {
 			return err
@@ -205,9 +218,11 @@ func (t *tables) addSubscriptionChange(c SubscriptionChange) error {
 	return nil
 }
 
-// makeRoom sizes the indexes for a long list in which nearly every pair has a
-// target of its own, by a sample of it: growing them is most of the work then.
-func (t *tables) makeRoom(pairs []AssetPair) {
+// presizeIndexes allocates the tables and indexes of targets for a list of at least
+// 10,000 pairs in which nearly every pair has a different target. It estimates the
+// sizes from a sample of 1,000 pairs. Without it, growing the indexes takes most of
+// the planning time.
+func (t *tables) presizeIndexes(pairs []AssetPair) {
 	const sample = 1000
 	if len(pairs) < 10*sample || len(t.users)+len(t.devices) > 0 {
 		return
@@ -230,8 +245,8 @@ func (t *tables) makeRoom(pairs []AssetPair) {
 	t.devices = make([]string, 0, len(devices)*(len(pairs)/sample))
 }
 
-// productToPairs spells out the product that the tables stand for so far, to
-// make room for single pairs beside it.
+// productToPairs sets t.pairs to every asset in the tables with every target in the
+// tables, and reserves space for more pairs.
 func (t *tables) productToPairs(more int) {
 	t.pairs = make([]batch.Pair, 0, len(t.assets)*(len(t.users)+len(t.devices))+more)
 	for a := range t.assets {
@@ -244,6 +259,7 @@ func (t *tables) productToPairs(more int) {
 	}
 }
 
+// addUserIDs adds the clientUserIds of a Retire.
 func (t *tables) addUserIDs(c UserChange) error {
 	if len(c.Users) > 0 {
 		return invalidf("Retire takes ClientUserIDs, not Users")
@@ -251,13 +267,15 @@ func (t *tables) addUserIDs(c UserChange) error {
 	return t.addTargets(c.ClientUserIDs, nil)
 }
 
+// addUserRequests adds the users of a Create or an Update. The same request twice
+// counts once; two different requests for one clientUserId are an error.
 func (t *tables) addUserRequests(c UserChange) error {
 	users := c.Users
 	if len(c.ClientUserIDs) > 0 {
 		return invalidf("Create and Update take Users, not ClientUserIDs")
 	}
 	if len(users) == 0 {
-		return invalidf("an empty change: no users")
+		return invalidf("the change is empty: it has no users")
 	}
 	for n, r := range users {
 		i, err := t.user(r.ClientUserID)
@@ -265,7 +283,7 @@ func (t *tables) addUserRequests(c UserChange) error {
 		case err != nil:
 			return at("Users", n, err)
 		case !utf8.ValidString(r.Email + r.ManagedAppleID):
-			return at("Users", n, invalidf("an address that is not UTF-8"))
+			return at("Users", n, invalidf("an email or a managedAppleId is not valid UTF-8"))
 		case int(i) == len(t.requests):
 			t.requests = append(t.requests, r)
 		case t.requests[i] != r:
@@ -275,7 +293,7 @@ func (t *tables) addUserRequests(c UserChange) error {
 	return nil
 }
 
-// take adds a pair of another operation.
+// addPairOf adds pair p of another operation, whose tables are o.
 func (t *tables) addPairOf(o *tables, p batch.Pair) {
 	var asset int32
 	if len(o.assets) > 0 {
@@ -294,8 +312,9 @@ func (t *tables) addPairOf(o *tables, p batch.Pair) {
 	t.pairs = append(t.pairs, batch.UserPair(asset, user))
 }
 
-// cut makes requests of the pairs, or of the whole product.
-func (t *tables) cut(l batch.Limits) []batch.Part {
+// buildParts returns the requests for the pairs, or, if no pairs are set, for every
+// asset with every target. It deletes the pairs, because the requests contain them.
+func (t *tables) buildParts(l batch.Limits) []batch.Part {
 	if t.pairs != nil {
 		parts := batch.Pairs(t.pairs, l)
 		t.pairs = nil
@@ -304,7 +323,7 @@ func (t *tables) cut(l batch.Limits) []batch.Part {
 	return batch.Product(max(1, len(t.assets)), len(t.users), len(t.devices), l)
 }
 
-// body is the request of a part.
+// body returns the value whose JSON is the body of the request for p.
 func (t *tables) body(p batch.Part) any {
 	users, devices := valuesAt(t.users, p.Users), valuesAt(t.devices, p.Devices)
 	switch t.kind {
@@ -322,7 +341,7 @@ func (t *tables) body(p batch.Part) any {
 	case associateSubscriptions, disassociateSubscriptions:
 		r := subscriptionRequest{ClientUserIDs: users}
 		for _, a := range p.Assets {
-			id, _ := strconv.ParseInt(t.assets[a].AdamID, 10, 64) // made by formatAdamID
+			id, _ := strconv.ParseInt(t.assets[a].AdamID, 10, 64) // formatted by formatAdamID
 			r.AdamIDs = append(r.AdamIDs, id)
 		}
 		if t.kind == associateSubscriptions {
@@ -344,7 +363,8 @@ func (t *tables) body(p batch.Part) any {
 	}
 }
 
-// pick returns the values at the indices; nil for none.
+// valuesAt returns the values of the table at the indices. It returns nil if the
+// table is empty or if no indices are given.
 func valuesAt[T any](table []T, indices []int32) []T {
 	if len(table) == 0 || len(indices) == 0 {
 		return nil
@@ -356,7 +376,7 @@ func valuesAt[T any](table []T, indices []int32) []T {
 	return out
 }
 
-// buildIndexes makes the indexes of an operation that was resumed.
+// buildIndexes builds the indexes from the tables of a saved operation.
 func (t *tables) buildIndexes() {
 	buildIndex(&t.assetIndex, t.assets)
 	buildIndex(&t.userIndex, t.users)

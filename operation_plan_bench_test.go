@@ -10,11 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Planning a million pairs: names to indices, and indices to requests.
+// BenchmarkPlan measures the planning of a million pairs: names become indexes, and indexes
+// become requests. It also reports the number of requests.
 func BenchmarkPlan(b *testing.B) {
 	const n = 1_000_000
 	r := rand.New(rand.NewPCG(1, 2))
 	shapes := map[string]func(i int) (asset, device int){
+		// Eight departments with five apps each: a device gets the apps of its department.
 		"departments":  func(i int) (int, int) { return (i/5%8)*5 + i%5, i / 5 },
 		"one app each": func(i int) (int, int) { return r.IntN(40), i },
 		"random":       func(int) (int, int) { return r.IntN(40), r.IntN(n / 10) },

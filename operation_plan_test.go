@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What was associated with white space in its serial number can be taken back.
+// Disassociate accepts a serial number with white space, which Associate refuses, so that an
+// assignment that exists already can be removed.
 func TestAssetsService_Disassociate_acceptsSerialNumberWithSpace(t *testing.T) {
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)
@@ -23,56 +24,57 @@ func TestAssetsService_Disassociate_acceptsSerialNumberWithSpace(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A change that is empty, incomplete or invalid returns ErrInvalid and sends no request.
 func TestOperation_refusesEmptyAndInvalidChanges(t *testing.T) {
 	c, r := recordedClient(t)
 	ctx := t.Context()
 	asset := []appsandbooks.AssetID{{AdamID: "1"}}
 	for name, call := range map[string]func() (*appsandbooks.Operation, error){
-		"nothing": func() (*appsandbooks.Operation, error) { return c.Assets.Associate(ctx, appsandbooks.AssetChange{}) },
-		"no targets": func() (*appsandbooks.Operation, error) {
+		"empty asset change": func() (*appsandbooks.Operation, error) { return c.Assets.Associate(ctx, appsandbooks.AssetChange{}) },
+		"assets without targets": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: asset})
 		},
-		"no assets": func() (*appsandbooks.Operation, error) {
+		"targets without assets": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{SerialNumbers: []string{"C"}})
 		},
-		"empty id": func() (*appsandbooks.Operation, error) {
+		"empty serial number": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: asset, SerialNumbers: []string{""}})
 		},
-		"no adam id": func() (*appsandbooks.Operation, error) {
+		"empty Adam ID": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{}}, SerialNumbers: []string{"C"}})
 		},
-		"not UTF-8": func() (*appsandbooks.Operation, error) { // JSON would turn it into another name
+		"user ID not UTF-8": func() (*appsandbooks.Operation, error) { // JSON encoding would change the ID
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: asset, ClientUserIDs: []string{"a\xff"}})
 		},
-		"serial not UTF-8": func() (*appsandbooks.Operation, error) {
+		"serial number not UTF-8": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Revoke(ctx, appsandbooks.AssetChange{SerialNumbers: []string{"a\xff"}})
 		},
-		"pair not UTF-8": func() (*appsandbooks.Operation, error) {
+		"serial number of a pair not UTF-8": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.AssetPair{{AdamID: "1", SerialNumber: "\xff"}}})
 		},
 		"Adam ID not UTF-8": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "\xff"}}, SerialNumbers: []string{"C"}})
 		},
-		"both": func() (*appsandbooks.Operation, error) {
+		"pair with a user and a device": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.AssetPair{{AdamID: "1", ClientUserID: "u", SerialNumber: "C"}}})
 		},
-		"neither": func() (*appsandbooks.Operation, error) {
+		"pair without a target": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Pairs: []appsandbooks.AssetPair{{AdamID: "1"}}})
 		},
-		"revoke": func() (*appsandbooks.Operation, error) { return c.Assets.Revoke(ctx, appsandbooks.AssetChange{}) },
-		"create": func() (*appsandbooks.Operation, error) {
+		"revocation without targets": func() (*appsandbooks.Operation, error) { return c.Assets.Revoke(ctx, appsandbooks.AssetChange{}) },
+		"creation without users": func() (*appsandbooks.Operation, error) {
 			return c.Users.Create(ctx, appsandbooks.UserChange{Users: nil})
 		},
-		"conflicting": func() (*appsandbooks.Operation, error) {
+		"two different requests for one user": func() (*appsandbooks.Operation, error) {
 			return c.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "u", Email: "a@example.com"}, {ClientUserID: "u"}}})
 		},
-		"retire": func() (*appsandbooks.Operation, error) {
+		"retirement without users": func() (*appsandbooks.Operation, error) {
 			return c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: nil})
 		},
-		"no seats": func() (*appsandbooks.Operation, error) {
+		"users without a subscription": func() (*appsandbooks.Operation, error) {
 			return c.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{ClientUserIDs: []string{"u"}})
 		},
-		"no users": func() (*appsandbooks.Operation, error) {
+		"subscription without users": func() (*appsandbooks.Operation, error) {
 			return c.Subscriptions.Disassociate(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{1}})
 		},
 	} {
@@ -85,7 +87,8 @@ func TestOperation_refusesEmptyAndInvalidChanges(t *testing.T) {
 	require.Empty(t, r.requests)
 }
 
-// What is named twice, in the product and among the pairs, is asked for once.
+// A pair that is given several times, by assets and targets or as a single pair, is requested
+// once.
 func TestAssetsService_Associate_requestsDuplicatesOnce(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		addAssets(srv, 1, 2)
@@ -110,7 +113,8 @@ func TestAssetsService_Associate_requestsDuplicatesOnce(t *testing.T) {
 	jsonEqual(t, `{"adamIds":[1],"clientUserIds":["a","b"]}`, r.bodies[0])
 }
 
-// One pair beside a product costs one request, not another way to cut the product.
+// A single pair in addition to assets and targets costs one more request. It does not change
+// how the assets and targets are divided into requests.
 func TestOperation_Plan_extraPairCostsOneRequest(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		change := appsandbooks.AssetChange{Assets: addAssets(srv, 40, 1), SerialNumbers: names("C02", 2500)}
@@ -124,8 +128,8 @@ func TestOperation_Plan_extraPairCostsOneRequest(t *testing.T) {
 	})
 }
 
-// What the caller does with its slices afterwards is its own affair, and they
-// stay as they were.
+// Associate does not change the slices of the caller, and a later change of these slices does
+// not change the operation.
 func TestAssetsService_Associate_neitherKeepsNorChangesInput(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		addAssets(srv, 1, 2)
@@ -141,8 +145,7 @@ func TestAssetsService_Associate_neitherKeepsNorChangesInput(t *testing.T) {
 	})
 }
 
-// Input that the service would take for something else is refused, and the
-// error says where it stands.
+// Invalid input returns ErrInvalid, and the error names the field and the index of the input.
 func TestOperation_refusesInvalidInputAndNamesItsPlace(t *testing.T) {
 	c, r := recordedClient(t)
 	associate := func(change appsandbooks.AssetChange) error {
@@ -179,7 +182,8 @@ func TestOperation_refusesInvalidInputAndNamesItsPlace(t *testing.T) {
 	require.Empty(t, r.requests)
 }
 
-// The bodies of the writes that the walkthrough lacks.
+// The writes that Apple's walkthrough does not show have the documented path and body. Do sends
+// any other request below the base URL, and refuses a path that is not plain.
 func TestOperation_sendsDocumentedRequestBodies(t *testing.T) {
 	change := appsandbooks.AssetChange{
 		Assets:        []appsandbooks.AssetID{{AdamID: "1"}, {AdamID: "2", PricingParam: appsandbooks.PricingPLUS}},
@@ -226,7 +230,7 @@ func TestOperation_sendsDocumentedRequestBodies(t *testing.T) {
 	err := c.Subscriptions.Disable(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, r.bodies[0])
-	require.Empty(t, r.requests[0].Header["Content-Type"]) // there is no content
+	require.Empty(t, r.requests[0].Header["Content-Type"]) // a request without a body has no content type
 	err = c.SubscriptionAdmins.Remove(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"a"}})
 	require.NoError(t, err)
 	jsonEqual(t, `{"adamIds":[1],"clientUserIds":["a"]}`, r.bodies[1])

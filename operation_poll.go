@@ -10,37 +10,40 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Wait carries the operation to its end: it sends what was not sent, waits for
-// all events together, and reads back what they leave open. The report is never
-// nil; it comes with an error, an [*OperationError], unless every pair
-// succeeded. When the context ends, the report is the state so far and the error
-// wraps the context's; Wait can be called again.
+// Wait waits until the operation is finished: it sends what was not sent, waits for
+// all events together, and reads back the pairs whose outcome the events do not
+// show. The report is never nil. The error is nil if every pair succeeded; otherwise it
+// is an [*OperationError]. When the context ends, the report is the state so far and
+// the error wraps the context's error. Wait can be called again.
 //
-// An event is first asked for early (see [WithPolling]), then at the interval,
-// or when notifications ([Client.Notify]) have named all of its pairs. One that
-// an earlier Wait gave up as [ErrStalled] gets another look.
+// The first poll of an event comes early (see [WithPolling]). After that, Wait polls
+// at the interval, or when notifications ([Client.Notify]) have named all pairs of the
+// event. If an earlier Wait stopped waiting for an event with [ErrStalled], the event is
+// polled again.
 func (op *Operation) Wait(ctx context.Context) (*Report, error) {
 	if err := op.acquire(ctx); err != nil {
-		return op.outcome(err)
+		return op.reportAndError(err)
 	}
 	defer op.release()
 	if err := op.pollStalledAgain(ctx); err != nil {
-		return op.outcome(err)
+		return op.reportAndError(err)
 	}
 	hints := op.client.hub.listen()
 	defer hints.close()
 	for {
 		next, err := op.step(ctx, hints)
 		if next.IsZero() || err != nil {
-			return op.outcome(err)
+			return op.reportAndError(err)
 		}
 		if err := hints.wait(ctx, time.Until(next)); err != nil {
-			return op.outcome(contextError(ctx))
+			return op.reportAndError(contextError(ctx))
 		}
 	}
 }
 
-// lookAgain asks once more for the events that were given up, if it is time.
+// pollStalledAgain polls each stalled event of a finished part once, if the part's
+// notBefore allows it. A final status replaces the outcomes of the part. A temporary
+// error, or an event that the service does not find, changes nothing.
 func (op *Operation) pollStalledAgain(ctx context.Context) error {
 	for _, p := range op.inState(partFinished) {
 		stalled := p.outcome == OutcomeUnconfirmed && errors.Is(p.err, ErrStalled)
@@ -50,20 +53,20 @@ func (op *Operation) pollStalledAgain(ctx context.Context) error {
 		if p.eventID == "" || !stalled || p.notBefore.After(time.Now()) {
 			continue
 		}
-		// Recorded before it is asked, as ever.
+		// Journal the poll first, so that a process that resumes also keeps the interval.
 		if err := op.update(ctx, p, func() { p.notBefore, _ = op.client.nextPoll(nil) }); err != nil {
 			return err
 		}
 		status, err := op.client.Status.get(ctx, p.eventID, transport.Poll)
 		switch {
 		case err == nil && status.finished():
-			v, odd := op.tables.judge(p.Part, status)
+			v, exceptions := op.tables.judge(p.Part, status)
 			err = op.update(ctx, p, func() {
 				p.wasReadBack = false
-				op.finish(p, v, odd)
+				op.finish(p, v, exceptions)
 			})
 		case err == nil || errors.Is(err, ErrEventNotFound) || ctx.Err() == nil && op.client.isTemporary(err):
-			err = nil // what is known stays
+			err = nil // the outcomes stay as they are
 		}
 		if err != nil {
 			return err
@@ -72,9 +75,9 @@ func (op *Operation) pollStalledAgain(ctx context.Context) error {
 	return nil
 }
 
-// Notify tells the operation of a notification that came before it was resumed,
-// and that was kept: the next Step, or Wait, takes it into account. For those
-// that come meanwhile there is [Client.Notify].
+// Notify passes a stored notification to the operation: one that arrived before the
+// operation was resumed. The next Step or Wait uses it. For notifications that arrive
+// while the operation runs, use [Client.Notify].
 func (op *Operation) Notify(n *Notification) {
 	if n == nil || n.EventID() == "" {
 		return
@@ -84,10 +87,10 @@ func (op *Operation) Notify(n *Notification) {
 	op.mu.Unlock()
 }
 
-// Step does what is due now (sending, looking at events, reading back) and
-// says when the next step is due: the zero time when the operation is at its
-// end. It is Wait for callers who do not want to sleep, such as a job engine that
-// marshals the operation and takes it up later.
+// Step does what is due now (send, poll, read back) and returns the time of the next
+// step. The time is zero when the operation is finished or an error ends the step. Step
+// replaces Wait for callers that must not sleep, such as a job engine that saves the
+// operation and resumes it later.
 func (op *Operation) Step(ctx context.Context) (next time.Time, err error) {
 	if err := op.acquire(ctx); err != nil {
 		return time.Time{}, err
@@ -98,8 +101,9 @@ func (op *Operation) Step(ctx context.Context) (next time.Time, err error) {
 	return op.step(ctx, hints)
 }
 
-// outcome is the end of Wait.
-func (op *Operation) outcome(err error) (*Report, error) {
+// reportAndError returns the results of Wait and Verify: the report, and an
+// [*OperationError] with cause err unless err is nil and every pair succeeded.
+func (op *Operation) reportAndError(err error) (*Report, error) {
 	r := op.Report()
 	if err == nil && r.Succeeded == r.Total {
 		return r, nil
@@ -107,6 +111,8 @@ func (op *Operation) outcome(err error) (*Report, error) {
 	return r, &OperationError{Report: r, Cause: err}
 }
 
+// step is Step for a caller that holds the busy token. hints delivers the notifications
+// of the operation's events.
 func (op *Operation) step(ctx context.Context, hints *waiter) (time.Time, error) {
 	if op.haltError() == nil && len(op.inState(partPlanned)) > 0 {
 		if err := op.submit(ctx); err != nil {
@@ -128,7 +134,7 @@ func (op *Operation) step(ctx context.Context, hints *waiter) (time.Time, error)
 	for _, p := range op.parts {
 		due := p.nextPoll
 		switch {
-		case p.state == partPlanned && op.halt == nil: // sent again
+		case p.state == partPlanned && op.halt == nil: // a read-back returned pairs to the plan
 			due = time.Now()
 		case p.state != partSubmitted && p.state != partUnknown && !p.needsReadback():
 			continue
@@ -143,10 +149,11 @@ func (op *Operation) step(ctx context.Context, hints *waiter) (time.Time, error)
 	return next, nil
 }
 
-// looksAtOnce bounds the looks between two checks for hints.
-const pollsAtOnce = 16
+// maxPollsPerRound is the largest number of polls before new notifications are processed.
+const maxPollsPerRound = 16
 
-// look asks for the status of the events that are due.
+// pollDue processes the notifications that have arrived and polls the events that are
+// due, until none is due.
 func (op *Operation) pollDue(ctx context.Context, hints *waiter) error {
 	submitted := op.inState(partSubmitted)
 	events := make(map[string]*part, len(submitted))
@@ -155,32 +162,32 @@ func (op *Operation) pollDue(ctx context.Context, hints *waiter) error {
 		hints.add(p.eventID)
 	}
 	op.mu.Lock()
-	told := op.pendingNotifications
+	pending := op.pendingNotifications
 	op.pendingNotifications = nil
 	op.mu.Unlock()
 	for {
-		for _, n := range append(told, hints.takeAll()...) {
+		for _, n := range append(pending, hints.takeAll()...) {
 			if p := events[n.EventID()]; p != nil {
 				op.countNotification(ctx, p, n)
 			}
 		}
-		told = nil
+		pending = nil
 		var due []*part
 		now := time.Now()
 		for _, p := range submitted {
-			if p.state == partSubmitted && !p.nextPoll.After(now) && len(due) < pollsAtOnce {
+			if p.state == partSubmitted && !p.nextPoll.After(now) && len(due) < maxPollsPerRound {
 				due = append(due, p)
 			}
 		}
 		if len(due) == 0 {
 			return nil
 		}
-		group, looking := errgroup.WithContext(ctx)
-		group.SetLimit(parallelWrites)
+		group, groupCtx := errgroup.WithContext(ctx)
+		group.SetLimit(maxParallelRequests)
 		for _, p := range due {
 			group.Go(func() error {
-				if looking.Err() != nil {
-					return nil //nolint:nilerr // what ended one look would end the others, and is told by it
+				if groupCtx.Err() != nil {
+					return nil //nolint:nilerr // the poll that failed first returns the error
 				}
 				return op.poll(ctx, p)
 			})
@@ -194,24 +201,24 @@ func (op *Operation) pollDue(ctx context.Context, hints *waiter) error {
 	}
 }
 
-// lookAt asks for the status of one event. Its error ends the wait.
+// poll polls the event of one part. An error that it returns ends the wait.
 func (op *Operation) poll(ctx context.Context, p *part) error {
-	// Recorded before it is asked: who resumes must keep the distance, too.
+	// Journal the poll first, so that a process that resumes also keeps the interval.
 	if err := op.update(ctx, p, func() { p.polling = true }); err != nil {
 		return err
 	}
 	status, err := op.client.Status.get(ctx, p.eventID, transport.Poll)
 	switch {
 	case err == nil && status.finished():
-		v, odd := op.tables.judge(p.Part, status)
-		return op.update(ctx, p, func() { op.finish(p, v, odd) })
+		v, exceptions := op.tables.judge(p.Part, status)
+		return op.update(ctx, p, func() { op.finish(p, v, exceptions) })
 	case errors.Is(err, ErrEventNotFound):
 		return op.update(ctx, p, func() { p.state, p.verdict = partUnknown, verdict{OutcomeUnconfirmed, err} })
 	case err != nil && (ctx.Err() != nil || !op.client.isTemporary(err)):
 		_ = op.update(ctx, p, func() {
 			p.polling = false
 			if e := (*Error)(nil); errors.As(err, &e) && e.Attempts > 0 && e.Number == 0 {
-				p.notBefore, p.nextPoll = op.client.nextPoll(nil) // the answer may have been PENDING
+				p.notBefore, p.nextPoll = op.client.nextPoll(nil) // the lost answer may have been PENDING
 			}
 		})
 		return err
@@ -220,7 +227,7 @@ func (op *Operation) poll(ctx context.Context, p *part) error {
 		return op.finishFromNotifications(ctx, p)
 	}
 	if time.Since(op.pendingSince(p, err)) >= op.client.opts.stallTime {
-		stalled := fmt.Errorf("event %s: %w", printed(p.eventID), errors.Join(ErrStalled, err))
+		stalled := fmt.Errorf("event %s: %w", printableEventID(p.eventID), errors.Join(ErrStalled, err))
 		return op.update(ctx, p, func() {
 			p.state, p.verdict, p.polling = partUnknown, verdict{OutcomeUnconfirmed, stalled}, false
 			p.notBefore, _ = op.client.nextPoll(err)
@@ -232,25 +239,27 @@ func (op *Operation) poll(ctx context.Context, p *part) error {
 	})
 }
 
-// pendingSince is since when a part's event has not finished, as far as the
-// looks tell: one that fails does not count from the start, for the event may
-// have finished long ago.
+// pendingSince returns since when the part's event is known to be unfinished, after a
+// poll with result err. If the poll answered PENDING, that is the time when the event
+// was accepted. If the poll failed, it is the time of the first of the failed polls,
+// because the event may have finished since the last answer.
 func (op *Operation) pendingSince(p *part, err error) time.Time {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	switch {
 	case err == nil:
 		p.pollFailingSince = time.Time{}
-		return p.at
+		return p.sentAt
 	case p.pollFailingSince.IsZero():
 		p.pollFailingSince = time.Now()
 	}
 	return p.pollFailingSince
 }
 
-// noted takes in a notification of a part's event. When notifications have
-// named all its pairs, the status is worth a look; if the last look is too
-// recent for another, what they said is the result.
+// countNotification records a notification of a part's event. When notifications have
+// named all pairs, the event is polled as soon as the interval allows. If a poll is not
+// allowed yet, the notifications are the result. The pairs of a Revoke cannot be
+// counted, so each of its notifications causes a poll.
 func (op *Operation) countNotification(ctx context.Context, p *part, n *Notification) {
 	op.mu.Lock()
 	if p.state != partSubmitted {
@@ -258,7 +267,7 @@ func (op *Operation) countNotification(ctx context.Context, p *part, n *Notifica
 		return
 	}
 	complete := true
-	if op.tables.kind != revokeAssets { // which cannot be counted
+	if op.tables.kind != revokeAssets {
 		if p.namedPairs == nil {
 			p.namedPairs = newPairCount(&op.tables, p.Part)
 		}
@@ -277,6 +286,8 @@ func (op *Operation) countNotification(ctx context.Context, p *part, n *Notifica
 	}
 }
 
+// finishFromNotifications finishes a part with the results that notifications gave for
+// all of its pairs.
 func (op *Operation) finishFromNotifications(ctx context.Context, p *part) error {
 	return op.update(ctx, p, func() { op.finish(p, verdict{outcome: OutcomeSucceeded}, p.namedPairs.failed) })
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A waiter does not sit out a pause that no call of its client would.
+// When the service asks for a pause of an hour or more, Wait returns the error at once instead
+// of waiting.
 func TestOperation_Wait_givesUpOnLongPause(t *testing.T) {
 	for _, pause := range []string{"3600", "99999999999999999999"} {
 		inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -26,12 +27,13 @@ func TestOperation_Wait_givesUpOnLongPause(t *testing.T) {
 			require.GreaterOrEqual(t, isError(t, err).RetryAfter, time.Hour)
 			_, err = c.Status.Wait(t.Context(), op.EventIDs()[0])
 			require.NotZero(t, isError(t, err).RetryAfter)
-			require.Equal(t, 10*time.Second, time.Since(began)) // one early look each
+			require.Equal(t, 10*time.Second, time.Since(began)) // the first poll of each of the two waits, after 5 s
 		})
 	}
 }
 
-// Notifications that were kept while nobody carried the operation.
+// A notification that arrived before the operation was resumed finishes the operation when the
+// caller passes it to Operation.Notify.
 func TestOperation_Notify_finishesResumedOperation(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
@@ -53,14 +55,14 @@ func TestOperation_Notify_finishesResumedOperation(t *testing.T) {
 		}
 		op.Notify(nil)
 		op.Notify(n)
-		next, err := op.Step(t.Context()) // before the first look was due
+		next, err := op.Step(t.Context()) // before the first poll was due
 		require.NoError(t, err)
 		require.True(t, next.IsZero())
 		require.Equal(t, 3, op.Report().Succeeded)
 	})
 }
 
-// Events are asked for after 5 s and then not sooner than 30 s after PENDING.
+// Wait polls an event after 5 s, and then at least 30 s after each PENDING.
 func TestOperation_Wait_pollsAfterFiveThenEveryThirtySeconds(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithEventDelay(80 * time.Second)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -71,19 +73,20 @@ func TestOperation_Wait_pollsAfterFiveThenEveryThirtySeconds(t *testing.T) {
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
-		var looks []time.Duration
+		var polls []time.Duration
 		for _, at := range statusTimes(srv) {
-			looks = append(looks, at.Sub(began))
+			polls = append(polls, at.Sub(began))
 		}
-		require.Len(t, looks, 4) // 5, 35, 65 and 95 s, a little later each time
-		require.Equal(t, 5*time.Second, looks[0])
-		for i := 1; i < len(looks); i++ {
-			require.GreaterOrEqual(t, looks[i]-looks[i-1], 30*time.Second)
-			require.LessOrEqual(t, looks[i]-looks[i-1], 33*time.Second)
+		require.Len(t, polls, 4) // at 5, 35, 65 and 95 s; each interval can be up to 3 s longer
+		require.Equal(t, 5*time.Second, polls[0])
+		for i := 1; i < len(polls); i++ {
+			require.GreaterOrEqual(t, polls[i]-polls[i-1], 30*time.Second)
+			require.LessOrEqual(t, polls[i]-polls[i-1], 33*time.Second)
 		}
 	})
 }
 
+// statusTimes returns the times of the polls that the stand-in received.
 func statusTimes(srv *appsandbookstest.Server) (times []time.Time) {
 	for _, r := range srv.Requests() {
 		if r.Path == "status" {
@@ -93,8 +96,8 @@ func statusTimes(srv *appsandbookstest.Server) (times []time.Time) {
 	return times
 }
 
-// A look whose answer was cancelled may have been answered PENDING: the next
-// Wait keeps the distance.
+// After a poll was canceled, the next Wait polls at least 30 s later, because the service may
+// have answered PENDING.
 func TestOperation_Wait_keepsPollIntervalAfterCancellation(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithEventDelay(20 * time.Second), appsandbookstest.WithLatency(2 * time.Second)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -106,13 +109,14 @@ func TestOperation_Wait_keepsPollIntervalAfterCancellation(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
-		looks := statusTimes(srv)
-		require.Len(t, looks, 2)
-		require.GreaterOrEqual(t, looks[1].Sub(looks[0]), 30*time.Second)
+		polls := statusTimes(srv)
+		require.Len(t, polls, 2)
+		require.GreaterOrEqual(t, polls[1].Sub(polls[0]), 30*time.Second)
 	})
 }
 
-// A pause beyond the longest ends the wait and says so; nothing is lost.
+// A pause that is too long ends Wait with an error that has RetryAfter. A Wait after the pause
+// finishes the operation.
 func TestOperation_Wait_stopsAtLongPauseAndContinuesAfterIt(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3)})
@@ -133,7 +137,7 @@ func TestOperation_Wait_stopsAtLongPauseAndContinuesAfterIt(t *testing.T) {
 	})
 }
 
-// That an old event could not be asked for once does not make it stalled.
+// One failed poll of an old event does not make the event stalled: Wait polls again.
 func TestOperation_Wait_pollsOldEventAgainAfterBrokenConnection(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 2), SerialNumbers: names("C02", 3)})
@@ -148,6 +152,8 @@ func TestOperation_Wait_pollsOldEventAgainAfterBrokenConnection(t *testing.T) {
 	})
 }
 
+// Wait gives up after 10 minutes when an event stays PENDING: its pairs are unconfirmed with
+// ErrStalled. Verify gives them an outcome when the event has finished.
 func TestOperation_Wait_givesUpOnStalledEvent(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().HoldEvents(true)
@@ -171,8 +177,8 @@ func TestOperation_Wait_givesUpOnStalledEvent(t *testing.T) {
 	})
 }
 
-// A token source that goes over to another unit in the middle ends the
-// operation before anything is concluded.
+// When the token source changes to another unit, Wait stops with ErrOtherUnit, changes nothing
+// in that unit, and leaves all pairs unconfirmed.
 func TestOperation_Wait_stopsWhenTokenSourceSwitchesUnit(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		other := srv.NewUnit("other")
@@ -197,10 +203,10 @@ func TestOperation_Wait_stopsWhenTokenSourceSwitchesUnit(t *testing.T) {
 	})
 }
 
-// What a stalled event has not done yet is unconfirmed, also after reading
-// back; a look when it has finished settles it.
+// The pairs of a stalled event stay unconfirmed, also after Verify. When the event has
+// finished, the next Wait, Verify or Resume confirms them.
 func TestOperation_Wait_confirmsStalledEventThatFinishesLate(t *testing.T) {
-	for name, settle := range map[string]func(*testing.T, *appsandbooks.Client, *appsandbooks.Operation) (*appsandbooks.Report, error){
+	for name, confirm := range map[string]func(*testing.T, *appsandbooks.Client, *appsandbooks.Operation) (*appsandbooks.Report, error){
 		"Wait": func(t *testing.T, _ *appsandbooks.Client, op *appsandbooks.Operation) (*appsandbooks.Report, error) {
 			return op.Wait(t.Context())
 		},
@@ -229,7 +235,7 @@ func TestOperation_Wait_confirmsStalledEventThatFinishesLate(t *testing.T) {
 				srv.Unit().HoldEvents(false)
 				time.Sleep(time.Hour) // virtual
 				requireLedgerAgrees(t, srv, op.Report())
-				report, err := settle(t, c, op)
+				report, err := confirm(t, c, op)
 				require.NoError(t, err)
 				require.Equal(t, 3, report.Succeeded)
 				requireLedgerAgrees(t, srv, report)
@@ -239,7 +245,7 @@ func TestOperation_Wait_confirmsStalledEventThatFinishesLate(t *testing.T) {
 	}
 }
 
-// What is known of an operation stays known when its event is asked for again in vain.
+// When a later poll of a stalled event fails, the outcomes that Wait found before stay.
 func TestOperation_Wait_keepsKnownOutcomesWhenPollFails(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		addAssets(srv, 1, 5)
@@ -251,15 +257,15 @@ func TestOperation_Wait_keepsKnownOutcomesWhenPollFails(t *testing.T) {
 		require.ErrorIs(t, err, appsandbooks.ErrStalled)
 		require.Equal(t, 1, report.Succeeded)
 		srv.AddFault(appsandbookstest.Fault{Status: 503, Body: "<html>"})
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // virtual
 		report, err = op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrStalled)
 		require.Equal(t, 1, report.Succeeded)
 	})
 }
 
-// A token that is refused ends a walk, a waiter and an operation with many
-// events after a look or a few.
+// After the token is revoked, reading a list and waiting for an event end after one request, and
+// waiting for an operation with 40 events ends after at most four.
 func TestOperation_Wait_sendsFewRequestsAfterTokenIsRevoked(t *testing.T) {
 	inVirtualTime(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 30)
@@ -277,12 +283,12 @@ func TestOperation_Wait_sendsFewRequestsAfterTokenIsRevoked(t *testing.T) {
 		require.Len(t, srv.Requests(), 2)
 		_, err = op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrTokenRevoked)
-		require.LessOrEqual(t, len(srv.Requests()), 2+4, "those under way")
+		require.LessOrEqual(t, len(srv.Requests()), 2+4, "at most four polls were in progress")
 	})
 }
 
-// A refusal that is not the service's own ends a wait at once, and the
-// operation is as good as before.
+// A refusal without an error number of the service ends Wait after one poll. The next Wait
+// finishes the operation.
 func TestOperation_Wait_stopsAtRefusalAndCanContinue(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 405, 410, 451} {
 		inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -300,14 +306,15 @@ func TestOperation_Wait_stopsAtRefusalAndCanContinue(t *testing.T) {
 	}
 }
 
-// Steps that a job engine makes never ask to be called again at once for ever.
+// A caller who calls Step whenever it is due reaches the end, or an error, within 60 steps and
+// an hour, also when polls or reads fail permanently.
 func TestOperation_Step_endsAfterFewStepsDespiteFaults(t *testing.T) {
 	for name, fault := range map[string]appsandbookstest.Fault{
-		"none":          {Path: "nothing"},
+		"no fault":      {Path: "nothing"},
 		"9603":          {Path: "status", Number: 9603},
-		"no answer":     {Path: "status", Kind: appsandbookstest.FaultResetAfter},
+		"lost answer":   {Path: "status", Kind: appsandbookstest.FaultResetAfter},
 		"unknown event": {Path: "status", Number: 9708},
-		"no reading":    {Path: "assignments", Status: 502, Body: "x"},
+		"failed read":   {Path: "assignments", Status: 502, Body: "x"},
 		"unknown state": {Path: "status", Status: 200, Body: `{"eventStatus":"THINKING"}`},
 		"no state":      {Path: "status", Status: 200, Body: `{}`},
 	} {
@@ -332,21 +339,21 @@ func TestOperation_Step_endsAfterFewStepsDespiteFaults(t *testing.T) {
 	}
 }
 
-// A token source that fails for a moment does not end the wait for an operation.
+// A token source that fails for 20 s does not end Wait.
 func TestOperation_Wait_continuesAfterTokenSourceFails(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
-		var away atomic.Bool
+		var unavailable atomic.Bool
 		c := newClient(t, srv, appsandbooks.WithTokenSource(func(context.Context) (string, error) {
-			if away.Load() {
-				return "", errors.New("the vault is away")
+			if unavailable.Load() {
+				return "", errors.New("the token store is unavailable")
 			}
 			return srv.Unit().Token(), nil
 		}))
 		defer c.Close()
 		op, err := associateOne(t.Context(), srv, c)
 		require.NoError(t, err)
-		away.Store(true)
-		time.AfterFunc(20*time.Second, func() { away.Store(false) })
+		unavailable.Store(true)
+		time.AfterFunc(20*time.Second, func() { unavailable.Store(false) })
 		began := time.Now()
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)

@@ -9,8 +9,11 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// settle reads back what is due: parts of unknown fate once their time has
-// come, and finished events whose counts left pairs open.
+// readBackOpen reads back the unconfirmed pairs of the parts that are due: parts with an
+// unknown result, and finished parts whose event left pairs unconfirmed. If a list cannot
+// be read because of a temporary error, because it changed, or because it did not
+// advance, readBackOpen plans another try after the polling interval. It returns the
+// error when the read-back has failed for the stall time.
 func (op *Operation) readBackOpen(ctx context.Context) error {
 	now := time.Now()
 	var due []*part
@@ -41,44 +44,54 @@ func (op *Operation) readBackOpen(ctx context.Context) error {
 	return nil
 }
 
-// Verify reads the data back (assignments, users or subscription assignments)
-// and compares it with the outcomes: of what is unconfirmed, and of what an event
-// confirmed. The service is known to accept serial numbers that do not exist
-// and to say COMPLETE; the pairs that it does not list then are failed with
-// [ErrNotVerified]. Somebody else's changes in the meantime show as well. A request
-// that got lost may be carried out late: what it asked for is unconfirmed until six
-// times the stall time (an hour; see [WithStallTime]) have passed, and failed then.
+// Verify reads the data back (assignments, users, or assignments of subscriptions) and
+// compares it with the pairs that succeeded, that are unconfirmed, or that an earlier
+// Verify did not find. Requests that were not sent, or whose event is not finished and
+// not stalled, are not compared.
 //
-// Like Wait, it gives the report, with an error unless every pair succeeded.
+// The service is known to accept serial numbers that do not exist, and to report
+// COMPLETE for them. If the event of a pair is finished, but the data does not show the
+// change, the pair fails with [ErrNotVerified]. Verify also shows changes that other
+// programs made in the meantime.
+//
+// Some pairs stay unconfirmed when the data does not show the change. For a request
+// whose answer was lost, a pair is unconfirmed until six times the stall time (an hour by
+// default; see [WithStallTime]) has passed, because the service may still process the
+// request; a Verify after that lets it fail, unless it is the first to read the request
+// back. The pairs of a Revoke and of a deferred Disassociate never fail, because the data
+// does not show their results at once.
+//
+// Like Wait, Verify returns the report, and an [*OperationError] unless every pair
+// succeeded.
 func (op *Operation) Verify(ctx context.Context) (*Report, error) {
 	if err := op.acquire(ctx); err != nil {
-		return op.outcome(err)
+		return op.reportAndError(err)
 	}
 	defer op.release()
 	var all []*part
 	for _, s := range []partState{partUnknown, partFinished} {
 		all = append(all, op.inState(s)...)
 	}
-	return op.outcome(op.readBack(ctx, all, func(v verdict) bool {
+	return op.reportAndError(op.readBack(ctx, all, func(v verdict) bool {
 		return v.outcome != OutcomeFailed || errors.Is(v.err, ErrNotVerified)
 	}))
 }
 
-// readBack looks up the pairs of some parts whose verdict is of interest, and
-// revises the verdicts by what it finds.
-func (op *Operation) readBack(ctx context.Context, parts []*part, interest func(verdict) bool) error {
-	want := map[batch.Pair]bool{} // false until it is found
+// readBack reads back the pairs of some parts whose verdict satisfies isWanted, and
+// updates their verdicts.
+func (op *Operation) readBack(ctx context.Context, parts []*part, isWanted func(verdict) bool) error {
+	present := map[batch.Pair]bool{} // true if the service lists the pair
 	for _, p := range parts {
 		for i := range p.Len() {
-			if interest(p.verdictOf(i)) {
-				want[p.pairAt(i)] = false
+			if isWanted(p.verdictOf(i)) {
+				present[p.pairAt(i)] = false
 			}
 		}
 	}
-	if len(want) == 0 {
+	if len(present) == 0 {
 		return nil
 	}
-	err := op.findPairs(ctx, want)
+	err := op.findPairs(ctx, present)
 	changed := errors.Is(err, ErrDataChanged)
 	if err != nil {
 		err = fmt.Errorf("reading back %s: %w", op.tables.kind, err)
@@ -86,104 +99,111 @@ func (op *Operation) readBack(ctx context.Context, parts []*part, interest func(
 			return err
 		}
 	}
-	// In data that changed only what was seen is certain.
-	certain := func(k batch.Pair) bool { return want[k] || !changed }
-	done := func(k batch.Pair) bool { return want[k] != op.tables.kind.removesPairs() }
+	// If a list changed while it was read, a pair that was seen is present, but a pair
+	// that was not seen can be present too.
+	isReliable := func(k batch.Pair) bool { return present[k] || !changed }
+	isAchieved := func(k batch.Pair) bool { return present[k] != op.tables.kind.removesPairs() }
 	for _, p := range parts {
-		if err := op.applyReadback(ctx, p, interest, certain, done); err != nil {
+		if err := op.applyReadback(ctx, p, isWanted, isReliable, isAchieved); err != nil {
 			return err
 		}
 	}
 	return err
 }
 
-// revise applies what reading back found to one part.
-func (op *Operation) applyReadback(ctx context.Context, p *part, interest func(verdict) bool, certain, done func(batch.Pair) bool) error {
+// applyReadback updates the verdicts of one part. isWanted selects the pairs to update.
+// isReliable reports whether the read-back shows if a pair is present or not. isAchieved
+// reports whether the pair is in the state that the operation wants: present, or for a
+// removal absent.
+func (op *Operation) applyReadback(ctx context.Context, p *part, isWanted func(verdict) bool, isReliable, isAchieved func(batch.Pair) bool) error {
 	unknown := p.state == partUnknown
-	open := unknown && p.nextPoll.After(time.Now()) // Verify does not wait
+	undecided := unknown && p.nextPoll.After(time.Now()) // Verify reads before the part is due
 	verdicts := make(map[int]verdict, p.Len())
-	refuted := map[error]error{} // one for each reason, to be shared
+	notVerified := map[error]error{} // one error for each reason, shared by its pairs
 	var missing, found []batch.Pair
 	for i := range p.Len() {
 		v := p.verdictOf(i)
 		key := p.pairAt(i)
 		switch {
-		case !interest(v):
+		case !isWanted(v):
 			verdicts[i] = v
-		case !certain(key):
-			verdicts[i], open = v, true
+		case !isReliable(key):
+			verdicts[i], undecided = v, true
 			missing = append(missing, key)
-		case done(key):
+		case isAchieved(key):
 			found = append(found, key)
 			verdicts[i] = verdict{outcome: OutcomeSucceeded}
-		case v.outcome == OutcomeFailed: // not verified before, nor now
+		case v.outcome == OutcomeFailed: // an earlier Verify did not find it either
 			verdicts[i] = v
-		case unknown || op.mayStillCome(p, v.err) || op.tables.kind == revokeAssets || op.tables.deferred || p.priorUncertainty != nil && p.eventID == "":
-			// It may still be carried out, also by an earlier request when the
-			// one that repeated it was refused; or it is not ours to tell: books
-			// stay with the user of a revocation, deferred seats until the period
-			// ends. (Events finish in the order of their requests.)
+		case unknown || op.mayStillComplete(p, v.err) || op.tables.kind == revokeAssets || op.tables.deferred || p.priorUncertainty != nil && p.eventID == "":
+			// The service may still process the request, or an earlier request for
+			// the same pair whose repetition was refused. Or the lists cannot show the
+			// result: Revoke leaves books assigned, and a deferred seat stays until its
+			// period ends. (If this request was accepted, the earlier ones are finished
+			// too, because events finish in the order of their requests.)
 			missing = append(missing, key)
-			if v.err == nil { // its event said that it was done
+			if v.err == nil { // the event reported success
 				v.err = ErrNotVerified
 			}
 			verdicts[i] = verdict{OutcomeUnconfirmed, v.err}
 		default:
-			if refuted[v.err] == nil {
-				refuted[v.err] = errors.Join(ErrNotVerified, v.err)
+			if notVerified[v.err] == nil {
+				notVerified[v.err] = errors.Join(ErrNotVerified, v.err)
 			}
-			verdicts[i] = verdict{OutcomeFailed, refuted[v.err]}
+			verdicts[i] = verdict{OutcomeFailed, notVerified[v.err]}
 		}
 	}
-	if unknown && open && len(missing) > 0 {
-		return nil // it may be on its way, or there
+	if unknown && undecided && len(missing) > 0 {
+		return nil // the service may still process the request
 	}
 	resendable := op.tables.kind != revokeAssets && !op.tables.deferred
 	if unknown && op.opts.resend && p.resent < maxResends && resendable && len(missing) > 0 {
 		return op.resend(ctx, p, missing, found)
 	}
 	return op.update(ctx, p, func() {
-		p.wasReadBack = !open
-		v, rest := condense(verdicts)
+		p.wasReadBack = !undecided
+		v, rest := commonVerdict(verdicts)
 		op.finish(p, v, rest)
 	})
 }
 
-// mayStillCome tells whether a request may still be carried out: one whose event
-// is PENDING at any time, one that got lost for much longer than events take.
-func (op *Operation) mayStillCome(p *part, err error) bool {
+// mayStillComplete reports whether the service may still process a part that left the
+// pair with error err. A stalled event can finish at any time. A lost request, or one
+// whose event is not found, can be processed until six stall times after it was sent.
+func (op *Operation) mayStillComplete(p *part, err error) bool {
 	lost := errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrEventNotFound)
-	return errors.Is(err, ErrStalled) || lost && time.Since(p.at) < 6*op.client.opts.stallTime
+	return errors.Is(err, ErrStalled) || lost && time.Since(p.sentAt) < 6*op.client.opts.stallTime
 }
 
-// condense makes the verdict of the first pair the part's own.
-func condense(all map[int]verdict) (verdict, map[int]verdict) {
+// commonVerdict returns the verdict of the pair at position 0 for the whole part, and
+// the verdicts that differ from it as exceptions. It deletes the equal ones from all.
+func commonVerdict(all map[int]verdict) (verdict, map[int]verdict) {
 	first := all[0]
 	for i, v := range all {
-		if v.outcome == first.outcome && v.err == first.err { //nolint:errorlint // one error is shared by its pairs
+		if v.outcome == first.outcome && v.err == first.err { //nolint:errorlint // pairs with the same reason share one error value
 			delete(all, i)
 		}
 	}
 	return first, all
 }
 
-// resend replaces a part of unknown fate by what was found, which is done, and
-// by what was not, to be sent again.
+// resend replaces a part with an unknown result: with finished parts for the pairs that
+// were found, and with planned parts for the missing pairs, which are sent again.
 func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch.Pair) error {
 	limits, err := op.client.Config.limits(ctx)
 	if err != nil {
 		return err
 	}
 	l := op.tables.kind.limits(limits)
-	again, there := batch.Pairs(missing, l), batch.Pairs(found, l)
+	missingParts, foundParts := batch.Pairs(missing, l), batch.Pairs(found, l)
 	return op.update(ctx, p, func() {
 		p.priorUncertainty = p.err
-		op.replace(p, append(again, there...))
-		pieces := op.parts[len(op.parts)-len(again)-len(there):]
-		for _, q := range pieces[:len(again)] {
+		op.replace(p, append(missingParts, foundParts...))
+		pieces := op.parts[len(op.parts)-len(missingParts)-len(foundParts):]
+		for _, q := range pieces[:len(missingParts)] {
 			q.resent = p.resent + 1
 		}
-		for _, q := range pieces[len(again):] {
+		for _, q := range pieces[len(missingParts):] {
 			op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
 		}
 	})

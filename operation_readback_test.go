@@ -10,12 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The service accepts serial numbers that do not exist; Verify tells.
+// Verify fails the pairs of a serial number that does not exist. The service accepts such a
+// serial number and reports success.
 func TestOperation_Verify_findsMissingPairs(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().AddDevices("REAL1", "REAL2")
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-			Assets: addAssets(srv, 2, 10), SerialNumbers: []string{"REAL1", "BOGUS", "REAL2"},
+			Assets: addAssets(srv, 2, 10), SerialNumbers: []string{"REAL1", "MISSING", "REAL2"},
 		})
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())
@@ -28,8 +29,8 @@ func TestOperation_Verify_findsMissingPairs(t *testing.T) {
 	})
 }
 
-// Not all that a revocation leaves is wrong: books stay. Verify says that it
-// does not know, and why.
+// After the revocation of a user's assignments, Verify leaves the user unconfirmed with
+// ErrNotVerified when a book remains: a book stays with its user.
 func TestOperation_Verify_cannotConfirmRevocationOfBook(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "9999", ProductType: appsandbookstest.ProductBook, Total: 100})
@@ -48,7 +49,8 @@ func TestOperation_Verify_cannotConfirmRevocationOfBook(t *testing.T) {
 	})
 }
 
-// Reading back that fails for a while is done again; it does not end the wait.
+// Wait repeats a read-back that fails, and ends with the error when the read-back fails for
+// longer than the stall time.
 func TestOperation_Wait_repeatsFailedReadback(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetAfter, Times: 1})
@@ -71,24 +73,24 @@ func TestOperation_Wait_repeatsFailedReadback(t *testing.T) {
 		report, err = op.Wait(t.Context())
 		require.Equal(t, 502, isError(t, err).StatusCode)
 		require.Equal(t, 3, report.Unconfirmed)
-		require.Less(t, time.Since(began), 15*time.Minute) // not for ever
+		require.Less(t, time.Since(began), 15*time.Minute) // the stall time is 10 minutes
 	})
 }
 
-// Reading back while a request of unknown fate may still be on its way settles
-// nothing for ever, and is no reason to send it again.
+// While the service may still execute a request whose answer was lost, the pairs stay
+// unconfirmed and the request is not sent again. A later Verify confirms them.
 func TestOperation_Verify_leavesPairsUnconfirmedWhileRequestMayArrive(t *testing.T) {
 	for _, test := range []struct {
-		delay  time.Duration // of the events
-		resend bool
-		wait   int // succeeded, by Wait right after
+		delay     time.Duration // from the acceptance of a request to the end of its event
+		resend    bool          // with WithResend
+		succeeded int           // number of pairs that Wait confirms
 	}{
-		{delay: 20 * time.Second, wait: 3},
-		{delay: 20 * time.Second, resend: true, wait: 3},
+		{delay: 20 * time.Second, succeeded: 3},
+		{delay: 20 * time.Second, resend: true, succeeded: 3},
 		{delay: 90 * time.Second},
 		{delay: 5 * time.Minute},
 	} {
-		t.Run(fmt.Sprint(test.delay, test.resend), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%v resend=%t", test.delay, test.resend), func(t *testing.T) {
 			options := []appsandbookstest.Option{appsandbookstest.WithEventDelay(test.delay)}
 			inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				addAssets(srv, 1, 3)
@@ -99,14 +101,14 @@ func TestOperation_Verify_leavesPairsUnconfirmedWhileRequestMayArrive(t *testing
 				}
 				op, err := c.Assets.Associate(t.Context(), deviceChange(names("C02", 3)), opts...)
 				require.NoError(t, err)
-				report, err := op.Verify(t.Context()) // an impatient caller
+				report, err := op.Verify(t.Context()) // too early
 				require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 				require.Equal(t, 3, report.Unconfirmed)
 				report, _ = op.Wait(t.Context())
-				require.Equal(t, test.wait, report.Succeeded)
-				require.Equal(t, 3-test.wait, report.Unconfirmed)
+				require.Equal(t, test.succeeded, report.Succeeded)
+				require.Equal(t, 3-test.succeeded, report.Unconfirmed)
 				report, _ = op.Verify(t.Context())
-				require.Equal(t, 3-test.wait, report.Unconfirmed)
+				require.Equal(t, 3-test.succeeded, report.Unconfirmed)
 
 				time.Sleep(10 * time.Minute) // virtual
 				requireLedgerAgrees(t, srv, report)
@@ -120,7 +122,8 @@ func TestOperation_Verify_leavesPairsUnconfirmedWhileRequestMayArrive(t *testing
 	}
 }
 
-// What a list that lags behind the event does not show is found by the next look.
+// When Verify reads an outdated list and fails pairs because of it, the next Verify corrects
+// their outcomes.
 func TestOperation_Verify_correctsResultOfOutdatedList(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		addAssets(srv, 1, 3)
@@ -141,8 +144,8 @@ func TestOperation_Verify_correctsResultOfOutdatedList(t *testing.T) {
 	})
 }
 
-// A user who was there before, with another address, does not show that a
-// creation was carried out; nothing is undone.
+// A user who existed before with another email address does not confirm the creation of a lost
+// request. The user stays unconfirmed, so Undo has nothing to undo.
 func TestUsersService_Create_existingUserDoesNotConfirmLostRequest(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().AddUser(appsandbookstest.User{ClientUserID: "u", Email: "old@example.com", Status: appsandbookstest.UserAssociated})
@@ -157,8 +160,8 @@ func TestUsersService_Create_existingUserDoesNotConfirmLostRequest(t *testing.T)
 	})
 }
 
-// A book stays with a retired user: it does not show that another user of the
-// same id has it.
+// A book that stays with a retired user does not confirm the association of the book with a
+// new user of the same ID.
 func TestOperation_Wait_bookOfRetiredUserDoesNotConfirmAssociation(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "7", ProductType: appsandbookstest.ProductBook, Total: 10, UsersOnly: true, Irrevocable: true})
@@ -166,7 +169,7 @@ func TestOperation_Wait_bookOfRetiredUserDoesNotConfirmAssociation(t *testing.T)
 		associate := func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "7"}}, ClientUserIDs: []string{"u"}})
 		}
-		for _, begin := range []func() (*appsandbooks.Operation, error){
+		for _, start := range []func() (*appsandbooks.Operation, error){
 			associate,
 			func() (*appsandbooks.Operation, error) {
 				return c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: []string{"u"}})
@@ -175,7 +178,7 @@ func TestOperation_Wait_bookOfRetiredUserDoesNotConfirmAssociation(t *testing.T)
 				return c.Users.Create(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "u"}}})
 			},
 		} {
-			op, err := begin()
+			op, err := start()
 			require.NoError(t, err)
 			_, err = op.Wait(t.Context())
 			require.NoError(t, err)
@@ -186,11 +189,11 @@ func TestOperation_Wait_bookOfRetiredUserDoesNotConfirmAssociation(t *testing.T)
 		report, err := op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 		require.Equal(t, 1, report.Unconfirmed)
-		require.NotEmpty(t, srv.Unit().Assignments(), "the book of the retired user")
+		require.NotEmpty(t, srv.Unit().Assignments(), "the retired user keeps the book")
 	})
 }
 
-// A seat that ends with the period is not the renewing one that was asked for.
+// A seat that ends with the billing period does not confirm the association of a renewing seat.
 func TestSubscriptionsService_Associate_expiringSeatDoesNotConfirmRenewingOne(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().AddUser(appsandbookstest.User{ClientUserID: "u", Status: appsandbookstest.UserAssociated})
@@ -205,7 +208,8 @@ func TestSubscriptionsService_Associate_expiringSeatDoesNotConfirmRenewingOne(t 
 	})
 }
 
-// A request that got lost, and that nothing shows long after, was not carried out.
+// Verify fails the pairs of a lost request one hour after it was sent if the service does not
+// list them. Before that, they stay unconfirmed. Retry can then send them again.
 func TestOperation_Verify_failsLostRequestAfterLongTime(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
@@ -214,11 +218,11 @@ func TestOperation_Verify_failsLostRequestAfterLongTime(t *testing.T) {
 		report, err := op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 		require.Equal(t, 1, report.Unconfirmed)
-		time.Sleep(30 * time.Minute)
+		time.Sleep(30 * time.Minute) // virtual
 		report, err = op.Verify(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
-		require.Equal(t, 1, report.Unconfirmed, "it may still come")
-		time.Sleep(30 * time.Minute)
+		require.Equal(t, 1, report.Unconfirmed, "the service may still execute the request")
+		time.Sleep(30 * time.Minute) // virtual
 		report, err = op.Verify(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrNotVerified)
 		require.Equal(t, 1, report.Failed)

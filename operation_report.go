@@ -7,33 +7,35 @@ import (
 	"strings"
 )
 
-// OutcomeStatus is what became of one pair.
+// OutcomeStatus says whether the change of one pair succeeded, failed, or is unconfirmed.
 type OutcomeStatus string
 
-// Outcomes. Exactly one holds for each pair.
+// Each pair of an operation has exactly one of these outcomes.
 const (
-	// OutcomeSucceeded: the service confirmed it.
+	// OutcomeSucceeded means that the service has confirmed the change of the pair.
 	OutcomeSucceeded OutcomeStatus = "succeeded"
-	// OutcomeFailed: it was not done; Err says why. [ErrNotSent] means that it
-	// was not even tried.
+	// OutcomeFailed means that the pair was not changed. Err gives the reason. If Err
+	// is [ErrNotSent], the service has not accepted a request for the pair.
 	OutcomeFailed OutcomeStatus = "failed"
-	// OutcomeUnconfirmed: nobody knows yet; Err says why: [ErrPending],
-	// [ErrStalled], [ErrAmbiguous], or counts of an event that do not add up.
+	// OutcomeUnconfirmed means that it is not known yet whether the pair was changed.
+	// Err gives the reason: [ErrPending], [ErrStalled], [ErrAmbiguous], or an
+	// [*EventError] if the counts of the event do not show which pairs failed.
 	OutcomeUnconfirmed OutcomeStatus = "unconfirmed"
 )
 
-// Outcome is one pair of an operation and what became of it. Of the fields
-// that name the pair, those that do not apply are empty: changes of users have
-// only a ClientUserID, a revocation either that or a SerialNumber.
+// An Outcome is one pair of an operation and its result. Fields that do not apply to
+// the kind of operation are empty: a change of users sets only ClientUserID, and a
+// revocation sets either ClientUserID or SerialNumber.
 type Outcome struct {
 	AssetPair
 	Status  OutcomeStatus
-	Err     error  // nil when it succeeded
-	EventID string // empty when no event took it up
+	Err     error  // the reason; nil if the pair succeeded
+	EventID string // the event that the pair belongs to; empty if the service has created none
 }
 
-// Report accounts for each pair of an operation, as of one moment. Totals cost
-// nothing; the outcomes are made as they are iterated.
+// A Report holds the outcome of each pair of an operation at one moment. The totals
+// are counted when the report is made. The outcomes are created while they are
+// iterated.
 type Report struct {
 	Total       int
 	Succeeded   int
@@ -41,10 +43,10 @@ type Report struct {
 	Unconfirmed int
 
 	tables *tables
-	parts  []*part // copies; their odd maps are never changed
+	parts  []*part // copies; their exceptions are shared with the operation and never modified
 }
 
-// Report gives the state so far; Wait gives it at the end.
+// Report returns the state of the operation at this moment.
 func (op *Operation) Report() *Report {
 	op.mu.Lock()
 	defer op.mu.Unlock()
@@ -65,6 +67,7 @@ func (op *Operation) Report() *Report {
 	return r
 }
 
+// add adds n pairs with outcome s to the totals.
 func (r *Report) add(s OutcomeStatus, n int) {
 	switch s {
 	case OutcomeSucceeded:
@@ -76,7 +79,7 @@ func (r *Report) add(s OutcomeStatus, n int) {
 	}
 }
 
-// each calls f for each pair until it returns false.
+// each calls f for each pair, with its part and its position, until f returns false.
 func (r *Report) each(f func(p *part, i int, v verdict) bool) {
 	for _, p := range r.parts {
 		for i := range p.Len() {
@@ -87,19 +90,19 @@ func (r *Report) each(f func(p *part, i int, v verdict) bool) {
 	}
 }
 
-// Outcomes yields each pair once, request by request.
+// Outcomes iterates over all pairs, each once, in the order of the requests.
 func (r *Report) Outcomes() iter.Seq[Outcome] {
 	return func(yield func(Outcome) bool) {
 		r.each(func(p *part, i int, v verdict) bool { return yield(r.outcome(p, i, v)) })
 	}
 }
 
-// Problems yields the pairs that did not succeed.
+// Problems iterates over the pairs that failed or are unconfirmed.
 func (r *Report) Problems() iter.Seq[Outcome] {
 	return func(yield func(Outcome) bool) {
 		for _, p := range r.parts {
 			if p.outcome == OutcomeSucceeded && len(p.exceptions) == 0 {
-				continue // the rule, and no reason to walk it
+				continue // the usual case: no need to check each pair
 			}
 			for i := range p.Len() {
 				if v := p.verdictOf(i); v.outcome != OutcomeSucceeded && !yield(r.outcome(p, i, v)) {
@@ -110,6 +113,7 @@ func (r *Report) Problems() iter.Seq[Outcome] {
 	}
 }
 
+// outcome returns the Outcome of the pair at position i of p.
 func (r *Report) outcome(p *part, i int, v verdict) Outcome {
 	o := Outcome{Status: v.outcome, Err: v.err, EventID: p.eventID}
 	key := p.pairAt(i)
@@ -128,10 +132,11 @@ func (r *Report) outcome(p *part, i int, v verdict) Outcome {
 	return o
 }
 
-// String sums the report up in a line.
+// String returns the kind and the totals in one line, for example
+// "assets/associate: 9 of 10 succeeded, 1 failed".
 func (r *Report) String() string {
 	if r.tables == nil {
-		return "a report of no operation"
+		return "report without an operation"
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d of %d succeeded", r.tables.kind, r.Succeeded, r.Total)
@@ -144,11 +149,11 @@ func (r *Report) String() string {
 	return b.String()
 }
 
-// reasons are the distinct errors of the pairs, at most max of them.
-func (r *Report) reasons(most int) (errs []error) {
+// reasons returns the errors of the pairs, each text once, at most maxReasons of them.
+func (r *Report) reasons(maxReasons int) (errs []error) {
 	known := map[string]bool{}
 	add := func(err error) {
-		if err != nil && len(errs) < most && !known[err.Error()] {
+		if err != nil && len(errs) < maxReasons && !known[err.Error()] {
 			known[err.Error()] = true
 			errs = append(errs, err)
 		}
@@ -157,29 +162,30 @@ func (r *Report) reasons(most int) (errs []error) {
 		if p.outcome != OutcomeSucceeded && len(p.exceptions) < p.Len() {
 			add(p.err)
 		}
-		seen := map[error]bool{} // the pairs of one reason share the error
+		seen := map[error]bool{} // pairs with the same reason share one error value
 		for _, v := range p.exceptions {
 			if !seen[v.err] {
 				seen[v.err] = true
 				add(v.err)
 			}
 		}
-		if len(errs) == most {
+		if len(errs) == maxReasons {
 			break
 		}
 	}
 	return errs
 }
 
-// OperationError says that not every pair of an operation succeeded. It unwraps
-// to the distinct reasons, so that errors.Is(err, ErrNotEnoughLicenses) and its
-// like work.
+// An OperationError is the error of an operation in which at least one pair did not
+// succeed. It unwraps to Cause and to the reasons of the pairs, each reason once, so that
+// for example errors.Is(err, ErrNotEnoughLicenses) works.
 type OperationError struct {
 	Report *Report
-	Cause  error // why it stopped before its end; nil if it came to it
+	Cause  error // why the operation stopped before it was finished; nil if it is finished
 }
 
-// report is that of the operation, also of an error that somebody made by hand.
+// report returns the report of the operation. It returns an empty report if the caller
+// created the error without one.
 func (e *OperationError) report() *Report {
 	if e.Report == nil {
 		return new(Report)
@@ -194,8 +200,8 @@ func (e *OperationError) Error() string {
 	if e.Cause != nil {
 		text.WriteString("; stopped: " + e.Cause.Error())
 	}
-	const most = 3
-	for _, err := range report.reasons(most) {
+	const maxReasons = 3
+	for _, err := range report.reasons(maxReasons) {
 		if e.Cause == nil || !errors.Is(e.Cause, err) {
 			text.WriteString("; " + err.Error())
 		}
@@ -203,7 +209,7 @@ func (e *OperationError) Error() string {
 	return text.String()
 }
 
-// Unwrap gives the reasons, up to 64 of them.
+// Unwrap returns Cause, if it is set, and up to 64 reasons of the pairs.
 func (e *OperationError) Unwrap() []error {
 	errs := e.report().reasons(64)
 	if e.Cause != nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A report that is made while parts are split accounts for each pair once.
+// A report counts each pair once, also while requests are divided because the service refused
+// them. The same holds for an operation that is saved and resumed at that time.
 func TestOperation_Report_countsEachPairOnceDuringSplits(t *testing.T) {
 	const latency = 100 * time.Millisecond
 	limits := appsandbookstest.DefaultLimits()
@@ -21,28 +22,28 @@ func TestOperation_Report_countsEachPairOnceDuringSplits(t *testing.T) {
 	}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-			Assets: addAssets(srv, 2, 100), ClientUserIDs: append(names("ghost", 20), addUsers(srv, 10)...),
+			Assets: addAssets(srv, 2, 100), ClientUserIDs: append(names("unknown-", 20), addUsers(srv, 10)...),
 		}, appsandbooks.WithBisection(), appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
-		ctx, done := context.WithCancel(t.Context())
+		ctx, stopReports := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				for range 30 { // at the moment when answers come
+				for range 30 { // several reports at the time when answers arrive
 					r := op.Report()
 					require.Equal(t, 60, r.Total)
 					require.Equal(t, 60, r.Succeeded+r.Failed+r.Unconfirmed)
 				}
 				saved, err := op.MarshalJSON()
 				require.NoError(t, err)
-				again, err := c.Resume(saved)
+				resumed, err := c.Resume(saved)
 				require.NoError(t, err)
-				require.Equal(t, 60, again.Report().Total)
+				require.Equal(t, 60, resumed.Report().Total)
 				time.Sleep(latency) // virtual
 			}
 		})
 		err = op.Submit(t.Context())
-		done()
+		stopReports()
 		wg.Wait()
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())

@@ -7,44 +7,59 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// part is one request and what became of it.
+// A part is one request of an operation and its result.
 type part struct {
 	id int
 	batch.Part
-	state            partState
-	eventID          string
-	at               time.Time // accepted; or, of an unknown fate, tried
-	nextPoll         time.Time // at its event; the zero time is at once
-	notBefore        time.Time // never before this one
-	polling          bool      // a look is under way
-	pollFailingSince time.Time // since then the looks have failed; zero when the last did not
-	resent           int       // how often its pairs were sent before, with unknown fate
-	priorUncertainty error     // of a part that sends again: why it is not known what became of the pairs before
-	wasReadBack      bool      // read back already
-	splits           int       // how often it was split by limits to get here
-	bisectBudget     *int      // requests left for bisection, shared by its pieces
+	state   partState
+	eventID string
+	// sentAt is when the service accepted the request. With an unknown result, it is
+	// when the attempt ended or, after a crash, when the operation was resumed.
+	sentAt    time.Time
+	nextPoll  time.Time // next poll, or next read-back; the zero time means at once
+	notBefore time.Time // no poll before this time, whatever nextPoll is
+	polling   bool      // a poll of the event is in progress
+	// pollFailingSince is the time of the first failure of a series of failed polls. It
+	// is zero if the last poll succeeded.
+	pollFailingSince time.Time
+	resent           int // how often the pairs were sent before with an unknown result
+	// priorUncertainty is set if the pairs were sent before. It is the error that left
+	// the earlier result unknown.
+	priorUncertainty error
+	wasReadBack      bool // the pairs were read back since the part was finished
+	splits           int  // how often it was split by limits
+	// bisectBudget is how many more requests bisection may add. All pieces of a refused
+	// request share it. It is nil before the first bisection.
+	bisectBudget *int
 	verdict
-	exceptions map[int]verdict // of pairs that differ from the part's verdict; replaced, never changed
-	namedPairs *pairCount      // by notifications
+	// exceptions are the verdicts of pairs that differ from the part's verdict, by
+	// position. The map is replaced, never modified.
+	exceptions map[int]verdict
+	// namedPairs are the pairs that notifications have named. It is nil before the first
+	// notification.
+	namedPairs *pairCount
 }
 
+// A partState is the state of a part.
 type partState string
 
 const (
-	partPlanned   partState = "planned"
-	partSending   partState = "sending"    // journaled before it is sent
-	partSubmitted partState = "submitted"  // has an event
-	partUnknown   partState = "unknown"    // sent, or stalled: fate unknown, to be read back
-	partFinished  partState = "finished"   // has its verdict
-	partReplaced  partState = "superseded" // replaced by other parts
+	partPlanned   partState = "planned"    // not sent
+	partSending   partState = "sending"    // being sent; journaled before the request is sent
+	partSubmitted partState = "submitted"  // accepted; its event is not finished
+	partUnknown   partState = "unknown"    // no answer, or event stalled or not found; is read back
+	partFinished  partState = "finished"   // its pairs have their verdicts
+	partReplaced  partState = "superseded" // replaced with other parts
 )
 
-// verdict is the outcome of a pair, or of all pairs of a part.
+// A verdict is the outcome of a pair, or of all pairs of a part.
 type verdict struct {
 	outcome OutcomeStatus
 	err     error
 }
 
+// failedAsUnconfirmed returns an unconfirmed verdict for a failed one, and any other
+// verdict unchanged.
 func (v verdict) failedAsUnconfirmed() verdict {
 	if v.outcome == OutcomeFailed {
 		v.outcome = OutcomeUnconfirmed
@@ -52,7 +67,7 @@ func (v verdict) failedAsUnconfirmed() verdict {
 	return v
 }
 
-// pair is the verdict of a pair.
+// verdictOf returns the verdict of the pair at position i.
 func (p *part) verdictOf(i int) verdict {
 	if v, ok := p.exceptions[i]; ok {
 		return v
@@ -60,14 +75,15 @@ func (p *part) verdictOf(i int) verdict {
 	return p.verdict
 }
 
-// unsend returns a part that was certainly not accepted to the plan. The
-// caller holds op.mu.
+// returnToPlan makes a part planned again. The service must not have accepted it. why is
+// the reason. The caller holds op.mu.
 func (op *Operation) returnToPlan(p *part, why error) {
 	p.state, p.verdict = partPlanned, p.unsentVerdict(&notSentError{why})
 }
 
-// unsent is the verdict of a part that is not sent: nothing happened to its
-// pairs, unless an earlier request had them.
+// unsentVerdict returns the verdict of the pairs of a part that is not sent. They
+// have failed, because nothing happened to them. But if an earlier request sent them
+// with an unknown result, they are unconfirmed.
 func (p *part) unsentVerdict(why error) verdict {
 	if p.priorUncertainty != nil {
 		return verdict{OutcomeUnconfirmed, p.priorUncertainty}
@@ -75,7 +91,8 @@ func (p *part) unsentVerdict(why error) verdict {
 	return verdict{OutcomeFailed, why}
 }
 
-// addPart adds a planned part. The caller holds op.mu, or is alone.
+// addPart adds a part to the plan. The caller holds op.mu, or no other goroutine has
+// the operation yet.
 func (op *Operation) addPart(p *part) {
 	p.id, p.state, p.verdict = len(op.parts), partPlanned, p.unsentVerdict(ErrNotSent)
 	op.parts = append(op.parts, p)
@@ -83,6 +100,7 @@ func (op *Operation) addPart(p *part) {
 	op.progress.Pairs += p.Len()
 }
 
+// inState returns the parts in state s, in the order of their ids.
 func (op *Operation) inState(s partState) []*part {
 	op.mu.Lock()
 	defer op.mu.Unlock()
@@ -95,23 +113,26 @@ func (op *Operation) inState(s partState) []*part {
 	return parts
 }
 
-// finish gives a part its verdict. The caller holds op.mu.
+// finish sets the verdict of a part, and the verdicts of its exceptions, which it keeps
+// and may change. The caller holds op.mu.
 //
-// What was sent twice can fail because the first time succeeded after all:
-// such failures stay open until they are read back.
-func (op *Operation) finish(p *part, v verdict, odd map[int]verdict) {
+// If the pairs were sent before, an error can mean that the earlier request already
+// succeeded. Therefore a failure of such a part is unconfirmed until it is read back.
+func (op *Operation) finish(p *part, v verdict, exceptions map[int]verdict) {
 	if p.priorUncertainty != nil && !p.wasReadBack {
 		v = v.failedAsUnconfirmed()
-		for i := range odd {
-			odd[i] = odd[i].failedAsUnconfirmed()
+		for i := range exceptions {
+			exceptions[i] = exceptions[i].failedAsUnconfirmed()
 		}
 	}
 	op.count(p, -1)
-	p.state, p.verdict, p.exceptions, p.namedPairs, p.polling = partFinished, v, odd, nil, false
+	p.state, p.verdict, p.exceptions, p.namedPairs, p.polling = partFinished, v, exceptions, nil, false
 	op.count(p, 1)
 }
 
-// count adds (or takes away) what a finished part adds to the progress.
+// count adds a finished part to the progress (sign 1), or removes it (sign -1). It does
+// nothing for a part that is not finished. The caller holds op.mu, or no other goroutine
+// has the operation yet.
 func (op *Operation) count(p *part, sign int) {
 	if p.state != partFinished {
 		return
@@ -133,8 +154,9 @@ func (op *Operation) count(p *part, sign int) {
 	}
 }
 
-// update changes parts, then tells the progress callback and the journal, whose
-// error it returns.
+// update runs change while it holds op.mu, then calls the progress callback and
+// writes the journal entry for p and for the parts that change added. It returns the
+// journal's error.
 func (op *Operation) update(ctx context.Context, p *part, change func()) error {
 	op.journaling.Lock()
 	defer op.journaling.Unlock()
@@ -153,7 +175,8 @@ func (op *Operation) update(ctx context.Context, p *part, change func()) error {
 	return op.writeJournal(ctx, entry)
 }
 
-// key is the pair at a place of a part.
+// pairAt returns the pair at position i. The positions are ordered by asset; the users
+// of an asset come before its devices.
 func (p *part) pairAt(i int) batch.Pair {
 	n := len(p.Users) + len(p.Devices)
 	asset := p.Assets[i/n]
@@ -163,11 +186,13 @@ func (p *part) pairAt(i int) batch.Pair {
 	return batch.DevicePair(asset, p.Devices[i-len(p.Users)])
 }
 
-// open tells whether a finished event left pairs to be read back.
+// needsReadback reports whether the part is finished, has unconfirmed pairs, and was
+// not read back.
 func (p *part) needsReadback() bool {
 	return p.state == partFinished && !p.wasReadBack && p.hasOutcome(OutcomeUnconfirmed)
 }
 
+// hasOutcome reports whether at least one pair has outcome s.
 func (p *part) hasOutcome(s OutcomeStatus) bool {
 	if p.outcome == s && len(p.exceptions) < p.Len() {
 		return true

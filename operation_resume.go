@@ -11,21 +11,26 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// Resume takes up an operation that was saved with MarshalJSON, or that
-// a journal kept (see [WithJournal]). A last line that was cut off by a crash is ignored. It makes no
-// request. The client must be the same organizational unit's: with another's,
-// what is to be sent or read ends with [ErrOtherUnit]. (Before it sends, it reads
-// the client configuration to know.)
+// Resume restores an [Operation] that was saved with MarshalJSON, or from a journal (see
+// [WithJournal]). It ignores an incomplete last line, which a crash can leave. Resume sends
+// no request.
 //
-// Wait then sends what was not sent, waits for what was, and reads back what
-// is of unknown fate, as if the operation had never been interrupted. A journal
-// may go on in the same file; see also [WithContinuedJournal].
+// The client must belong to the organizational unit of the operation. If it does not,
+// sending and reading end with [ErrOtherUnit]. To check this, the operation reads the
+// client configuration before it sends.
+//
+// After Resume, Wait sends the requests that were not sent, waits for those that the
+// service accepted, and reads back those whose result is unknown, as if the operation had
+// not been interrupted. The new entries of a journal can be appended to the same file. See
+// also [WithContinuedJournal].
+//
+// If saved cannot be read, or contradicts itself, the error is [ErrInvalid].
 func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
 	var op *Operation
-	var cut error // a line that could not be read, so far the last one
+	var invalidLine error // the first line that could not be read since the last whole operation
 	lines := bytes.Lines(saved)
 	indented := json.Valid(saved) && bytes.Contains(bytes.TrimSpace(saved), []byte("\n"))
-	if indented { // the operation alone, formatted on its way
+	if indented { // one operation whose JSON was formatted with line breaks
 		lines = slices.Values([][]byte{saved})
 	}
 	for line := range lines {
@@ -34,23 +39,24 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 		}
 		var entry savedLine
 		if err := json.Unmarshal(line, &entry); err != nil {
-			if cut == nil {
-				cut = err
+			if invalidLine == nil {
+				invalidLine = err
 			}
 			continue
 		}
 		var err error
 		switch {
-		case entry.operation != nil: // the first line, or again after a Resume
+		case entry.operation != nil:
+			// This is the first line, or a later line that holds the whole operation again.
 			if op != nil && op.id != entry.operation.ID {
-				return nil, invalidf("saved operation: it holds two operations")
+				return nil, invalidf("saved operation: it contains two operations")
 			}
-			cut = nil
+			invalidLine = nil
 			op, err = c.restoreOperation(entry.operation, opts)
 		case op == nil:
-			err = invalidf("saved operation: it does not begin with the operation")
-		case cut != nil:
-			err = invalidf("saved operation: %v", cut)
+			err = invalidf("saved operation: the first line is not an operation")
+		case invalidLine != nil:
+			err = invalidf("saved operation: a line before the last cannot be read: %v", invalidLine)
 		default:
 			for _, p := range entry.parts {
 				if err = op.restorePart(p); err != nil {
@@ -69,13 +75,15 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 		return nil, err
 	}
 	op.finishRestore()
-	// Behind a cut line, or another saved form, the whole operation is needed.
-	op.continuesJournal = op.opts.continueJournal && cut == nil && !indented && bytes.HasSuffix(saved, []byte("\n"))
+	// After an incomplete line, or after JSON with line breaks, the whole operation must be
+	// written again.
+	op.continuesJournal = op.opts.continueJournal && invalidLine == nil && !indented && bytes.HasSuffix(saved, []byte("\n"))
 	return op, nil
 }
 
-// savedLine is a line of a journal: a whole operation, or the parts that one
-// step changed, all or none of which must be known.
+// savedLine is one line of a journal. It is either a whole operation, or the parts that one
+// step changed. The parts of a step are one line, so that a crash leaves all of them in the
+// journal or none.
 type savedLine struct {
 	operation *savedOperation
 	parts     []savedPart
@@ -88,9 +96,11 @@ func (l *savedLine) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, &l.operation)
 }
 
+// restoreOperation returns the operation in s. The operation is not ready to run before
+// finishRestore.
 func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*Operation, error) {
 	if s.Version != savedVersion {
-		return nil, invalidf("saved operation: version %d is not known to this SDK", s.Version)
+		return nil, invalidf("saved operation: this SDK does not support version %d", s.Version)
 	}
 	op, err := c.newOperation(s.Kind, opts)
 	if err != nil {
@@ -112,7 +122,7 @@ func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*O
 	return op, nil
 }
 
-// check refuses tables that no change can have made.
+// validate returns an error for saved tables that no change can produce.
 func (t *tables) validate() error {
 	subscriptions := t.kind == associateSubscriptions || t.kind == disassociateSubscriptions
 	withAssets := t.kind == associateAssets || t.kind == disassociateAssets || subscriptions
@@ -123,26 +133,27 @@ func (t *tables) validate() error {
 		return invalidf("saved operation: unknown kind %q", t.kind)
 	case withAssets != (len(t.assets) > 0), withRequests != (len(t.requests) > 0),
 		withRequests && len(t.requests) != len(t.users), len(t.users)+len(t.devices) == 0, len(t.devices) > 0 && !withDevices:
-		return invalidf("saved operation: its tables do not fit a change of kind %q", t.kind)
+		return invalidf("saved operation: its assets, users and devices do not match the kind %q", t.kind)
 	case len(t.assetIndex) < len(t.assets), len(t.userIndex) < len(t.users), len(t.deviceIndex) < len(t.devices),
 		slices.Contains(t.users, ""), slices.Contains(t.devices, ""):
-		return invalidf("saved operation: a name is empty, or there twice")
+		return invalidf("saved operation: a name is empty or duplicate")
 	}
 	for _, a := range t.assets {
 		id, err := strconv.ParseInt(a.AdamID, 10, 64)
 		if a.AdamID == "" || a.PricingParam == "" || subscriptions && (err != nil || formatAdamID(id) != a.AdamID) {
-			return invalidf("saved operation: asset %q", a.AdamID)
+			return invalidf("saved operation: asset %q is invalid", a.AdamID)
 		}
 	}
 	for i, r := range t.requests {
 		if r.ClientUserID != t.users[i] {
-			return invalidf("saved operation: user %d", i)
+			return invalidf("saved operation: request %d does not match its user", i)
 		}
 	}
 	return nil
 }
 
-// disjoint refuses parts that share a pair: it would have two outcomes.
+// checkDisjoint returns an error if two parts contain the same pair, because the pair would
+// have two outcomes.
 func (op *Operation) checkDisjoint() error {
 	t := &op.tables
 	parts := make([][]*part, max(1, len(t.assets))) // by asset
@@ -154,14 +165,15 @@ func (op *Operation) checkDisjoint() error {
 			parts[a] = append(parts[a], p)
 		}
 	}
-	seen := make([]int, len(t.users)+len(t.devices)) // the last asset of each target, counted from 1
+	// seen holds, for each target, the last asset seen with it, plus 1; 0 if none.
+	seen := make([]int, len(t.users)+len(t.devices))
 	for i, parts := range parts {
 		for _, p := range parts {
 			for n, targets := range [][]int32{p.Users, p.Devices} {
 				for _, target := range targets {
 					at := int(target) + n*len(t.users)
 					if seen[at] == i+1 {
-						return invalidf("saved operation: a pair is there twice")
+						return invalidf("saved operation: duplicate pair")
 					}
 					seen[at] = i + 1
 				}
@@ -171,13 +183,13 @@ func (op *Operation) checkDisjoint() error {
 	return nil
 }
 
-// restore adds or updates a part.
+// restorePart adds a part to the operation, or updates the part with the same id.
 func (op *Operation) restorePart(s savedPart) error {
 	if s.ID == len(op.parts) {
 		op.parts = append(op.parts, &part{id: s.ID})
 	}
 	if s.ID < 0 || s.ID >= len(op.parts) {
-		return invalidf("saved operation: part %d", s.ID)
+		return invalidf("saved operation: part %d is out of order", s.ID)
 	}
 	p := op.parts[s.ID]
 	if p.Len() == 0 {
@@ -189,8 +201,8 @@ func (op *Operation) restorePart(s savedPart) error {
 		if e := errors.Join(err[:]...); e != nil {
 			return e
 		}
-		const most = 1 << 24 // pairs; no service takes as many at once, and damage must not cost the memory
-		if n := b.Len(); n == 0 || n > most {
+		const maxPairs = 1 << 24 // above any limit of the service; bounds memory for invalid input
+		if n := b.Len(); n == 0 || n > maxPairs {
 			return invalidf("saved operation: part %d has %d pairs", s.ID, n)
 		}
 		p.Part = b
@@ -204,7 +216,7 @@ func (op *Operation) restorePart(s savedPart) error {
 	if s.State == partSubmitted && s.EventID == "" {
 		return invalidf("saved operation: part %d has no event", s.ID)
 	}
-	p.state, p.eventID, p.at, p.nextPoll, p.notBefore = s.State, s.EventID, s.At, s.NextPoll, s.NotBefore
+	p.state, p.eventID, p.sentAt, p.nextPoll, p.notBefore = s.State, s.EventID, s.SentAt, s.NextPoll, s.NotBefore
 	if s.Unit != "" {
 		op.unit = s.Unit
 	}
@@ -213,20 +225,20 @@ func (op *Operation) restorePart(s savedPart) error {
 	if p.verdict, err = restoreVerdict(s.Outcome, s.Err); err != nil {
 		return err
 	}
-	open := verdict{outcome: OutcomeUnconfirmed}
+	expected := verdict{outcome: OutcomeUnconfirmed} // of a part that is not finished
 	if p.state == partPlanned {
-		open = p.unsentVerdict(nil)
+		expected = p.unsentVerdict(nil)
 	}
-	if p.state != partFinished && p.state != partReplaced && (p.outcome != open.outcome || len(s.Exceptions) > 0) {
-		return invalidf("saved operation: part %d is %s, and not at its end", s.ID, p.outcome)
+	if p.state != partFinished && p.state != partReplaced && (p.outcome != expected.outcome || len(s.Exceptions) > 0) {
+		return invalidf("saved operation: part %d is not finished, but has the outcome %q or exceptions", s.ID, p.outcome)
 	}
 	p.exceptions = nil
-	for _, o := range s.Exceptions {
-		v, err := restoreVerdict(o.Outcome, o.Err)
+	for _, e := range s.Exceptions {
+		v, err := restoreVerdict(e.Outcome, e.Err)
 		if err != nil {
 			return err
 		}
-		pairs, err := o.Pairs.expand(p.Len())
+		pairs, err := e.Pairs.expand(p.Len())
 		if err != nil {
 			return err
 		}
@@ -243,6 +255,8 @@ func (op *Operation) restorePart(s savedPart) error {
 	return nil
 }
 
+// restoreVerdict returns a saved verdict. A verdict has an error exactly if the pair did not
+// succeed.
 func restoreVerdict(s OutcomeStatus, e *savedError) (verdict, error) {
 	switch s {
 	case OutcomeSucceeded, OutcomeFailed, OutcomeUnconfirmed:
@@ -250,10 +264,11 @@ func restoreVerdict(s OutcomeStatus, e *savedError) (verdict, error) {
 			return verdict{s, e.restore()}, nil
 		}
 	}
-	return verdict{}, invalidf("saved operation: outcome %q", s)
+	return verdict{}, invalidf("saved operation: the outcome %q is invalid or does not match its error", s)
 }
 
-// revive makes a restored operation ready to go on.
+// finishRestore makes a restored operation ready to run. It counts the progress, and
+// changes the parts whose request or poll was in progress when the record ended.
 func (op *Operation) finishRestore() {
 	now := time.Now()
 	for _, p := range op.parts {
@@ -267,19 +282,19 @@ func (op *Operation) finishRestore() {
 			op.events[p.eventID] = true
 		}
 		if p.state == partSending {
-			// It was about to be sent when the record ends.
-			err := &Error{Method: "POST", Path: string(op.tables.kind), Ambiguous: true, Message: "interrupted while it was being sent"}
-			p.state, p.verdict, p.at = partUnknown, verdict{OutcomeUnconfirmed, err}, now
+			// The record ends while the request was being sent.
+			err := &Error{Method: "POST", Path: string(op.tables.kind), Ambiguous: true, Message: "interrupted while the request was being sent"}
+			p.state, p.verdict, p.sentAt = partUnknown, verdict{OutcomeUnconfirmed, err}, now
 			p.nextPoll = now.Add(op.client.opts.pollInterval)
 			op.changedByResume = append(op.changedByResume, p)
 		}
 		if p.polling {
-			p.notBefore, p.nextPoll = op.client.nextPoll(nil) // the answer may have been PENDING
+			p.notBefore, p.nextPoll = op.client.nextPoll(nil) // the lost answer may have been PENDING
 			p.polling = false
 			op.changedByResume = append(op.changedByResume, p)
 		}
-		// A clock that was wrong, or has been set back, must not put off a look
-		// for longer than any reason for it lasts.
+		// If a clock was wrong, or has been set back, a saved time can be far in the
+		// future. It must not delay a poll for longer than an interval and a pause.
 		latest := now.Add(op.client.opts.pollInterval + op.client.opts.maxPause)
 		if p.nextPoll.After(latest) {
 			p.nextPoll = latest

@@ -17,7 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What Resume does not refuse can be carried to an end.
+// FuzzResumeAndWait checks that Wait returns for every operation that Resume accepts, and that
+// the number of pairs stays the same.
 func FuzzResumeAndWait(f *testing.F) {
 	for _, blob := range savedOperations(f) {
 		f.Add(blob)
@@ -44,23 +45,24 @@ func FuzzResumeAndWait(f *testing.F) {
 			if report.Total > 100_000 {
 				return
 			}
-			end, _ := op.Wait(t.Context())
-			require.Equal(t, report.Total, end.Total)
+			final, _ := op.Wait(t.Context())
+			require.Equal(t, report.Total, final.Total)
 		})
 	})
 }
 
-// savedOperations are what real ones look like, at several moments.
+// savedOperations returns operations of several kinds in their saved form, from different
+// moments of an operation, and one journal.
 func savedOperations(t testing.TB) (blobs [][]byte) {
 	t.Helper()
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)
 	defer srv.Close()
-	assets, people := addAssets(srv, 3, 4), addUsers(srv, 3)
+	assets, users := addAssets(srv, 3, 4), addUsers(srv, 3)
 	srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetAfter, After: 1, Times: 1})
 	c := newClient(t, srv)
 	defer c.Close()
-	change := appsandbooks.AssetChange{Assets: assets, ClientUserIDs: people, SerialNumbers: names("C02", 3)}
+	change := appsandbooks.AssetChange{Assets: assets, ClientUserIDs: users, SerialNumbers: names("C02", 3)}
 	save := func(op *appsandbooks.Operation, err error) {
 		require.NoError(t, err)
 		blob, err := op.MarshalJSON()
@@ -69,11 +71,11 @@ func savedOperations(t testing.TB) (blobs [][]byte) {
 	}
 	save(c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly()))
 	save(c.Assets.Associate(t.Context(), change))
-	save(c.Assets.Associate(t.Context(), change)) // of unknown fate
+	save(c.Assets.Associate(t.Context(), change)) // its answer is lost
 	save(c.Assets.Revoke(t.Context(), appsandbooks.AssetChange{SerialNumbers: names("C02", 2)}))
 	save(c.Users.Create(t.Context(), appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: "a"}, {ClientUserID: "b", Email: "b@example.com"}}}))
 	var journal bytes.Buffer
-	op, err := c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: people[:1]}, appsandbooks.WithJournal(func(_ context.Context, entry []byte) error {
+	op, err := c.Users.Retire(t.Context(), appsandbooks.UserChange{ClientUserIDs: users[:1]}, appsandbooks.WithJournal(func(_ context.Context, entry []byte) error {
 		_, err := journal.Write(entry)
 		return err
 	}))
@@ -82,22 +84,23 @@ func savedOperations(t testing.TB) (blobs [][]byte) {
 	return append(blobs, journal.Bytes())
 }
 
-// Cancelled in the middle, saved, and taken up by another client.
+// An operation that was canceled while it sent its requests, and then saved, is finished by
+// another client that resumes it. No request is sent twice.
 func TestClient_Resume_finishesCanceledOperation(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLatency(2 * time.Second)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		reason := errors.New("the administrator pressed Ctrl-C")
+		reason := errors.New("the administrator stopped the program")
 		time.AfterFunc(7*time.Second, func() { cancel(reason) })
 		op, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{
 			Assets: addAssets(srv, 25, 100_000), SerialNumbers: names("C02", 20_000),
 		})
-		require.NoError(t, err) // something was accepted
+		require.NoError(t, err) // Associate succeeds, because the service accepted some requests
 		report, err := op.Wait(ctx)
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, err, reason)
-		// 2 s for the limits; rounds of four until 7 s: 12 are accepted, the last
-		// four after the end, in the grace they are given.
+		// Reading the limits takes 2 s, and four requests take 2 s. When the context ends
+		// after 7 s, the third group of four requests is in progress. It gets 5 s more.
 		require.Equal(t, 12, countPath(srv, "assets/associate"))
 		require.Len(t, op.EventIDs(), 12)
 		require.Equal(t, 8*25*1000, report.Failed)
@@ -122,7 +125,7 @@ func TestClient_Resume_finishesCanceledOperation(t *testing.T) {
 	})
 }
 
-// An operation that is resumed by a new client keeps to the pace, too.
+// A new client that resumes an operation respects the service's maxRequestPerSecond.
 func TestClient_Resume_keepsRequestRate(t *testing.T) {
 	limits := appsandbookstest.DefaultLimits()
 	limits.MaxSerialNumbers, limits.MaxRequestPerSecond = 1, 2
@@ -144,10 +147,10 @@ func TestClient_Resume_keepsRequestRate(t *testing.T) {
 	})
 }
 
-// An operation that is taken up with the token of another unit changes nothing
-// there, and concludes nothing from what is there.
+// An operation that is resumed with the token of another unit changes nothing in that unit and
+// takes no outcome from its data. The pair stays unconfirmed, and the right client finishes it.
 func TestClient_Resume_changesNothingInOtherUnit(t *testing.T) {
-	for name, begin := range map[string]func(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client, journal appsandbooks.OperationOption) (*appsandbooks.Operation, error){
+	for name, start := range map[string]func(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client, journal appsandbooks.OperationOption) (*appsandbooks.Operation, error){
 		"associate": func(ctx context.Context, _ *appsandbookstest.Server, c *appsandbooks.Client, journal appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, deviceChange([]string{"C02"}), journal)
 		},
@@ -161,7 +164,7 @@ func TestClient_Resume_changesNothingInOtherUnit(t *testing.T) {
 			inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				addAssets(srv, 1, 5)
 				var journal bytes.Buffer
-				op, err := begin(t.Context(), srv, c, appsandbooks.WithJournal(func(_ context.Context, entry []byte) error {
+				op, err := start(t.Context(), srv, c, appsandbooks.WithJournal(func(_ context.Context, entry []byte) error {
 					_, err := journal.Write(entry)
 					return err
 				}))
@@ -175,10 +178,10 @@ func TestClient_Resume_changesNothingInOtherUnit(t *testing.T) {
 
 				other := srv.NewUnit("other")
 				other.AddAsset(appsandbookstest.Asset{AdamID: "1000", Total: 5})
-				wrong, err := appsandbooks.NewClient(other.Token(), appsandbooks.WithHTTPClient(srv.Client()))
+				wrongClient, err := appsandbooks.NewClient(other.Token(), appsandbooks.WithHTTPClient(srv.Client()))
 				require.NoError(t, err)
-				defer wrong.Close()
-				op, err = wrong.Resume(saved, appsandbooks.WithResend())
+				defer wrongClient.Close()
+				op, err = wrongClient.Resume(saved, appsandbooks.WithResend())
 				require.NoError(t, err)
 				for _, report := range []func(context.Context) (*appsandbooks.Report, error){op.Wait, op.Verify} {
 					r, err := report(t.Context())
@@ -189,7 +192,7 @@ func TestClient_Resume_changesNothingInOtherUnit(t *testing.T) {
 				require.Equal(t, before, srv.Unit().Assignments())
 				require.Equal(t, 1, countPath(srv, "assets/"+name))
 
-				op, err = c.Resume(saved) // where it belongs it goes on
+				op, err = c.Resume(saved) // the client of the right unit
 				require.NoError(t, err)
 				time.Sleep(2 * time.Hour) // virtual
 				report, err := op.Wait(t.Context())
@@ -200,15 +203,15 @@ func TestClient_Resume_changesNothingInOtherUnit(t *testing.T) {
 	}
 }
 
-// A journal that is cut anywhere, or whose lines are damaged, is refused, or
-// accounts for each pair once.
+// When a journal is cut off at any place, or its lines are damaged, Resume refuses it or returns
+// an operation whose report counts each pair once.
 func TestClient_Resume_refusesDamagedJournal(t *testing.T) {
 	const pairs = 2 * (2 + 1 + 2)
-	accounted := func(t *testing.T, op *appsandbooks.Operation) {
+	checkCounts := func(t *testing.T, op *appsandbooks.Operation) {
 		t.Helper()
 		r, n := op.Report(), 0
 		require.Equal(t, r.Total, r.Succeeded+r.Failed+r.Unconfirmed)
-		if r.Total > 1<<16 { // a number became a large one
+		if r.Total > 1<<16 { // the damage made a number so large that the loop takes too long
 			return
 		}
 		for range r.Outcomes() {
@@ -222,13 +225,13 @@ func TestClient_Resume_refusesDamagedJournal(t *testing.T) {
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var journal bytes.Buffer
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-			Assets: addAssets(srv, 2, 100), ClientUserIDs: append(addUsers(srv, 2), "ghost"), SerialNumbers: names("D", 2),
+			Assets: addAssets(srv, 2, 100), ClientUserIDs: append(addUsers(srv, 2), "unknown"), SerialNumbers: names("D", 2),
 		}, appsandbooks.WithBisection(), appsandbooks.WithJournal(func(_ context.Context, entry []byte) error { journal.Write(entry); return nil }))
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
 		whole := journal.Bytes()
-		plan := 1 + bytes.IndexByte(whole[1:], '\n') // the first line is the whole plan
+		plan := 1 + bytes.IndexByte(whole[1:], '\n') // the length of the first line, which has the plan
 		for i := 0; i <= len(whole); i += 3 {
 			op, err := c.Resume(whole[:i])
 			if i < plan {
@@ -237,14 +240,14 @@ func TestClient_Resume_refusesDamagedJournal(t *testing.T) {
 			}
 			require.NoError(t, err)
 			require.Equal(t, pairs, op.Report().Total)
-			accounted(t, op)
+			checkCounts(t, op)
 		}
 		_, err = c.Resume(append(bytes.Clone(whole[:len(whole)-7]), append([]byte("\n"), whole...)...))
-		require.NoError(t, err) // it was begun again
+		require.NoError(t, err) // the complete journal follows a line that was cut off
 
 		lines := strings.SplitAfter(strings.TrimSpace(string(whole)), "\n")
 		r := rand.New(rand.NewPCG(1, 1))
-		taken := 0
+		accepted := 0
 		for range 300 {
 			damaged := append([]string{}, lines...)
 			for range 1 + r.IntN(3) {
@@ -267,28 +270,28 @@ func TestClient_Resume_refusesDamagedJournal(t *testing.T) {
 				require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 				continue
 			}
-			taken++
-			accounted(t, op)
+			accepted++
+			checkCounts(t, op)
 		}
-		require.NotZero(t, taken)
+		require.NotZero(t, accepted)
 	})
 }
 
-// A wrong token for a moment, or one odd answer, does not keep an operation from
-// being carried out in its own unit.
+// After a client has used the token of another unit, it can still resume and finish an operation
+// with the token of the right unit.
 func TestClient_Resume_worksAfterTokenOfOtherUnit(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 5), SerialNumbers: []string{"C02"}}, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		token := srv.NewUnit("another").Token()
-		d := newClient(t, srv, appsandbooks.WithTokenSource(func(context.Context) (string, error) { return token, nil }))
-		defer d.Close()
-		_, err = d.Config.ClientConfig(t.Context())
+		other := newClient(t, srv, appsandbooks.WithTokenSource(func(context.Context) (string, error) { return token, nil }))
+		defer other.Close()
+		_, err = other.Config.ClientConfig(t.Context())
 		require.NoError(t, err)
 		token = srv.Unit().Token()
 		saved, err := op.MarshalJSON()
 		require.NoError(t, err)
-		op, err = d.Resume(saved)
+		op, err = other.Resume(saved)
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())
 		require.NoError(t, err)
@@ -296,16 +299,17 @@ func TestClient_Resume_worksAfterTokenOfOtherUnit(t *testing.T) {
 	})
 }
 
-// An operation that was resumed during an outage waits it out, as any other.
+// Wait on an operation that was resumed during an outage continues when the outage ends, here
+// after three minutes.
 func TestClient_Resume_waitsForEndOfOutage(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := associateOne(t.Context(), srv, c)
 		require.NoError(t, err)
 		saved, err := op.MarshalJSON()
 		require.NoError(t, err)
-		d := newClient(t, srv)
-		defer d.Close()
-		op, err = d.Resume(saved)
+		other := newClient(t, srv)
+		defer other.Close()
+		op, err = other.Resume(saved)
 		require.NoError(t, err)
 		srv.AddFault(appsandbookstest.Fault{Status: 503, Body: "<html>"})
 		time.AfterFunc(3*time.Minute, srv.ClearFaults)
@@ -315,14 +319,14 @@ func TestClient_Resume_waitsForEndOfOutage(t *testing.T) {
 	})
 }
 
-// A saved operation: one asset, two devices; one part is planned, one has an event.
+// savedSample is a saved operation for one asset and two devices. It has one planned request and
+// one request with an event.
 const savedSample = `{"version":1,"id":"X","kind":"assets/associate","assets":[{"adamId":"1000","pricingParam":"STDQ"}],
 "devices":["C0","C1"],"parts":[
 {"part":0,"state":"planned","assets":[[0,1]],"devices":[[0,1]],"outcome":"failed","error":{"text":"not sent","marks":["notSent"]}},
 {"part":1,"state":"submitted","eventId":"E","assets":[[0,1]],"devices":[[1,1]],"outcome":"unconfirmed","error":{"text":"pending","marks":["pending"]}}]}`
 
-// What an operation is saved as may be formatted anew on its way through other
-// stores of JSON.
+// Resume accepts a saved operation that a database or another program has indented.
 func TestClient_Resume_acceptsIndentedJSON(t *testing.T) {
 	c, _ := recordedClient(t)
 	op, err := c.Resume([]byte(savedSample))
@@ -335,35 +339,35 @@ func TestClient_Resume_acceptsIndentedJSON(t *testing.T) {
 	require.Equal(t, []string{"E"}, op.EventIDs())
 }
 
-// No operation can have been saved like that: carried on, it would lose a
-// pair, count one twice, report what is not so, or never end.
+// Resume refuses a saved state that no operation can have. Such an operation would lose a pair,
+// count a pair twice, report a wrong outcome, or never final.
 func TestClient_Resume_refusesImpossibleState(t *testing.T) {
-	one := strings.ReplaceAll(savedSample, "\n", "")
+	original := strings.ReplaceAll(savedSample, "\n", "")
 	for name, change := range map[string][]string{
-		"done before it is sent":  {`"outcome":"failed","error":{"text":"not sent","marks":["notSent"]}`, `"outcome":"succeeded"`},
-		"unknown, but done":       {`"state":"submitted","eventId":"E"`, `"state":"unknown"`, `"outcome":"unconfirmed","error":{"text":"pending","marks":["pending"]}`, `"outcome":"succeeded"`},
-		"exceptions before sent":  {`"marks":["notSent"]}`, `"marks":["notSent"]},"odd":[{"pairs":[[0,1]],"outcome":"succeeded"}]`},
-		"no reason":               {`,"error":{"text":"pending","marks":["pending"]}`, ``},
-		"a pair in two parts":     {`"devices":[[1,1]]`, `"devices":[[0,2]]`},
-		"a pair twice in a part":  {`"devices":[[1,1]]`, `"devices":[[1,1],[1,1]]`},
-		"an asset twice":          {`[[0,1]],"devices":[[1,1]]`, `[[0,1],[0,1]],"devices":[[1,1]]`},
-		"a device twice":          {`["C0","C1"]`, `["C0","C0"]`},
-		"a nameless device":       {`["C0","C1"]`, `["C0",""]`},
-		"number out of range":     {`"devices":[[1,1]]`, `"devices":[[9223372036854775807,9223372036854775807]]`},
-		"negative number":         {`"devices":[[1,1]]`, `"devices":[[-1,1]]`},
-		"an unknown kind":         {`assets/associate`, `assets/steal`},
-		"a kind without devices":  {`assets/associate`, `subscriptions/associate`},
-		"an odd subscription":     {`assets/associate`, `subscriptions/associate`, `"devices":["C0"`, `"users":["C0"`, `"devices":`, `"users":`, `1000`, `x`},
-		"another operation":       {`}}]}`, `}}]}` + "\n" + strings.Replace(one, `"X"`, `"Y"`, 1)},
-		"a part that is nowhere":  {`"part":1`, `"part":2`},
-		"a version of the future": {`"version":1`, `"version":2`},
+		"planned but succeeded":        {`"outcome":"failed","error":{"text":"not sent","marks":["notSent"]}`, `"outcome":"succeeded"`},
+		"unknown but succeeded":        {`"state":"submitted","eventId":"E"`, `"state":"unknown"`, `"outcome":"unconfirmed","error":{"text":"pending","marks":["pending"]}`, `"outcome":"succeeded"`},
+		"planned with other outcomes":  {`"marks":["notSent"]}`, `"marks":["notSent"]},"odd":[{"pairs":[[0,1]],"outcome":"succeeded"}]`},
+		"unconfirmed without an error": {`,"error":{"text":"pending","marks":["pending"]}`, ``},
+		"a pair in two requests":       {`"devices":[[1,1]]`, `"devices":[[0,2]]`},
+		"a pair twice in a request":    {`"devices":[[1,1]]`, `"devices":[[1,1],[1,1]]`},
+		"an asset twice in a request":  {`[[0,1]],"devices":[[1,1]]`, `[[0,1],[0,1]],"devices":[[1,1]]`},
+		"a device listed twice":        {`["C0","C1"]`, `["C0","C0"]`},
+		"an empty serial number":       {`["C0","C1"]`, `["C0",""]`},
+		"an index out of range":        {`"devices":[[1,1]]`, `"devices":[[9223372036854775807,9223372036854775807]]`},
+		"a negative index":             {`"devices":[[1,1]]`, `"devices":[[-1,1]]`},
+		"an unknown kind":              {`assets/associate`, `assets/steal`},
+		"devices of a subscription":    {`assets/associate`, `subscriptions/associate`},
+		"an invalid subscription ID":   {`assets/associate`, `subscriptions/associate`, `"devices":["C0"`, `"users":["C0"`, `"devices":`, `"users":`, `1000`, `x`},
+		"two operations":               {`}}]}`, `}}]}` + "\n" + strings.Replace(original, `"X"`, `"Y"`, 1)},
+		"an unknown request number":    {`"part":1`, `"part":2`},
+		"an unknown version":           {`"version":1`, `"version":2`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text := one
+			text := original
 			for ; len(change) > 0; change = change[2:] {
 				text = strings.ReplaceAll(text, change[0], change[1])
 			}
-			require.NotEqual(t, one, text)
+			require.NotEqual(t, original, text)
 			c, _ := recordedClient(t)
 			_, err := c.Resume([]byte(text))
 			require.ErrorIs(t, err, appsandbooks.ErrInvalid)
@@ -371,8 +375,8 @@ func TestClient_Resume_refusesImpossibleState(t *testing.T) {
 	}
 }
 
-// Whatever it is given, Resume refuses, or gives an operation that accounts for
-// each pair once and saves itself as what it is.
+// FuzzResume checks that Resume either refuses its input or returns an operation whose report
+// counts each pair once, and which has the same report after it is saved and resumed again.
 func FuzzResume(f *testing.F) {
 	f.Add([]byte(savedSample))
 	f.Add([]byte(strings.ReplaceAll(savedSample, "\n", "") + "\n" +
@@ -394,7 +398,7 @@ func FuzzResume(f *testing.F) {
 		seen := map[appsandbooks.Assignment]bool{}
 		for o := range report.Outcomes() {
 			a := appsandbooks.Assignment{AssetPair: appsandbooks.AssetPair{AdamID: o.AdamID, PricingParam: o.PricingParam, ClientUserID: o.ClientUserID, SerialNumber: o.SerialNumber}}
-			require.False(t, seen[a], "two outcomes for %v", a)
+			require.False(t, seen[a], "%v has two outcomes", a)
 			seen[a] = true
 			require.Equal(t, o.Status == appsandbooks.OutcomeSucceeded, o.Err == nil)
 		}
@@ -403,23 +407,23 @@ func FuzzResume(f *testing.F) {
 		require.Equal(t, report.Total, op.Progress().Pairs)
 		saved, err := op.MarshalJSON()
 		require.NoError(t, err)
-		again, err := c.Resume(saved)
+		resumed, err := c.Resume(saved)
 		require.NoError(t, err, "%s", saved)
-		require.Equal(t, report.String(), again.Report().String())
+		require.Equal(t, report.String(), resumed.Report().String())
 	})
 }
 
-// An operation that was saved while the clock was wrong does not wait for a
-// time that is years away.
+// When the saved times of the next poll are years in the future, because the clock was wrong,
+// the resumed operation waits at most 6 minutes.
 func TestClient_Resume_ignoresPollTimesFarInFuture(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3)})
 		require.NoError(t, err)
 		saved, err := op.MarshalJSON()
 		require.NoError(t, err)
-		for _, later := range []string{"2031-02-03T04:05:06Z", "9999-12-31T23:59:59Z"} {
-			wrong := regexp.MustCompile(`"nextLook":"[^"]*"`).ReplaceAll(saved, []byte(`"nextLook":"`+later+`","floor":"`+later+`"`))
-			op, err = c.Resume(wrong)
+		for _, future := range []string{"2031-02-03T04:05:06Z", "9999-12-31T23:59:59Z"} {
+			changed := regexp.MustCompile(`"nextLook":"[^"]*"`).ReplaceAll(saved, []byte(`"nextLook":"`+future+`","floor":"`+future+`"`))
+			op, err = c.Resume(changed)
 			require.NoError(t, err)
 			began := time.Now()
 			_, err = op.Wait(t.Context())

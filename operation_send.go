@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Submit sends what has not been sent, several requests at a time. It returns
-// when all are answered; an error only if no request of the operation was ever
-// accepted or is of unknown fate, so that nothing changed. Everything else is
-// in the [Report].
+// Submit sends the requests that have not been sent, up to four at the same time. It
+// returns when all of them are answered. Its error is not nil only if no request of the
+// operation was ever accepted and the result of none is unknown, so that nothing
+// changed. The [Report] shows every other failure.
 func (op *Operation) Submit(ctx context.Context) error {
 	if err := op.acquire(ctx); err != nil {
 		return err
@@ -22,8 +22,9 @@ func (op *Operation) Submit(ctx context.Context) error {
 	return op.submit(ctx)
 }
 
-// begin takes the right to change parts, allows sending again, and makes sure
-// that the journal has the plan.
+// acquire takes the busy token, allows sending again, and makes sure that the journal
+// has the plan. It waits for the token until ctx ends. If it returns an error, the
+// caller does not have the token.
 func (op *Operation) acquire(ctx context.Context) error {
 	select {
 	case <-op.busy:
@@ -34,8 +35,8 @@ func (op *Operation) acquire(ctx context.Context) error {
 	op.halt = nil
 	op.mu.Unlock()
 	if op.client.Config.cached.Load() == nil {
-		// An operation that was resumed needs no limits to go on, but the pace
-		// and the URLs. Whether they can be read is not what its caller asks.
+		// A resumed operation needs the rate and the URLs from the configuration.
+		// Defaults exist for both, so an error of the read is ignored.
 		_, _ = op.client.Config.limits(ctx)
 	}
 	if err := op.startJournal(ctx); err != nil {
@@ -45,19 +46,19 @@ func (op *Operation) acquire(ctx context.Context) error {
 	return nil
 }
 
-// sameUnit makes sure, before something is sent, that the client is still that of
-// the operation's organizational unit: elsewhere its changes would be somebody
-// else's.
+// verifyUnit checks that the client belongs to the operation's organizational unit
+// before something is sent. Otherwise the operation would change another unit. It
+// reads the client configuration only if the unit is known and unverified.
 func (op *Operation) verifyUnit(ctx context.Context) error {
 	op.mu.Lock()
-	known := !op.unitUnverified || op.unit == ""
+	verified := !op.unitUnverified || op.unit == ""
 	op.mu.Unlock()
-	if known {
+	if verified {
 		return nil
 	}
 	config, err := op.client.Config.ClientConfig(ctx)
 	if err != nil {
-		return fmt.Errorf("whose operation it is: %w", err)
+		return fmt.Errorf("verifying the organizational unit of the client: %w", err)
 	}
 	if err := op.checkUnit(config.UID); err != nil {
 		return err
@@ -68,8 +69,8 @@ func (op *Operation) verifyUnit(ctx context.Context) error {
 	return nil
 }
 
-// ofUnit compares an answer's UID with the operation's, which is that of the
-// first answer that has one.
+// checkUnit compares the uId of an answer with the operation's. The first answer
+// with a uId sets the operation's. The error is [ErrOtherUnit].
 func (op *Operation) checkUnit(uid string) error {
 	op.mu.Lock()
 	defer op.mu.Unlock()
@@ -82,12 +83,15 @@ func (op *Operation) checkUnit(uid string) error {
 	return nil
 }
 
+// release returns the busy token.
 func (op *Operation) release() { op.busy <- struct{}{} }
 
-// parallelWrites is how many requests of an operation are on their way at
-// once. Apple advises few large requests over many parallel ones.
-const parallelWrites = 4
+// maxParallelRequests is how many requests, or polls, of an operation are in
+// progress at the same time. Apple advises to send few large requests instead of many
+// parallel ones.
+const maxParallelRequests = 4
 
+// submit is Submit for a caller that holds the busy token.
 func (op *Operation) submit(ctx context.Context) error {
 	if err := op.verifyUnit(ctx); err != nil {
 		op.stop(err)
@@ -98,7 +102,7 @@ func (op *Operation) submit(ctx context.Context) error {
 			break
 		}
 		var group errgroup.Group
-		group.SetLimit(parallelWrites)
+		group.SetLimit(maxParallelRequests)
 		for _, p := range planned {
 			if ctx.Err() != nil {
 				op.stop(contextError(ctx))
@@ -117,14 +121,14 @@ func (op *Operation) submit(ctx context.Context) error {
 	return op.nothingAccepted()
 }
 
-// explainUnsent tells the parts that were not even tried why.
+// explainUnsent gives the parts that were never sent the reason why the sending stopped.
 func (op *Operation) explainUnsent() {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	if op.halt == nil {
 		return
 	}
-	why := &notSentError{op.halt} // one for all: reports tell reasons apart by it
+	why := &notSentError{op.halt} // shared by all parts, so that a report counts it as one reason
 	for _, p := range op.parts {
 		if p.state == partPlanned {
 			p.verdict = p.unsentVerdict(why)
@@ -132,7 +136,8 @@ func (op *Operation) explainUnsent() {
 	}
 }
 
-// refused is the error of Submit: not nil when nothing of the operation got through.
+// nothingAccepted returns the error of Submit. It is nil if a request was accepted,
+// if the result of a request is unknown, or if no reason is known.
 func (op *Operation) nothingAccepted() error {
 	op.mu.Lock()
 	defer op.mu.Unlock()
@@ -163,13 +168,14 @@ func (op *Operation) nothingAccepted() error {
 	return fmt.Errorf("%s: nothing was accepted: %w", op.tables.kind, errors.Join(reasons...))
 }
 
+// haltError returns the reason why the sending stopped, or nil.
 func (op *Operation) haltError() error {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	return op.halt
 }
 
-// stop ends the sending; the first reason counts.
+// stop ends the sending. The first reason is kept.
 func (op *Operation) stop(err error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
@@ -179,19 +185,20 @@ func (op *Operation) stop(err error) {
 	}
 }
 
-// send sends one part and records what became of it.
+// send sends one part and records the result.
 func (op *Operation) send(ctx context.Context, p *part) {
 	if op.haltError() != nil {
 		return
 	}
-	if pieces := op.splitByLearnedLimits(p); len(pieces) > 1 { // what the service has refused for its size is not tried again
+	// Do not send a part of a size that the service has refused before.
+	if pieces := op.splitByLearnedLimits(p); len(pieces) > 1 {
 		if err := op.update(ctx, p, func() { op.replace(p, pieces) }); err != nil {
 			op.stop(err)
 		}
 		return
 	}
 	if err := op.update(ctx, p, func() { p.state, p.verdict = partSending, verdict{OutcomeUnconfirmed, ErrPending} }); err != nil {
-		// Without the journal's word that it is being sent, it must not be sent.
+		// Do not send unless the journal has recorded the attempt.
 		op.stop(err)
 		_ = op.update(ctx, p, func() { op.returnToPlan(p, err) })
 		return
@@ -205,16 +212,17 @@ func (op *Operation) send(ctx context.Context, p *part) {
 		in: op.tables.body(p.Part), class: transport.Write, grace: 5 * time.Second,
 	}, &answer)
 	if err == nil {
-		err = op.checkEvent(answer.EventID)
+		err = op.checkEventID(answer.EventID)
 	}
 	if err != nil {
 		op.sendFailed(ctx, p, err)
 		return
 	}
 	if other := op.checkUnit(answer.UID); other != nil {
+		// Another organizational unit accepted the request.
 		op.stop(other)
-		_ = op.update(ctx, p, func() { // it happens where nobody asked for it
-			p.eventID, p.at = answer.EventID, time.Now()
+		_ = op.update(ctx, p, func() {
+			p.eventID, p.sentAt = answer.EventID, time.Now()
 			op.progress.Accepted++
 			op.finish(p, verdict{OutcomeUnconfirmed, other}, nil)
 			p.wasReadBack = true
@@ -222,8 +230,8 @@ func (op *Operation) send(ctx context.Context, p *part) {
 		return
 	}
 	err = op.update(ctx, p, func() {
-		p.state, p.eventID, p.at = partSubmitted, answer.EventID, time.Now()
-		p.nextPoll = p.at.Add(op.client.firstPoll())
+		p.state, p.eventID, p.sentAt = partSubmitted, answer.EventID, time.Now()
+		p.nextPoll = p.sentAt.Add(op.client.firstPoll())
 		p.verdict = verdict{OutcomeUnconfirmed, ErrPending}
 		op.progress.Accepted++
 	})
@@ -232,20 +240,20 @@ func (op *Operation) send(ctx context.Context, p *part) {
 	}
 }
 
-// checkEvent refuses what cannot be the event of a new request: what became of
-// the request is not known then.
-func (op *Operation) checkEvent(id string) error {
-	const longest = 512 // it becomes a part of URLs
+// checkEventID returns an ambiguous error if id cannot be the event of a new request:
+// then the result of the request is unknown.
+func (op *Operation) checkEventID(id string) error {
+	const maxLength = 512 // the id becomes part of a URL
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	var why string
 	switch {
 	case id == "":
-		why = "the answer names no event"
-	case len(id) > longest:
-		why = "the answer names an event by a text that is no id"
+		why = "the answer contains no event id"
+	case len(id) > maxLength:
+		why = "the event id in the answer is too long"
 	case op.events[id]:
-		why = "the answer names the event of an earlier request"
+		why = "the answer contains the event id of an earlier request"
 	default:
 		op.events[id] = true
 		return nil

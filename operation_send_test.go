@@ -13,10 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Two requests cannot have one event, and no event has a book for an id: what
-// became of such a request is not known.
+// When the answer to a request has no event ID, a very long one, or that of an earlier request,
+// the result of the request is unknown: its pairs are unconfirmed with ErrAmbiguous.
 func TestAssetsService_Associate_invalidEventIDIsAmbiguous(t *testing.T) {
-	for name, event := range map[string]string{"the same twice": "e", "a book": strings.Repeat("e", 1<<10), "none": ""} {
+	for name, event := range map[string]string{"same ID twice": "e", "very long ID": strings.Repeat("e", 1<<10), "no ID": ""} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				srv.SetLimits(func(l *appsandbookstest.Limits) { l.MaxSerialNumbers = 1 })
@@ -31,19 +31,24 @@ func TestAssetsService_Associate_invalidEventIDIsAmbiguous(t *testing.T) {
 						ambiguous++
 					}
 				}
-				require.Equal(t, map[string]int{"e": 1}[event]+map[bool]int{true: 2}[event != "e"], ambiguous)
+				want := 2
+				if event == "e" { // the first request with this ID is valid
+					want = 1
+				}
+				require.Equal(t, want, ambiguous)
 			})
 		})
 	}
 }
 
-// A write whose fate is unknown is not sent again; reading back settles it.
+// When the answer to a write is lost, the operation reads the assignments back. Only with
+// WithResend it sends the write again, and only if the service did not execute the first one.
 func TestWithResend_repeatsOnlyWritesThatWereNotCarriedOut(t *testing.T) {
 	for _, test := range []struct {
 		kind      appsandbookstest.FaultKind
-		resend    bool
-		posts     int
-		succeeded int
+		resend    bool // with WithResend
+		posts     int  // requests that the stand-in received
+		succeeded int  // pairs, out of six
 	}{
 		{appsandbookstest.FaultResetAfter, false, 1, 6},
 		{appsandbookstest.FaultResetAfter, true, 1, 6},
@@ -78,8 +83,8 @@ func TestWithResend_repeatsOnlyWritesThatWereNotCarriedOut(t *testing.T) {
 	}
 }
 
-// What is sent again can be refused because the first request was carried out
-// late, after it was looked for: that is a success.
+// A user succeeds when the resent creation fails because the service has executed the first
+// request late, after the read-back.
 func TestWithResend_succeedsWhenFirstRequestIsCarriedOutLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(50 * time.Second))
@@ -98,8 +103,8 @@ func TestWithResend_succeedsWhenFirstRequestIsCarriedOutLate(t *testing.T) {
 	})
 }
 
-// What is to be sent again, and cannot be, is as unconfirmed as it was: the
-// first request may still be carried out.
+// When a resend fails, the pairs stay unconfirmed, because the service may still execute the
+// first request.
 func TestWithResend_leavesPairsUnconfirmedWhenRepetitionFails(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().HoldEvents(true)
@@ -129,19 +134,21 @@ func TestWithResend_leavesPairsUnconfirmedWhenRepetitionFails(t *testing.T) {
 			}
 		}
 		_, err = op.Retry(t.Context())
-		require.ErrorIs(t, err, appsandbooks.ErrInvalid) // nothing has failed
+		require.ErrorIs(t, err, appsandbooks.ErrInvalid) // no pair has failed
 	})
 }
 
+// After a request fails because the token is revoked, the operation sends no further requests.
+// Each later Wait tries again, and finishes the operation when the token is accepted.
 func TestOperation_Wait_stopsSendingWhenTokenIsRevoked(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		assets := addAssets(srv, 25, 100_000)
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9625, After: 3})
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: names("C02", 20_000)})
 		require.NoError(t, err)
-		require.LessOrEqual(t, countPath(srv, "assets/associate"), 3+4) // those under way
+		require.LessOrEqual(t, countPath(srv, "assets/associate"), 3+4) // four requests were in progress
 		before := countPath(srv, "assets/associate")
-		report, err := op.Wait(t.Context()) // tries once more, and stops again
+		report, err := op.Wait(t.Context()) // tries again, and stops again
 		require.ErrorIs(t, err, appsandbooks.ErrTokenRevoked)
 		require.ErrorIs(t, err, appsandbooks.ErrNotSent)
 		require.True(t, appsandbooks.IsAuth(err))
@@ -150,7 +157,7 @@ func TestOperation_Wait_stopsSendingWhenTokenIsRevoked(t *testing.T) {
 		require.Equal(t, 17*25*1000, report.Failed)
 		requireLedgerAgrees(t, srv, report)
 
-		srv.ClearFaults() // a new token, say
+		srv.ClearFaults() // the token is accepted again
 		report, err = op.Wait(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 20*25*1000, report.Succeeded)
@@ -158,6 +165,7 @@ func TestOperation_Wait_stopsSendingWhenTokenIsRevoked(t *testing.T) {
 	})
 }
 
+// When the service accepts no request, Associate returns the reason together with the operation.
 func TestAssetsService_Associate_returnsErrorWhenNothingIsAccepted(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().SetTokenState(appsandbookstest.TokenExpired)
@@ -171,7 +179,8 @@ func TestAssetsService_Associate_returnsErrorWhenNothingIsAccepted(t *testing.T)
 	})
 }
 
-// That nothing was accepted is said only when that is certain.
+// Submit returns an error only if it is certain that the service accepted no request. It
+// returns nil when the result of a request is unknown, also when its resend is refused.
 func TestOperation_Submit_reportsNothingAcceptedOnlyWhenCertain(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
@@ -179,20 +188,20 @@ func TestOperation_Submit_reportsNothingAcceptedOnlyWhenCertain(t *testing.T) {
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
-		require.NoError(t, op.Submit(t.Context()), "its fate is unknown")
+		require.NoError(t, op.Submit(t.Context()), "the result of the request is unknown")
 	})
-	for name, first := range map[string]func(*appsandbookstest.Server){
-		"no answer": func(srv *appsandbookstest.Server) {
+	for name, makeUnknown := range map[string]func(*appsandbookstest.Server){
+		"lost request": func(srv *appsandbookstest.Server) {
 			srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
 		},
 		"PENDING": func(srv *appsandbookstest.Server) { srv.Unit().HoldEvents(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				first(srv)
+				makeUnknown(srv)
 				op, err := associateOne(t.Context(), srv, c, appsandbooks.WithResend())
 				require.NoError(t, err)
-				srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9601}) // when it is sent again
+				srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9601}) // for the resend
 				report, err := op.Wait(t.Context())
 				require.ErrorIs(t, err, appsandbooks.ErrLoginRequired)
 				require.NotContains(t, err.Error(), "nothing was accepted")
@@ -203,15 +212,15 @@ func TestOperation_Submit_reportsNothingAcceptedOnlyWhenCertain(t *testing.T) {
 	}
 }
 
-// A rate limit that never ends costs a bounded number of requests, and the
-// report says what was not sent.
+// When the service refuses every request because of its rate limit, the operation gives up after
+// at most 20 requests, and all pairs fail with ErrNotSent.
 func TestAssetsService_Associate_givesUpOnLastingRateLimit(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		assets := addAssets(srv, 1, 100_000)
 		srv.AddFault(appsandbookstest.Fault{Path: "assets", Number: 9646})
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: names("C02", 50_000)})
 		require.ErrorIs(t, err, appsandbooks.ErrTooManyRequests)
-		require.LessOrEqual(t, countPath(srv, "assets/associate"), 4*5, "four at a time, five attempts each")
+		require.LessOrEqual(t, countPath(srv, "assets/associate"), 4*5, "four requests at a time with five attempts each")
 		require.Equal(t, 50_000, op.Report().Failed)
 		for o := range op.Report().Problems() {
 			require.ErrorIs(t, o.Err, appsandbooks.ErrNotSent)

@@ -8,42 +8,45 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// sendFailed decides what a request that was not accepted means for its pairs.
+// sendFailed handles the error of a request. It splits the part, returns it to the plan,
+// or gives the part an outcome, and it may stop the sending.
 func (op *Operation) sendFailed(ctx context.Context, p *part, err error) {
 	var e *Error
 	isError := errors.As(err, &e)
-	apple := isError && e.Number != 0
-	var after func()
+	hasNumber := isError && e.Number != 0
+	var change func()
 	switch {
 	case errors.Is(err, ErrAmbiguous):
-		after = func() {
-			p.state, p.at, p.verdict = partUnknown, time.Now(), verdict{OutcomeUnconfirmed, err}
-			p.nextPoll = p.at.Add(op.client.opts.pollInterval)
+		change = func() {
+			p.state, p.sentAt, p.verdict = partUnknown, time.Now(), verdict{OutcomeUnconfirmed, err}
+			p.nextPoll = p.sentAt.Add(op.client.opts.pollInterval)
 		}
-	case apple && isLimit(err):
-		after = op.splitByLimits(ctx, p, err)
-	case !apple && (!isError || e.StatusCode/100 != 4), IsAuth(err), IsForbidden(err), IsRetryable(err):
-		// Not accepted for a reason that holds for the other parts as well.
+	case hasNumber && isLimit(err):
+		change = op.splitByLimits(ctx, p, err)
+	case !hasNumber && (!isError || e.StatusCode/100 != 4), IsAuth(err), IsForbidden(err), IsRetryable(err):
+		// The reason applies to the other parts too.
 		op.stop(err)
-		after = func() { op.returnToPlan(p, err) }
-	case apple && e.Info != nil && !e.Info.empty():
-		after = op.splitByNames(p, e)
-	case apple && op.opts.bisect && p.Len() > 1:
-		after = op.bisect(p, err)
+		change = func() { op.returnToPlan(p, err) }
+	case hasNumber && e.Info != nil && !e.Info.empty():
+		change = op.splitByNames(p, e)
+	case hasNumber && op.opts.bisect && p.Len() > 1:
+		change = op.bisect(p, err)
 	default:
-		after = func() { op.finish(p, verdict{OutcomeFailed, err}, nil) }
+		change = func() { op.finish(p, verdict{OutcomeFailed, err}, nil) }
 	}
-	if err := op.update(ctx, p, after); err != nil {
+	if err := op.update(ctx, p, change); err != nil {
 		op.stop(err)
 	}
 }
 
-// maxSplits bounds splitting by limits that were read, for each pair.
+// maxSplits is how often a pair's request is split by the announced limits. After
+// that the operation uses smaller limits of its own (learnedLimits).
 const maxSplits = 4
 
-// splitByLimits cuts a part again, by limits read now. If by these the service
-// should have taken it, they are behind the times: what is too large is halved,
-// and so is what has not been sent yet.
+// splitByLimits reads the limits again and splits a part that was too large. If the
+// part fits the limits that were read, or was split too often, those limits are wrong.
+// Then the side that was too large is halved, for this part and for parts that are
+// sent later.
 func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) func() {
 	fresh, err := op.client.Config.refresh(ctx)
 	if err != nil {
@@ -55,7 +58,8 @@ func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) fu
 	if p.splits >= maxSplits || len(pieces) == 1 {
 		pieces = batch.Split(p.Part, op.lowerLearnedLimits(p, limits, cause))
 	}
-	if len(pieces) == 1 { // and so small a request is not too large: there is something else about it
+	if len(pieces) == 1 {
+		// A part that cannot be split is not too large, so the cause is something else.
 		op.stop(cause)
 		return func() { op.finish(p, verdict{OutcomeFailed, cause}, nil) }
 	}
@@ -67,7 +71,10 @@ func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) fu
 	}
 }
 
-// lowerCeiling makes half of the size of a part the largest that is sent.
+// lowerLearnedLimits sets the learned limit of the side that cause is about to half of
+// that side of p, at least 1, and returns the learned limits.
+// [ErrTooManySubscriptions] does not say whether it is about assets or users: then the
+// longer side is halved. The first time, the other limits are taken from limits.
 func (op *Operation) lowerLearnedLimits(p *part, limits batch.Limits, cause error) batch.Limits {
 	op.mu.Lock()
 	defer op.mu.Unlock()
@@ -87,8 +94,8 @@ func (op *Operation) lowerLearnedLimits(p *part, limits batch.Limits, cause erro
 	return limits
 }
 
-// underCeiling are the pieces of a part that are no larger than what the service
-// has refused before.
+// splitByLearnedLimits splits a part by the learned limits. It returns nil if there
+// are none, and one piece if the part fits them.
 func (op *Operation) splitByLearnedLimits(p *part) []batch.Part {
 	op.mu.Lock()
 	defer op.mu.Unlock()
@@ -98,31 +105,33 @@ func (op *Operation) splitByLearnedLimits(p *part) []batch.Part {
 	return batch.Split(p.Part, *op.learnedLimits)
 }
 
-// splitByNames fails the pairs that a refusal names, and sends the rest again.
+// splitByNames fails the pairs that a refusal names and returns the other pairs to
+// the plan. If the refusal names no pair of the part, all pairs fail.
 func (op *Operation) splitByNames(p *part, e *Error) func() {
-	bad, rest := op.tables.namedPairs(p.Part, e)
-	if bad.Len() == 0 {
+	named, rest := op.tables.namedPairs(p.Part, e)
+	if named.Len() == 0 {
 		return func() { op.finish(p, verdict{OutcomeFailed, e}, nil) }
 	}
 	return func() {
-		op.replace(p, append(rest, bad))
+		op.replace(p, append(rest, named))
 		op.finish(op.parts[len(op.parts)-1], verdict{OutcomeFailed, e}, nil)
 	}
 }
 
-// bisect cuts a part in two, so that the bad items end up in ever smaller ones.
+// bisect splits a part into two pieces. Repeating this isolates the invalid items. If
+// the part's budget is used up, its pairs fail with cause.
 func (op *Operation) bisect(p *part, cause error) func() {
 	op.mu.Lock()
 	if p.bisectBudget == nil {
 		p.bisectBudget = new(int)
 		*p.bisectBudget = 64
 	}
-	enough := *p.bisectBudget >= 2
-	if enough {
+	affordable := *p.bisectBudget >= 2
+	if affordable {
 		*p.bisectBudget -= 2
 	}
 	op.mu.Unlock()
-	if !enough {
+	if !affordable {
 		return func() { op.finish(p, verdict{OutcomeFailed, cause}, nil) }
 	}
 	half := func(n int) int { return max(1, (n+1)/2) }
@@ -131,7 +140,7 @@ func (op *Operation) bisect(p *part, cause error) func() {
 		l.Users, l.Devices = half(targets), half(targets)
 	} else if len(p.Assets) > 1 {
 		l.Assets = half(len(p.Assets))
-	} else { // one asset, one user, one device
+	} else { // one asset, one user and one device: two pairs
 		return func() {
 			op.replace(p, []batch.Part{{Assets: p.Assets, Users: p.Users}, {Assets: p.Assets, Devices: p.Devices}})
 		}
@@ -139,7 +148,7 @@ func (op *Operation) bisect(p *part, cause error) func() {
 	return func() { op.replace(p, batch.Split(p.Part, l)) }
 }
 
-// replace puts pieces in the place of a part. The caller holds op.mu.
+// replace replaces a part with pieces of it. The caller holds op.mu.
 func (op *Operation) replace(p *part, pieces []batch.Part) {
 	p.state = partReplaced
 	op.progress.Requests--

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The number of requests is the minimum, and the time is one early look.
+// Associate sends the smallest possible number of requests, and Wait polls each event once,
+// after 5 s.
 func TestAssetsService_Associate_sendsFewestRequests(t *testing.T) {
 	for _, test := range []struct{ assets, users, devices, requests int }{
 		{1, 1, 0, 1},
@@ -26,13 +27,13 @@ func TestAssetsService_Associate_sendsFewestRequests(t *testing.T) {
 					ClientUserIDs: addUsers(srv, test.users),
 					SerialNumbers: names("C02", test.devices),
 				}
-				// Repetitions are the caller's right.
+				// The caller may give a device twice.
 				change.SerialNumbers = append(change.SerialNumbers, change.SerialNumbers...)
 				began := time.Now()
 				op, err := c.Assets.Associate(t.Context(), change)
 				require.NoError(t, err)
 				require.Equal(t, test.requests, op.Plan().Requests)
-				if test.requests < 15 { // beyond, the pace of 15 requests a second adds to it
+				if test.requests < 15 { // from 15 requests on, the pace of 15 requests per second takes time
 					require.Zero(t, time.Since(began))
 				}
 
@@ -51,6 +52,8 @@ func TestAssetsService_Associate_sendsFewestRequests(t *testing.T) {
 	}
 }
 
+// When the service refuses a request because its limits have become smaller, the operation reads
+// the limits again, divides the request, and all pairs succeed.
 func TestOperation_Wait_splitsAgainWhenLimitsShrink(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		_, err := c.Config.ServiceConfig(t.Context())
@@ -69,6 +72,8 @@ func TestOperation_Wait_splitsAgainWhenLimitsShrink(t *testing.T) {
 	})
 }
 
+// When the service refuses a request and names unknown users, and a book that a device cannot
+// have, only the pairs of these users and of the book with a device fail.
 func TestOperation_Wait_leavesOutItemsNamedInRefusal(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		assets := addAssets(srv, 2, 100)
@@ -76,7 +81,7 @@ func TestOperation_Wait_leavesOutItemsNamedInRefusal(t *testing.T) {
 		assets = append(assets, appsandbooks.AssetID{AdamID: "9999", PricingParam: "STDQ"})
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 			Assets:        assets,
-			ClientUserIDs: append(addUsers(srv, 5), "stranger", "nobody"),
+			ClientUserIDs: append(addUsers(srv, 5), "unknown-1", "unknown-2"),
 			SerialNumbers: names("C02", 5),
 		})
 		require.NoError(t, err)
@@ -84,15 +89,17 @@ func TestOperation_Wait_leavesOutItemsNamedInRefusal(t *testing.T) {
 		require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
 		require.ErrorIs(t, err, appsandbooks.ErrAssetNotDeviceAssignable)
 		requireLedgerAgrees(t, srv, report)
-		require.Equal(t, 3*5+2*5, report.Succeeded) // the strangers, and the book on devices, failed
+		require.Equal(t, 3*5+2*5, report.Succeeded) // failed: the unknown users, and the book on devices
 	})
 }
 
+// When a refusal names no items, WithBisection finds the bad item with at most 64 more requests:
+// only its pairs fail. Without this option, the whole request fails.
 func TestWithBisection_isolatesItemsThatRefusalDoesNotName(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithoutErrorInfo()}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		change := appsandbooks.AssetChange{
-			Assets: addAssets(srv, 3, 5000), ClientUserIDs: append(addUsers(srv, 900), "stranger"), SerialNumbers: names("C02", 10),
+			Assets: addAssets(srv, 3, 5000), ClientUserIDs: append(addUsers(srv, 900), "unknown"), SerialNumbers: names("C02", 10),
 		}
 		_, err := c.Assets.Associate(t.Context(), change)
 		require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
@@ -107,6 +114,8 @@ func TestWithBisection_isolatesItemsThatRefusalDoesNotName(t *testing.T) {
 	})
 }
 
+// Pairs that follow a pattern are combined into few requests: 25,000 pairs of eight groups of
+// five assets need eight requests.
 func TestAssetsService_Associate_combinesSparsePairsIntoFewRequests(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		assets := addAssets(srv, 40, 100_000)
@@ -126,21 +135,21 @@ func TestAssetsService_Associate_combinesSparsePairsIntoFewRequests(t *testing.T
 	})
 }
 
-// Items that are refused one at a time are left out one at a time, also with
-// limits that shrink after that.
+// When the service names one bad user in each refusal, the operation leaves out one user at a
+// time, also when the limits have become smaller since the plan was made. The other users succeed.
 func TestOperation_Wait_leavesOutItemsNamedOneAtATime(t *testing.T) {
 	for name, test := range map[string]struct {
-		people, bad int
-		limit       int
-		opts        []appsandbooks.OperationOption
+		users, bad int
+		limit      int // the new maxClientUserIds; zero means no change
+		opts       []appsandbooks.OperationOption
 	}{
-		"few, and a limit": {people: 20, bad: 4, limit: 10},
-		"many":             {people: 60, bad: 40, opts: []appsandbooks.OperationOption{appsandbooks.WithBisection()}},
+		"4 of 20, smaller limit": {users: 20, bad: 4, limit: 10},
+		"40 of 60, bisection":    {users: 60, bad: 40, opts: []appsandbooks.OperationOption{appsandbooks.WithBisection()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-					Assets: addAssets(srv, 1, 100), ClientUserIDs: addUsers(srv, test.people),
+					Assets: addAssets(srv, 1, 100), ClientUserIDs: addUsers(srv, test.users),
 				}, append(test.opts, appsandbooks.WithPlanOnly())...)
 				require.NoError(t, err)
 				for i := range test.bad {
@@ -161,22 +170,22 @@ func TestOperation_Wait_leavesOutItemsNamedOneAtATime(t *testing.T) {
 	}
 }
 
-// Limits that shrink, or that the configuration tells too late, cost requests
-// and no pairs.
+// When the limits become smaller, also without a change of the service configuration, all
+// pairs succeed and the number of additional requests is bounded.
 func TestOperation_Wait_losesNoPairsWhenLimitsAreOutdated(t *testing.T) {
 	toOne := func(l *appsandbookstest.Limits) { l.MaxAssets, l.MaxSerialNumbers, l.MaxClientUserIDs = 1, 1, 1 }
 	fewer := func(l *appsandbookstest.Limits) { l.MaxSerialNumbers = 400 }
 	for name, test := range map[string]struct {
 		shrink          func(*appsandbookstest.Limits)
-		stale           bool // the configuration goes on naming the old ones
+		stale           bool // the configuration still has the old limits
 		assets, devices int
-		requests        int // at most
+		requests        int // the largest permitted number
 		opts            []appsandbooks.OperationOption
 	}{
-		"to one":              {shrink: toOne, assets: 3, devices: 4, requests: 1 + 12},
-		"untold":              {shrink: fewer, stale: true, assets: 1, devices: 1000, requests: 1 + 2 + 4},
-		"untold, bisection":   {shrink: fewer, stale: true, assets: 1, devices: 1000, requests: 1 + 2 + 4, opts: []appsandbooks.OperationOption{appsandbooks.WithBisection()}},
-		"untold, and smaller": {shrink: toOne, stale: true, assets: 2, devices: 4, requests: 1 + 2 + 4 + 8},
+		"limits of one":                         {shrink: toOne, assets: 3, devices: 4, requests: 1 + 12},
+		"outdated configuration":                {shrink: fewer, stale: true, assets: 1, devices: 1000, requests: 1 + 2 + 4},
+		"outdated configuration, bisection":     {shrink: fewer, stale: true, assets: 1, devices: 1000, requests: 1 + 2 + 4, opts: []appsandbooks.OperationOption{appsandbooks.WithBisection()}},
+		"outdated configuration, limits of one": {shrink: toOne, stale: true, assets: 2, devices: 4, requests: 1 + 2 + 4 + 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -200,7 +209,8 @@ func TestOperation_Wait_losesNoPairsWhenLimitsAreOutdated(t *testing.T) {
 	}
 }
 
-// A service that finds any request too large is not asked again and again.
+// When the service refuses every request as too large, the operation gives up after less than 50
+// requests, and all pairs fail.
 func TestAssetsService_Associate_givesUpWhenEveryRequestIsTooLarge(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9702})

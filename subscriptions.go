@@ -9,48 +9,53 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// SubscriptionsService reads and assigns the seats of in-app subscriptions.
-// Seats go to users only. Adam IDs are numbers here, and strings elsewhere:
-// that is Apple's choice.
+// SubscriptionsService reads in-app subscriptions and assigns their seats. Only users
+// can have seats. As in Apple's API, the Adam IDs of subscriptions are numbers; those
+// of assets are strings.
 type SubscriptionsService service
 
-// Subscription is a subscription product with its seats.
+// Subscription is an in-app subscription, with the numbers of its seats.
 type Subscription struct {
-	ParentAdamID  *int64             `json:"parentAdamId"` // of its app; may be null
+	ParentAdamID  *int64             `json:"parentAdamId"` // Adam ID of its app; nil when the service sends null
 	AdamID        int64              `json:"adamId"`
 	Status        SubscriptionStatus `json:"status,omitzero"`
-	PeriodEndDate string             `json:"periodEndDate,omitzero"` // YYYY-MM-DD, no zone; see [time.DateOnly]
+	PeriodEndDate string             `json:"periodEndDate,omitzero"` // YYYY-MM-DD without a time zone; see [time.DateOnly]
 	Counts        SubscriptionCounts `json:"counts,omitzero"`
 }
 
-// SubscriptionStatus is the state of a subscription. Values newer than the SDK are kept.
+// SubscriptionStatus is the state of a subscription. It can be a value that the SDK
+// has no constant for.
 type SubscriptionStatus string
 
-// States of a subscription.
 const (
-	SubscriptionActive   SubscriptionStatus = "ACTIVE"
+	// SubscriptionActive means that the seats can be used and assigned.
+	SubscriptionActive SubscriptionStatus = "ACTIVE"
+	// SubscriptionInactive means that the subscription is no longer active.
 	SubscriptionInactive SubscriptionStatus = "INACTIVE"
-	SubscriptionPaused   SubscriptionStatus = "PAUSED"
+	// SubscriptionPaused means that the subscription is not active for a limited time.
+	SubscriptionPaused SubscriptionStatus = "PAUSED"
 )
 
-// SubscriptionCounts are the seats of a subscription. Only the sums agree:
-// assigned and available together are total. A renewing seat can carry an
-// expiring assignment, so the columns by themselves need not.
+// SubscriptionCounts are the numbers of seats of a subscription. Assigned.Renewing +
+// Assigned.Expiring + Available.Renewing + Available.Expiring is Total.Renewing +
+// Total.Expiring. The renewing or the expiring seats alone need not add up, because
+// an expiring assignment can use a renewing seat.
 type SubscriptionCounts struct {
 	Assigned  *SeatCounts `json:"assigned,omitzero"` // nil in notifications
 	Available *SeatCounts `json:"available,omitzero"`
 	Total     *SeatCounts `json:"total,omitzero"`
 }
 
-// SeatCounts are seats by what happens at the end of the billing period.
+// SeatCounts are the numbers of seats that renew and of seats that end at the end of
+// the billing period.
 type SeatCounts struct {
 	Renewing int `json:"renewing"`
 	Expiring int `json:"expiring"`
 }
 
-// SubscriptionFilter selects subscriptions. The zero value selects all. How
-// the service wants several ids of one kind is not documented; they are sent
-// as a repeated key.
+// SubscriptionFilter selects subscriptions. The zero value selects all subscriptions.
+// Several ids in one field are sent as a repeated query parameter; Apple does not
+// document the format.
 type SubscriptionFilter struct {
 	ListOptions
 	ParentAdamIDs []int64
@@ -69,23 +74,22 @@ var subscriptionList = list[Subscription]{
 
 type subscriptionAnswer struct {
 	Subscriptions []Subscription `json:"subscriptions"`
-	listing
+	cursorPage
 }
 
 func (p *subscriptionAnswer) items() []Subscription { return p.Subscriptions }
 
-// List reads one page of subscriptions.
-//
-// Synchronous. Retried like any read. A cursor that the service no longer
-// knows is [ErrInvalidCursor]: begin again.
+// List reads one page of subscriptions. If the service does not know the cursor
+// f.Start any more, the error is [ErrInvalidCursor]; then read the list from its
+// beginning.
 //
 // https://developer.apple.com/documentation/devicemanagement/get-subscriptions
 func (s *SubscriptionsService) List(ctx context.Context, f SubscriptionFilter) (*Page[Subscription], error) {
 	return subscriptionList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Pages reads the subscriptions page by page, strictly in order; the next page
-// is read while the loop has this one.
+// Pages reads the subscriptions page by page, in order. It requests the next page
+// while the loop processes the current one.
 func (s *SubscriptionsService) Pages(ctx context.Context, f SubscriptionFilter) iter.Seq2[*Page[Subscription], error] {
 	return subscriptionList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
@@ -95,19 +99,20 @@ func (s *SubscriptionsService) All(ctx context.Context, f SubscriptionFilter) it
 	return subscriptionList.all(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// SubscriptionChange names pairs of a subscription and a user: every
-// subscription with every user, and the single pairs besides. Repetitions
-// count once.
+// SubscriptionChange names pairs of a subscription and a user. It names every
+// subscription of AdamIDs with every user of ClientUserIDs, and also each pair of
+// Pairs. A pair that is named twice counts once.
 type SubscriptionChange struct {
 	AdamIDs       []int64
 	ClientUserIDs []string
 	Pairs         []SubscriptionPair
 	// Expiring makes Associate assign seats that end with the current billing
-	// period. By default they renew. Apple documents no default, so one of the two
-	// is always sent.
+	// period. By default the seats renew. Apple documents no default, so the SDK
+	// always sends the choice. Disassociate refuses Expiring ([ErrInvalid]).
 	Expiring bool
 	// Deferred makes Disassociate take the seats back at the end of the current
-	// billing period. By default it takes them back at once.
+	// billing period. By default it takes them back at once. Associate refuses
+	// Deferred ([ErrInvalid]).
 	Deferred bool
 }
 
@@ -119,8 +124,9 @@ type SubscriptionPair struct {
 
 // Associate assigns seats of subscriptions to users.
 //
-// Asynchronous; see [Operation]. Often seen: [ErrUserNotAssociated],
-// [ErrSubscriptionAssignedByGroup], [ErrNotEnoughLicenses].
+// Associate starts an [Operation], which says what is retried. Frequent errors in a
+// report are [ErrUserNotAssociated], [ErrSubscriptionAssignedByGroup] and
+// [ErrNotEnoughLicenses].
 //
 // https://developer.apple.com/documentation/devicemanagement/associate-subscriptions
 func (s *SubscriptionsService) Associate(ctx context.Context, change SubscriptionChange, opts ...OperationOption) (*Operation, error) {
@@ -133,11 +139,11 @@ func (s *SubscriptionsService) Associate(ctx context.Context, change Subscriptio
 	}, opts)
 }
 
-// Disassociate takes seats of subscriptions back from users. What the event of
-// a deferred one says until the end of the period is not documented: it may
-// well be reported as [ErrStalled].
+// Disassociate takes seats of subscriptions back from users. Apple does not document
+// the status of the event of a deferred change before the billing period ends. If the
+// event stays PENDING, the report has [ErrStalled].
 //
-// Asynchronous; see [Operation].
+// Disassociate starts an [Operation], which says what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/disassociate-subscriptions
 func (s *SubscriptionsService) Disassociate(ctx context.Context, change SubscriptionChange, opts ...OperationOption) (*Operation, error) {
@@ -150,11 +156,12 @@ func (s *SubscriptionsService) Disassociate(ctx context.Context, change Subscrip
 	}, opts)
 }
 
-// Enable declares that this device management service manages subscriptions for
-// the organizational unit: content managers can then buy them. There is no way to
-// read the setting. If the answer does not show it, the error is [ErrAnswerDiffers].
+// Enable declares that this device management service manages subscriptions for the
+// organizational unit. Content managers can then buy them. Apple's API has no call
+// that reads the setting. If the answer does not show the setting, the error is
+// [ErrAnswerDiffers].
 //
-// It is retried like a read.
+// Enable is retried like a read: to set the same value twice has no further effect.
 //
 // https://developer.apple.com/documentation/devicemanagement/enable-subscriptions
 func (s *SubscriptionsService) Enable(ctx context.Context) error {
@@ -162,11 +169,11 @@ func (s *SubscriptionsService) Enable(ctx context.Context) error {
 }
 
 // Disable declares that this device management service does not manage
-// subscriptions. The service refuses it with [ErrSubscriptionsExist] while the
-// organizational unit has any. If the answer does not show the setting, the error
-// is [ErrAnswerDiffers].
+// subscriptions. The service refuses this with [ErrSubscriptionsExist] while the
+// organizational unit has subscriptions. If the answer does not show the setting, the
+// error is [ErrAnswerDiffers].
 //
-// It is retried like a read.
+// Disable is retried like a read: to set the same value twice has no further effect.
 //
 // https://developer.apple.com/documentation/devicemanagement/disable-subscriptions
 func (s *SubscriptionsService) Disable(ctx context.Context) error {
@@ -187,13 +194,14 @@ func (s *SubscriptionsService) setManagement(ctx context.Context, path string, w
 }
 
 // managementAnswer is the answer to Enable and Disable. Its mdmInfo is null until a
-// device management service has set it.
+// device management service has claimed the organizational unit.
 type managementAnswer struct {
 	Enabled *bool `json:"subscriptionManagement"`
 	Meta
 }
 
-// subscriptionRequest is the body of all subscription writes.
+// subscriptionRequest is the body of a request that assigns seats or takes them back,
+// and of a request that adds or removes administrators.
 type subscriptionRequest struct {
 	AdamIDs       []int64  `json:"adamIds"`
 	ClientUserIDs []string `json:"clientUserIds"`

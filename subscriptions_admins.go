@@ -8,22 +8,24 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// SubscriptionAdminsService reads and changes who administers subscriptions
-// inside their apps.
+// SubscriptionAdminsService reads, adds and removes the administrators of
+// subscriptions.
 type SubscriptionAdminsService service
 
 // SubscriptionAdmin is a user who administers a subscription inside its app.
 type SubscriptionAdmin struct {
 	SubscriptionPair
 	IDHash     string     `json:"idHash,omitzero"`
-	UserStatus UserStatus `json:"userStatus,omitzero"` // with SubscriptionAdminFilter.IncludeUserState
+	UserStatus UserStatus `json:"userStatus,omitzero"` // set only with SubscriptionAdminFilter.IncludeUserState
 }
 
-// SubscriptionAdminFilter selects administrators. The zero value selects all.
+// SubscriptionAdminFilter selects administrators. The zero value selects all
+// administrators. Several AdamIDs are sent as a repeated query parameter; Apple does
+// not document the format.
 type SubscriptionAdminFilter struct {
 	ListOptions
 	AdamIDs          []int64
-	IncludeUserState bool
+	IncludeUserState bool // adds UserStatus to each administrator
 }
 
 func (f SubscriptionAdminFilter) query() url.Values {
@@ -38,22 +40,20 @@ var subscriptionAdminList = list[SubscriptionAdmin]{
 
 type subscriptionAdminAnswer struct {
 	Admins []SubscriptionAdmin `json:"admins"`
-	listing
+	cursorPage
 }
 
 func (p *subscriptionAdminAnswer) items() []SubscriptionAdmin { return p.Admins }
 
 // List reads one page of administrators.
 //
-// Synchronous. Retried like any read.
-//
 // https://developer.apple.com/documentation/devicemanagement/get-subscription-administrators
 func (s *SubscriptionAdminsService) List(ctx context.Context, f SubscriptionAdminFilter) (*Page[SubscriptionAdmin], error) {
 	return subscriptionAdminList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Pages reads the administrators page by page, strictly in order; the next
-// page is read while the loop has this one.
+// Pages reads the administrators page by page, in order. It requests the next page
+// while the loop processes the current one.
 func (s *SubscriptionAdminsService) Pages(ctx context.Context, f SubscriptionAdminFilter) iter.Seq2[*Page[SubscriptionAdmin], error] {
 	return subscriptionAdminList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
@@ -63,22 +63,25 @@ func (s *SubscriptionAdminsService) All(ctx context.Context, f SubscriptionAdmin
 	return subscriptionAdminList.all(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Add makes each user of change.ClientUserIDs an administrator of each
-// subscription of change.AdamIDs; the other fields of change must be zero. It is
-// one request: presumably the limits of subscription requests apply to it.
+// Add makes each user of change.ClientUserIDs an administrator of each subscription
+// of change.AdamIDs. The other fields of change must be zero ([ErrInvalid]). Add
+// sends one request. Apple does not document its limits; they may be those of
+// [SubscriptionsService.Associate].
 //
-// The service answers at once, without an event. Add is not repeated when its
-// result is unknown ([ErrAmbiguous]).
+// The service makes the change before it answers, without an event. Add is not
+// repeated when its result is unknown ([ErrAmbiguous]).
 //
 // https://developer.apple.com/documentation/devicemanagement/add-subscription-administrators
 func (s *SubscriptionAdminsService) Add(ctx context.Context, change SubscriptionChange) error {
 	return s.post(ctx, "subscriptions/admins/add", change)
 }
 
-// Remove is the opposite of Add.
+// Remove makes each user of change.ClientUserIDs no longer an administrator of each
+// subscription of change.AdamIDs. The other fields of change must be zero
+// ([ErrInvalid]). Remove sends one request.
 //
-// The service answers at once, without an event. Remove is not repeated when its
-// result is unknown ([ErrAmbiguous]).
+// The service makes the change before it answers, without an event. Remove is not
+// repeated when its result is unknown ([ErrAmbiguous]).
 //
 // https://developer.apple.com/documentation/devicemanagement/remove-subscription-administrators
 func (s *SubscriptionAdminsService) Remove(ctx context.Context, change SubscriptionChange) error {
@@ -88,9 +91,9 @@ func (s *SubscriptionAdminsService) Remove(ctx context.Context, change Subscript
 func (s *SubscriptionAdminsService) post(ctx context.Context, path string, change SubscriptionChange) error {
 	switch {
 	case len(change.Pairs) > 0 || change.Expiring || change.Deferred:
-		return invalidf("a change of administrators takes AdamIDs and ClientUserIDs only")
+		return invalidf("a change of administrators accepts AdamIDs and ClientUserIDs only")
 	case len(change.AdamIDs) == 0 || len(change.ClientUserIDs) == 0:
-		return invalidf("name at least one subscription and one user")
+		return invalidf("a change of administrators needs at least one subscription and one user")
 	}
 	for i, id := range change.ClientUserIDs {
 		if err := checkName("clientUserId", id); err != nil {
@@ -102,20 +105,20 @@ func (s *SubscriptionAdminsService) post(ctx context.Context, path string, chang
 	return err
 }
 
-// adminsAnswer is the answer to a change of administrators.
+// adminsAnswer is the answer to Add and Remove.
 type adminsAnswer struct {
 	VersionID string `json:"versionId"`
 	Meta
 }
 
-// unique leaves out repetitions.
-func unique[T comparable](all []T) (once []T) {
-	seen := make(map[T]bool, len(all))
-	for _, v := range all {
+// unique returns the values without repetitions, in their order.
+func unique[T comparable](values []T) (distinct []T) {
+	seen := make(map[T]bool, len(values))
+	for _, v := range values {
 		if !seen[v] {
 			seen[v] = true
-			once = append(once, v)
+			distinct = append(distinct, v)
 		}
 	}
-	return once
+	return distinct
 }

@@ -6,17 +6,19 @@ import (
 	"net/url"
 )
 
-// SubscriptionAssignmentsService reads who has which seat.
+// SubscriptionAssignmentsService reads which seats of subscriptions are assigned to
+// which users.
 type SubscriptionAssignmentsService service
 
-// SubscriptionAssignment is a seat that belongs to a user.
+// SubscriptionAssignment is a seat that is assigned to a user.
 type SubscriptionAssignment struct {
 	SubscriptionPair
-	Renewing bool `json:"renewing"` // false: ends with the billing period
+	Renewing bool `json:"renewing"` // false means that the seat ends with the billing period
 }
 
-// SubscriptionAssignmentFilter selects subscription assignments. The zero
-// value selects all. Several values of one kind are sent as a repeated key.
+// SubscriptionAssignmentFilter selects subscription assignments. The zero value
+// selects all of them. Several values in one field are sent as a repeated query
+// parameter; Apple does not document the format.
 type SubscriptionAssignmentFilter struct {
 	ListOptions
 	ParentAdamIDs []int64
@@ -38,22 +40,20 @@ var subscriptionAssignmentList = list[SubscriptionAssignment]{
 
 type subscriptionAssignmentAnswer struct {
 	Assignments []SubscriptionAssignment `json:"assignments"`
-	listing
+	cursorPage
 }
 
 func (p *subscriptionAssignmentAnswer) items() []SubscriptionAssignment { return p.Assignments }
 
 // List reads one page of subscription assignments.
 //
-// Synchronous. Retried like any read.
-//
 // https://developer.apple.com/documentation/devicemanagement/get-subscription-assignments
 func (s *SubscriptionAssignmentsService) List(ctx context.Context, f SubscriptionAssignmentFilter) (*Page[SubscriptionAssignment], error) {
 	return subscriptionAssignmentList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Pages reads the subscription assignments page by page, strictly in
-// order; the next page is read while the loop has this one.
+// Pages reads the subscription assignments page by page, in order. It requests the
+// next page while the loop processes the current one.
 func (s *SubscriptionAssignmentsService) Pages(ctx context.Context, f SubscriptionAssignmentFilter) iter.Seq2[*Page[SubscriptionAssignment], error] {
 	return subscriptionAssignmentList.pages(ctx, s.client, f.query(), f.ListOptions)
 }

@@ -18,9 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Operations of every kind, one after another on the same unit, each in bad
-// weather and carried by several processes: what a report says became of a pair
-// is so in the ledger, and nothing happened that it does not tell.
+// FuzzChains runs operations of every kind one after another on the same unit, each with random
+// faults and in several processes. Every report must agree with the ledger of the stand-in, and
+// the ledger must have no other changes.
 func FuzzChains(f *testing.F) {
 	for seed := range uint64(100) {
 		f.Add(seed)
@@ -30,55 +30,59 @@ func FuzzChains(f *testing.F) {
 	})
 }
 
-// chain is a unit, a client of it, and what was done so far. Everything is drawn
-// from the seed's random numbers, by the goroutine of the test alone.
+// chain is a unit, a client of it, and the operations so far. All random numbers come from the
+// seed, and only the goroutine of the test draws them, so that a run can be repeated.
 type chain struct {
 	t   *testing.T
 	r   *rand.Rand
 	srv *appsandbookstest.Server
 	c   *appsandbooks.Client
 
-	assets       []appsandbooks.AssetID
-	irrevocable  map[string]bool // of the assets
-	people       []string        // some of whom do not exist
-	devices      []string
-	subscription []int64
+	assets        []appsandbooks.AssetID
+	irrevocable   map[string]bool // by Adam ID: the asset stays with a user after a revocation
+	users         []string        // client user IDs; some users do not exist
+	devices       []string
+	subscriptions []int64
 
-	last  chainOperation // what Retry and Undo go on from
-	story []string       // told if the test fails
+	last    chainOperation // Retry and Undo are called on this operation
+	history []string       // logged if the test fails
 }
 
-// chained is an operation of the chain.
+// chainOperation is an operation of a chain.
 type chainOperation struct {
 	op       *appsandbooks.Operation
-	renewing bool // of subscriptions
+	renewing bool // associates renewing seats; only for subscriptions
 }
 
+// chance returns true with probability p.
 func (ch *chain) chance(p float64) bool { return ch.r.Float64() < p }
 
+// seconds returns a random duration below n seconds, in whole seconds.
 func (ch *chain) seconds(n int) time.Duration { return time.Duration(ch.r.IntN(n)) * time.Second }
 
-// some draws a part of a list.
-func (ch *chain) some(all []string) (part []string) {
+// randomSubset returns each element of a list with probability 0.6.
+func (ch *chain) randomSubset(all []string) (subset []string) {
 	for _, x := range all {
 		if ch.chance(0.6) {
-			part = append(part, x)
+			subset = append(subset, x)
 		}
 	}
-	return part
+	return subset
 }
 
-func (ch *chain) tell(format string, args ...any) {
-	ch.story = append(ch.story, fmt.Sprintf(format, args...))
+// logf adds a line to the history.
+func (ch *chain) logf(format string, args ...any) {
+	ch.history = append(ch.history, fmt.Sprintf(format, args...))
 }
 
-// newChain makes a unit with small limits, so that operations have many parts,
-// with assets that run short, and mostly with notifications, many of which get lost.
+// newChain returns a chain on a unit with small limits, so that an operation needs many requests.
+// Some assets have too few licenses. More than half of the units have notifications, and some of
+// these are lost.
 func newChain(t *testing.T, seed uint64) *chain {
-	ch := &chain{t: t, r: rand.New(rand.NewPCG(seed, 77)), irrevocable: map[string]bool{}, subscription: []int64{900, 901}}
+	ch := &chain{t: t, r: rand.New(rand.NewPCG(seed, 77)), irrevocable: map[string]bool{}, subscriptions: []int64{900, 901}}
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, line := range ch.story {
+			for _, line := range ch.history {
 				t.Log(line)
 			}
 		}
@@ -125,14 +129,14 @@ func newChain(t *testing.T, seed uint64) *chain {
 		unit.AddAsset(appsandbookstest.Asset{AdamID: id, Total: r.IntN(40), UsersOnly: ch.chance(0.1), Irrevocable: ch.irrevocable[id]})
 		ch.assets = append(ch.assets, appsandbooks.AssetID{AdamID: id})
 	}
-	for _, id := range ch.subscription {
+	for _, id := range ch.subscriptions {
 		unit.AddSubscription(appsandbookstest.Subscription{
 			AdamID: id, Status: "ACTIVE", PeriodEndDate: "2099-01-01", Total: appsandbookstest.Seats{Renewing: r.IntN(8), Expiring: r.IntN(8)},
 		})
 	}
 	require.NoError(t, ch.c.Subscriptions.Enable(t.Context()))
-	ch.people, ch.devices = names("u", 3+r.IntN(8)), names("D", r.IntN(12))
-	for _, id := range ch.people {
+	ch.users, ch.devices = names("u", 3+r.IntN(8)), names("D", r.IntN(12))
+	for _, id := range ch.users {
 		if !ch.chance(0.1) {
 			unit.AddUser(appsandbookstest.User{ClientUserID: id, Status: appsandbookstest.UserAssociated})
 		}
@@ -140,71 +144,71 @@ func newChain(t *testing.T, seed uint64) *chain {
 	return ch
 }
 
-// run makes operations until it has enough or one was reported wrongly.
+// run runs one to five operations, and stops when a check has failed.
 func (ch *chain) run() {
 	for n := range 1 + ch.r.IntN(5) {
-		ch.calm()
+		ch.endFaults()
 		before := ch.ledger()
-		end := ch.badWeather()
-		ch.step(n, before)
-		end()
+		stopTimers := ch.addFaults()
+		ch.runOperation(n, before)
+		stopTimers()
 		if ch.t.Failed() {
 			return
 		}
 	}
-	ch.conduct()
+	ch.checkConduct()
 }
 
-// calm lets everything that is still on its way arrive.
-func (ch *chain) calm() {
+// endFaults ends all faults, and waits until all events and notifications have finished.
+func (ch *chain) endFaults() {
 	ch.srv.ClearFaults()
 	ch.srv.Unit().HoldEvents(false)
 	time.Sleep(15 * time.Minute) // virtual
 }
 
-// step begins an operation, carries it to its end, and compares its report with
-// what became of the ledger.
-func (ch *chain) step(n int, before ledger) {
-	kept := &unreliableJournal{failAt: -1}
+// runOperation starts operation n, finishes it, and compares its report with the ledger before
+// and after the operation.
+func (ch *chain) runOperation(n int, before ledger) {
+	journal := &unreliableJournal{failAt: -1}
 	if ch.chance(0.3) {
-		kept.failAt, kept.keeps = ch.r.IntN(10), ch.r.IntN(3)
+		journal.failAt, journal.stores = ch.r.IntN(10), ch.r.IntN(3)
 	}
-	opts, journaled := ch.options(kept)
+	opts, journaled := ch.options(journal)
 	ctx, cancel := context.WithCancel(ch.t.Context())
 	if ch.chance(0.3) {
 		time.AfterFunc(ch.seconds(100), cancel)
 	}
-	next, err := ch.begin(ctx, opts)
+	next, err := ch.start(ctx, opts)
 	if next.op == nil {
 		cancel()
-		ch.tell("%d: none: %v", n, err)
+		ch.logf("%d: no operation: %v", n, err)
 		return
 	}
 	if !journaled {
-		kept = nil
+		journal = nil
 	}
 	total := next.op.Report().Total
 	var report *appsandbooks.Report
-	next.op, report = ch.carry(ctx, cancel, n, next.op, kept, opts)
+	next.op, report = ch.finish(ctx, cancel, n, next.op, journal, opts)
 
 	progress := next.op.Progress()
-	if kept == nil || kept.failAt != 0 { // without its first entry a journal has no operation to go on with
+	if journal == nil || journal.failAt != 0 { // a journal without its first entry cannot be resumed
 		assert.Equal(ch.t, report.Total, progress.Pairs, "%+v, %v", progress, report)
 		assert.LessOrEqual(ch.t, progress.Succeeded, report.Succeeded, "%+v, %v", progress, report)
 	}
-	ch.calm()
+	ch.endFaults()
 	after := ch.ledger()
-	if ch.chance(0.3) { // nor does it tell a lie to verify once the dust has settled
+	if ch.chance(0.3) { // the report must also be right when Verify reads the data after all faults
 		report, err = next.op.Verify(ch.t.Context())
-		ch.tell("%d: verified at the end: %v, %v", n, report, err)
+		ch.logf("%d: Verify after all faults: %v, %v", n, report, err)
 	}
-	ch.judge(next, report, total, before, after)
+	ch.compare(next, report, total, before, after)
 	ch.last = next
 }
 
-// badWeather adds faults, and what else can go wrong at the service. It returns
-// what ends it.
-func (ch *chain) badWeather() (end func()) {
+// addFaults adds random faults, smaller limits, failing events and stalled events. It returns a
+// function that stops the timers of these faults.
+func (ch *chain) addFaults() (stopTimers func()) {
 	r, unit := ch.r, ch.srv.Unit()
 	var timers []*time.Timer
 	for _, fault := range []appsandbookstest.Fault{
@@ -243,7 +247,7 @@ func (ch *chain) badWeather() (end func()) {
 		}))
 	}
 	if ch.chance(0.2) {
-		unit.FailTarget(ch.people[0], 9603)
+		unit.FailTarget(ch.users[0], 9603)
 	}
 	if ch.chance(0.1) {
 		unit.FailNextEvent(9603)
@@ -259,10 +263,10 @@ func (ch *chain) badWeather() (end func()) {
 	}
 }
 
-// unreliableJournal fails at one entry, of which it keeps a half, all or nothing.
+// unreliableJournal fails at one entry.
 type unreliableJournal struct {
-	failAt int // -1: never
-	keeps  int
+	failAt int // number of the entry that fails; -1 for none
+	stores int // what is stored of the failed entry: 0 the first half, 1 everything, 2 nothing
 
 	mu      sync.Mutex
 	entries int
@@ -277,7 +281,7 @@ func (j *unreliableJournal) write(_ context.Context, entry []byte) error {
 		j.text.Write(entry)
 		return nil
 	}
-	switch j.keeps {
+	switch j.stores {
 	case 0:
 		j.text.Write(entry[:len(entry)/2])
 	case 1:
@@ -286,6 +290,7 @@ func (j *unreliableJournal) write(_ context.Context, entry []byte) error {
 	return errCrash
 }
 
+// options draws the options of an operation, and reports whether j is its journal.
 func (ch *chain) options(j *unreliableJournal) (opts []appsandbooks.OperationOption, journaled bool) {
 	if journaled = ch.chance(0.5); journaled {
 		opts = append(opts, appsandbooks.WithJournal(j.write))
@@ -302,9 +307,9 @@ func (ch *chain) options(j *unreliableJournal) (opts []appsandbooks.OperationOpt
 	return opts, journaled
 }
 
-// change draws a product of assets and targets, or single pairs of it.
+// change draws a change of all assets on some targets, or of single pairs of them.
 func (ch *chain) change() appsandbooks.AssetChange {
-	change := appsandbooks.AssetChange{Assets: ch.assets, ClientUserIDs: ch.some(ch.people), SerialNumbers: ch.some(ch.devices)}
+	change := appsandbooks.AssetChange{Assets: ch.assets, ClientUserIDs: ch.randomSubset(ch.users), SerialNumbers: ch.randomSubset(ch.devices)}
 	if !ch.chance(0.4) {
 		return change
 	}
@@ -324,12 +329,12 @@ func (ch *chain) change() appsandbooks.AssetChange {
 	return appsandbooks.AssetChange{Pairs: pairs}
 }
 
-// begin begins an operation of any kind. There is none when what was drawn is
-// empty, or when nothing got through.
-func (ch *chain) begin(ctx context.Context, opts []appsandbooks.OperationOption) (next chainOperation, err error) {
+// start starts an operation of a random kind. It returns no operation if the change is empty, if
+// Retry or Undo has nothing to do, or if no request could be sent.
+func (ch *chain) start(ctx context.Context, opts []appsandbooks.OperationOption) (next chainOperation, err error) {
 	c := ch.c
 	seats := func() appsandbooks.SubscriptionChange {
-		return appsandbooks.SubscriptionChange{AdamIDs: ch.subscription, ClientUserIDs: ch.some(ch.people)}
+		return appsandbooks.SubscriptionChange{AdamIDs: ch.subscriptions, ClientUserIDs: ch.randomSubset(ch.users)}
 	}
 	switch ch.r.IntN(10) {
 	case 0, 1, 2:
@@ -337,15 +342,15 @@ func (ch *chain) begin(ctx context.Context, opts []appsandbooks.OperationOption)
 	case 3:
 		next.op, err = c.Assets.Disassociate(ctx, ch.change(), opts...)
 	case 4:
-		next.op, err = c.Assets.Revoke(ctx, appsandbooks.AssetChange{ClientUserIDs: ch.some(ch.people), SerialNumbers: ch.some(ch.devices)}, opts...)
+		next.op, err = c.Assets.Revoke(ctx, appsandbooks.AssetChange{ClientUserIDs: ch.randomSubset(ch.users), SerialNumbers: ch.randomSubset(ch.devices)}, opts...)
 	case 5:
 		var list []appsandbooks.UserRequest
-		for _, id := range ch.some(append(slices.Clone(ch.people), names("n", 3)...)) {
+		for _, id := range ch.randomSubset(append(slices.Clone(ch.users), names("n", 3)...)) {
 			list = append(list, appsandbooks.UserRequest{ClientUserID: id})
 		}
 		next.op, err = c.Users.Create(ctx, appsandbooks.UserChange{Users: list}, opts...)
 	case 6:
-		next.op, err = c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: ch.people[:1+ch.r.IntN(2)]}, opts...)
+		next.op, err = c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: ch.users[:1+ch.r.IntN(2)]}, opts...)
 	case 7:
 		next.renewing = ch.chance(0.5)
 		change := seats()
@@ -366,56 +371,56 @@ func (ch *chain) begin(ctx context.Context, opts []appsandbooks.OperationOption)
 	return next, err
 }
 
-// carry has up to three processes work on an operation, one after another: the
-// first in bad weather, until ctx ends. The last is left alone.
-func (ch *chain) carry(
-	ctx context.Context, cancel context.CancelFunc, n int, op *appsandbooks.Operation, kept *unreliableJournal, opts []appsandbooks.OperationOption,
+// finish continues operation n until it is finished. One to three processes do it one after
+// another. Only the first one meets faults, and only until ctx ends.
+func (ch *chain) finish(
+	ctx context.Context, cancel context.CancelFunc, n int, op *appsandbooks.Operation, journal *unreliableJournal, opts []appsandbooks.OperationOption,
 ) (*appsandbooks.Operation, *appsandbooks.Report) {
 	total := op.Report().Total
-	leave := func() {}
+	stopReader := func() {}
 	if ch.chance(0.3) {
-		leave = ch.bystander(op)
+		stopReader = ch.readConcurrently(op)
 	}
-	for life := range 1 + ch.r.IntN(3) {
+	for process := range 1 + ch.r.IntN(3) {
 		report, err := op.Wait(ctx)
-		ch.tell("%d.%d: %s: %v, %v", n, life, op.Kind(), report, err)
+		ch.logf("%d.%d: %s: %v, %v", n, process, op.Kind(), report, err)
 		cancel()
 		ch.srv.ClearFaults()
 		ctx, cancel = context.WithCancel(ch.t.Context())
 		if ch.chance(0.3) {
 			report, err = op.Verify(ctx)
-			ch.tell("%d.%d: verified: %v, %v", n, life, report, err)
+			ch.logf("%d.%d: Verify: %v, %v", n, process, report, err)
 		}
 		if !ch.chance(0.4) {
 			continue
 		}
-		leave()
-		leave = func() {}
+		stopReader()
+		stopReader = func() {}
 		saved, err := op.MarshalJSON()
 		require.NoError(ch.t, err)
-		if kept != nil && ch.chance(0.7) {
-			saved = kept.text.Bytes()
+		if journal != nil && ch.chance(0.7) {
+			saved = journal.text.Bytes()
 		}
-		again, err := ch.c.Resume(saved, opts...)
-		if err != nil && kept != nil && kept.failAt == 0 {
-			break // nothing was kept, and nothing sent
+		resumed, err := ch.c.Resume(saved, opts...)
+		if err != nil && journal != nil && journal.failAt == 0 {
+			break // the journal has no complete entry, and nothing was sent
 		}
 		require.NoError(ch.t, err, "%s", saved)
-		require.Equal(ch.t, total, again.Report().Total)
-		op = again
+		require.Equal(ch.t, total, resumed.Report().Total)
+		op = resumed
 	}
 	report, err := op.Wait(ctx)
-	ch.tell("%d: at the end: %v, %v", n, report, err)
+	ch.logf("%d: finished: %v, %v", n, report, err)
 	cancel()
-	leave()
+	stopReader()
 	return op, report
 }
 
-// bystander looks at an operation while it is carried out, saves it, and
-// sometimes lends a hand, until it is told to leave.
-func (ch *chain) bystander(op *appsandbooks.Operation) (leave func()) {
-	pause := 2*time.Second + ch.seconds(28)
-	helps := ch.chance(0.5)
+// readConcurrently starts a goroutine that regularly reads, saves and resumes an operation while
+// it runs. The goroutine may also call Step. It ends when the caller calls stop.
+func (ch *chain) readConcurrently(op *appsandbooks.Operation) (stop func()) {
+	interval := 2*time.Second + ch.seconds(28)
+	callsStep := ch.chance(0.5)
 	total := op.Report().Total
 	ctx, cancel := context.WithCancel(ch.t.Context())
 	var wg sync.WaitGroup
@@ -424,7 +429,7 @@ func (ch *chain) bystander(op *appsandbooks.Operation) (leave func()) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(pause):
+			case <-time.After(interval):
 			}
 			r := op.Report()
 			assert.Equal(ch.t, []int{total, total}, []int{r.Total, r.Succeeded + r.Failed + r.Unconfirmed})
@@ -433,10 +438,10 @@ func (ch *chain) bystander(op *appsandbooks.Operation) (leave func()) {
 				_, err = ch.c.Resume(saved)
 				assert.NoError(ch.t, err)
 			}
-			if helps {
-				short, end := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-				_, _ = op.Step(short)
-				end()
+			if callsStep {
+				stepCtx, cancelStep := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+				_, _ = op.Step(stepCtx)
+				cancelStep()
 			}
 		}
 	})
@@ -446,15 +451,18 @@ func (ch *chain) bystander(op *appsandbooks.Operation) (leave func()) {
 	}
 }
 
-// ledger is what there is at the service: assignments, seats and users.
+// ledger has an entry for each assignment, seat and active user of the unit.
 type ledger map[string]bool
 
+// assetEntry returns the ledger entry of an assignment.
 func assetEntry(asset, user, device string) string { return asset + "/" + user + "/" + device }
 
+// seatEntry returns the ledger entry of a seat.
 func seatEntry(subscription, user string, renewing bool) string {
 	return fmt.Sprintf("seat %s/%s/%t", subscription, user, renewing)
 }
 
+// ledger returns the present content of the stand-in's ledger.
 func (ch *chain) ledger() ledger {
 	l := ledger{}
 	for _, a := range ch.srv.Unit().Assignments() {
@@ -471,15 +479,15 @@ func (ch *chain) ledger() ledger {
 	return l
 }
 
-// entries are those that an outcome of an operation is about, any of which means
-// that it is there.
+// entries returns the ledger entries that an outcome of an operation is about, and whether the
+// operation removes them. The pair is present if the ledger has any of them.
 func (ch *chain) entries(k chainOperation, o appsandbooks.Outcome) (entries []string, removes bool) {
 	switch kind := k.op.Kind(); kind {
 	case "assets/associate", "assets/disassociate":
 		return []string{assetEntry(o.AdamID, o.ClientUserID, o.SerialNumber)}, kind == "assets/disassociate"
 	case "assets/revoke":
 		for _, a := range ch.assets {
-			if !ch.irrevocable[a.AdamID] { // which stay with whom they were given to
+			if !ch.irrevocable[a.AdamID] { // an irrevocable asset stays with its user
 				entries = append(entries, assetEntry(a.AdamID, o.ClientUserID, o.SerialNumber))
 			}
 		}
@@ -491,58 +499,60 @@ func (ch *chain) entries(k chainOperation, o appsandbooks.Outcome) (entries []st
 	case "subscriptions/disassociate":
 		return []string{seatEntry(o.AdamID, o.ClientUserID, true), seatEntry(o.AdamID, o.ClientUserID, false)}, true
 	default:
-		require.Fail(ch.t, "an unknown kind", kind)
+		require.Fail(ch.t, "unknown kind of operation", kind)
 		return nil, false
 	}
 }
 
-// judge compares a report with the ledger before and after. What succeeded is
-// so; what failed is as it was, unless it was so before.
-func (ch *chain) judge(k chainOperation, report *appsandbooks.Report, total int, before, after ledger) {
+// compare compares a report with the ledger before and after the operation. A pair that succeeded
+// must be in the state that the operation asked for. A pair that failed must not have changed to
+// this state.
+func (ch *chain) compare(k chainOperation, report *appsandbooks.Report, total int, before, after ledger) {
 	t := ch.t
-	seen, touched := map[appsandbooks.AssetPair]bool{}, ledger{}
+	seen, mayChange := map[appsandbooks.AssetPair]bool{}, ledger{}
 	for o := range report.Outcomes() {
-		require.False(t, seen[o.AssetPair], "two outcomes for %v", o.AssetPair)
+		require.False(t, seen[o.AssetPair], "%v has two outcomes", o.AssetPair)
 		seen[o.AssetPair] = true
 		assert.Equal(t, o.Status == appsandbooks.OutcomeSucceeded, o.Err == nil, "%v", o)
 		entries, removes := ch.entries(k, o)
-		if k.op.Kind() == "subscriptions/associate" { // whoever had the other kind of seat has it no more
-			touched[seatEntry(o.AdamID, o.ClientUserID, !k.renewing)] = true
+		if k.op.Kind() == "subscriptions/associate" { // a user who had the other kind of seat loses it
+			mayChange[seatEntry(o.AdamID, o.ClientUserID, !k.renewing)] = true
 		}
-		was, is := false, false
+		wasPresent, isPresent := false, false
 		for _, entry := range entries {
-			touched[entry] = true
-			was, is = was || before[entry], is || after[entry]
+			mayChange[entry] = true
+			wasPresent, isPresent = wasPresent || before[entry], isPresent || after[entry]
 		}
 		switch o.Status {
 		case appsandbooks.OutcomeSucceeded:
-			assert.NotEqual(t, removes, is, "%s of %v succeeded; before %t, after %t", k.op.Kind(), entries, was, is)
+			assert.NotEqual(t, removes, isPresent, "%s of %v succeeded; present before %t, after %t", k.op.Kind(), entries, wasPresent, isPresent)
 		case appsandbooks.OutcomeFailed:
-			assert.False(t, is != was && is != removes, "%s of %v failed (%v); before %t, after %t", k.op.Kind(), entries, o.Err, was, is)
+			assert.False(t, isPresent != wasPresent && isPresent != removes, "%s of %v failed (%v); present before %t, after %t", k.op.Kind(), entries, o.Err, wasPresent, isPresent)
 		}
 	}
 	assert.Len(t, seen, total)
 	switch k.op.Kind() {
-	case "users/create", "users/retire": // who goes takes assignments along
+	case "users/create", "users/retire": // the assignments of a retired user change, too
 		return
 	}
 	for entry := range after {
-		assert.True(t, before[entry] || touched[entry], "%s appeared", entry)
+		assert.True(t, before[entry] || mayChange[entry], "%s was added, but is not in the report", entry)
 	}
 	for entry := range before {
-		assert.True(t, after[entry] || touched[entry], "%s disappeared", entry)
+		assert.True(t, after[entry] || mayChange[entry], "%s was removed, but is not in the report", entry)
 	}
 }
 
-// conduct looks at how the client behaved.
-func (ch *chain) conduct() {
+// checkConduct fails the test if the client violated a rule of conduct, except where the faults
+// make this unavoidable.
+func (ch *chain) checkConduct() {
 	for _, v := range ch.srv.Violations() {
 		switch v.Rule {
-		case appsandbookstest.RuleRepeatedWrite: // asked for again, by a new operation or after its fate was unknown
-		case appsandbookstest.RuleRetryAfter: // was on its way when the service asked for the pause
+		case appsandbookstest.RuleRepeatedWrite: // by a new operation, or by a resend after an unknown result
+		case appsandbookstest.RuleRetryAfter: // the request was sent before the answer with the pause arrived
 			assert.Contains(ch.t, v.Detail, "7s too soon")
 		default:
-			assert.Fail(ch.t, "rule of conduct", "%v", v)
+			assert.Fail(ch.t, "violation of a rule of conduct", "%v", v)
 		}
 	}
 }

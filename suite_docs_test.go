@@ -18,7 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// walk gives the contents of the repository's files with a suffix.
+// filesWithSuffix returns the contents of the repository's files whose names end with
+// suffix, by path.
 func filesWithSuffix(t *testing.T, suffix string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -33,7 +34,8 @@ func filesWithSuffix(t *testing.T, suffix string) map[string]string {
 	return files
 }
 
-// lines joins the lines of some code without the white space around them.
+// trimmedLines returns the lines of code without surrounding white space and without
+// empty lines.
 func trimmedLines(code string) string {
 	var b strings.Builder
 	for line := range strings.Lines(code) {
@@ -46,8 +48,9 @@ func trimmedLines(code string) string {
 
 var goBlockPattern = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
 
-// Every block of Go in a Markdown file stands, line by line, in a Go file of
-// the repository, where it is compiled and, if it can be, run.
+// Every block of Go code in a Markdown file, and the example in the package
+// documentation, occurs line by line in a Go file of the repository, where it is
+// compiled.
 func TestDocsShowCodeThatCompiles(t *testing.T) {
 	var source strings.Builder
 	for name, text := range filesWithSuffix(t, ".go") {
@@ -81,7 +84,8 @@ func TestDocsShowCodeThatCompiles(t *testing.T) {
 
 var linkPattern = regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
 
-// Relative links lead somewhere.
+// Every relative link in a Markdown file leads to a file, and to a heading if it has an
+// anchor.
 func TestDocsLinks(t *testing.T) {
 	files := filesWithSuffix(t, ".md")
 	for name, text := range files {
@@ -104,7 +108,8 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
-// anchors are the names that a forge gives to headings.
+// headingAnchors returns the anchors that GitHub gives to the headings of a Markdown
+// text.
 func headingAnchors(markdown string) (all []string) {
 	for line := range strings.Lines(markdown) {
 		if title := strings.TrimLeft(line, "#"); title != line {
@@ -116,6 +121,8 @@ func headingAnchors(markdown string) (all []string) {
 	return all
 }
 
+// README.md has fewer than 200 lines. Each example program has a README.md of at most
+// 20 lines and an entry in the index of examples.
 func TestDocsReadmesAreShort(t *testing.T) {
 	files := filesWithSuffix(t, "README.md")
 	assert.Less(t, strings.Count(files["README.md"], "\n"), 200)
@@ -131,7 +138,7 @@ func TestDocsReadmesAreShort(t *testing.T) {
 	}
 }
 
-// api is the syntax of the package without its tests.
+// parsePackage returns the syntax trees of the package's files, except for test files.
 func parsePackage(t *testing.T) (files []*ast.File) {
 	t.Helper()
 	set := token.NewFileSet()
@@ -147,7 +154,7 @@ func parsePackage(t *testing.T) (files []*ast.File) {
 	return files
 }
 
-// receiver is the type of a method, "" for a function.
+// receiverName returns the name of the receiver's type, or "" for a function.
 func receiverName(f *ast.FuncDecl) string {
 	if f.Recv == nil {
 		return ""
@@ -159,16 +166,16 @@ func receiverName(f *ast.FuncDecl) string {
 	return fmt.Sprint(typ)
 }
 
-// Each method of a service that calls an endpoint ends with Apple's page, and one
-// that starts an operation links to Operation.
+// The comment on each method that calls an endpoint ends with the URL of Apple's page,
+// and links to Operation if the method returns an *Operation.
 func TestDocsOfEndpointsLinkToApple(t *testing.T) {
 	page := regexp.MustCompile(`\n\nhttps://developer\.apple\.com/documentation/devicemanagement/[a-z0-9-]+\n$`)
-	derived := regexp.MustCompile(`^(Wait|All|Pages)$`) // of a method that has its page
+	withoutPage := regexp.MustCompile(`^(Wait|All|Pages)$`) // these call a method whose comment has the URL
 	endpoints := 0
 	for _, file := range parsePackage(t) {
 		for _, d := range file.Decls {
 			f, ok := d.(*ast.FuncDecl)
-			if !ok || !f.Name.IsExported() || !strings.HasSuffix(receiverName(f), "Service") || derived.MatchString(f.Name.Name) {
+			if !ok || !f.Name.IsExported() || !strings.HasSuffix(receiverName(f), "Service") || withoutPage.MatchString(f.Name.Name) {
 				continue
 			}
 			endpoints++
@@ -182,14 +189,14 @@ func TestDocsOfEndpointsLinkToApple(t *testing.T) {
 	assert.GreaterOrEqual(t, endpoints, 22)
 }
 
-// Every exported name has a comment of its own, or that of its group.
+// Every exported name has its own comment or that of its group.
 func TestDocsCoverEveryExportedName(t *testing.T) {
-	silent := regexp.MustCompile(`^(Error|Unwrap|Is|String|LogValue|(Unm|M)arshal(JSON|Text)|Format)$`) // what interfaces ask for
+	interfaceMethods := regexp.MustCompile(`^(Error|Unwrap|Is|String|LogValue|(Unm|M)arshal(JSON|Text)|Format)$`) // methods that implement an interface
 	for _, file := range parsePackage(t) {
 		for _, d := range file.Decls {
 			switch d := d.(type) {
 			case *ast.FuncDecl:
-				if d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiverName(d))) && !silent.MatchString(d.Name.Name) {
+				if d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiverName(d))) && !interfaceMethods.MatchString(d.Name.Name) {
 					assert.NotEmpty(t, d.Doc.Text(), "%s.%s", receiverName(d), d.Name.Name)
 				}
 			case *ast.GenDecl:
@@ -212,8 +219,8 @@ func TestDocsCoverEveryExportedName(t *testing.T) {
 	}
 }
 
-// Every error number of the service stands in the tables of the package
-// documentation and of the operator's page.
+// The package documentation and docs/operations.md list every error number of the
+// service and every error variable of the SDK.
 func TestDocsListEveryError(t *testing.T) {
 	operations := filesWithSuffix(t, ".md")[filepath.Join("docs", "operations.md")]
 	var doc string
@@ -231,7 +238,7 @@ func TestDocsListEveryError(t *testing.T) {
 				return true
 			}
 			name := v.Names[0].Name
-			if v.Type == nil && strings.HasPrefix(name, "Err") { // of the SDK
+			if v.Type == nil && strings.HasPrefix(name, "Err") { // an error variable of the SDK
 				if !strings.Contains(operations, "`"+name+"`") || !strings.Contains(doc, "["+name+"]") {
 					t.Errorf("%s is missing in docs/operations.md or in the package documentation", name)
 				}
@@ -255,7 +262,7 @@ func TestDocsListEveryError(t *testing.T) {
 	assert.GreaterOrEqual(t, numbers, 54)
 }
 
-// There are examples of each service and each question about errors.
+// Every service and every predicate for errors has an example.
 func TestDocsHaveExamplesOfServicesAndPredicates(t *testing.T) {
 	var all strings.Builder
 	for name, text := range filesWithSuffix(t, "_test.go") {

@@ -17,27 +17,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every method that makes requests meets every fault. A new method joins by a
-// line in [endpoints]; [TestFaultMatrixIsComplete] fails until it has one.
+// The fault matrix tests every method that sends requests with every fault. A new method needs a
+// line in [endpoints]; without one, [TestFaultMatrixIsComplete] fails.
 
-// repetition is what a method may do when an answer is lost on its way.
-type repetition int
+// methodKind is what a method does when the answer to its request is lost.
+type methodKind int
 
 const (
-	reads      repetition = iota // asks again
-	walks                        // as reads; an answer without a page is no empty list
-	repeats                      // sends again: twice is the same as once
-	writes                       // never sends again, and says that the fate is unknown
-	writesOnce                   // as writes, without an event in the answer
-	polls                        // asks again at the next interval, not sooner
-	settles                      // as writes, and then reads back what became of it
+	reads              methodKind = iota // retries
+	readsList                            // retries; an answer without a page is not an empty list
+	repeats                              // retries, because the request has the same effect twice as once
+	writes                               // does not send again, and returns ErrAmbiguous
+	writesWithoutEvent                   // like writes; the answer has no event
+	polls                                // polls again after the interval
+	writesAndReadsBack                   // like writes, and then reads the assignments back
 )
 
-// endpoint is a method and the one request of it that the faults hit.
+// endpoint is a method, and the request of this method that gets the faults.
 type endpoint struct {
-	method string // Service.Method, as a caller spells it
-	path   string // of the request
-	kind   repetition
+	method string // as a caller writes it: Service.Method
+	path   string // path of the request
+	kind   methodKind
 	call   func(context.Context, *appsandbooks.Client, *appsandbookstest.Server) error
 }
 
@@ -58,19 +58,21 @@ var (
 	matrixConfig  = appsandbooks.Registration{MDMInfo: &appsandbooks.MDMInfo{ID: "i", Name: "n", Metadata: "m"}}
 )
 
+// Short names for the signatures in endpoints.
 type (
 	ctx    = context.Context
 	client = *appsandbooks.Client
 	server = *appsandbookstest.Server
 )
 
+// endpoints has at least one line for each method that sends requests.
 var endpoints = []endpoint{
 	{"Client.Do", "users", reads, func(ctx ctx, c client, _ server) error {
 		return c.Do(ctx, http.MethodGet, "users", nil, nil, new(struct {
 			Users []appsandbooks.User `json:"users"`
 		}))
 	}},
-	{"Client.Do", "users/create", writesOnce, func(ctx ctx, c client, _ server) error {
+	{"Client.Do", "users/create", writesWithoutEvent, func(ctx ctx, c client, _ server) error {
 		in := map[string]any{"users": []map[string]string{{"clientUserId": "canary-new-user"}}}
 		return c.Do(ctx, http.MethodPost, "users/create", nil, in, &struct{ appsandbooks.Meta }{})
 	}},
@@ -84,13 +86,13 @@ var endpoints = []endpoint{
 	{"Users.List", "users", reads, func(ctx ctx, c client, _ server) error {
 		return errorOf(c.Users.List(ctx, appsandbooks.UserFilter{ClientUserID: matrixUser}))
 	}},
-	{"Users.Pages", "users", walks, func(ctx ctx, c client, _ server) error {
+	{"Users.Pages", "users", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Users.Pages(ctx, appsandbooks.UserFilter{ClientUserID: matrixUser}))
 	}},
-	{"Users.All", "users", walks, func(ctx ctx, c client, _ server) error {
+	{"Users.All", "users", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Users.All(ctx, appsandbooks.UserFilter{ClientUserID: matrixUser}))
 	}},
-	{"Users.Changes", "users", walks, func(ctx ctx, c client, _ server) error {
+	{"Users.Changes", "users", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Users.Changes(ctx, appsandbooks.UserFilter{}))
 	}},
 	{"Users.Create", "users/create", writes, func(ctx ctx, c client, _ server) error {
@@ -112,10 +114,10 @@ var endpoints = []endpoint{
 	{"Assets.List", "assets", reads, func(ctx ctx, c client, _ server) error {
 		return errorOf(c.Assets.List(ctx, appsandbooks.AssetFilter{}))
 	}},
-	{"Assets.Pages", "assets", walks, func(ctx ctx, c client, _ server) error {
+	{"Assets.Pages", "assets", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Assets.Pages(ctx, appsandbooks.AssetFilter{}))
 	}},
-	{"Assets.All", "assets", walks, func(ctx ctx, c client, _ server) error {
+	{"Assets.All", "assets", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Assets.All(ctx, appsandbooks.AssetFilter{}))
 	}},
 	{"Assets.Associate", "assets/associate", writes, func(ctx ctx, c client, _ server) error {
@@ -134,14 +136,14 @@ var endpoints = []endpoint{
 	{"Assignments.List", "assignments", reads, func(ctx ctx, c client, _ server) error {
 		return errorOf(c.Assignments.List(ctx, appsandbooks.AssignmentFilter{}))
 	}},
-	{"Assignments.Pages", "assignments", walks, func(ctx ctx, c client, _ server) error {
+	{"Assignments.Pages", "assignments", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Assignments.Pages(ctx, appsandbooks.AssignmentFilter{}))
 	}},
-	{"Assignments.All", "assignments", walks, func(ctx ctx, c client, _ server) error {
+	{"Assignments.All", "assignments", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Assignments.All(ctx, appsandbooks.AssignmentFilter{}))
 	}},
 
-	{"Assignments.Changes", "assignments", walks, func(ctx ctx, c client, _ server) error {
+	{"Assignments.Changes", "assignments", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Assignments.Changes(ctx, appsandbooks.AssignmentFilter{}))
 	}},
 
@@ -155,19 +157,19 @@ var endpoints = []endpoint{
 	{"Subscriptions.List", "subscriptions", reads, func(ctx ctx, c client, _ server) error {
 		return errorOf(c.Subscriptions.List(ctx, appsandbooks.SubscriptionFilter{}))
 	}},
-	{"Subscriptions.Pages", "subscriptions", walks, func(ctx ctx, c client, _ server) error {
+	{"Subscriptions.Pages", "subscriptions", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Subscriptions.Pages(ctx, appsandbooks.SubscriptionFilter{}))
 	}},
-	{"Subscriptions.All", "subscriptions", walks, func(ctx ctx, c client, _ server) error {
+	{"Subscriptions.All", "subscriptions", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Subscriptions.All(ctx, appsandbooks.SubscriptionFilter{}))
 	}},
 	{"SubscriptionAssignments.List", "subscriptions/assignments", reads, func(ctx ctx, c client, _ server) error {
 		return errorOf(c.SubscriptionAssignments.List(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
 	}},
-	{"SubscriptionAssignments.Pages", "subscriptions/assignments", walks, func(ctx ctx, c client, _ server) error {
+	{"SubscriptionAssignments.Pages", "subscriptions/assignments", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.SubscriptionAssignments.Pages(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
 	}},
-	{"SubscriptionAssignments.All", "subscriptions/assignments", walks, func(ctx ctx, c client, _ server) error {
+	{"SubscriptionAssignments.All", "subscriptions/assignments", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.SubscriptionAssignments.All(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
 	}},
 	{"Subscriptions.Associate", "subscriptions/associate", writes, func(ctx ctx, c client, _ server) error {
@@ -179,16 +181,16 @@ var endpoints = []endpoint{
 	{"SubscriptionAdmins.List", "subscriptions/admins", reads, func(ctx ctx, c client, _ server) error {
 		return errorOf(c.SubscriptionAdmins.List(ctx, appsandbooks.SubscriptionAdminFilter{}))
 	}},
-	{"SubscriptionAdmins.Pages", "subscriptions/admins", walks, func(ctx ctx, c client, _ server) error {
+	{"SubscriptionAdmins.Pages", "subscriptions/admins", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.SubscriptionAdmins.Pages(ctx, appsandbooks.SubscriptionAdminFilter{}))
 	}},
-	{"SubscriptionAdmins.All", "subscriptions/admins", walks, func(ctx ctx, c client, _ server) error {
+	{"SubscriptionAdmins.All", "subscriptions/admins", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.SubscriptionAdmins.All(ctx, appsandbooks.SubscriptionAdminFilter{}))
 	}},
-	{"SubscriptionAdmins.Add", "subscriptions/admins/add", writesOnce, func(ctx ctx, c client, _ server) error {
+	{"SubscriptionAdmins.Add", "subscriptions/admins/add", writesWithoutEvent, func(ctx ctx, c client, _ server) error {
 		return c.SubscriptionAdmins.Add(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{matrixSeat}, ClientUserIDs: []string{matrixUser}})
 	}},
-	{"SubscriptionAdmins.Remove", "subscriptions/admins/remove", writesOnce, func(ctx ctx, c client, _ server) error {
+	{"SubscriptionAdmins.Remove", "subscriptions/admins/remove", writesWithoutEvent, func(ctx ctx, c client, _ server) error {
 		return c.SubscriptionAdmins.Remove(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{matrixSeat}, ClientUserIDs: []string{matrixUser}})
 	}},
 	{"Subscriptions.Enable", "subscriptions/enable", repeats, func(ctx ctx, c client, _ server) error {
@@ -230,14 +232,14 @@ var endpoints = []endpoint{
 		}
 		return errorOf(op.Wait(ctx))
 	}},
-	{"Operation.Wait", "assets/associate", settles, func(ctx ctx, c client, srv server) error {
+	{"Operation.Wait", "assets/associate", writesAndReadsBack, func(ctx ctx, c client, srv server) error {
 		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.WithPlanOnly())
 		if err != nil {
 			return err
 		}
 		return errorOf(op.Wait(ctx))
 	}},
-	{"Operation.Verify", "assignments", walks, func(ctx ctx, c client, srv server) error {
+	{"Operation.Verify", "assignments", readsList, func(ctx ctx, c client, srv server) error {
 		op, err := finishedAssociation(ctx, c)
 		if err != nil {
 			return err
@@ -245,7 +247,7 @@ var endpoints = []endpoint{
 		return errorOf(op.Verify(ctx))
 	}},
 	{"Operation.Retry", "assets/associate", writes, func(ctx ctx, c client, _ server) error {
-		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.WithPlanOnly()) // none of it was done
+		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.WithPlanOnly()) // no pair is done
 		if err != nil {
 			return err
 		}
@@ -260,7 +262,8 @@ var endpoints = []endpoint{
 	}},
 }
 
-// sent is how the sending of an operation ended.
+// errorOfSending returns the error of a call that sent an operation, or the first problem in the
+// operation's report.
 func errorOfSending(op *appsandbooks.Operation, err error) error {
 	if err != nil || op == nil {
 		return err
@@ -268,7 +271,7 @@ func errorOfSending(op *appsandbooks.Operation, err error) error {
 	return firstProblem(op.Report())
 }
 
-// unsettled is the first reason of a report, other than that it is early.
+// firstProblem returns the first error of a report that is not ErrPending.
 func firstProblem(r *appsandbooks.Report) error {
 	for o := range r.Problems() {
 		if !errors.Is(o.Err, appsandbooks.ErrPending) {
@@ -278,6 +281,7 @@ func firstProblem(r *appsandbooks.Report) error {
 	return nil
 }
 
+// finishedAssociation associates matrixAssets and waits for the end.
 func finishedAssociation(ctx context.Context, c *appsandbooks.Client) (*appsandbooks.Operation, error) {
 	op, err := c.Assets.Associate(ctx, matrixAssets)
 	if err != nil {
@@ -287,7 +291,7 @@ func finishedAssociation(ctx context.Context, c *appsandbooks.Client) (*appsandb
 	return op, err
 }
 
-// newServerFor returns a stand-in with a unit in which every method has something to do.
+// newServerFor returns a stand-in whose default unit has data for every method.
 func newServerFor(t *testing.T, e endpoint) *appsandbookstest.Server {
 	t.Helper()
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithLatency(100*time.Millisecond), appsandbookstest.WithEventDelay(time.Second))
@@ -296,14 +300,15 @@ func newServerFor(t *testing.T, e endpoint) *appsandbookstest.Server {
 	u.AddAsset(appsandbookstest.Asset{AdamID: matrixAsset, Total: 10})
 	u.AddUser(appsandbookstest.User{ClientUserID: matrixUser, Status: appsandbookstest.UserAssociated})
 	if e.method == "Subscriptions.Disable" {
-		return srv // which is refused to a unit that has any
+		return srv // the service refuses Disable if the unit has subscriptions
 	}
 	u.AddSubscription(appsandbookstest.Subscription{AdamID: matrixSeat, ParentAdamID: 1, Total: appsandbookstest.Seats{Renewing: 5}})
 	u.AddSubscriptionAssignments(appsandbookstest.SubscriptionAssignment{AdamID: matrixSeat, ClientUserID: matrixUser, Renewing: true})
 	return srv
 }
 
-// inWorld runs f in virtual time. No goroutine may outlive it.
+// withServerFor runs f in virtual time with a stand-in and a client of its default unit. events is
+// the number of events that the unit has already. No goroutine may be left at the end.
 func withServerFor(t *testing.T, e endpoint, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, events int)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -311,49 +316,49 @@ func withServerFor(t *testing.T, e endpoint, f func(t *testing.T, srv *appsandbo
 		defer srv.Close()
 		c := newClient(t, srv)
 		defer c.Close()
-		before := 0
-		if e.path == "status" && !strings.HasPrefix(e.method, "Operation.") { // an event to ask for
+		events := 0
+		if e.path == "status" && !strings.HasPrefix(e.method, "Operation.") { // the method needs an event
 			_, err := c.Assets.Associate(t.Context(), matrixAssets)
 			require.NoError(t, err)
-			before = 1
+			events = 1
 		}
-		f(t, srv, c, before)
+		f(t, srv, c, events)
 	})
 }
 
-// Every method of the client, of its services and of operations that takes a
-// context makes requests, and is in the matrix.
+// Every method with a context of Client, of its services and of Operation has a line in the fault
+// matrix, because such a method sends requests.
 func TestFaultMatrixIsComplete(t *testing.T) {
 	known := map[string]bool{
-		// Their requests are those of Config.ClientConfig and Config.UpdateClientConfig.
+		// These send the same requests as Config.ClientConfig and Config.UpdateClientConfig.
 		"Config.Register": true, "Config.Unregister": true, "Config.Claim": true,
 	}
 	for _, e := range endpoints {
 		known[e.method] = true
 	}
 	var missing []string
-	look := func(name string, typ reflect.Type) {
+	checkMethods := func(name string, typ reflect.Type) {
 		for i := range typ.NumMethod() {
 			m := typ.Method(i)
 			if m.Type.NumIn() < 2 || m.Type.In(1) != reflect.TypeFor[context.Context]() {
 				continue
 			}
-			if full := name + "." + m.Name; known[full] {
-				delete(known, full)
+			if method := name + "." + m.Name; known[method] {
+				delete(known, method)
 			} else {
-				missing = append(missing, full)
+				missing = append(missing, method)
 			}
 		}
 	}
 	c := reflect.TypeFor[appsandbooks.Client]()
-	look("Client", reflect.PointerTo(c))
-	look("Operation", reflect.TypeFor[*appsandbooks.Operation]())
+	checkMethods("Client", reflect.PointerTo(c))
+	checkMethods("Operation", reflect.TypeFor[*appsandbooks.Operation]())
 	for _, f := range reflect.VisibleFields(c) {
 		if f.IsExported() {
-			look(f.Name, f.Type)
+			checkMethods(f.Name, f.Type)
 		}
 	}
 	slices.Sort(missing)
-	require.Empty(t, missing, "methods without a line in the matrix")
-	require.Empty(t, known, "lines without a method")
+	require.Empty(t, missing, "methods without a line in endpoints")
+	require.Empty(t, known, "lines in endpoints without a method")
 }

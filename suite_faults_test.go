@@ -17,123 +17,133 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// effect is what a fault means to a request.
+// effect is what a fault means for a request.
 type effect int
 
 const (
-	// passes: the service certainly did nothing, and may do it a moment later.
-	passes effect = iota
-	// refused: the service certainly did nothing, and will not.
+	// temporary means that the service certainly did not execute the request, and that a retry
+	// may succeed.
+	temporary effect = iota
+	// refused means that the service did not execute the request, unless resultUnknown is set.
+	// The client does not retry.
 	refused
-	// lost: an answer is missing. A read asks again.
+	// lost means that the answer is missing. A read is retried.
 	lost
-	// useless: there is an answer that nobody can use, and no better one to be had.
-	useless
-	// bare: an answer without its content. Enough for a read; an accepted
-	// write without its event is of no use.
-	bare
-	// fine: odd, but good.
-	fine
+	// unusable means that the answer cannot be decoded or is too large. A retry does not help.
+	unusable
+	// empty means that the answer has no content. This is enough for a read. A write needs
+	// the event in its answer.
+	empty
+	// usable means that the answer is unusual, but valid.
+	usable
 )
 
+// matrixFault is a fault of the fault matrix.
 type matrixFault struct {
 	name   string
 	effect effect
 	fault  appsandbookstest.Fault
-	is     error // what the error of a refusal is
-	unsure bool  // a refusal that does not prove that nothing was done
-	heavy  bool  // tens of megabytes
-	typed  bool  // JSON, with parts of another type
+
+	wantErr       error // the error of a refusal, for errors.Is
+	resultUnknown bool  // the refusal does not prove that the service did nothing
+	large         bool  // the answer has tens of megabytes
+	wrongTypes    bool  // the answer is JSON with values of wrong types
 }
 
+// withHeader returns a fault that answers with an error number and a header field.
 func withHeader(number int, key, value string) appsandbookstest.Fault {
 	return appsandbookstest.Fault{Number: number, Header: http.Header{key: {value}}}
 }
 
+// redirectTo returns a fault that redirects the request.
 func redirectTo(status int, location string) appsandbookstest.Fault {
 	return appsandbookstest.Fault{Status: status, Body: " ", Header: http.Header{"Location": {location}}}
 }
 
+// okAnswer returns a fault that answers with status 200 and a body.
 func okAnswer(body string) appsandbookstest.Fault {
 	return appsandbookstest.Fault{Status: 200, Body: body}
 }
 
+// matrixFaults are the faults that every method meets.
 var matrixFaults = []matrixFault{
-	{name: "dial error", effect: passes, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultDial}},
+	{name: "dial error", effect: temporary, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultDial}},
 	{name: "reset before", effect: lost, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore}},
 	{name: "reset after", effect: lost, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetAfter}},
 	{name: "EOF in the header", effect: lost, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultEOF}},
 	{name: "EOF in the body", effect: lost, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultCutBody}},
 	{name: "truncated gzip", effect: lost, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultTruncatedGzip}},
 	{name: "body too slow", effect: lost, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour}},
-	{name: "slow body", effect: fine, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultSlowBody, Delay: 20 * time.Second}},
-	{name: "huge body", effect: useless, heavy: true, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultHugeBody, Size: 33 << 20}},
-	{name: "decompression bomb", effect: useless, heavy: true, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultGzipBomb, Size: 33 << 20}},
+	{name: "slow body", effect: usable, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultSlowBody, Delay: 20 * time.Second}},
+	{name: "huge body", effect: unusable, large: true, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultHugeBody, Size: 33 << 20}},
+	{name: "decompression bomb", effect: unusable, large: true, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultGzipBomb, Size: 33 << 20}},
 
 	{name: "HTML 502", effect: lost, fault: appsandbookstest.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}},
 	{name: "HTML 502, processed", effect: lost, fault: appsandbookstest.Fault{Status: 502, Body: "<html>Bad Gateway</html>", Process: true}},
 	{name: "empty 504", effect: lost, fault: appsandbookstest.Fault{Status: 504, Body: " "}},
-	{name: "HTML 200", effect: useless, fault: okAnswer("<html>Sign in to this network</html>")},
-	{name: "empty 200", effect: useless, fault: okAnswer(" ")},
-	{name: "cut JSON 200", effect: useless, fault: okAnswer(`{"eventId":"e","eventStatus":"COMPL`)},
-	{name: "200 with an unreadable error number", effect: useless, fault: okAnswer(`{"errorNumber":"E-9602","errorMessage":"no","uId":"u"}`)},
-	{name: "200 with an error message only", effect: useless, fault: okAnswer(`{"errorMessage":"no","users":[],"eventId":"e","uId":"u"}`)},
-	{name: "429 without a body", effect: passes, fault: appsandbookstest.Fault{Status: 429, Body: " "}},
-	{name: "429/9646", effect: passes, fault: appsandbookstest.Fault{Number: 9646}},
-	{name: "500/9603", effect: passes, fault: appsandbookstest.Fault{Number: 9603}},
-	{name: "200/9603", effect: passes, fault: appsandbookstest.Fault{Status: 200, Number: 9603}},
-	{name: "500/9644", effect: passes, fault: appsandbookstest.Fault{Status: 500, Number: 9644}},
-	{name: "500/9603, Retry-After in seconds", effect: passes, fault: withHeader(9603, "Retry-After", "60")},
-	{name: "503/9729, Retry-After in seconds", effect: passes, fault: withHeader(9729, "Retry-After", "40")},
-	{name: "503/9729, Retry-After as a date", effect: passes, fault: withHeader(9729, "Retry-After", "Sat, 01 Jan 2000 00:01:30 GMT")},
-	{name: "503/9729, Retry-After in the past", effect: passes, fault: withHeader(9729, "Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT")},
-	{name: "503/9729, huge Retry-After", effect: refused, is: appsandbooks.ErrServiceUnavailable, fault: withHeader(9729, "Retry-After", "99999999999999999999")},
-	{name: "503/9729, Retry-After of a day", effect: refused, is: appsandbooks.ErrServiceUnavailable, fault: withHeader(9729, "Retry-After", "86400")},
-	{name: "503/9729, junk Retry-After", effect: passes, fault: withHeader(9729, "Retry-After", "soon")},
+	{name: "HTML 200", effect: unusable, fault: okAnswer("<html>Sign in to this network</html>")},
+	{name: "empty 200", effect: unusable, fault: okAnswer(" ")},
+	{name: "200 with cut-off JSON", effect: unusable, fault: okAnswer(`{"eventId":"e","eventStatus":"COMPL`)},
+	{name: "200 with an unreadable error number", effect: unusable, fault: okAnswer(`{"errorNumber":"E-9602","errorMessage":"no","uId":"u"}`)},
+	{name: "200 with an error message only", effect: unusable, fault: okAnswer(`{"errorMessage":"no","users":[],"eventId":"e","uId":"u"}`)},
+	{name: "429 without a body", effect: temporary, fault: appsandbookstest.Fault{Status: 429, Body: " "}},
+	{name: "429/9646", effect: temporary, fault: appsandbookstest.Fault{Number: 9646}},
+	{name: "500/9603", effect: temporary, fault: appsandbookstest.Fault{Number: 9603}},
+	{name: "200/9603", effect: temporary, fault: appsandbookstest.Fault{Status: 200, Number: 9603}},
+	{name: "500/9644", effect: temporary, fault: appsandbookstest.Fault{Status: 500, Number: 9644}},
+	{name: "500/9603, Retry-After in seconds", effect: temporary, fault: withHeader(9603, "Retry-After", "60")},
+	{name: "503/9729, Retry-After in seconds", effect: temporary, fault: withHeader(9729, "Retry-After", "40")},
+	{name: "503/9729, Retry-After as a date", effect: temporary, fault: withHeader(9729, "Retry-After", "Sat, 01 Jan 2000 00:01:30 GMT")},
+	{name: "503/9729, Retry-After in the past", effect: temporary, fault: withHeader(9729, "Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT")},
+	{name: "503/9729, huge Retry-After", effect: refused, wantErr: appsandbooks.ErrServiceUnavailable, fault: withHeader(9729, "Retry-After", "99999999999999999999")},
+	{name: "503/9729, Retry-After of a day", effect: refused, wantErr: appsandbooks.ErrServiceUnavailable, fault: withHeader(9729, "Retry-After", "86400")},
+	{name: "503/9729, unreadable Retry-After", effect: temporary, fault: withHeader(9729, "Retry-After", "soon")},
 
-	{name: "401 expired", effect: refused, is: appsandbooks.ErrTokenExpired, fault: appsandbookstest.Fault{Number: 9621}},
-	{name: "401 revoked", effect: refused, is: appsandbooks.ErrTokenRevoked, fault: appsandbookstest.Fault{Number: 9625}},
-	{name: "401 malformed", effect: refused, is: appsandbooks.ErrTokenMalformed, fault: appsandbookstest.Fault{Status: 401, Number: 9622}},
-	{name: "200 malformed", effect: refused, is: appsandbooks.ErrTokenMalformed, fault: appsandbookstest.Fault{Status: 200, Number: 9622}},
+	{name: "401 expired", effect: refused, wantErr: appsandbooks.ErrTokenExpired, fault: appsandbookstest.Fault{Number: 9621}},
+	{name: "401 revoked", effect: refused, wantErr: appsandbooks.ErrTokenRevoked, fault: appsandbookstest.Fault{Number: 9625}},
+	{name: "401 malformed", effect: refused, wantErr: appsandbooks.ErrTokenMalformed, fault: appsandbookstest.Fault{Status: 401, Number: 9622}},
+	{name: "200 malformed", effect: refused, wantErr: appsandbooks.ErrTokenMalformed, fault: appsandbookstest.Fault{Status: 200, Number: 9622}},
 	{name: "401 without a body", effect: refused, fault: appsandbookstest.Fault{Status: 401, Body: " "}},
-	{name: "403/9637", effect: refused, is: appsandbooks.ErrForbiddenFacilitator, fault: appsandbookstest.Fault{Status: 403, Number: 9637}},
-	{name: "400 of an unknown number", effect: refused, is: appsandbooks.ErrorNumber(12345), fault: appsandbookstest.Fault{Status: 400, Number: 12345}},
-	{name: "501", effect: refused, unsure: true, fault: appsandbookstest.Fault{Status: 501, Body: "no"}},
-	{name: "302 to another host", effect: refused, is: appsandbooks.ErrRedirect, fault: redirectTo(302, "https://thief.example.com/")},
-	{name: "307 to another host", effect: refused, is: appsandbooks.ErrRedirect, fault: redirectTo(307, "https://thief.example.com/")},
-	{name: "308 from https to http", effect: refused, is: appsandbooks.ErrRedirect, fault: redirectTo(308, "http://vpp.itunes.apple.com/mdm/v2/users")},
+	{name: "403/9637", effect: refused, wantErr: appsandbooks.ErrForbiddenFacilitator, fault: appsandbookstest.Fault{Status: 403, Number: 9637}},
+	{name: "400 of an unknown number", effect: refused, wantErr: appsandbooks.ErrorNumber(12345), fault: appsandbookstest.Fault{Status: 400, Number: 12345}},
+	{name: "501", effect: refused, resultUnknown: true, fault: appsandbookstest.Fault{Status: 501, Body: "no"}},
+	{name: "302 to another host", effect: refused, wantErr: appsandbooks.ErrRedirect, fault: redirectTo(302, "https://attacker.example.com/")},
+	{name: "307 to another host", effect: refused, wantErr: appsandbooks.ErrRedirect, fault: redirectTo(307, "https://attacker.example.com/")},
+	{name: "308 from https to http", effect: refused, wantErr: appsandbooks.ErrRedirect, fault: redirectTo(308, "http://vpp.itunes.apple.com/mdm/v2/users")},
 
-	{name: "missing fields", effect: bare, fault: okAnswer(`{}`)},
-	{name: "nulls", effect: bare, fault: okAnswer(`{"eventId":null,"eventStatus":null,"failures":null,"users":null,"assets":null,"unlimitedAssets":null,
+	{name: "missing fields", effect: empty, fault: okAnswer(`{}`)},
+	{name: "null fields", effect: empty, fault: okAnswer(`{"eventId":null,"eventStatus":null,"failures":null,"users":null,"assets":null,"unlimitedAssets":null,
 		"assignments":null,"subscriptions":null,"admins":null,"nextPageIndex":null,"nextCursor":null,"versionId":null,"uId":null,
 		"tokenExpirationDate":null,"mdmInfo":null,"limits":null,"urls":null,"subscriptionManagement":null}`)},
-	{name: "unknown enums and fields", effect: fine, fault: okAnswer(`{"eventId":"e","eventStatus":"COMPLETE","eventType":"NEW","numCompleted":2,"numRequested":2,
+	{name: "unknown enums and fields", effect: usable, fault: okAnswer(`{"eventId":"e","eventStatus":"COMPLETE","eventType":"NEW","numCompleted":2,"numRequested":2,
 		"users":[{"clientUserId":"canary-user","status":"New"}],"assets":[{"adamId":"1","productType":"New","pricingParam":"NEW"}],
 		"subscriptions":[{"adamId":1,"status":"NEW"}],"admins":[{"adamId":1,"userStatus":"New"}],"urls":{"invitationEmail":"https://x.example.com/%25inviteCode%25"},
 		"limits":{"maxNew":7},"notificationTypes":["NEW"],"brandNew":{"x":[1]},"subscriptionManagement":true,"versionId":"v"}`)},
-	{name: "ids of the wrong type", effect: useless, typed: true, fault: okAnswer(`{"eventId":5,"eventStatus":5,"users":[{"clientUserId":5}],"assets":[{"adamId":5}],
+	{name: "ids of the wrong type", effect: unusable, wrongTypes: true, fault: okAnswer(`{"eventId":5,"eventStatus":5,"users":[{"clientUserId":5}],"assets":[{"adamId":5}],
 		"assignments":[{"adamId":5}],"subscriptions":[{"adamId":"x"}],"admins":[{"adamId":"x"}],"limits":5,"uId":5}`)},
 }
 
+// Every method behaves as [checkFault] describes for each fault, when the fault occurs once and
+// when it is permanent.
 func TestFaultMatrix(t *testing.T) {
 	for _, e := range endpoints {
 		t.Run(e.method+" "+e.path, func(t *testing.T) {
 			t.Parallel()
 			for _, f := range matrixFaults {
-				if f.heavy && testing.Short() || f.effect == fine && e.kind == settles { // an event that does not exist
+				if f.large && testing.Short() || f.effect == usable && e.kind == writesAndReadsBack { // the answer names an event that does not exist
 					continue
 				}
 				t.Run(f.name, func(t *testing.T) {
 					withServerFor(t, e, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, events int) {
-						meetFault(t, e, f, 1, srv, c, events)
+						checkFault(t, e, f, 1, srv, c, events)
 					})
 				})
-				if f.heavy || f.effect == fine {
-					continue // once says it all
+				if f.large || f.effect == usable {
+					continue // such a fault occurs only once in the matrix
 				}
-				t.Run(f.name+", for ever", func(t *testing.T) {
+				t.Run(f.name+", permanent", func(t *testing.T) {
 					withServerFor(t, e, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, events int) {
-						meetFault(t, e, f, 0, srv, c, events)
+						checkFault(t, e, f, 0, srv, c, events)
 					})
 				})
 			}
@@ -141,11 +151,13 @@ func TestFaultMatrix(t *testing.T) {
 	}
 }
 
-// meetFault states what must hold when a method meets a fault.
-func meetFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsandbookstest.Server, c *appsandbooks.Client, events int) {
+// checkFault calls a method while a fault occurs, and checks its error, the number of attempts, the
+// time, and what the stand-in has executed. times is how often the fault occurs; zero means
+// always. events is the number of events that the unit had before.
+func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsandbookstest.Server, c *appsandbooks.Client, events int) {
 	fault := f.fault
 	fault.Path, fault.Times = e.path, times
-	if e.path == "client/config" || e.path == "subscriptions" { // which have a sibling or children
+	if e.path == "client/config" || e.path == "subscriptions" { // other endpoints have the same path or a longer one
 		fault.Method = http.MethodGet
 		if e.kind == repeats {
 			fault.Method = http.MethodPost
@@ -167,82 +179,83 @@ func meetFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsandb
 			accepted++
 		}
 	}
-	once, write := times == 1, e.kind == writes || e.kind == writesOnce || e.kind == settles
+	once, write := times == 1, e.kind == writes || e.kind == writesWithoutEvent || e.kind == writesAndReadsBack
 	operation := strings.HasPrefix(e.method, "Operation.")
 
 	// Enable and Disable succeed only if the answer shows the setting.
 	if setting := map[string]string{"Subscriptions.Enable": `"subscriptionManagement":true`, "Subscriptions.Disable": `"subscriptionManagement":false`}[e.method]; setting != "" &&
-		(f.effect == bare || f.effect == fine && fault.Body != "") && !strings.Contains(fault.Body, setting) {
+		(f.effect == empty || f.effect == usable && fault.Body != "") && !strings.Contains(fault.Body, setting) {
 		require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
 		return
 	}
 
-	// What holds of any error.
+	// An error has a known type, and contains neither the token nor personal data.
 	if err != nil {
 		var apple *appsandbooks.Error
 		require.True(t, errors.As(err, &apple) || errors.Is(err, appsandbooks.ErrStalled) || errors.Is(err, appsandbooks.ErrNotVerified),
-			"%T is no *Error: %v", err, err)
+			"unexpected type %T of the error: %v", err, err)
 		for _, text := range []string{err.Error(), fmt.Sprintf("%v %+v %q", err, err, err)} {
 			require.NotContains(t, text, srv.Unit().Token())
-			require.NotContains(t, strings.ToLower(text), "canary", "ids are personal data")
+			require.NotContains(t, strings.ToLower(text), "canary", "an error must not contain personal data")
 		}
 	}
 
-	// Whether it succeeds, and what it says if not.
-	var good, ambiguous bool
+	// Whether the call succeeds, and whether its error is ambiguous.
+	var succeeds, ambiguous bool
 	switch f.effect {
-	case fine:
-		good = e.method != "Operation.Verify" || fault.Kind == appsandbookstest.FaultSlowBody
-	case passes:
-		good = once
+	case usable:
+		succeeds = e.method != "Operation.Verify" || fault.Kind == appsandbookstest.FaultSlowBody
+	case temporary:
+		succeeds = once
 	case lost:
-		good = once && !write
+		succeeds = once && !write
 		ambiguous = write
-	case useless:
-		good = once && e.kind == polls ||
-			f.typed && e.path == "service/config" && e.method != "Users.InvitationURL" // which is read part by part
+	case unusable:
+		succeeds = once && e.kind == polls ||
+			f.wrongTypes && e.path == "service/config" && e.method != "Users.InvitationURL" // the client decodes each part of this answer separately
 		ambiguous = write
-	case bare:
-		ambiguous = e.kind == writes || e.kind == settles
-		good = !ambiguous && e.kind != walks && (once || e.kind != polls) &&
-			e.method != "Users.InvitationURL" // which misses what it looks for
+	case empty:
+		ambiguous = e.kind == writes || e.kind == writesAndReadsBack
+		succeeds = !ambiguous && e.kind != readsList && (once || e.kind != polls) &&
+			e.method != "Users.InvitationURL" // it needs a URL of the answer
 	case refused:
-		ambiguous = f.unsure && write
+		ambiguous = f.resultUnknown && write
 		require.Error(t, err)
-		if f.is != nil {
-			require.ErrorIs(t, err, f.is)
+		if f.wantErr != nil {
+			require.ErrorIs(t, err, f.wantErr)
 		}
 	}
 	switch {
 	case f.effect == refused:
 	case e.kind == polls && operation:
-		good = true // in the end, the data that it reads back is the truth
-	case e.kind == settles && ambiguous:
-		good = accepted == 1
-		ambiguous = !good
+		succeeds = true // Wait reads the assignments back after the failed polls
+	case e.kind == writesAndReadsBack && ambiguous:
+		succeeds = accepted == 1
+		ambiguous = !succeeds
 	}
-	require.Equal(t, good, err == nil, "%v", err)
+	require.Equal(t, succeeds, err == nil, "%v", err)
 	require.Equal(t, ambiguous, errors.Is(err, appsandbooks.ErrAmbiguous), "%v", err)
 
-	// How often it asked, and how long that took.
+	// The number of attempts, and the time.
 	switch {
 	case e.kind == polls:
-		require.LessOrEqual(t, attempts, 5*21) // ten minutes of looks
+		require.LessOrEqual(t, attempts, 5*21) // the polls of ten minutes, with up to five attempts each
 		require.LessOrEqual(t, took, 30*time.Minute)
-	case f.effect == refused || write && f.effect != passes:
+	case f.effect == refused || write && f.effect != temporary:
 		require.LessOrEqual(t, attempts, 1)
 	default:
 		require.LessOrEqual(t, attempts, 5)
 		require.LessOrEqual(t, took, 10*time.Minute)
 	}
 
-	// A write was done once, or not at all; and if it fails for certain, it was not.
-	if write && e.kind != writesOnce {
+	// The service executes a write at most once, and not at all if the write fails with an
+	// error that is not ambiguous.
+	if write && e.kind != writesWithoutEvent {
 		require.LessOrEqual(t, accepted, 1)
 		if err != nil && !ambiguous {
 			require.Zero(t, accepted, "%v", err)
 		}
-		if err == nil && f.effect != fine {
+		if err == nil && f.effect != usable {
 			require.Equal(t, 1, accepted)
 		}
 	}
@@ -250,15 +263,16 @@ func meetFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsandb
 	require.Empty(t, srv.Violations())
 }
 
-// A token that is replaced between two attempts.
+// When the token is replaced between two attempts of a call, a client with a token source succeeds
+// with the new token. A client without one fails with ErrTokenRevoked.
 func TestFaultMatrixTokenReplaced(t *testing.T) {
 	for _, e := range endpoints {
 		if e.path == "service/config" {
-			continue // which does not ask for one
+			continue // this endpoint needs no token
 		}
 		t.Run(e.method+" "+e.path, func(t *testing.T) {
 			t.Parallel()
-			for _, source := range []bool{false, true} {
+			for _, withSource := range []bool{false, true} {
 				synctest.Test(t, func(t *testing.T) {
 					srv := newServerFor(t, e)
 					defer srv.Close()
@@ -273,7 +287,7 @@ func TestFaultMatrixTokenReplaced(t *testing.T) {
 						return srv.Transport().RoundTrip(r)
 					})
 					opts := []appsandbooks.Option{appsandbooks.WithHTTPClient(&http.Client{Transport: rt})}
-					if source {
+					if withSource {
 						opts = append(opts, appsandbooks.WithTokenSource(func(context.Context) (string, error) { return token, nil }))
 					}
 					first := token
@@ -286,7 +300,7 @@ func TestFaultMatrixTokenReplaced(t *testing.T) {
 					}
 					err = e.call(t.Context(), c, srv)
 					require.True(t, replaced)
-					if source {
+					if withSource {
 						require.NoError(t, err)
 						return
 					}
@@ -299,60 +313,64 @@ func TestFaultMatrixTokenReplaced(t *testing.T) {
 	}
 }
 
-// steps counts what happens to requests, and ends a context at one of them.
+// stepCounter is a transport that counts the steps of all requests: before a request is sent,
+// after its answer has arrived, and at the first read of the body. At one step it calls cancel.
 type stepCounter struct {
 	next http.RoundTripper
 
-	mu     sync.Mutex
-	n      int
-	at     int // -1: never
-	cancel func()
+	mu       sync.Mutex
+	count    int
+	cancelAt int // number of the step, from zero; -1 for none
+	cancel   func()
 }
 
 func (s *stepCounter) step() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.n == s.at {
+	if s.count == s.cancelAt {
 		s.cancel()
 	}
-	s.n++
+	s.count++
 }
 
 func (s *stepCounter) RoundTrip(r *http.Request) (*http.Response, error) {
-	s.step() // about to be sent
+	s.step() // before the request is sent
 	resp, err := s.next.RoundTrip(r)
-	s.step() // headers
+	s.step() // after the header of the answer, or an error
 	if err != nil {
 		return nil, err
 	}
-	resp.Body = &steppedBody{ReadCloser: resp.Body, s: s}
+	resp.Body = &steppedBody{ReadCloser: resp.Body, counter: s}
 	return resp, nil
 }
 
+// steppedBody is the body of an answer whose first read is a step.
 type steppedBody struct {
 	io.ReadCloser
-	s    *stepCounter
-	once sync.Once
+	counter *stepCounter
+	once    sync.Once
 }
 
 func (b *steppedBody) Read(p []byte) (int, error) {
-	b.once.Do(b.s.step) // amid the body
+	b.once.Do(b.counter.step)
 	return b.ReadCloser.Read(p)
 }
 
-var errLeaving = errors.New("the caller is leaving")
+// errCallerCanceled is the cause of a canceled context.
+var errCallerCanceled = errors.New("the caller canceled")
 
-// A context that ends at any step ends the call promptly, with its cause.
+// When the context of a call is canceled at any step of its requests, the call returns within 6 s,
+// and its error, if any, wraps context.Canceled and the cause.
 func TestFaultMatrixCanceled(t *testing.T) {
 	for _, e := range endpoints {
 		t.Run(e.method+" "+e.path, func(t *testing.T) {
 			t.Parallel()
-			run := func(at int, began *time.Time) (total int, err error) {
+			run := func(cancelAt int, canceledAt *time.Time) (total int, err error) {
 				synctest.Test(t, func(t *testing.T) {
 					srv := newServerFor(t, e)
 					defer srv.Close()
 					ctx, cancel := context.WithCancelCause(t.Context())
-					s := &stepCounter{next: srv.Transport(), at: -1, cancel: func() { *began = time.Now(); cancel(errLeaving) }}
+					s := &stepCounter{next: srv.Transport(), cancelAt: -1, cancel: func() { *canceledAt = time.Now(); cancel(errCallerCanceled) }}
 					c, cerr := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(&http.Client{Transport: s}))
 					require.NoError(t, cerr)
 					defer c.Close()
@@ -360,51 +378,52 @@ func TestFaultMatrixCanceled(t *testing.T) {
 						_, aerr := c.Assets.Associate(t.Context(), matrixAssets)
 						require.NoError(t, aerr)
 					}
-					// The pause after a refusal is a step of its own.
+					// The first attempt gets error 9603, so that there are also steps of a retry.
 					srv.AddFault(appsandbookstest.Fault{Path: e.path, Number: 9603, Times: 1})
 					s.mu.Lock()
-					s.n, s.at = 0, at
+					s.count, s.cancelAt = 0, cancelAt
 					s.mu.Unlock()
 					err = e.call(ctx, c, srv)
-					s.mu.Lock() // a flight for all callers may go on without this one
-					total = s.n
-					took := time.Since(*began)
+					// A read of the configuration that all callers share may still be in progress.
+					s.mu.Lock()
+					total = s.count
+					took := time.Since(*canceledAt)
 					s.mu.Unlock()
-					if at >= 0 {
-						require.LessOrEqual(t, took, 6*time.Second, "step %d", at) // the grace of a write
+					if cancelAt >= 0 {
+						require.LessOrEqual(t, took, 6*time.Second, "step %d", cancelAt) // a write may go on for 5 s
 					}
-					if err != nil && at >= 0 {
-						require.ErrorIs(t, err, context.Canceled, "step %d", at)
-						require.ErrorIs(t, err, errLeaving, "step %d", at)
+					if err != nil && cancelAt >= 0 {
+						require.ErrorIs(t, err, context.Canceled, "step %d", cancelAt)
+						require.ErrorIs(t, err, errCallerCanceled, "step %d", cancelAt)
 					}
 					cancel(nil)
 				})
 				return total, err
 			}
-			var at time.Time
-			total, err := run(-1, &at)
+			var canceledAt time.Time
+			total, err := run(-1, &canceledAt)
 			require.NoError(t, err)
 			require.Greater(t, total, 3)
 			for step := range total {
-				_, _ = run(step, &at)
+				_, _ = run(step, &canceledAt)
 			}
 		})
 	}
 }
 
-// A context that ends in a pause ends it at once, and one that has ended
-// already sends nothing.
+// A call with a canceled context sends no request. When the context is canceled during a pause, the
+// call ends at once.
 func TestFaultMatrixCanceledInPause(t *testing.T) {
 	for _, e := range endpoints {
 		t.Run(e.method+" "+e.path, func(t *testing.T) {
 			t.Parallel()
 			withServerFor(t, e, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, _ int) {
-				gone, cancel := context.WithCancelCause(t.Context())
-				cancel(errLeaving)
+				canceled, cancel := context.WithCancelCause(t.Context())
+				cancel(errCallerCanceled)
 				srv.ResetRequests()
-				err := e.call(gone, c, srv)
+				err := e.call(canceled, c, srv)
 				require.ErrorIs(t, err, context.Canceled)
-				require.ErrorIs(t, err, errLeaving)
+				require.ErrorIs(t, err, errCallerCanceled)
 				if e.path != "service/config" {
 					require.Zero(t, countPath(srv, e.path))
 				}
@@ -412,20 +431,20 @@ func TestFaultMatrixCanceledInPause(t *testing.T) {
 				srv.AddFault(appsandbookstest.Fault{Path: e.path, Number: 9729, Header: http.Header{"Retry-After": {"200"}}})
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
-				var at time.Time
+				var canceledAt time.Time
 				go func() {
 					for ctx.Err() == nil && countPath(srv, e.path) == 0 {
 						time.Sleep(time.Second)
 					}
 					time.Sleep(30 * time.Second)
-					at = time.Now()
-					cancel(errLeaving)
+					canceledAt = time.Now()
+					cancel(errCallerCanceled)
 				}()
 				err = e.call(ctx, c, srv)
 				require.ErrorIs(t, err, context.Canceled)
-				require.ErrorIs(t, err, errLeaving)
+				require.ErrorIs(t, err, errCallerCanceled)
 				require.NotErrorIs(t, err, appsandbooks.ErrAmbiguous)
-				require.Zero(t, time.Since(at))
+				require.Zero(t, time.Since(canceledAt))
 			})
 		})
 	}

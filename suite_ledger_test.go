@@ -16,20 +16,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever goes wrong (connections reset before and after the work is done,
-// gateways' pages, throttling, errors inside 200, limits that shrink midway,
-// cancelled contexts, crashes), the report of an association agrees with the
-// ledger pair by pair, and nothing is assigned that was not asked for.
+// FuzzReportAgreesWithLedger associates assets while random faults occur: broken connections,
+// HTML answers, refusals for the rate, errors with status 200, smaller limits, canceled contexts
+// and crashes. The report must agree with the ledger for each pair, and no other pair may be
+// assigned.
 func FuzzReportAgreesWithLedger(f *testing.F) {
 	for seed := range uint64(100) {
 		f.Add(seed)
 	}
-	f.Add(uint64(1242)) // what repeats a request of unknown fate is refused, and the first is carried out late
+	f.Add(uint64(1242)) // a resend is refused, and the first request is executed late
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		synctest.Test(t, func(t *testing.T) { associateThroughFaults(t, seed) })
 	})
 }
 
+// associateThroughFaults runs one association with the faults of a seed.
 func associateThroughFaults(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	chance := func(p float64) bool { return r.Float64() < p }
@@ -56,7 +57,7 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 	require.NoError(t, err)
 	defer srv.Close()
 
-	// The world: some assets run short, some people do not exist.
+	// Some assets have too few licenses, and some users do not exist.
 	change := appsandbooks.AssetChange{SerialNumbers: names("C02", r.IntN(40))}
 	for i := range 1 + r.IntN(6) {
 		id := fmt.Sprint(100 + i)
@@ -69,7 +70,7 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 		}
 		change.ClientUserIDs = append(change.ClientUserIDs, id)
 	}
-	if chance(0.4) { // single pairs instead of a product
+	if chance(0.4) { // single pairs instead of assets and targets
 		pairs := appsandbooks.AssetChange{}
 		for _, a := range change.Assets {
 			for _, u := range change.ClientUserIDs {
@@ -87,18 +88,18 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 			change = pairs
 		}
 	}
-	asked := map[appsandbookstest.Assignment]bool{}
-	ask := func(a appsandbookstest.Assignment) { a.PricingParam = "STDQ"; asked[a] = true }
+	requested := map[appsandbookstest.Assignment]bool{}
+	addRequested := func(a appsandbookstest.Assignment) { a.PricingParam = "STDQ"; requested[a] = true }
 	for _, a := range change.Assets {
 		for _, u := range change.ClientUserIDs {
-			ask(appsandbookstest.Assignment{AdamID: a.AdamID, ClientUserID: u})
+			addRequested(appsandbookstest.Assignment{AdamID: a.AdamID, ClientUserID: u})
 		}
 		for _, s := range change.SerialNumbers {
-			ask(appsandbookstest.Assignment{AdamID: a.AdamID, SerialNumber: s})
+			addRequested(appsandbookstest.Assignment{AdamID: a.AdamID, SerialNumber: s})
 		}
 	}
 	for _, p := range change.Pairs {
-		ask(appsandbookstest.Assignment{AdamID: p.AdamID, ClientUserID: p.ClientUserID, SerialNumber: p.SerialNumber})
+		addRequested(appsandbookstest.Assignment{AdamID: p.AdamID, ClientUserID: p.ClientUserID, SerialNumber: p.SerialNumber})
 	}
 
 	for _, fault := range []appsandbookstest.Fault{
@@ -137,18 +138,18 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 		opts = append(opts, appsandbooks.WithBisection())
 	}
 
-	// Up to three processes work on it, one after another: each is cancelled
-	// or crashes at some point; the last is left alone.
-	limiter := appsandbooks.NewLimiter() // of the organizational unit
+	// One to three processes work on the operation, one after another. Each of them may be
+	// canceled or crash, except the last one.
+	limiter := appsandbooks.NewLimiter() // shared by the processes: it belongs to the unit
 	var journal bytes.Buffer
 	var report *appsandbooks.Report
-	lives := 1 + r.IntN(3)
-	for life := range lives {
-		last := life == lives-1
+	processes := 1 + r.IntN(3)
+	for process := range processes {
+		last := process == processes-1
 		entries := r.IntN(12)
 		write := func(_ context.Context, entry []byte) error {
 			if !last && entries == 0 {
-				journal.Write(entry[:r.IntN(len(entry))]) // cut off in the middle
+				journal.Write(entry[:r.IntN(len(entry))]) // the entry is cut off
 				entries--
 				return errCrash
 			}
@@ -174,7 +175,7 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 			journal.Reset()
 			op, err = c.Assets.Associate(ctx, change, all...)
 		} else if op, err = c.Resume(journal.Bytes(), all...); err != nil && !bytes.Contains(journal.Bytes(), []byte("]}\n")) {
-			journal.Reset() // the crash cut the plan itself: nothing had been sent
+			journal.Reset() // the first entry is cut off, so nothing was sent
 			op, err = c.Assets.Associate(ctx, change, all...)
 		} else {
 			require.NoError(t, err, "journal:\n%s", journal.Bytes())
@@ -191,24 +192,24 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 		}
 	}
 
-	time.Sleep(10 * time.Minute) // virtual: whatever is still on its way arrives
+	time.Sleep(10 * time.Minute) // virtual; all events finish
 	for _, a := range srv.Unit().Assignments() {
-		require.True(t, asked[a], "%v was not asked for", a)
+		require.True(t, requested[a], "%v was assigned, but not requested", a)
 	}
-	require.Equal(t, len(asked), report.Total)
+	require.Equal(t, len(requested), report.Total)
 	requireLedgerAgrees(t, srv, report)
 	for o := range report.Outcomes() {
-		require.True(t, asked[appsandbookstest.Assignment{
+		require.True(t, requested[appsandbookstest.Assignment{
 			AdamID: o.AdamID, PricingParam: string(o.PricingParam), ClientUserID: o.ClientUserID, SerialNumber: o.SerialNumber,
 		}])
 	}
 	for _, v := range srv.Violations() {
 		switch v.Rule {
-		case appsandbookstest.RuleRepeatedWrite: // sent again after its fate was unknown
-		case appsandbookstest.RuleRetryAfter: // was on its way when the service asked for the pause
+		case appsandbookstest.RuleRepeatedWrite: // a resend after an unknown result
+		case appsandbookstest.RuleRetryAfter: // the request was sent before the answer with the pause arrived
 			require.Contains(t, v.Detail, "20s too soon")
 		default:
-			require.Fail(t, "rule of conduct", "%v", v)
+			require.Fail(t, "violation of a rule of conduct", "%v", v)
 		}
 	}
 }

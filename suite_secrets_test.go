@@ -25,8 +25,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A token that comes back escaped, in part, decoded or in other capitals is as
-// good as the token.
+// Errors and logs must not contain 12 consecutive characters of a secret, also when the
+// answer contains it escaped, in part, decoded or in capitals.
 func TestError_hidesSecretsInAnyEncoding(t *testing.T) {
 	token, inner := canaryToken, `{"token":"`+canaryInner
 	secret := "canary/notification+secret~0123456789=="
@@ -44,7 +44,7 @@ func TestError_hidesSecretsInAnyEncoding(t *testing.T) {
 	for name, text := range map[string]string{
 		"JSON": escaped(token) + " " + escaped(secret), "URL": url.QueryEscape(token) + " " + url.QueryEscape(secret),
 		"HTML":    strings.NewReplacer("=", "&#61;", "+", "&#43;", "/", "&#x2F;").Replace(token + " " + secret),
-		"a part":  token[10:60] + " … " + secret[8:30],
+		"part":    token[10:60] + " … " + secret[8:30],
 		"decoded": html.EscapeString(inner), "capitals": strings.ToUpper(token) + strings.ToUpper(secret),
 	} {
 		for _, status := range []int{400, 401, 502} {
@@ -58,11 +58,11 @@ func TestError_hidesSecretsInAnyEncoding(t *testing.T) {
 				require.NoError(t, err)
 				_, err = c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{NotificationAuthToken: appsandbooks.NewSecret(secret)})
 				e := isError(t, err)
-				for _, said := range []string{err.Error(), e.Excerpt, e.Message, log.String()} {
-					said = strings.ToLower(said)
+				for _, output := range []string{err.Error(), e.Excerpt, e.Message, log.String()} {
+					output = strings.ToLower(output)
 					for _, whole := range []string{token, canaryInner, secret} {
 						for at := 0; at+12 <= len(whole); at++ {
-							require.NotContains(t, said, strings.ToLower(whole[at:at+12]), "%s %d %s", name, status, form)
+							require.NotContains(t, output, strings.ToLower(whole[at:at+12]), "%s %d %s", name, status, form)
 						}
 					}
 				}
@@ -72,16 +72,15 @@ func TestError_hidesSecretsInAnyEncoding(t *testing.T) {
 	}
 }
 
-// Neither what the caller named in a request nor what an answer names shows when
-// an error is printed or logged.
+// Errors and logs do not show the user ids of the request or of the answer.
 func TestError_hidesUserIDsOfRequestAndAnswer(t *testing.T) {
 	for name, body := range map[string]string{
-		"a page":     "<html>Not found: /users?clientUserId=ada%40example.com (ada@example.com, ada&#64;example&#46;com)</html>",
-		"a message":  `{"errorNumber":9609,"errorMessage":"No user ada@example.com.","errorInfo":{"clientUserIds":["ada@example.com"]}}`,
-		"half a 200": `{"users":[{"clientUserId":"ada@example.com"`,
+		"HTML page":     "<html>Not found: /users?clientUserId=ada%40example.com (ada@example.com, ada&#64;example&#46;com)</html>",
+		"error message": `{"errorNumber":9609,"errorMessage":"No user ada@example.com.","errorInfo":{"clientUserIds":["ada@example.com"]}}`,
+		"truncated 200": `{"users":[{"clientUserId":"ada@example.com"`,
 	} {
 		status := 404
-		if strings.HasPrefix(name, "half") {
+		if strings.HasPrefix(name, "truncated") {
 			status = 200
 		}
 		var log bytes.Buffer
@@ -89,13 +88,13 @@ func TestError_hidesUserIDsOfRequestAndAnswer(t *testing.T) {
 		c := clientWithAnswer(t, status, nil, body, appsandbooks.WithLogger(logger))
 		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "ada@example.com"})
 		require.Error(t, err)
-		logger.Error("as a program logs it", "error", err, "inner", isError(t, err))
+		logger.Error("the call failed", "error", err, "inner", isError(t, err))
 		require.NotRegexp(t, "ada(@|%40|&#64;)example", err.Error()+log.String(), name)
 	}
 }
 
-// A client that has sent a token does not hold it where those look who print
-// values to the bottom, as assertions do.
+// The output of a failed assertion, which prints all fields of a Client, does not show
+// the token that the client has sent.
 func TestClient_dumpShowsNoToken(t *testing.T) {
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)
@@ -109,21 +108,21 @@ func TestClient_dumpShowsNoToken(t *testing.T) {
 	other, err := appsandbooks.NewClient("another", appsandbooks.WithBaseURL(srv.URL()))
 	require.NoError(t, err)
 	defer other.Close()
-	var said assertionOutput
-	assert.Equal(&said, one, other)
-	assert.Equal(&said, *one, *other)
-	require.NotEmpty(t, said)
-	require.NotContains(t, string(said), srv.Unit().Token()[:20])
+	var output assertionOutput
+	assert.Equal(&output, one, other)
+	assert.Equal(&output, *one, *other)
+	require.NotEmpty(t, output)
+	require.NotContains(t, string(output), srv.Unit().Token()[:20])
 }
 
-// said is a test that only listens.
+// assertionOutput collects the messages of failed assertions.
 type assertionOutput string
 
 func (s *assertionOutput) Errorf(format string, args ...any) {
 	*s += assertionOutput(fmt.Sprintf(format, args...))
 }
 
-// Nothing that identifies a person or opens a door is in an error or a log line.
+// Errors and log lines contain no token, no user id and no control character.
 func TestError_hidesTokenAndUserIDs(t *testing.T) {
 	var log bytes.Buffer
 	refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
@@ -137,19 +136,19 @@ func TestError_hidesTokenAndUserIDs(t *testing.T) {
 			body := `{"errorNumber":9622,"errorMessage":"bad token ` + stoken + `"}`
 			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
 		},
-		func() (*http.Response, error) { // as some encoders of JSON write it
+		func() (*http.Response, error) { // with an escape sequence of JSON
 			body := `{"errorNumber":9622,"errorMessage":"bad token ` + strings.ReplaceAll(stoken, "=", `\u003d`) + `"}`
 			return &http.Response{StatusCode: 401, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
 		},
-		func() (*http.Response, error) { // large, and no JSON
+		func() (*http.Response, error) { // large, and not JSON
 			body := "<html>" + stoken + strings.Repeat("x", 10_000)
 			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
 		},
-		func() (*http.Response, error) { // cut off
+		func() (*http.Response, error) { // truncated
 			body := io.MultiReader(strings.NewReader("<html>"+stoken), iotest.ErrReader(io.ErrUnexpectedEOF))
 			return &http.Response{StatusCode: 200, Body: io.NopCloser(body), Header: http.Header{}}, nil
 		},
-		func() (*http.Response, error) { // from a transport that is a client itself
+		func() (*http.Response, error) { // a transport that returns a *url.Error
 			return nil, &url.Error{Op: "Get", URL: "https://proxy.example.com/?clientUserId=person", Err: refused}
 		},
 	}
@@ -173,7 +172,8 @@ func TestError_hidesTokenAndUserIDs(t *testing.T) {
 	}
 }
 
-// The secret, and what a panic carries, stay out of every text.
+// Answers, logs and the printed handler contain neither the secret nor the value of a
+// panic.
 func TestNotificationHandler_keepsSecretsOutOfAnswersAndLogs(t *testing.T) {
 	const canary = "canary-4f1c9b"
 	var logged bytes.Buffer
@@ -185,7 +185,7 @@ func TestNotificationHandler_keepsSecretsOutOfAnswersAndLogs(t *testing.T) {
 	var texts strings.Builder
 	for _, h := range []*appsandbooks.NotificationHandler{
 		newHandlerOf(t, func(context.Context, *appsandbooks.Notification) error { panic(errors.New(canary)) }, opts...),
-		newHandlerOf(t, nil, opts...), // tells of what nobody looked at
+		newHandlerOf(t, nil, opts...), // without a hook, unknown notifications are logged
 	} {
 		for _, body := range []string{assetCountNotification("1", "1"), "<html>", strings.Repeat(" ", 3000), notificationJSON("NEW", `{}`)} {
 			for _, header := range []string{"Bearer " + canary, "Basic " + canary, canary, "Bearer x" + canary} {
@@ -208,19 +208,20 @@ func TestNotificationHandler_keepsSecretsOutOfAnswersAndLogs(t *testing.T) {
 	texts.WriteString(logged.String())
 	assert.NotContains(t, texts.String(), canary)
 	assert.NotContains(t, texts.String(), fmt.Sprintf("%x", canary))
-	for _, said := range []string{
+	for _, message := range []string{
 		"panic in a notification hook", "*errors.errorString", `"status":500`, `"status":401`, `"status":400`, `"status":413`,
 		"notification of an unknown type or form", `"notificationId":"1"`,
 	} {
-		assert.Contains(t, logged.String(), said)
+		assert.Contains(t, logged.String(), message)
 	}
 }
 
-// leaks finds a canary in any of the spellings that fmt has for a string.
+// findSecret returns a part of a canary secret that text contains, in any form in which
+// fmt prints strings, or "" if text contains none.
 func findSecret(text string) string {
 	lower := strings.ToLower(text)
 	for _, secret := range []string{canaryToken, canaryInner, canarySecret} {
-		// Half of a secret is too much.
+		// Not even half of a secret may appear.
 		half := secret[:len(secret)/2]
 		numbers := strings.Trim(fmt.Sprint([]byte(half)), "[]")
 		for _, spelling := range []string{
@@ -237,7 +238,8 @@ func findSecret(text string) string {
 
 var formatVerbs = []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%p", "%t", "%o", "%U", "%e", "%w", "%!"}
 
-// everyWay prints a value in every way, alone and inside of others.
+// printEveryWay returns v formatted with every verb, logged and encoded, alone and
+// inside other values.
 func printEveryWay(v any) string {
 	var b strings.Builder
 	type exported struct{ V any }
@@ -258,6 +260,8 @@ func printEveryWay(v any) string {
 	return b.String()
 }
 
+// No value of the SDK shows a secret that it contains when it is formatted, logged or
+// encoded.
 func TestSecret_isNeverPrinted(t *testing.T) {
 	token, err := appsandbooks.ParseToken(canaryToken)
 	require.NoError(t, err)
@@ -274,7 +278,7 @@ func TestSecret_isNeverPrinted(t *testing.T) {
 		client, err := appsandbooks.NewClient(canaryToken, opts...)
 		require.NoError(t, err)
 		defer client.Close()
-		byValue := *client // nobody should, but who does must not print its token either
+		byValue := *client // a copy of a Client is not useful, but must not show the token either
 		type (
 			embedsToken   struct{ appsandbooks.Token }
 			embedsSecret  struct{ appsandbooks.Secret }
@@ -282,7 +286,7 @@ func TestSecret_isNeverPrinted(t *testing.T) {
 			embedsHandler struct {
 				*appsandbooks.NotificationHandler
 			}
-			hides struct {
+			unexportedFields struct {
 				token   appsandbooks.Token
 				secret  appsandbooks.Secret
 				config  appsandbooks.ClientConfig
@@ -301,20 +305,20 @@ func TestSecret_isNeverPrinted(t *testing.T) {
 				client.Subscriptions, client.SubscriptionAssignments, client.SubscriptionAdmins,
 			},
 			"handler": handler, "embedded handler": embedsHandler{handler},
-			"hidden": hides{token, secret, config, &update, client, handler}, "pointer to hidden": &hides{token, secret, config, &update, client, handler},
+			"unexported": unexportedFields{token, secret, config, &update, client, handler}, "pointer to unexported": &unexportedFields{token, secret, config, &update, client, handler},
 			"options": opts,
 		} {
 			require.Empty(t, findSecret(printEveryWay(v)), name)
 		}
 	}
-	// The canaries sing: what does contain them is found.
+	// findSecret finds a secret that is printed.
 	for _, verb := range []string{"%v", "%x", "%X", "%q", "%d", "% x"} {
 		require.NotEmpty(t, findSecret(fmt.Sprintf(verb, []byte(canarySecret))), verb)
 	}
 }
 
-// Servers and networks that echo what they were sent, in every kind of answer:
-// errors, logs at debug level, panics and saved operations stay clean.
+// Errors, logs at debug level and panics contain no secret when an answer or a network
+// error repeats it.
 func TestError_hidesSecretsThatAnswersRepeat(t *testing.T) {
 	for name, call := range map[string]struct {
 		sends string
@@ -355,7 +359,7 @@ func TestError_hidesSecretsThatAnswersRepeat(t *testing.T) {
 	}
 }
 
-// echoes are servers and proxies that say what they were sent.
+// echoingTransports returns transports whose answers or errors contain text, by name.
 func echoingTransports(text string) map[string]http.RoundTripper {
 	quoted, err := json.Marshal(text)
 	if err != nil {
@@ -373,7 +377,7 @@ func echoingTransports(text string) map[string]http.RoundTripper {
 			"escaped":         strings.NewReader(`{"errorNumber":9622,"errorMessage":` + strings.ReplaceAll(string(quoted), "c", `\u0063`) + `}`),
 			"no number":       strings.NewReader(`{"errorMessage":` + string(quoted) + `}`),
 			"wrong type":      strings.NewReader(`{"users":` + string(quoted) + `,"eventId":{"x":` + string(quoted) + `},"uId":1}`),
-			"late":            strings.NewReader(strings.Repeat("x", 400) + text), // the excerpt ends within it
+			"late":            strings.NewReader(strings.Repeat("x", 400) + text), // the excerpt ends inside text
 			"cut":             io.MultiReader(strings.NewReader(text[:len(text)-3]), iotest.ErrReader(io.ErrUnexpectedEOF)),
 		} {
 			content, readErr := io.ReadAll(body)
@@ -390,12 +394,13 @@ func echoingTransports(text string) map[string]http.RoundTripper {
 	return all
 }
 
+// panicText returns the value and the stack of a panic with v.
 func panicText(v any) (text string) {
 	defer func() { text = fmt.Sprint(recover()) + string(debug.Stack()) }()
 	panic(v)
 }
 
-// A saved operation and its journal hold what is needed to go on, and no secret.
+// A saved operation and its journal contain no part of the token.
 func TestOperation_MarshalJSON_savesNoSecrets(t *testing.T) {
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)
@@ -414,5 +419,5 @@ func TestOperation_MarshalJSON_savesNoSecrets(t *testing.T) {
 	for _, text := range []string{string(saved), journal.String(), fmt.Sprintf("%+v %v", op.Report(), op.Plan())} {
 		require.NotContains(t, text, token[:len(token)/2])
 	}
-	require.Contains(t, string(saved), "C0200000") // it is not empty either
+	require.Contains(t, string(saved), "C0200000") // the change itself is saved
 }

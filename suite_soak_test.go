@@ -21,15 +21,14 @@ import (
 	"go.uber.org/goleak"
 )
 
-var soakFor = flag.Duration("soak", 0, "how long the soak test runs; 0 skips it")
+var soakFor = flag.Duration("soak", 0, "duration of the soak test; 0 skips it")
 
-// In real time, over real connections and in memory: many goroutines of many
-// organizational units do everything at once, while every tenth request goes
-// wrong. At the end each ledger is what the reports said, and nothing is left
-// behind: no goroutine, no memory.
+// In real time, in memory and over TCP, many goroutines of several units call all kinds of
+// methods at once, while a tenth of the requests fails. At the end, the reports must agree with
+// the ledger of each unit, no goroutine may be left, and the heap may be at most 8 MiB larger.
 func TestSoak(t *testing.T) {
 	if *soakFor == 0 {
-		t.Skip("give it time: -soak=1m")
+		t.Skip("set the duration, for example -soak=1m")
 	}
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	before := heapInUse()
@@ -41,7 +40,8 @@ func TestSoak(t *testing.T) {
 	require.Less(t, after, before+8<<20)
 }
 
-// heap is what is in use after a thorough collection: pools need two.
+// heapInUse returns the bytes in use after garbage collection. It collects three times, because
+// the content of a sync.Pool is freed only by the second collection.
 func heapInUse() uint64 {
 	for range 3 {
 		runtime.GC()
@@ -53,15 +53,16 @@ func heapInUse() uint64 {
 
 const (
 	soakUnits   = 6
-	soakWorkers = 4 // of each unit
+	soakWorkers = 4 // for each unit
 	soakAssets  = 5
-	soakTargets = 12 // users, and as many devices, of each worker
-	soakSeat    = 67890
+	soakTargets = 12    // number of users, of devices, and of accounts for each worker
+	soakSeat    = 67890 // Adam ID of the subscription
 )
 
-func soak(t *testing.T, tcp bool, long time.Duration) {
+// soak runs the workers for a time, over TCP or in memory.
+func soak(t *testing.T, tcp bool, duration time.Duration) {
 	secret := appsandbooks.NewSecret("soak-secret")
-	clients := map[string]*appsandbooks.Client{} // by uId; complete before it is read
+	clients := map[string]*appsandbooks.Client{} // by uId; filled before the first notification
 	handler, err := appsandbooks.NewNotificationHandler(nil, appsandbooks.WithNotificationSecrets(secret),
 		appsandbooks.WithNotify(func(n *appsandbooks.Notification) {
 			if c := clients[n.UID]; c != nil {
@@ -109,7 +110,7 @@ func soak(t *testing.T, tcp bool, long time.Duration) {
 		require.NoError(t, err)
 		defer c.Close()
 		clients[unit.UID()] = c
-		if i%2 == 0 { // the others only poll
+		if i%2 == 0 { // the other units get no notifications
 			_, err = c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{
 				MDMInfo:         &appsandbooks.MDMInfo{ID: "soak", Name: "soak", Metadata: "soak"},
 				NotificationURL: "https://mdm.example.com/notifications", NotificationAuthToken: secret,
@@ -125,7 +126,7 @@ func soak(t *testing.T, tcp bool, long time.Duration) {
 			s := &soaker{
 				t: t, c: c, unit: unit, rand: rand.New(rand.NewPCG(uint64(i), uint64(w))),
 				users: names(fmt.Sprintf("w%d-user-", w), soakTargets), devices: names(fmt.Sprintf("W%dD", w), soakTargets),
-				accounts: names(fmt.Sprintf("w%d-account-", w), soakTargets), ledger: map[string]fate{},
+				accounts: names(fmt.Sprintf("w%d-account-", w), soakTargets), known: map[string]pairState{},
 			}
 			for _, id := range s.users {
 				unit.AddUser(appsandbookstest.User{ClientUserID: id, Status: appsandbookstest.UserAssociated})
@@ -156,11 +157,11 @@ func soak(t *testing.T, tcp bool, long time.Duration) {
 
 	var wg sync.WaitGroup
 	var rounds atomic.Int64
-	end := time.Now().Add(long)
+	end := time.Now().Add(duration)
 	for _, s := range workers {
 		wg.Go(func() {
 			for time.Now().Before(end) && !t.Failed() {
-				s.round()
+				s.runRound()
 				rounds.Add(1)
 			}
 		})
@@ -169,37 +170,38 @@ func soak(t *testing.T, tcp bool, long time.Duration) {
 	srv.ClearFaults()
 	require.False(t, t.Failed())
 
-	unknown := 0
+	unknownPairs := 0
 	for _, s := range workers {
 		require.Eventually(t, func() bool {
 			return !slices.ContainsFunc(s.unit.Events(), func(e appsandbookstest.Event) bool { return e.Status == appsandbookstest.EventPending })
 		}, 10*time.Second, 10*time.Millisecond)
-		unknown += s.compare()
+		unknownPairs += s.compareWithLedger()
 	}
-	t.Logf("%d rounds, %d of %d pairs of unknown fate", rounds.Load(), unknown, len(workers)*soakTargets*(2*soakAssets+2))
+	t.Logf("%d rounds; the state of %d of %d pairs is unknown", rounds.Load(), unknownPairs, len(workers)*soakTargets*(2*soakAssets+2))
 	for _, v := range srv.Violations() {
 		switch v.Rule {
-		case appsandbookstest.RulePollInterval: // 50 ms instead of 30 s
-		case appsandbookstest.RuleRepeatedWrite: // the rounds repeat themselves
+		case appsandbookstest.RulePollInterval: // the client polls every 50 ms instead of every 30 s
+		case appsandbookstest.RuleRepeatedWrite: // two rounds may send the same request
 		case appsandbookstest.RuleParallelPages:
-			// Over TCP the service hears a moment late that a read was given up.
-			assert.True(t, tcp, "rule of conduct: %v", v)
+			// Over TCP, the stand-in notices with a delay that the client has canceled a read.
+			assert.True(t, tcp, "violation of a rule of conduct: %v", v)
 		default:
-			assert.Fail(t, "rule of conduct", "%v", v)
+			assert.Fail(t, "violation of a rule of conduct", "%v", v)
 		}
 	}
 }
 
-// fate is what a worker knows of a pair of its own.
-type fate int
+// pairState is what a worker knows about one of its pairs, seats or accounts.
+type pairState int
 
 const (
-	absent fate = iota
+	absent pairState = iota
 	present
-	uncertain
+	unknown
 )
 
-// soaker works on users and devices that no other worker touches.
+// soaker is a worker of the soak test. It has users, devices and accounts that no other worker
+// changes.
 type soaker struct {
 	t        *testing.T
 	c        *appsandbooks.Client
@@ -207,17 +209,20 @@ type soaker struct {
 	rand     *rand.Rand
 	users    []string
 	devices  []string
-	accounts []string
-	ledger   map[string]fate
+	accounts []string // users that the worker creates and retires
+	known    map[string]pairState
 }
 
+// assetKey returns the key of an assignment.
 func assetKey(asset, user, device string) string { return asset + "/" + user + "/" + device }
 
-func (s *soaker) some(all []string) []string {
+// randomRange returns a random, non-empty part of a list.
+func (s *soaker) randomRange(all []string) []string {
 	from := s.rand.IntN(len(all))
 	return all[from : from+s.rand.IntN(len(all)-from)+1]
 }
 
+// assets returns one or more random assets of the unit.
 func (s *soaker) assets() []appsandbooks.AssetID {
 	var ids []appsandbooks.AssetID
 	for _, a := range s.rand.Perm(soakAssets)[:1+s.rand.IntN(soakAssets)] {
@@ -226,24 +231,26 @@ func (s *soaker) assets() []appsandbooks.AssetID {
 	return ids
 }
 
-func (s *soaker) round() {
+// runRound runs one operation or some other calls. One round in ten has a context that ends after
+// less than 200 ms.
+func (s *soaker) runRound() {
 	ctx := s.t.Context()
 	cancel := context.CancelFunc(func() {})
 	if s.rand.IntN(10) == 0 {
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(s.rand.IntN(200))*time.Millisecond)
 	}
 	defer cancel()
-	change := appsandbooks.AssetChange{Assets: s.assets(), ClientUserIDs: s.some(s.users), SerialNumbers: s.some(s.devices)}
+	change := appsandbooks.AssetChange{Assets: s.assets(), ClientUserIDs: s.randomRange(s.users), SerialNumbers: s.randomRange(s.devices)}
 	switch s.rand.IntN(12) {
 	case 0, 1, 2:
 		op, err := s.c.Assets.Associate(ctx, change, s.options()...)
-		s.carryOut(ctx, op, err, pairKeys, present)
+		s.finish(ctx, op, err, pairKeys, present)
 	case 3, 4:
 		op, err := s.c.Assets.Disassociate(ctx, change, s.options()...)
-		s.carryOut(ctx, op, err, pairKeys, absent)
+		s.finish(ctx, op, err, pairKeys, absent)
 	case 5:
-		op, err := s.c.Assets.Revoke(ctx, appsandbooks.AssetChange{ClientUserIDs: s.some(s.users), SerialNumbers: s.some(s.devices)}, s.options()...)
-		s.carryOut(ctx, op, err, func(o appsandbooks.Outcome) (keys []string) {
+		op, err := s.c.Assets.Revoke(ctx, appsandbooks.AssetChange{ClientUserIDs: s.randomRange(s.users), SerialNumbers: s.randomRange(s.devices)}, s.options()...)
+		s.finish(ctx, op, err, func(o appsandbooks.Outcome) (keys []string) {
 			for a := range soakAssets {
 				keys = append(keys, assetKey(fmt.Sprint(100+a), o.ClientUserID, o.SerialNumber))
 			}
@@ -251,44 +258,45 @@ func (s *soaker) round() {
 		}, absent)
 	case 6:
 		var requests []appsandbooks.UserRequest
-		for _, id := range s.some(s.accounts) {
-			if s.ledger["account "+id] != present {
+		for _, id := range s.randomRange(s.accounts) {
+			if s.known["account "+id] != present {
 				requests = append(requests, appsandbooks.UserRequest{ClientUserID: id})
 			}
 		}
 		if len(requests) > 0 {
 			op, err := s.c.Users.Create(ctx, appsandbooks.UserChange{Users: requests}, s.options()...)
-			s.carryOut(ctx, op, err, accountKeys, present)
+			s.finish(ctx, op, err, accountKeys, present)
 		}
 	case 7:
-		if ids := s.having("account ", s.accounts); len(ids) > 0 {
+		if ids := s.randomPresent("account ", s.accounts); len(ids) > 0 {
 			op, err := s.c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: ids}, s.options()...)
-			s.carryOut(ctx, op, err, accountKeys, absent)
+			s.finish(ctx, op, err, accountKeys, absent)
 		}
 	case 8:
-		op, err := s.c.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{soakSeat}, ClientUserIDs: s.some(s.users)}, s.options()...)
-		s.carryOut(ctx, op, err, seatKeys, present)
+		op, err := s.c.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{soakSeat}, ClientUserIDs: s.randomRange(s.users)}, s.options()...)
+		s.finish(ctx, op, err, seatKeys, present)
 	case 9:
-		if ids := s.having("seat ", s.users); len(ids) > 0 {
+		if ids := s.randomPresent("seat ", s.users); len(ids) > 0 {
 			op, err := s.c.Subscriptions.Disassociate(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{soakSeat}, ClientUserIDs: ids}, s.options()...)
-			s.carryOut(ctx, op, err, seatKeys, absent)
+			s.finish(ctx, op, err, seatKeys, absent)
 		}
 	case 10:
 		s.read(ctx)
 	case 11:
 		_, err := s.c.Users.Update(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: s.users[0], Email: "soak@example.com"}}})
-		s.expected(err)
+		s.checkError(err)
 		err = s.c.SubscriptionAdmins.Add(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{soakSeat}, ClientUserIDs: s.users[:1]})
-		s.expected(err)
+		s.checkError(err)
 		err = s.c.SubscriptionAdmins.Remove(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{soakSeat}, ClientUserIDs: s.users[:1]})
-		s.expected(err)
+		s.checkError(err)
 		_, err = s.c.Config.ClientConfig(ctx)
-		s.expected(err)
+		s.checkError(err)
 		_, err = s.c.Users.InvitationURL(ctx, "code")
-		s.expected(err)
+		s.checkError(err)
 	}
 }
 
+// options returns random options of an operation.
 func (s *soaker) options() (opts []appsandbooks.OperationOption) {
 	if s.rand.IntN(2) == 0 {
 		opts = append(opts, appsandbooks.WithResend())
@@ -299,8 +307,9 @@ func (s *soaker) options() (opts []appsandbooks.OperationOption) {
 	return opts
 }
 
-func (s *soaker) having(what string, ids []string) []string {
-	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return s.ledger[what+id] != present || s.rand.IntN(2) == 0 })
+// randomPresent returns about half of the ids that are present under the key prefix+id.
+func (s *soaker) randomPresent(prefix string, ids []string) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return s.known[prefix+id] != present || s.rand.IntN(2) == 0 })
 }
 
 func pairKeys(o appsandbooks.Outcome) []string {
@@ -311,12 +320,12 @@ func accountKeys(o appsandbooks.Outcome) []string { return []string{"account " +
 
 func seatKeys(o appsandbooks.Outcome) []string { return []string{"seat " + o.ClientUserID} }
 
-// carryOut waits for an operation, some after a stay on paper, and enters the
-// outcomes into the ledger of the worker.
-func (s *soaker) carryOut(ctx context.Context, op *appsandbooks.Operation, err error, keys func(appsandbooks.Outcome) []string, done fate) {
-	s.expected(err)
+// finish waits for an operation and records its outcomes: state is the state of the keys of a
+// pair that succeeded. A quarter of the operations is saved and resumed before.
+func (s *soaker) finish(ctx context.Context, op *appsandbooks.Operation, err error, keys func(appsandbooks.Outcome) []string, state pairState) {
+	s.checkError(err)
 	if op == nil {
-		return // not even tried
+		return // the change was refused before anything was sent
 	}
 	if s.rand.IntN(4) == 0 {
 		blob, err := op.MarshalJSON()
@@ -326,49 +335,51 @@ func (s *soaker) carryOut(ctx context.Context, op *appsandbooks.Operation, err e
 		}
 	}
 	report, err := op.Wait(ctx)
-	s.expected(err)
+	s.checkError(err)
 	for o := range report.Outcomes() {
 		for _, key := range keys(o) {
 			switch o.Status {
 			case appsandbooks.OutcomeSucceeded:
-				s.ledger[key] = done
+				s.known[key] = state
 			case appsandbooks.OutcomeUnconfirmed:
-				s.ledger[key] = uncertain
-			case appsandbooks.OutcomeFailed: // nothing happened
+				s.known[key] = unknown
+			case appsandbooks.OutcomeFailed: // the state has not changed
 			}
 		}
 	}
 }
 
-// read walks lists; a page may fail in the end, but no other way than known.
+// read reads four lists. A list may end with an error that checkError accepts.
 func (s *soaker) read(ctx context.Context) {
 	for _, err := range s.c.Assignments.All(ctx, appsandbooks.AssignmentFilter{}) {
-		s.expected(err)
+		s.checkError(err)
 	}
 	for _, err := range s.c.Users.All(ctx, appsandbooks.UserFilter{}) {
-		s.expected(err)
+		s.checkError(err)
 	}
 	for _, err := range s.c.Assets.All(ctx, appsandbooks.AssetFilter{}) {
-		s.expected(err)
+		s.checkError(err)
 	}
 	for _, err := range s.c.SubscriptionAssignments.All(ctx, appsandbooks.SubscriptionAssignmentFilter{}) {
-		s.expected(err)
+		s.checkError(err)
 	}
 }
 
-// expected refuses errors that are no *Error, and no end of a context.
-func (s *soaker) expected(err error) {
+// checkError fails the test on an error that is not an *Error, not the end of a context, and not
+// one of the errors of an unconfirmed outcome.
+func (s *soaker) checkError(err error) {
 	var e *appsandbooks.Error
-	known := func(target error) bool { return errors.Is(err, target) }
+	matches := func(target error) bool { return errors.Is(err, target) }
 	if err != nil && !errors.As(err, &e) && !slices.ContainsFunc([]error{
 		context.DeadlineExceeded, appsandbooks.ErrAmbiguous, appsandbooks.ErrNotVerified, appsandbooks.ErrStalled, appsandbooks.ErrPending,
-	}, known) {
+	}, matches) {
 		assert.Fail(s.t, "unexpected error", "%T: %v", err, err)
 	}
 }
 
-// compare checks what the worker was told against the service's own books.
-func (s *soaker) compare() (unknown int) {
+// compareWithLedger compares the known states with the ledger of the stand-in, and returns the
+// number of unknown states.
+func (s *soaker) compareWithLedger() (unknownPairs int) {
 	actual := map[string]bool{}
 	for _, a := range s.unit.Assignments() {
 		actual[assetKey(a.AdamID, a.ClientUserID, a.SerialNumber)] = true
@@ -381,12 +392,12 @@ func (s *soaker) compare() (unknown int) {
 			actual["account "+u.ClientUserID] = true
 		}
 	}
-	for key, f := range s.ledger {
-		if f == uncertain {
-			unknown++
+	for key, state := range s.known {
+		if state == unknown {
+			unknownPairs++
 			continue
 		}
-		assert.Equal(s.t, f == present, actual[key], "%s: %s", s.unit.Name(), key)
+		assert.Equal(s.t, state == present, actual[key], "%s: %s", s.unit.Name(), key)
 	}
-	return unknown
+	return unknownPairs
 }

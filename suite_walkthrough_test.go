@@ -11,21 +11,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// golden is one call of the walkthrough: what it sends, and what comes back.
+// walkthroughCall is one call of Apple's walkthrough, with its request and its answer.
 type walkthroughCall struct {
 	name     string
 	call     func(ctx context.Context, c *appsandbooks.Client) (any, error)
-	before   []string // answers to requests that come before the one in question
+	before   []string // answers to requests that the call sends before this one
 	method   string
 	path     string
 	query    string
-	request  string // file; "" for none
-	response string // file
+	request  string // file with the body; empty if the request has no body
+	response string // file with the answer
 }
 
+// walkthroughCalls returns the calls of Apple's walkthrough, in its order.
 func walkthroughCalls() []walkthroughCall {
 	serviceConfig := []string{"walkthrough/01-service-config.response.json"}
-	// The event's id is all that an operation gives of the answer; compare that.
+	// An operation exposes only the event ID of the answer; the other values are constant.
 	event := func(op *appsandbooks.Operation, err error) (any, error) {
 		if err != nil {
 			return nil, err
@@ -155,13 +156,13 @@ func walkthroughCalls() []walkthroughCall {
 	}
 }
 
-// asSent is a page in the form in which the service sends it.
+// asSent returns a page with the JSON fields that the service sends.
 func asSent[T any](name string, p *appsandbooks.Page[T]) map[string]any {
 	if p == nil {
 		return nil
 	}
 	sent := map[string]any{name: p.Items, "versionId": p.VersionID, "uId": p.UID, "tokenExpirationDate": p.TokenExpirationDate}
-	if p.TotalPages == 0 { // by cursor
+	if p.TotalPages == 0 { // the list has cursors instead of page indexes
 		if p.Next != "" {
 			sent["nextCursor"] = p.Next
 		}
@@ -174,41 +175,41 @@ func asSent[T any](name string, p *appsandbooks.Page[T]) map[string]any {
 	return sent
 }
 
-// Each request of Apple's walkthrough is sent as it is printed there, and each
-// answer is decoded without loss.
+// The client sends each request of Apple's walkthrough exactly as the walkthrough shows it, and
+// decodes each answer without loss.
 func TestClient_sendsAndReadsWalkthroughCalls(t *testing.T) {
-	for _, g := range walkthroughCalls() {
-		t.Run(g.name, func(t *testing.T) {
-			c, r := recordedClient(t, append(g.before, "walkthrough/"+g.response)...)
-			got, err := g.call(t.Context(), c)
+	for _, call := range walkthroughCalls() {
+		t.Run(call.name, func(t *testing.T) {
+			c, r := recordedClient(t, append(call.before, "walkthrough/"+call.response)...)
+			got, err := call.call(t.Context(), c)
 			require.NoError(t, err)
-			require.Len(t, r.requests, len(g.before)+1)
+			require.Len(t, r.requests, len(call.before)+1)
 
-			req, body := r.requests[len(g.before)], r.bodies[len(g.before)]
-			require.Equal(t, g.method, req.Method)
-			require.Equal(t, "https://vpp.example.com/base/mdm/v2/"+g.path, req.URL.Scheme+"://"+req.URL.Host+req.URL.Path)
-			require.Equal(t, g.query, req.URL.RawQuery)
+			req, body := r.requests[len(call.before)], r.bodies[len(call.before)]
+			require.Equal(t, call.method, req.Method)
+			require.Equal(t, "https://vpp.example.com/base/mdm/v2/"+call.path, req.URL.Scheme+"://"+req.URL.Host+req.URL.Path)
+			require.Equal(t, call.query, req.URL.RawQuery)
 			require.Equal(t, []string{"Bearer " + stoken}, req.Header["Authorization"])
-			if g.request == "" {
+			if call.request == "" {
 				require.Empty(t, body)
 				require.Empty(t, req.Header["Content-Type"])
 			} else {
 				require.Equal(t, []string{"application/json"}, req.Header["Content-Type"])
-				jsonEqual(t, fixture(t, "walkthrough/"+g.request), body)
+				jsonEqual(t, fixture(t, "walkthrough/"+call.request), body)
 			}
 
 			encoded, err := json.Marshal(got)
 			require.NoError(t, err)
-			jsonEqual(t, fixture(t, "walkthrough/"+g.response), string(encoded))
+			jsonEqual(t, fixture(t, "walkthrough/"+call.response), string(encoded))
 		})
 	}
 }
 
-// Every file of the walkthrough is used by a test above, or is a notification.
+// Every file in testdata/walkthrough belongs to a walkthrough call or is a notification.
 func TestClient_usesEveryWalkthroughFixture(t *testing.T) {
 	used := map[string]bool{}
-	for _, g := range walkthroughCalls() {
-		used[g.request], used[g.response] = true, true
+	for _, call := range walkthroughCalls() {
+		used[call.request], used[call.response] = true, true
 	}
 	files, err := filepath.Glob("testdata/walkthrough/*.json")
 	require.NoError(t, err)
@@ -219,6 +220,8 @@ func TestClient_usesEveryWalkthroughFixture(t *testing.T) {
 	}
 }
 
+// A notification of Apple's walkthrough that is decoded, and encoded from its typed fields, has the
+// same JSON.
 func TestNotification_keepsWalkthroughExamples(t *testing.T) {
 	files, err := filepath.Glob("testdata/walkthrough/*.notification.json")
 	require.NoError(t, err)
@@ -227,16 +230,16 @@ func TestNotification_keepsWalkthroughExamples(t *testing.T) {
 		var n appsandbooks.Notification
 		data := fixture(t, "walkthrough/"+filepath.Base(f))
 		require.NoError(t, json.Unmarshal([]byte(data), &n))
-		n.Raw = nil // so that the typed payload is what is written
+		n.Raw = nil // encode the typed fields instead
 		encoded, err := json.Marshal(n)
 		require.NoError(t, err)
 		jsonEqual(t, data, string(encoded))
 	}
 }
 
-// Shapes that the walkthrough lacks, with made-up values: decoded and encoded
-// again, nothing is lost.
-func TestMeta_andAnswerTypesLoseNoFields(t *testing.T) {
+// Answers that Apple's walkthrough does not show, with made-up values, keep all fields when they
+// are decoded and encoded again.
+func TestMeta_answersKeepAllFields(t *testing.T) {
 	const meta = `"uId":"204","tokenExpirationDate":"2031-02-03T04:05:06+0000","mdmInfo":{"id":"i","name":"n","metadata":"m"}`
 	for name, test := range map[string]struct {
 		into any

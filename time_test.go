@@ -10,7 +10,8 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// Time reads the service's form of a date and RFC 3339, and is zero for anything else.
+// Time reads dates in the service's form and in RFC 3339, and is zero for anything
+// else.
 func TestTime_readsBothForms(t *testing.T) {
 	date := time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
 	for text, want := range map[string]time.Time{

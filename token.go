@@ -9,35 +9,34 @@ import (
 	"unicode"
 )
 
-// maxTokenLength bounds a content token: far above real ones (some hundred
-// bytes), far below what a header may hold.
+// maxTokenLength is the largest length of a content token, in bytes: far more than a
+// real token (some hundred bytes), and little enough for an HTTP header.
 const maxTokenLength = 8 << 10
 
-// Token is what a content token (sToken) says about itself. It prints as
+// A Token has the information that a content token (sToken) contains. It prints as
 // [REDACTED] with every fmt verb, in slog and in JSON.
 //
-// A content token is the whole content of a .vpptoken file: base64 of a JSON
-// object. The inner "token" value alone is refused by the service.
+// A content token is the whole content of a .vpptoken file: a JSON object in base64.
+// The service rejects the "token" value from inside that object.
 //
 // Source: https://developer.apple.com/documentation/devicemanagement/getting-started-with-the-management-api
 type Token struct {
-	// ExpirationDate is advisory: a token also dies when it is replaced, or
-	// when the password of the account that downloaded it changes. Zero when
-	// the token does not say.
-	ExpirationDate time.Time
-	// OrganizationName is the name of the organization.
-	OrganizationName string
+	// ExpirationDate is when the token expires; zero if the token has no date. A token
+	// can become invalid earlier: when a newer token is downloaded, or when the password
+	// of the account that downloaded it changes.
+	ExpirationDate   time.Time
+	OrganizationName string // "" if the token has no name
 
-	// A closure, not a string: fmt prints unexported strings of a struct
-	// inside another struct without asking any method.
+	// A closure, not a string: if a Token is in an unexported field of a struct, fmt
+	// prints its strings without calling Format.
 	secret func() string
 }
 
-// ParseToken reads the content of a .vpptoken file. White space anywhere in it
-// and a byte order mark are tolerated. The error wraps [ErrInvalid] and says
-// what is wrong without repeating the token.
+// ParseToken parses the content of a .vpptoken file. It ignores white space and byte
+// order marks. The error wraps [ErrInvalid] and does not contain the token.
 //
-// [NewClient] does not insist on a token that parses: the service is the judge.
+// [NewClient] also accepts a token that ParseToken rejects, as long as the token can be
+// sent in a header. The service decides whether the token is valid.
 func ParseToken(content string) (Token, error) {
 	text, err := cleanToken(content)
 	if err != nil {
@@ -55,7 +54,7 @@ func ParseToken(content string) (Token, error) {
 		OrgName string `json:"orgName"`
 	}
 	if err := json.Unmarshal(decoded, &body); err != nil {
-		return Token{}, fmt.Errorf("%w: the content token holds no JSON object; pass the whole content of the .vpptoken file, not the token value inside it", ErrInvalid)
+		return Token{}, fmt.Errorf("%w: the content token does not contain a JSON object; pass the whole content of the .vpptoken file, not the token value inside it", ErrInvalid)
 	}
 	if body.Token == "" {
 		return Token{}, fmt.Errorf("%w: the content token has no token value", ErrInvalid)
@@ -63,16 +62,17 @@ func ParseToken(content string) (Token, error) {
 	t := Token{OrganizationName: body.OrgName, secret: func() string { return text }}
 	if body.ExpDate != "" {
 		if t.ExpirationDate, err = parseTime(body.ExpDate); err != nil {
-			return Token{}, fmt.Errorf("%w: the content token has an unreadable expDate", ErrInvalid)
+			return Token{}, fmt.Errorf("%w: the content token has an invalid expDate", ErrInvalid)
 		}
 	}
 	return t, nil
 }
 
-// cleanToken removes white space and checks that the rest can stand in a header.
+// cleanToken removes white space and byte order marks from a content token. It returns
+// an error if the rest cannot be sent in a header.
 func cleanToken(content string) (string, error) {
 	if strings.HasPrefix(strings.TrimSpace(content), "Bearer ") {
-		return "", fmt.Errorf("%w: the content token begins with Bearer; pass the content of the .vpptoken file alone", ErrInvalid)
+		return "", fmt.Errorf("%w: the content token begins with \"Bearer \"; pass only the content of the .vpptoken file", ErrInvalid)
 	}
 	text := strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || r == '\ufeff' {
@@ -88,14 +88,15 @@ func cleanToken(content string) (string, error) {
 	}
 	for i := range len(text) {
 		if text[i] <= ' ' || text[i] > '~' {
-			return "", fmt.Errorf("%w: the content token holds a character that is not visible ASCII", ErrInvalid)
+			return "", fmt.Errorf("%w: the content token contains a character that is not visible ASCII", ErrInvalid)
 		}
 	}
 	return text, nil
 }
 
-// Format implements [fmt.Formatter], for every verb.
+// Format implements [fmt.Formatter]. It writes [REDACTED] for every verb.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 
-// MarshalText implements [encoding.TextMarshaler], and so JSON.
+// MarshalText implements [encoding.TextMarshaler]. It returns [REDACTED]; encoding/json
+// uses it.
 func (t Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }

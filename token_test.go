@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A token is understood or refused, and never repeated.
+// ParseToken returns a token or ErrInvalid, and neither the token nor an error shows
+// the content when it is printed.
 func FuzzParseToken(f *testing.F) {
 	for _, s := range []string{
 		stoken, stoken + "\n", "\ufeff" + stoken, "e30=", "WzFd", "ab!c", "bm90aGluZw==", "eyJ0b2tlbiI6Im4iLCJleHBEYXRlIjoic29vbiJ9",
@@ -29,10 +30,10 @@ func FuzzParseToken(f *testing.F) {
 		}
 		for _, err := range []error{err, clientErr} {
 			if err == nil {
-				continue // the service is the judge
+				continue // NewClient accepts a token that only the service can check
 			}
 			require.ErrorIs(t, err, appsandbooks.ErrInvalid)
-			require.Less(t, len(err.Error()), 250) // bounded, whatever came in
+			require.Less(t, len(err.Error()), 250) // the error does not repeat long content
 			if secret := strings.TrimSpace(content); len(secret) > 12 {
 				require.NotContains(t, err.Error(), secret)
 			}
@@ -40,15 +41,17 @@ func FuzzParseToken(f *testing.F) {
 	})
 }
 
+// ParseToken accepts white space, line breaks and a byte order mark in a token, and
+// refuses invalid content. A Token is never printed.
 func TestParseToken_acceptsUsualFormsAndRefusesOthers(t *testing.T) {
 	want := time.Date(2030, 11, 8, 22, 33, 22, 0, time.UTC)
 	for name, content := range map[string]string{
-		"as it is":     stoken,
-		"newline":      stoken + "\n",
-		"blank lines":  "\r\n\n  " + stoken + "\n\n",
-		"wrapped":      stoken[:20] + "\n" + stoken[20:60] + "\r\n" + stoken[60:],
-		"byte order":   "\ufeff" + stoken,
-		"other offset": "eyJ0b2tlbiI6Im4iLCJleHBEYXRlIjoiMjAzMC0xMS0wOFQxNTozMzoyMi0wNzAwIiwib3JnTmFtZSI6Ik9SRzEyMzQ1In0=",
+		"unchanged":          stoken,
+		"newline":            stoken + "\n",
+		"blank lines":        "\r\n\n  " + stoken + "\n\n",
+		"line breaks inside": stoken[:20] + "\n" + stoken[20:60] + "\r\n" + stoken[60:],
+		"byte order mark":    "\ufeff" + stoken,
+		"other time zone":    "eyJ0b2tlbiI6Im4iLCJleHBEYXRlIjoiMjAzMC0xMS0wOFQxNTozMzoyMi0wNzAwIiwib3JnTmFtZSI6Ik9SRzEyMzQ1In0=",
 	} {
 		token, err := appsandbooks.ParseToken(content)
 		require.NoError(t, err, name)
@@ -67,8 +70,8 @@ func TestParseToken_acceptsUsualFormsAndRefusesOthers(t *testing.T) {
 		require.NotContains(t, b.String(), stoken[:16])
 	}
 	for name, content := range map[string]string{
-		"empty": " \n", "not base64": "ab!c", "inner value": "bm90aGluZw==", "no JSON object": "WzFd", "no token": "e30=",
-		"bad date": "eyJ0b2tlbiI6Im4iLCJleHBEYXRlIjoic29vbiJ9", "not ASCII": "ab\u00e4", "too long": strings.Repeat("a", 9000),
+		"empty": " \n", "not base64": "ab!c", "base64 of plain text": "bm90aGluZw==", "base64 of an array": "WzFd", "base64 of an empty object": "e30=",
+		"unreadable date": "eyJ0b2tlbiI6Im4iLCJleHBEYXRlIjoic29vbiJ9", "not ASCII": "ab\u00e4", "too long": strings.Repeat("a", 9000),
 	} {
 		_, err := appsandbooks.ParseToken(content)
 		require.ErrorIs(t, err, appsandbooks.ErrInvalid, name)

@@ -11,37 +11,46 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/records"
 )
 
-// UsersService reads and manages the users who can hold licences.
+// UsersService reads the users of an organizational unit, and creates, updates and
+// retires them. Assets and subscriptions are assigned to users.
 type UsersService service
 
-// User is a person known to the organizational unit. Several retired users can
-// share a ClientUserID with at most one that is not: never use it alone as a key.
+// User is a person who is registered with the organizational unit. A ClientUserID
+// does not identify a user by itself: at most one user with this id is not retired,
+// but any number of retired users can have the same id.
 type User struct {
 	ClientUserID string     `json:"clientUserId"`
 	Email        string     `json:"email,omitzero"`
-	IDHash       string     `json:"idHash,omitzero"`     // of the Apple Account; only when one is, or was, associated
-	InviteCode   string     `json:"inviteCode,omitzero"` // for [UsersService.InvitationURL]
+	IDHash       string     `json:"idHash,omitzero"`     // of the Apple Account; set only if the user is or was associated with one
+	InviteCode   string     `json:"inviteCode,omitzero"` // parameter of [UsersService.InvitationURL]
 	Status       UserStatus `json:"status"`
 }
 
-// UserStatus is the state of a user. Values newer than the SDK are kept.
+// UserStatus is the state of a user. It can be a value that the SDK has no constant
+// for.
 type UserStatus string
 
-// States of a user.
 const (
-	UserRegistered UserStatus = "Registered" // has to accept the invitation
-	UserAssociated UserStatus = "Associated" // has an Apple Account
-	UserRetired    UserStatus = "Retired"
-	UserDeleted    UserStatus = "Deleted" // retired, and the Apple Account belongs to a newer user of the same ClientUserID
+	// UserRegistered means that the user has not accepted the invitation yet.
+	UserRegistered UserStatus = "Registered"
+	// UserAssociated means that the user is associated with an Apple Account.
+	UserAssociated UserStatus = "Associated"
+	// UserRetired means that the user is no longer associated with an Apple Account.
+	UserRetired UserStatus = "Retired"
+	// UserDeleted means that the user is retired, and that the Apple Account now
+	// belongs to a newer user with the same ClientUserID.
+	UserDeleted UserStatus = "Deleted"
 )
 
-// UserFilter selects users. The zero value selects all, the retired included.
+// UserFilter selects users. The zero value selects all users, including the retired.
 type UserFilter struct {
 	ListOptions
-	ActiveOnly     bool   // without the retired
-	RetiredOnly    bool   // the retired alone
-	ClientUserID   string // this user; may still be several entries
-	SinceVersionID string // changed since a walk with this FirstVersionID
+	ActiveOnly   bool   // leaves out the retired users
+	RetiredOnly  bool   // leaves out the users who are not retired
+	ClientUserID string // selects the users with this id: at most one is not retired
+	// SinceVersionID selects the users that changed since the list was read with
+	// this Page.FirstVersionID. [UsersService.Changes] needs it.
+	SinceVersionID string
 }
 
 func (f UserFilter) query() url.Values {
@@ -56,7 +65,7 @@ var userList = list[User]{path: "users", urlKey: "getUsers", answer: func() list
 
 type userAnswer struct {
 	Users []User `json:"users"`
-	listing
+	indexedPage
 }
 
 func (p *userAnswer) items() []User { return p.Users }
@@ -79,32 +88,34 @@ func (p *userAnswer) decodePlain(body []byte) bool {
 	})
 }
 
-// List reads one page of users.
-//
-// Synchronous. Retried like any read. A version that the service no longer
-// knows is [ErrInvalidVersionID]: read everything then.
+// List reads one page of users. If the service does not know f.SinceVersionID any
+// more, the error is [ErrInvalidVersionID]; then read the whole list.
 //
 // https://developer.apple.com/documentation/devicemanagement/get-users-4mwln
 func (s *UsersService) List(ctx context.Context, f UserFilter) (*Page[User], error) {
 	return userList.one(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Pages reads the users page by page, beginning at f.PageIndex: in order, with
-// up to five pages read ahead in parallel. To resume after an error, begin at
-// the Next of the last page; see [Page] for changes under the walk.
+// Pages reads the users page by page, in order, beginning at the page f.Start. It
+// requests up to five pages in parallel, before the loop needs them. To continue
+// after an error, set f.Start to the Next of the last page. Page.Changed reports
+// that the data changed while it was read.
 func (s *UsersService) Pages(ctx context.Context, f UserFilter) iter.Seq2[*Page[User], error] {
 	return userList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// All reads the users one by one, beginning with those of f.PageIndex.
+// All reads the users one by one, beginning with the first user of the page f.Start.
 func (s *UsersService) All(ctx context.Context, f UserFilter) iter.Seq2[User, error] {
 	return userList.all(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Changes reads, page by page, the users that changed since a walk whose
-// FirstVersionID is f.SinceVersionID: one request when there are none. It reads
-// everything when there is no such version yet, or when the service has
-// forgotten it, and says so in Full. Save FirstVersionID when the loop is done:
+// Changes reads, page by page, the users that changed since an earlier reading of
+// the list. f.SinceVersionID is the Page.FirstVersionID of that reading. If no user
+// changed, Changes costs one request.
+//
+// Changes reads the whole list, and sets Page.Full, if f.SinceVersionID is empty or
+// if the service does not know that version any more. Save the FirstVersionID when
+// the loop has finished:
 //
 //	for page, err := range c.Users.Changes(ctx, appsandbooks.UserFilter{SinceVersionID: saved}) {
 //		if err != nil {
@@ -115,8 +126,9 @@ func (s *UsersService) All(ctx context.Context, f UserFilter) iter.Seq2[User, er
 //	}
 //	saved = next
 //
-// Retired users are reported as such; whether anything else can vanish without
-// a trace is not documented. Read everything now and then.
+// Changes includes users who were retired. Apple does not document whether a user
+// can disappear from the list in another way, so read the whole list from time to
+// time.
 //
 // https://developer.apple.com/documentation/devicemanagement/using-paginated-endpoints
 func (s *UsersService) Changes(ctx context.Context, f UserFilter) iter.Seq2[*Page[User], error] {
@@ -129,59 +141,66 @@ func (s *UsersService) Changes(ctx context.Context, f UserFilter) iter.Seq2[*Pag
 	})
 }
 
-// UserChange names the users of a change. Repetitions count once.
+// UserChange names the users of a change. A user who is named twice counts once. Two
+// different UserRequests with one ClientUserID are [ErrInvalid].
 type UserChange struct {
-	// Users are the users of Create and Update.
+	// Users are the users to create or to update. Retire refuses them ([ErrInvalid]).
 	Users []UserRequest
-	// ClientUserIDs are the users of Retire.
+	// ClientUserIDs are the users to retire. Create and Update refuse them
+	// ([ErrInvalid]).
 	ClientUserIDs []string
 }
 
 // UserRequest describes a user to create or to update.
 type UserRequest struct {
-	// ClientUserID is the caller's own, stable id of the person. Required.
+	// ClientUserID is the caller's id for the person. It is required and must not
+	// change.
 	ClientUserID string `json:"clientUserId"`
-	// Email is for people to recognize the user. The invitation can be accepted
-	// with any Apple Account.
+	// Email helps people to recognize the user. The user can accept the invitation
+	// with any Apple Account, also with one that has another address.
 	Email string `json:"email,omitzero"`
-	// ManagedAppleID associates a Managed Apple Account of the organization at
-	// once, without an invitation.
+	// ManagedAppleID is a Managed Apple Account of the organization. The service
+	// associates the user with it at once, without an invitation.
 	ManagedAppleID string `json:"managedAppleId,omitzero"`
 }
 
-// Create registers users, any number of them. Those with a ManagedAppleID
-// become Associated, the others Registered: they have to accept an invitation
-// ([UsersService.InvitationURL]), which the service does not send.
+// Create registers any number of users. A user with a ManagedAppleID becomes
+// [UserAssociated]. A user without one becomes [UserRegistered] and must accept an
+// invitation, which the caller sends: see [UsersService.InvitationURL].
 //
-// Asynchronous; see [Operation] for what is retried, and for the errors. An
-// active user of the same ClientUserID is [ErrUserAlreadyExists] in the report.
+// Create starts an [Operation], which says what is retried and which errors are
+// returned. If a user with the same ClientUserID exists and is not retired, the
+// report has [ErrUserAlreadyExists] for it.
 //
 // https://developer.apple.com/documentation/devicemanagement/create-users
 func (s *UsersService) Create(ctx context.Context, change UserChange, opts ...OperationOption) (*Operation, error) {
 	return s.client.start(ctx, createUsers, func(t *tables) error { return t.addUserRequests(change) }, opts)
 }
 
-// Update changes e-mail addresses, and associates Managed Apple Accounts.
+// Update changes the e-mail addresses of users, and associates users with Managed
+// Apple Accounts.
 //
-// Asynchronous; see [Operation].
+// Update starts an [Operation], which says what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/update-users
 func (s *UsersService) Update(ctx context.Context, change UserChange, opts ...OperationOption) (*Operation, error) {
 	return s.client.start(ctx, updateUsers, func(t *tables) error { return t.addUserRequests(change) }, opts)
 }
 
-// Retire ends users: the tie to the Apple Account is cut. That revocable
-// licences are released is documented for the predecessor of this API only.
+// Retire retires users: they are no longer associated with their Apple Accounts.
+// Apple documents only for version 1 of the API that this also takes back their
+// revocable assets.
 //
-// Asynchronous; see [Operation].
+// Retire starts an [Operation], which says what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/retire-users
 func (s *UsersService) Retire(ctx context.Context, change UserChange, opts ...OperationOption) (*Operation, error) {
 	return s.client.start(ctx, retireUsers, func(t *tables) error { return t.addUserIDs(change) }, opts)
 }
 
-// InvitationURL is where a Registered user accepts the invitation. It reads
-// the template from the service configuration, usually from memory.
+// InvitationURL returns the URL at which a [UserRegistered] user accepts the
+// invitation. inviteCode is the user's InviteCode. The URL is made from a template of
+// the service configuration, which the client usually has in memory.
 //
 // https://developer.apple.com/documentation/devicemanagement/managing-users
 func (s *UsersService) InvitationURL(ctx context.Context, inviteCode string) (string, error) {
@@ -192,7 +211,7 @@ func (s *UsersService) InvitationURL(ctx context.Context, inviteCode string) (st
 	if err != nil {
 		return "", err
 	}
-	// The placeholder stands percent-encoded in the template, literally so.
+	// The template contains the placeholder in percent-encoded form.
 	const placeholder = "%25inviteCode%25"
 	template := config.URLs["invitationEmail"]
 	if !strings.Contains(template, placeholder) {

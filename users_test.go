@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Ids that differ in case or in their Unicode form are different, and come back
-// as they went.
+// Client user IDs are sent and returned unchanged. IDs that differ only in case or in their
+// Unicode form are different users.
 func TestUsersService_Create_keepsIDsExactly(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		ids := []string{
@@ -41,6 +41,8 @@ func TestUsersService_Create_keepsIDsExactly(t *testing.T) {
 	})
 }
 
+// Users can be created, updated and retired. A user who exists already fails alone, and the
+// invitation URL contains the invite code of the user.
 func TestUsersService_createsUpdatesAndRetiresUsers(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var requests []appsandbooks.UserRequest
@@ -53,7 +55,7 @@ func TestUsersService_createsUpdatesAndRetiresUsers(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 3, countPath(srv, "users/create"))
 
-		// A second time each fails by itself; the new one succeeds.
+		// The users who exist already fail, and the new user succeeds.
 		op, err = c.Users.Create(t.Context(), appsandbooks.UserChange{Users: append(requests[:2:2], appsandbooks.UserRequest{ClientUserID: "new"})})
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())

@@ -154,7 +154,7 @@ func (u *Unit) Events() []Event {
 	return out
 }
 
-// HoldEvents(true) keeps all events of the unit PENDING: those that are PENDING
+// HoldEvents, with true, keeps all events of the unit PENDING: those that are PENDING
 // now, and those that the server accepts later. HoldEvents(false) ends this,
 // and applies the events whose delay is over.
 func (u *Unit) HoldEvents(hold bool) {

@@ -101,7 +101,7 @@ func (r *recorder) requestArrived(in *incomingRequest, tok *token, fault *Fault,
 	rec.unit = c
 	rec.request.Unit = c.uid
 	if now.Before(c.notBefore) {
-		r.addViolation(now, RuleRetryAfter, c.uid, "%s %s came %v before the end of the Retry-After", in.method, rec.request.Path, c.notBefore.Sub(now))
+		r.addViolation(now, RuleRetryAfter, c.uid, "%s %s came %v too soon after an answer with Retry-After", in.method, rec.request.Path, c.notBefore.Sub(now))
 	}
 	r.checkRate(c, rec, a.limit)
 	if a.page {

@@ -1,20 +1,24 @@
 /*
-Package postgres shares the work of many machines through PostgreSQL: it
-implements what package appsandbooks leaves to the vendor who runs more than one
-process for the same organizational units.
+Package postgres shares the work for organizational units between several
+processes. The shared data is in a PostgreSQL database. The package implements
+the interfaces of package appsandbooks for this case.
 
-  - [Store.Put] and [Store.Claim] keep operations with their journals. One
-    process at a time carries an operation; when it dies, another goes on from
-    the last entry, and what the dead one may still write is refused.
-  - [Store.Begin], [Store.End] and [Store.Done] make the hooks of a
-    notification succeed on one machine only.
-  - [Store.Notify], [Store.Watch] and [Store.Run] bring a notification that
-    reached one machine to whoever waits for it on another.
-  - [Store.Limiter] shares maxRequestPerSecond and the pause of a Retry-After.
+A [Store] has four parts:
 
-Everything is in one schema of its own, made and kept up to date by
-[Store.Migrate]. Leases and pauses go by the database's clock. Content tokens and
-notification secrets are never stored.
+  - [Operations] stores operations with their journals. One process at a time
+    has the lease of an operation and runs it. When that process dies, another
+    process continues from the last journal entry, and the database refuses all
+    later writes of the dead process.
+  - [Inbox] records which notifications are handled. A hook for a notification
+    then succeeds in one process only.
+  - [Wakeups] passes a notification that reaches one process to the operations
+    that wait for it in other processes.
+  - [Limiter] shares the pace of an organizational unit: maxRequestPerSecond and
+    the pause of a Retry-After.
+
+All tables are in one schema, which [Store.Migrate] creates and updates. Leases
+and pauses use the clock of the database. Content tokens and notification secrets
+are never stored.
 
 # A process
 
@@ -23,38 +27,38 @@ notification secrets are never stored.
 	if err := store.Migrate(ctx); err != nil { ... }
 	go store.Run(ctx)
 
-	handler, err := appsandbooks.NewNotificationHandler(appsandbooks.NotificationHooks{
-		Notify:  store.Notify, // wakes waiters on all machines
-		Deduper: store,
-		Any: func(ctx context.Context, n *appsandbooks.Notification) error {
+	handler, err := appsandbooks.NewNotificationHandler(
+		func(ctx context.Context, n *appsandbooks.Notification) error {
 			return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-				// ... what the notification means to us, in tx ...
-				return store.Done(ctx, tx, n)
+				// ... handle the notification in tx ...
+				return store.Inbox().MarkHandled(ctx, tx, n)
 			})
 		},
-	}, secrets...)
+		appsandbooks.WithNotificationSecrets(secrets...),
+		appsandbooks.WithNotify(store.Wakeups().Notify), // wakes the operations in all processes
+		appsandbooks.WithDeduper(store.Inbox()))
 
 	client, err := appsandbooks.NewClient("", appsandbooks.WithTokenSource(lookUp),
 		appsandbooks.WithLimiter(store.Limiter(uid)))
 
 # An operation
 
-Plan it and keep it, in the transaction that also enqueues the job that carries it:
+Plan the operation. Save it in the transaction that also enqueues its job:
 
 	op, err := client.Assets.Associate(ctx, change, appsandbooks.WithPlanOnly())
 	...
-	err = store.Put(ctx, tx, uid, op)
+	err = store.Operations().Save(ctx, tx, uid, op)
 
-Carry it a step, on whatever machine the job runs:
+Run one step, in the process that runs the job:
 
-	claim, err := store.Claim(ctx, id) // ErrHeld: somebody else carries it
+	lease, err := store.Operations().Lease(ctx, id) // ErrLeaseHeld: another process has it
 	...
-	op, err := claim.Resume(client)
+	op, err := lease.Resume(client)
 	...
-	next, err := op.Step(claim.Context())
-	err = claim.Release(ctx, op, next, err) // then come again at next, unless it is zero
+	next, err := op.Step(lease.Context())
+	err = lease.Release(ctx, op, next, err) // run the next step at next, unless it is zero
 
-Or wait on the spot, with op.Wait(claim.Context()): a notification that reaches
-any of the machines wakes it.
+Instead of steps, op.Wait(lease.Context()) runs the operation until it is
+finished. A notification that reaches any of the processes wakes it.
 */
 package postgres

@@ -2,10 +2,9 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,162 +12,146 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// How long it is remembered that a notification is done (the service delivers
-// over five minutes), and how long its content is kept as a hint (events take
-// seconds, and are given up after ten minutes).
-const (
-	keepDone  = 24 * time.Hour
-	keepHints = time.Hour
-)
+// Inbox records which notifications are being handled and which are handled, for all
+// processes. [Store.Inbox] returns it. It implements [appsandbooks.Deduper].
+//
+// Begin and End are the methods of that interface. They do not begin or end a
+// transaction: the notification handler calls Begin before it runs the hooks for a
+// notification, and End after them.
+type Inbox struct {
+	db        *database
+	leaseTime time.Duration
 
-// maxWait is how long a delivery waits for another one of the same notification
-// that is being handled. Then the service is told to come again.
-const maxWait = 5 * time.Second
+	mu     sync.Mutex
+	leases map[string]int64 // the lease numbers of this process, by notification key
+}
 
-// Begin implements [appsandbooks.Deduper]: it claims a notification for this
-// process. While another process has the claim it waits a little, then fails.
-// The claim of a process that died is over after the lease.
-func (s *Store) Begin(ctx context.Context, key string) (first bool, err error) {
-	var token [8]byte
-	rand.Read(token[:])
-	claim := int64(binary.BigEndian.Uint64(token[:]) >> 1)
-	deadline := time.Now().Add(maxWait)
+var _ appsandbooks.Deduper = (*Inbox)(nil)
+
+// maxHandlingWait is how long Begin waits while another process handles the same
+// notification. After that, Begin fails, and the service delivers again later.
+const maxHandlingWait = 5 * time.Second
+
+var errBeingHandled = errors.New("another delivery of the notification is being handled")
+
+// Begin is called by the notification handler before it runs the hooks. It takes the
+// lease of the notification with this key and returns true. It returns false if the
+// notification has been handled. While another process has the lease, Begin waits up to
+// five seconds and then fails. The lease of a process that died expires after the time
+// of [WithLeaseTime].
+func (b *Inbox) Begin(ctx context.Context, key string) (first bool, err error) {
+	lease := randomID()
+	deadline := time.Now().Add(maxHandlingWait)
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		var mine, done bool
-		// A row that is there and not to be claimed is only locked, not
-		// written: the condition comes after the lock, in the row's latest version.
-		err := s.pool.QueryRow(ctx, s.sql(`
-			WITH claimed AS (
-				INSERT INTO {schema}.inbox AS i (key, claim, claimed_until)
-				VALUES ($1, $2, clock_timestamp() + $3::interval)
-				ON CONFLICT (key) DO UPDATE SET claim = excluded.claim, claimed_until = excluded.claimed_until
-				WHERE i.done_at IS NULL AND i.claimed_until < clock_timestamp()
-				RETURNING 1)
-			SELECT EXISTS (SELECT FROM claimed),
-				EXISTS (SELECT FROM {schema}.inbox WHERE key = $1 AND done_at IS NOT NULL)`),
-			key, claim, seconds(s.opts.lease)).Scan(&mine, &done)
+		leased, handled, err := b.tryLease(ctx, key, lease)
 		switch {
 		case err != nil:
-			return false, fmt.Errorf("postgres: claiming a notification: %w", err)
-		case mine:
-			s.mu.Lock()
-			s.claims[key] = claim
-			s.mu.Unlock()
+			return false, fmt.Errorf("postgres: leasing a notification: %w", err)
+		case leased:
+			b.mu.Lock()
+			b.leases[key] = lease
+			b.mu.Unlock()
 			return true, nil
-		case done:
+		case handled:
 			return false, nil
 		case time.Now().Add(wait).After(deadline):
 			return false, fmt.Errorf("postgres: %w", errBeingHandled)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := sleep(ctx, wait); err != nil {
 			return false, fmt.Errorf("postgres: %w: %w", errBeingHandled, err)
 		}
 	}
 }
 
-var errBeingHandled = errors.New("another delivery of the notification is being handled")
-
-func (s *Store) claimOf(key string) (int64, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	claim, ok := s.claims[key]
-	return claim, ok
+// tryLease takes the lease of a notification, unless the notification is handled or
+// another process has the lease.
+func (b *Inbox) tryLease(ctx context.Context, key string, lease int64) (leased, handled bool, err error) {
+	// If the row exists and the lease is not free, the row is only locked, not written.
+	// The WHERE is evaluated after the lock, with the newest version of the row.
+	err = b.db.pool.QueryRow(ctx, b.db.sql(`
+		WITH leased AS (
+			INSERT INTO {schema}.inbox AS i (key, lease, leased_until)
+			VALUES ($1, $2, clock_timestamp() + $3::interval)
+			ON CONFLICT (key) DO UPDATE SET lease = excluded.lease, leased_until = excluded.leased_until
+			WHERE i.handled_at IS NULL AND i.leased_until < clock_timestamp()
+			RETURNING 1)
+		SELECT EXISTS (SELECT FROM leased),
+			EXISTS (SELECT FROM {schema}.inbox WHERE key = $1 AND handled_at IS NOT NULL)`),
+		key, lease, interval(b.leaseTime)).Scan(&leased, &handled)
+	return leased, handled, err
 }
 
-// End implements [appsandbooks.Deduper]. When the hooks succeeded, but the claim
-// had gone to another process, that is [ErrLost]: the hooks may run twice. With
-// [Store.Done] they cannot succeed twice.
-func (s *Store) End(ctx context.Context, key string, done bool) error {
-	claim, ok := s.claimOf(key)
+// leaseOf returns the number of this process's lease of a notification.
+func (b *Inbox) leaseOf(key string) (lease int64, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lease, ok = b.leases[key]
+	return lease, ok
+}
+
+// End is called by the notification handler after the hooks. It ends the lease. done
+// reports whether the hooks succeeded: then the notification is recorded as handled.
+// Otherwise a later delivery runs the hooks again.
+//
+// The error is [ErrLeaseLost] if another process took the lease before. Then the hooks
+// succeeded in this process and may succeed in the other process too. A hook that
+// calls [Inbox.MarkHandled] succeeds once only.
+func (b *Inbox) End(ctx context.Context, key string, done bool) error {
+	lease, ok := b.leaseOf(key)
 	if !ok {
-		return fmt.Errorf("postgres: ending a notification: %w", ErrLost)
+		return describe(ErrLeaseLost, "ending the lease of a notification")
 	}
-	s.mu.Lock()
-	delete(s.claims, key)
-	s.mu.Unlock()
+	b.mu.Lock()
+	delete(b.leases, key)
+	b.mu.Unlock()
 	if !done {
-		// Not if Done was committed, whatever the hook said afterwards.
-		_, err := s.pool.Exec(ctx, s.sql(`DELETE FROM {schema}.inbox WHERE key = $1 AND claim = $2 AND done_at IS NULL`), key, claim)
+		// A notification that MarkHandled has recorded stays handled, even if its
+		// hook failed after the commit.
+		_, err := b.db.pool.Exec(ctx, b.db.sql(`
+			DELETE FROM {schema}.inbox WHERE key = $1 AND lease = $2 AND handled_at IS NULL`), key, lease)
 		if err != nil {
-			return fmt.Errorf("postgres: ending a notification: %w", err)
+			return describe(err, "ending the lease of a notification")
 		}
 		return nil
 	}
 	var marked, already bool
-	err := s.pool.QueryRow(ctx, s.sql(`
+	err := b.db.pool.QueryRow(ctx, b.db.sql(`
 		WITH marked AS (
-			UPDATE {schema}.inbox SET done_at = clock_timestamp() WHERE key = $1 AND claim = $2 AND done_at IS NULL RETURNING 1)
+			UPDATE {schema}.inbox SET handled_at = clock_timestamp()
+			WHERE key = $1 AND lease = $2 AND handled_at IS NULL RETURNING 1)
 		SELECT EXISTS (SELECT FROM marked),
-			EXISTS (SELECT FROM {schema}.inbox WHERE key = $1 AND claim = $2 AND done_at IS NOT NULL)`),
-		key, claim).Scan(&marked, &already)
+			EXISTS (SELECT FROM {schema}.inbox WHERE key = $1 AND lease = $2 AND handled_at IS NOT NULL)`),
+		key, lease).Scan(&marked, &already)
 	if err == nil && !marked && !already {
-		err = ErrLost
+		err = ErrLeaseLost
 	}
 	if err != nil {
-		return fmt.Errorf("postgres: ending a notification: %w", err)
+		return describe(err, "recording a notification as handled")
 	}
 	return nil
 }
 
-// Done marks a notification as done in the transaction of its hook, so that
-// what the hook writes and the mark are there together or not at all: however
-// processes die, and however often the service delivers, one transaction
-// commits. It fails with [ErrLost] if the claim has gone to another process; the
-// hook must then return the error.
-func (s *Store) Done(ctx context.Context, tx pgx.Tx, n *appsandbooks.Notification) error {
+// MarkHandled records a notification as handled, in the transaction of its hook. Then
+// the writes of the hook and this record are committed together or not at all, and only
+// one such transaction commits for a notification: processes that die and repeated
+// deliveries do not change that.
+//
+// The error is [ErrLeaseLost] if another process took the lease. The hook must return
+// that error and roll back.
+func (b *Inbox) MarkHandled(ctx context.Context, tx pgx.Tx, n *appsandbooks.Notification) error {
 	key := n.Key()
-	claim, ok := s.claimOf(key)
+	lease, ok := b.leaseOf(key)
 	if !ok {
-		return fmt.Errorf("postgres: marking a notification: %w", ErrLost)
+		return describe(ErrLeaseLost, "recording a notification as handled")
 	}
-	tag, err := tx.Exec(ctx, s.sql(`
-		UPDATE {schema}.inbox SET done_at = clock_timestamp() WHERE key = $1 AND claim = $2 AND done_at IS NULL`), key, claim)
+	tag, err := tx.Exec(ctx, b.db.sql(`
+		UPDATE {schema}.inbox SET handled_at = clock_timestamp()
+		WHERE key = $1 AND lease = $2 AND handled_at IS NULL`), key, lease)
 	if err == nil && tag.RowsAffected() == 0 {
-		err = ErrLost
+		err = ErrLeaseLost
 	}
 	if err != nil {
-		return fmt.Errorf("postgres: marking a notification: %w", err)
-	}
-	return nil
-}
-
-// pruneBatch is how many rows one statement deletes.
-const pruneBatch = 1000
-
-// Prune deletes what is too old, in small transactions: notifications that were
-// done a day ago, hints of an hour ago, paces unused for a day, and operations
-// that finished long ago ([WithRetention]). [Store.Run] calls it every ten
-// minutes. Processes that prune at the same time do not wait for each other.
-func (s *Store) Prune(ctx context.Context) error {
-	for _, p := range []struct {
-		text string
-		keep time.Duration
-	}{
-		{`DELETE FROM {schema}.hints WHERE id IN (
-			SELECT id FROM {schema}.hints WHERE at < clock_timestamp() - $1::interval
-			ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)`, keepHints},
-		{`DELETE FROM {schema}.inbox WHERE key IN (
-			SELECT key FROM {schema}.inbox WHERE first_at < clock_timestamp() - $1::interval
-			ORDER BY first_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, keepDone},
-		{`DELETE FROM {schema}.operations WHERE id IN (
-			SELECT id FROM {schema}.operations WHERE finished_at < clock_timestamp() - $1::interval
-			ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, s.opts.keep},
-		{`DELETE FROM {schema}.paces WHERE unit IN (
-			SELECT unit FROM {schema}.paces p
-			WHERE used_at < clock_timestamp() - $1::interval
-				AND coalesce(paused_until < clock_timestamp(), true)
-				AND NOT EXISTS (SELECT FROM {schema}.slots s WHERE s.unit = p.unit AND s.until > clock_timestamp())
-			LIMIT $2 FOR UPDATE SKIP LOCKED)`, 24 * time.Hour},
-	} {
-		for {
-			tag, err := s.pool.Exec(ctx, s.sql(p.text), seconds(p.keep), pruneBatch)
-			if err != nil {
-				return fmt.Errorf("postgres: prune: %w", err)
-			}
-			if tag.RowsAffected() < pruneBatch {
-				break
-			}
-		}
+		return describe(err, "recording a notification as handled")
 	}
 	return nil
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,10 +13,17 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// Put keeps an operation that was planned ([appsandbooks.PlanOnly]) and not
-// begun, for the organizational unit with the given uId. It is part of tx, so
-// that the operation and the job that carries it are there together or not at all.
-func (s *Store) Put(ctx context.Context, tx pgx.Tx, uid string, op *appsandbooks.Operation) error {
+// Operations stores operations with their journals. [Store.Operations] returns it.
+type Operations struct {
+	db        *database
+	leaseTime time.Duration
+	wakeups   *Wakeups
+}
+
+// Save stores an operation that was planned with [appsandbooks.WithPlanOnly] and has not
+// sent anything yet. uid is the uId of its organizational unit. Save writes in tx, so
+// that the operation and the job that runs it are stored together or not at all.
+func (o *Operations) Save(ctx context.Context, tx pgx.Tx, uid string, op *appsandbooks.Operation) error {
 	saved, err := op.MarshalJSON()
 	if err != nil {
 		return err
@@ -26,34 +31,33 @@ func (s *Store) Put(ctx context.Context, tx pgx.Tx, uid string, op *appsandbooks
 	line := string(saved) + "\n"
 	p := op.Progress()
 	var batch pgx.Batch
-	batch.Queue(s.sql(`INSERT INTO {schema}.operations
+	batch.Queue(o.db.sql(`INSERT INTO {schema}.operations
 		(id, unit, last_entry, snapshot_bytes, requests, pairs, due_at) VALUES ($1, $2, 1, $3, $4, $5, clock_timestamp())`),
 		op.ID(), uid, len(line), p.Requests, p.Pairs)
-	batch.Queue(s.sql(`INSERT INTO {schema}.journal (operation, entry, line) VALUES ($1, 1, $2)`), op.ID(), line)
+	batch.Queue(o.db.sql(`INSERT INTO {schema}.journal (operation, entry, line) VALUES ($1, 1, $2)`), op.ID(), line)
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-		return fmt.Errorf("postgres: keeping operation %s: %w", op.ID(), err)
+		return describe(err, "saving operation %s", op.ID())
 	}
 	return nil
 }
 
-// Load reads an operation, for [appsandbooks.Client.Resume], without claiming
-// it: to look at its report, not to carry it.
-func (s *Store) Load(ctx context.Context, id string) (saved []byte, err error) {
-	saved, err = s.load(ctx, s.pool, id)
+// Load reads an operation without a lease, for [appsandbooks.Client.Resume]. Use it
+// to read the report of an operation. To run the operation, use [Operations.Lease]. If
+// the operation is not stored, the error is [ErrNotFound].
+func (o *Operations) Load(ctx context.Context, id string) (saved []byte, err error) {
+	saved, err = o.readJournal(ctx, id)
 	if err == nil && len(saved) == 0 {
-		err = ErrUnknown
+		err = ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("postgres: operation %s: %w", id, err)
+		return nil, describe(err, "loading operation %s", id)
 	}
 	return saved, nil
 }
 
-func (s *Store) load(ctx context.Context, db interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}, id string,
-) ([]byte, error) {
-	rows, err := db.Query(ctx, s.sql(`SELECT line FROM {schema}.journal WHERE operation = $1 ORDER BY entry`), id)
+// readJournal returns the entries of a journal in one piece, nothing if there are none.
+func (o *Operations) readJournal(ctx context.Context, id string) ([]byte, error) {
+	rows, err := o.db.pool.Query(ctx, o.db.sql(`SELECT line FROM {schema}.journal WHERE operation = $1 ORDER BY entry`), id)
 	if err != nil {
 		return nil, err
 	}
@@ -61,372 +65,150 @@ func (s *Store) load(ctx context.Context, db interface {
 	return []byte(strings.Join(lines, "")), err
 }
 
-// Claim is the right to carry an operation. It is renewed in the background
-// until it is released.
-type Claim struct {
-	ID      string
-	Unit    string // the uId given to Put
-	Problem string // the error of the last step, or empty
-
-	store  *Store
-	fence  int64
-	saved  []byte
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	ended  chan struct{}
-	watch  func() // ends it
-}
-
-// Claim takes an operation for this process. While another has it, that is
-// [ErrHeld]; when that other one is dead, it is over after the lease. An
-// operation that is at its end is [ErrFinished].
-func (s *Store) Claim(ctx context.Context, id string) (*Claim, error) {
-	c, err := s.claim(ctx, id)
+// Lease gives this process the right to run an operation. The lease is renewed in the
+// background until it is released, lost, or ctx ends.
+//
+// The error is [ErrLeaseHeld] while another process has the lease. If that process
+// has died, its lease expires after the time of [WithLeaseTime]. The error is
+// [ErrFinished] if the operation is finished, [ErrNotFound] if it is not stored, and
+// [ErrClockSkew] if the clock of this machine is wrong.
+func (o *Operations) Lease(ctx context.Context, id string) (*Lease, error) {
+	l, err := o.lease(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("postgres: operation %s: %w", id, err)
+		return nil, describe(err, "leasing operation %s", id)
 	}
-	return c, nil
+	return l, nil
 }
 
-func (s *Store) claim(ctx context.Context, id string) (*Claim, error) {
-	c := &Claim{ID: id, store: s, ended: make(chan struct{})}
+func (o *Operations) lease(ctx context.Context, id string) (*Lease, error) {
+	l := &Lease{ID: id, operations: o, renewalEnded: make(chan struct{})}
 	var now time.Time
 	before := time.Now()
-	err := s.pool.QueryRow(ctx, s.sql(`
+	err := o.db.pool.QueryRow(ctx, o.db.sql(`
 		UPDATE {schema}.operations SET fence = fence + 1, leased_until = clock_timestamp() + $2::interval
 		WHERE id = $1 AND finished_at IS NULL AND (leased_until IS NULL OR leased_until < clock_timestamp())
-		RETURNING fence, unit, coalesce(problem, ''), clock_timestamp()`), id, seconds(s.opts.lease)).
-		Scan(&c.fence, &c.Unit, &c.Problem, &now)
+		RETURNING fence, unit, coalesce(last_error, ''), clock_timestamp()`), id, interval(o.leaseTime)).
+		Scan(&l.fence, &l.Unit, &l.LastError, &now)
 	after := time.Now()
 	if errors.Is(err, pgx.ErrNoRows) {
-		var finished bool
-		err = s.pool.QueryRow(ctx, s.sql(`SELECT finished_at IS NOT NULL FROM {schema}.operations WHERE id = $1`), id).Scan(&finished)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-			return nil, ErrUnknown
-		case err == nil && finished:
-			return nil, ErrFinished
-		case err == nil:
-			return nil, ErrHeld
-		}
+		return nil, o.whyNotLeased(ctx, id)
 	}
 	if err != nil {
 		return nil, err
 	}
-	// Another statement, and so another snapshot: it sees everything that an
-	// earlier holder wrote, because a later write of it cannot succeed any more.
-	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	if err = checkClock(before, now, after); err == nil {
-		c.saved, err = s.load(ctx, s.pool, id)
+		// A statement after the UPDATE has a snapshot of its own. It sees all entries of
+		// earlier leases, because their writes are refused from now on.
+		l.saved, err = o.readJournal(ctx, id)
 	}
 	if err != nil {
-		c.cancel(err)
-		close(c.ended)
-		_ = c.free(ctx)
+		l.cancel(err)
+		close(l.renewalEnded)
+		_ = l.giveBack(ctx)
 		return nil, err
 	}
-	go c.renew()
-	return c, nil
+	go l.renew()
+	return l, nil
 }
 
-// free gives an unused claim back.
-func (c *Claim) free(ctx context.Context) error {
-	_, err := c.store.pool.Exec(ctx, c.store.sql(`
-		UPDATE {schema}.operations SET leased_until = NULL WHERE id = $1 AND fence = $2`), c.ID, c.fence)
-	return err
-}
-
-// renew keeps the lease until the claim ends, or is lost.
-func (c *Claim) renew() {
-	defer close(c.ended)
-	lease := c.store.opts.lease
-	valid := time.Now().Add(lease)
-	for pause(c.ctx, lease/3) == nil {
-		began := time.Now()
-		ctx, cancel := context.WithTimeout(c.ctx, lease/3)
-		tag, err := c.store.pool.Exec(ctx, c.store.sql(`
-			UPDATE {schema}.operations SET leased_until = clock_timestamp() + $3::interval
-			WHERE id = $1 AND fence = $2`), c.ID, c.fence, seconds(lease))
-		cancel()
-		switch {
-		case err == nil && tag.RowsAffected() == 0:
-			c.cancel(ErrLost)
-		case err == nil:
-			valid = began.Add(lease)
-		case time.Now().After(valid):
-			c.cancel(fmt.Errorf("%w: it could not be renewed: %w", ErrLost, err))
-		}
-	}
-}
-
-// Context ends with the claim, and when the claim is lost: carry the operation with it.
-func (c *Claim) Context() context.Context { return c.ctx }
-
-// Resume takes the operation up, with what notifications have told since it was
-// left. The client must be the unit's; it gets the notifications for it until
-// the claim is released.
-func (c *Claim) Resume(client *appsandbooks.Client, opts ...appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
-	if c.watch == nil {
-		c.watch = c.store.Watch(c.Unit, client) // before reading, so that none is missed
-	}
-	rows, err := c.store.pool.Query(c.ctx, c.store.sql(`
-		SELECT h.body FROM {schema}.hints h JOIN {schema}.awaited a USING (event) WHERE a.operation = $1 ORDER BY h.id`), c.ID)
-	if err != nil {
-		return nil, fmt.Errorf("postgres: operation %s: %w", c.ID, err)
-	}
-	bodies, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("postgres: operation %s: %w", c.ID, err)
-	}
-	op, err := client.Resume(c.saved, append(opts, appsandbooks.WithContinuedJournal(c.write))...)
-	if err != nil {
-		return nil, err
-	}
-	for _, body := range bodies {
-		if n, err := appsandbooks.ParseNotification([]byte(body)); err == nil {
-			op.Notify(n)
-		}
-	}
-	return op, nil
-}
-
-// write is the operation's journal: one statement, one commit. It also renews
-// the lease. That the lease has expired does not matter as long as nobody else
-// took the operation.
-func (c *Claim) write(ctx context.Context, entry []byte) error {
-	if entry[0] != '[' {
-		return c.replace(ctx, entry)
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.store.opts.lease)
-	defer cancel()
-	tag, err := c.store.pool.Exec(ctx, c.store.sql(`
-		WITH held AS (
-			UPDATE {schema}.operations SET
-				last_entry = last_entry + 1, appended_bytes = appended_bytes + $3,
-				leased_until = greatest(leased_until, clock_timestamp() + $4::interval)
-			WHERE id = $1 AND fence = $2 RETURNING last_entry)
-		INSERT INTO {schema}.journal (operation, entry, line) SELECT $1, last_entry, $5 FROM held`),
-		c.ID, c.fence, len(entry), seconds(c.store.opts.lease), string(entry))
-	if err == nil && tag.RowsAffected() == 0 {
-		err = ErrLost
-		c.cancel(err)
-	}
-	return err
-}
-
-// replace makes a whole operation the only entry.
-func (c *Claim) replace(ctx context.Context, entry []byte) error {
-	return pgx.BeginFunc(ctx, c.store.pool, func(tx pgx.Tx) error { return c.replaceIn(ctx, tx, entry) })
-}
-
-func (c *Claim) replaceIn(ctx context.Context, tx pgx.Tx, entry []byte) error {
-	var last int64
-	err := tx.QueryRow(ctx, c.store.sql(`
-		UPDATE {schema}.operations SET last_entry = last_entry + 1, appended_bytes = 0, snapshot_bytes = $3
-		WHERE id = $1 AND fence = $2 RETURNING last_entry`), c.ID, c.fence, len(entry)).Scan(&last)
-	if errors.Is(err, pgx.ErrNoRows) {
-		c.cancel(ErrLost)
-		return ErrLost
-	}
-	if err != nil {
-		return err
-	}
-	var batch pgx.Batch
-	batch.Queue(c.store.sql(`DELETE FROM {schema}.journal WHERE operation = $1`), c.ID)
-	batch.Queue(c.store.sql(`INSERT INTO {schema}.journal (operation, entry, line) VALUES ($1, $2, $3)`), c.ID, last, string(entry))
-	return tx.SendBatch(ctx, &batch).Close()
-}
-
-// compactAbove is how much a journal may grow before it is worth replacing by
-// the operation as it is: this much, and the size of the operation.
-const compactAbove = 64 << 10
-
-// Release gives the operation back after a Step (or a Wait), with what that
-// returned: when the next step is due, and its error. The operation is
-// finished when the time is zero and there is no error. Of the error, the text is kept.
-//
-// Without an operation (nil), when it could not be resumed, only the claim ends.
-//
-// Release is called once. What it cannot write to the database is not lost: the
-// journal has it, and the lease ends by itself.
-func (c *Claim) Release(ctx context.Context, op *appsandbooks.Operation, next time.Time, failure error) error {
-	c.end()
-	err := pgx.BeginFunc(ctx, c.store.pool, func(tx pgx.Tx) error { return c.release(ctx, tx, op, next, failure) })
-	if err != nil {
-		return fmt.Errorf("postgres: releasing operation %s: %w", c.ID, err)
-	}
-	return nil
-}
-
-// ReleaseTx is Release as part of a transaction, with all that the end of a
-// step means to the vendor.
-func (c *Claim) ReleaseTx(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation, next time.Time, failure error) error {
-	c.end()
-	if err := c.release(ctx, tx, op, next, failure); err != nil {
-		return fmt.Errorf("postgres: releasing operation %s: %w", c.ID, err)
-	}
-	return nil
-}
-
-func (c *Claim) end() {
-	c.cancel(nil)
-	<-c.ended
-	if c.watch != nil {
-		c.watch()
-		c.watch = nil
-	}
-}
-
-func (c *Claim) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation, next time.Time, failure error) error {
-	s := c.store
-	if op == nil {
-		tag, err := tx.Exec(ctx, s.sql(`
-			UPDATE {schema}.operations SET fence = fence + 1, leased_until = NULL, problem = $3
-			WHERE id = $1 AND fence = $2`), c.ID, c.fence, problem(failure))
-		if err == nil && tag.RowsAffected() == 0 {
-			err = ErrLost
-		}
-		return err
-	}
-	r, p := op.Report(), op.Progress()
-	finished := next.IsZero() && failure == nil
-	state := "planned"
-	var wait any
+// whyNotLeased returns the reason why no row of an operation could be leased.
+func (o *Operations) whyNotLeased(ctx context.Context, id string) error {
+	var finished bool
+	err := o.db.pool.QueryRow(ctx, o.db.sql(`SELECT finished_at IS NOT NULL FROM {schema}.operations WHERE id = $1`), id).Scan(&finished)
 	switch {
-	case finished:
-		state = "done"
-	case p.Accepted > 0:
-		state = "submitted"
-	}
-	if !next.IsZero() {
-		wait = seconds(max(0, time.Until(next)))
-	}
-	var appended, snapshot int64
-	err := tx.QueryRow(ctx, s.sql(`
-		UPDATE {schema}.operations SET
-			fence = fence + 1, leased_until = NULL, state = $3, requests = $4, accepted = $5,
-			pairs = $6, succeeded = $7, failed = $8, unconfirmed = $9,
-			due_at = clock_timestamp() + $10::interval, problem = $11,
-			finished_at = CASE WHEN $12 THEN clock_timestamp() END
-		WHERE id = $1 AND fence = $2 RETURNING appended_bytes, snapshot_bytes`),
-		c.ID, c.fence, state, p.Requests, p.Accepted, r.Total, r.Succeeded, r.Failed, r.Unconfirmed,
-		wait, problem(failure), finished).Scan(&appended, &snapshot)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrLost
-	}
-	if err != nil {
+	case errors.Is(err, pgx.ErrNoRows):
+		return ErrNotFound
+	case err != nil:
 		return err
+	case finished:
+		return ErrFinished
 	}
-	c.fence++ // what the operation may still write is refused
-	if appended > compactAbove && appended > snapshot {
-		saved, err := op.MarshalJSON()
-		if err == nil {
-			err = c.replaceIn(ctx, tx, append(saved, '\n'))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return s.await(ctx, tx, c.ID, r)
+	return ErrLeaseHeld
 }
 
-// problem is the text of an error, or NULL.
-func problem(err error) any {
-	if err == nil {
-		return nil
-	}
-	text := err.Error()
-	return strings.ReplaceAll(strings.ToValidUTF8(text[:min(len(text), 2000)], "?"), "\x00", "?")
-}
+// An OperationState is how far an operation is.
+type OperationState string
 
-// await writes down which events an operation waits for. Rows are taken in the
-// order of their keys, as everywhere, so that nobody waits in a circle.
-func (s *Store) await(ctx context.Context, tx pgx.Tx, operation string, r *appsandbooks.Report) error {
-	open := map[string]int{}
-	if r.Unconfirmed > 0 {
-		for o := range r.Problems() {
-			if o.EventID != "" && o.Status == appsandbooks.OutcomeUnconfirmed {
-				open[o.EventID]++
-			}
-		}
-	}
-	events := slices.AppendSeq([]string{}, maps.Keys(open)) // not nil, which would be NULL
-	slices.Sort(events)
-	pairs := make([]int, len(events))
-	for i, e := range events {
-		pairs[i] = open[e]
-	}
-	var batch pgx.Batch
-	batch.Queue(s.sql(`
-		DELETE FROM {schema}.awaited WHERE event IN (
-			SELECT event FROM {schema}.awaited WHERE operation = $1 AND event <> ALL ($2) ORDER BY event FOR UPDATE)`),
-		operation, events)
-	if len(events) > 0 {
-		batch.Queue(s.sql(`
-			INSERT INTO {schema}.awaited (event, operation, pairs, named)
-			SELECT w.event, $1, w.pairs, coalesce((SELECT sum(h.elements) FROM {schema}.hints h WHERE h.event = w.event), 0)
-			FROM unnest($2::text[], $3::int[]) AS w(event, pairs) ORDER BY w.event
-			ON CONFLICT (event) DO UPDATE SET named = excluded.named WHERE awaited.named <> excluded.named`),
-			operation, events, pairs)
-	}
-	return tx.SendBatch(ctx, &batch).Close()
-}
+// The states of an operation.
+const (
+	// OperationPlanned means that the service has not accepted any request yet.
+	OperationPlanned OperationState = "planned"
+	// OperationSent means that the service has accepted at least one request.
+	OperationSent OperationState = "sent"
+	// OperationFinished means that no step is left.
+	OperationFinished OperationState = "finished"
+)
 
-// OperationStatus is the summary of an operation as of its last release.
+// An OperationStatus is a summary of an operation. State, Due, the numbers and
+// LastError are those of the last [Lease.Release], or of [Operations.Save].
 type OperationStatus struct {
 	ID          string
-	Unit        string
-	State       string // "planned", "submitted" or "done"
-	Carried     bool   // by a process, now
-	Requests    int
-	Accepted    int
+	Unit        string // the uId of the organizational unit
+	State       OperationState
+	Leased      bool // a process has the lease now
+	Requests    int  // planned
+	Accepted    int  // requests that the service has accepted
 	Pairs       int
-	Succeeded   int
-	Failed      int
-	Unconfirmed int
+	Succeeded   int // pairs
+	Failed      int // pairs
+	Unconfirmed int // pairs
 	Created     time.Time
-	Due         time.Time // of the next step; zero when there is none
-	Finished    time.Time // zero while it is not
-	Problem     string    // the error of the last step
+	Due         time.Time // when the next step is due; zero if no time is known
+	Finished    time.Time // zero until the operation is finished
+	LastError   string    // the error of the last step, or empty
 }
 
-// Operations yields the operations of a unit (of all units if uid is empty),
-// those not finished first; with open only these.
-func (s *Store) Operations(ctx context.Context, uid string, open bool) iter.Seq2[OperationStatus, error] {
+// An OperationFilter selects operations. The zero value selects all operations.
+type OperationFilter struct {
+	Unit       string // only operations of the unit with this uId
+	Unfinished bool   // only operations that are not finished
+}
+
+// All yields the operations that the filter selects: first those that are not
+// finished, then the others, each group by the time of its creation. It ends at the
+// first error.
+func (o *Operations) All(ctx context.Context, filter OperationFilter) iter.Seq2[OperationStatus, error] {
 	return func(yield func(OperationStatus, error) bool) {
-		rows, err := s.pool.Query(ctx, s.sql(`
+		rows, err := o.db.pool.Query(ctx, o.db.sql(`
 			SELECT id, unit, state, coalesce(leased_until > clock_timestamp(), false),
 				requests, accepted, pairs, succeeded, failed, unconfirmed,
-				created_at, due_at, finished_at, coalesce(problem, '')
+				created_at, due_at, finished_at, coalesce(last_error, '')
 			FROM {schema}.operations
 			WHERE ($1 = '' OR unit = $1) AND (NOT $2 OR finished_at IS NULL)
-			ORDER BY finished_at IS NOT NULL, created_at, id`), uid, open)
+			ORDER BY finished_at IS NOT NULL, created_at, id`), filter.Unit, filter.Unfinished)
 		if err != nil {
-			yield(OperationStatus{}, fmt.Errorf("postgres: operations: %w", err))
+			yield(OperationStatus{}, fmt.Errorf("postgres: reading the operations: %w", err))
 			return
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var o OperationStatus
-			var due, finished *time.Time
-			err := rows.Scan(&o.ID, &o.Unit, &o.State, &o.Carried, &o.Requests, &o.Accepted, &o.Pairs,
-				&o.Succeeded, &o.Failed, &o.Unconfirmed, &o.Created, &due, &finished, &o.Problem)
-			if due != nil && finished == nil {
-				o.Due = *due
-			}
-			if finished != nil {
-				o.Finished = *finished
-			}
+			status, err := scanStatus(rows)
 			if err != nil {
-				yield(o, fmt.Errorf("postgres: operations: %w", err))
+				yield(status, fmt.Errorf("postgres: reading the operations: %w", err))
 				return
 			}
-			if !yield(o, nil) {
+			if !yield(status, nil) {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(OperationStatus{}, fmt.Errorf("postgres: operations: %w", err))
+			yield(OperationStatus{}, fmt.Errorf("postgres: reading the operations: %w", err))
 		}
 	}
+}
+
+// scanStatus reads one row of the query of All.
+func scanStatus(row pgx.Row) (OperationStatus, error) {
+	var s OperationStatus
+	var due, finished *time.Time
+	err := row.Scan(&s.ID, &s.Unit, &s.State, &s.Leased, &s.Requests, &s.Accepted, &s.Pairs,
+		&s.Succeeded, &s.Failed, &s.Unconfirmed, &s.Created, &due, &finished, &s.LastError)
+	if due != nil && finished == nil {
+		s.Due = *due
+	}
+	if finished != nil {
+		s.Finished = *finished
+	}
+	return s, err
 }

@@ -87,7 +87,7 @@ func TestAssign_verifyFindsMissingAssignments(t *testing.T) {
 	rows := env.output("out.csv")
 	succeeded, failed, _ := env.requireLedgerAgrees(rows)
 	assert.Equal(t, []int{1, 1}, []int{succeeded, failed})
-	assert.Contains(t, rows[1].message, "reading back does not show it done")
+	assert.Contains(t, rows[1].message, "verification did not find the change")
 }
 
 // Invalid flags and files that cannot be opened are reported before anything is sent.

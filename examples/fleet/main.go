@@ -1,15 +1,15 @@
 //go:build unix
 
-// Command fleet carries changes of many organizational units on many machines:
-// operations in PostgreSQL, carried by workers of River, woken by notifications
-// that any of the machines receives.
+// Command fleet changes assignments of many organizational units on many machines. The
+// operations are in PostgreSQL, and River workers run them step by step. A notification
+// that reaches any machine runs the next step at once.
 //
-//	fleet demo                       everything on this machine, with faults and kills
-//	fleet migrate -db URL            make the tables
-//	fleet worker  -db URL -vendor F  carry operations, receive notifications
-//	fleet enqueue -db URL -vendor F -unit UID -assets 1,2 -devices FILE
+//	fleet demo                       run everything on this machine, with faults and kills
+//	fleet migrate -db URL            create the tables
+//	fleet worker  -db URL -vendor F  run operations, receive notifications
+//	fleet enqueue -db URL -vendor F -unit UID -assets 1,2 -devices C001,C002
 //	fleet status  -db URL            print the state of each operation
-//	fleet apple   -vendor F          a stand-in for Apple's service
+//	fleet apple   -vendor F          run a stand-in for Apple's service
 //
 // See docs/many-machines.md.
 package main
@@ -21,17 +21,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/appsandbooks/appsandbooks"
-	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
 func main() {
@@ -43,24 +38,24 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: fleet demo|migrate|worker|enqueue|status|apple [flags]; -h after each tells more")
+var errUsage = errors.New("usage: fleet demo|migrate|worker|enqueue|status|apple [flags]; fleet COMMAND -h prints the flags")
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return errUsage
 	}
-	if slices.ContainsFunc(args, holdsToken) {
-		return errors.New("a content token stands on the command line, where anyone can see it in the process list: it belongs into the file that -vendor names")
+	if slices.ContainsFunc(args, containsToken) {
+		return errors.New("the command line contains a content token, and every user of this machine can read command lines: put the token into the file of -vendor")
 	}
 	var s settings
 	flags := flag.NewFlagSet("fleet "+args[0], flag.ContinueOnError)
-	flags.StringVar(&s.db, "db", "", "URL of the PostgreSQL database; without it that in DATABASE_URL") // not as the default, which -h prints
+	flags.StringVar(&s.db, "db", "", "URL of the PostgreSQL database; if empty, the environment variable DATABASE_URL") // not its value as the default: -h would print the password
 	parse := func() error {
 		err := flags.Parse(args[1:])
 		s.db = cmp.Or(s.db, os.Getenv("DATABASE_URL"))
 		return err
 	}
-	flags.StringVar(&s.vendor, "vendor", "vendor.json", "what the vendor keeps elsewhere: where Apple is, tokens, the notification secret")
+	flags.StringVar(&s.vendor, "vendor", "vendor.json", "JSON `file` with the URL of the service, the content tokens and the notification secret")
 	switch args[0] {
 	case "migrate":
 		if err := parse(); err != nil {
@@ -69,24 +64,24 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return migrate(ctx, s)
 
 	case "worker":
-		flags.StringVar(&s.listen, "listen", "127.0.0.1:8080", "where notifications are received")
-		flags.IntVar(&s.workers, "workers", 50, "operations carried at once")
-		flags.DurationVar(&s.firstLook, "first-look", 5*time.Second, "when the status of an event is first asked for")
-		flags.DurationVar(&s.poll, "poll", 30*time.Second, "and how long after PENDING again; Apple asks for 30s")
-		flags.DurationVar(&s.lease, "lease", 45*time.Second, "how long the claims of a dead process stand")
-		flags.DurationVar(&s.timeout, "timeout", 5*time.Minute, "for a step of an operation")
+		flags.StringVar(&s.listen, "listen", "127.0.0.1:8080", "address of the notification receiver")
+		flags.IntVar(&s.workers, "workers", 50, "number of operations that run at the same time")
+		flags.DurationVar(&s.firstPoll, "first-poll", 5*time.Second, "time from a request to the first poll of its event")
+		flags.DurationVar(&s.poll, "poll", 30*time.Second, "time between two polls of an event; Apple requires 30s or more")
+		flags.DurationVar(&s.lease, "lease", 45*time.Second, "how long other processes wait for a process that died")
+		flags.DurationVar(&s.timeout, "timeout", 5*time.Minute, "longest time for one step of an operation")
 		if err := parse(); err != nil {
 			return err
 		}
-		return worker(ctx, s)
+		return runWorker(ctx, s)
 
 	case "enqueue":
 		var o order
 		var assets, devices string
 		flags.StringVar(&o.uid, "unit", "", "uId of the organizational unit")
-		flags.StringVar(&assets, "assets", "", "Adam IDs, with commas between")
-		flags.StringVar(&devices, "devices", "", "serial numbers with commas between, or @FILE with one on each line")
-		flags.BoolVar(&o.remove, "remove", false, "take the assets back instead of assigning them")
+		flags.StringVar(&assets, "assets", "", "Adam IDs, separated by commas")
+		flags.StringVar(&devices, "devices", "", "serial numbers, separated by commas, or @FILE for a file with one serial number on each line")
+		flags.BoolVar(&o.remove, "remove", false, "remove the assignments instead of adding them")
 		if err := parse(); err != nil {
 			return err
 		}
@@ -97,7 +92,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			}
 			devices = string(text)
 		}
-		o.assets, o.devices = words(assets), words(devices)
+		o.assets, o.devices = splitList(assets), splitList(devices)
 		id, err := enqueueOne(ctx, s, o)
 		if err == nil {
 			fmt.Fprintln(out, id)
@@ -105,82 +100,30 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 
 	case "status":
-		uid := flags.String("unit", "", "only of this organizational unit")
-		open := flags.Bool("open", false, "only what is not finished")
+		uid := flags.String("unit", "", "list only operations of the organizational unit with this uId")
+		open := flags.Bool("open", false, "list only operations that are not finished")
 		if err := parse(); err != nil {
 			return err
 		}
-		return status(ctx, s, *uid, *open, out)
+		return printStatus(ctx, s, *uid, *open, out)
 
 	case "apple":
-		addr := flags.String("addr", "127.0.0.1:8081", "where it listens")
-		units := flags.Int("units", 10, "organizational units, with assets 1 to 5")
+		addr := flags.String("addr", "127.0.0.1:8081", "address to listen on")
+		units := flags.Int("units", 10, "number of organizational units; each has the assets 1 to 5")
 		if err := parse(); err != nil {
 			return err
 		}
-		return apple(ctx, s, *addr, *units, out)
+		return runStandIn(ctx, s, *addr, *units, out)
 
 	case "demo":
-		c := defaultProof()
+		c := defaultDemo()
 		c.flags(flags)
 		if err := parse(); err != nil {
 			return err
 		}
 		c.db, c.out = s.db, out
-		_, err := prove(ctx, c)
+		_, err := runDemo(ctx, c)
 		return err
 	}
 	return errUsage
-}
-
-// holdsToken tells whether an argument is a content token, or a flag with one.
-func holdsToken(arg string) bool {
-	name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-	return slices.ContainsFunc([]string{strings.TrimLeft(arg, "-"), name, value}, func(s string) bool {
-		_, err := appsandbooks.ParseToken(s)
-		return err == nil
-	})
-}
-
-func words(s string) []string {
-	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
-}
-
-// settings are the flags of a process.
-type settings struct {
-	db, vendor, listen       string
-	workers                  int
-	firstLook, poll, timeout time.Duration
-	lease                    time.Duration
-}
-
-// apple runs a stand-in for Apple's service, and writes the file that a vendor
-// would have instead.
-func apple(ctx context.Context, s settings, addr string, units int, out io.Writer) error {
-	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(5*time.Second), appsandbookstest.WithSeed(rand.Uint64()))
-	if err != nil {
-		return err
-	}
-	defer srv.Close()
-	if err := srv.Listen(addr); err != nil {
-		return err
-	}
-	v := vendor{BaseURL: srv.URL(), Secret: "secret-" + fmt.Sprint(rand.Uint64()), Tokens: map[string]string{}}
-	for i := range units {
-		u := srv.Unit()
-		if i > 0 {
-			u = srv.NewUnit(fmt.Sprint("Unit ", i))
-		}
-		for a := range 5 {
-			u.AddAsset(appsandbookstest.Asset{AdamID: fmt.Sprint(a + 1), Total: 1_000_000})
-		}
-		v.Tokens[u.UID()] = u.Token()
-		fmt.Fprintln(out, u.UID())
-	}
-	if err := v.write(s.vendor); err != nil {
-		return err
-	}
-	slog.Info("a stand-in for Apple's service", "url", srv.URL(), "vendor", s.vendor)
-	<-ctx.Done()
-	return nil
 }

@@ -13,14 +13,15 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// vendor is what a vendor has somewhere else, in a vault for instance. Neither
-// tokens nor secrets get into the database.
+// vendor is the data of a device management service that must not be in the database.
+// A real program reads it from a vault, for example.
 type vendor struct {
 	BaseURL string            `json:"baseUrl"`
 	Secret  string            `json:"notificationSecret"`
-	Tokens  map[string]string `json:"tokens"` // by uId
+	Tokens  map[string]string `json:"tokens"` // content tokens by uId
 }
 
+// readVendor reads the file of -vendor.
 func readVendor(file string) (*vendor, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -33,6 +34,7 @@ func readVendor(file string) (*vendor, error) {
 	return v, nil
 }
 
+// write writes a file that only the current user can read.
 func (v *vendor) write(file string) error {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -41,9 +43,9 @@ func (v *vendor) write(file string) error {
 	return os.WriteFile(file, text, 0o600)
 }
 
-// clients makes the clients of organizational units, and keeps them: a client has
-// the service configuration, connections, and this process's part of the pace.
-// With very many units, let go of those that were not used for an hour.
+// clients creates one client for each organizational unit at its first use. A client holds
+// the service configuration and connections. A program with very many units should
+// close clients that were not used for an hour.
 type clients struct {
 	vendor *vendor
 	store  *postgres.Store
@@ -53,6 +55,7 @@ type clients struct {
 	all map[string]*appsandbooks.Client
 }
 
+// of returns the client of the unit with the given uId.
 func (c *clients) of(uid string) (*appsandbooks.Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,7 +65,7 @@ func (c *clients) of(uid string) (*appsandbooks.Client, error) {
 	source := func(context.Context) (string, error) {
 		token, ok := c.vendor.Tokens[uid]
 		if !ok {
-			return "", fmt.Errorf("no token of unit %s", uid)
+			return "", fmt.Errorf("no content token for unit %s", uid)
 		}
 		return token, nil
 	}

@@ -143,7 +143,7 @@ func TestReceiver_registrationFails(t *testing.T) {
 		"no address":        {[]string{"-notification-url", "https://mdm.example.com/"}, nil, 2, "-listen and -notification-url are required"},
 		"no URL":            {[]string{"-listen", listen}, nil, 2, "-listen and -notification-url are required"},
 		"http URL":          {[]string{"-listen", listen, "-notification-url", "http://mdm.example.com/"}, nil, 1, "must be https"},
-		"unreachable":       {[]string{"-listen", listen, "-notification-url", "http://" + other + "/"}, nil, 1, "nothing reached the handler"},
+		"unreachable":       {[]string{"-listen", listen, "-notification-url", "http://" + other + "/"}, nil, 1, "no request reached the handler"},
 		"secret with space": {[]string{"-listen", listen, "-notification-url", "http://" + listen + "/"}, []string{"APPSANDBOOKS_NOTIFICATION_SECRET=pass word"}, 1, "letters, digits"},
 		"id without name":   {[]string{"-listen", listen, "-notification-url", "http://" + listen + "/", "-mdm-id", "x"}, nil, 1, "the Name"},
 	} {

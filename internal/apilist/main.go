@@ -1,5 +1,5 @@
-// Apilist prints the exported API of packages, a line for each name, so that a
-// change of it shows in a diff of api.txt:
+// Apilist prints the exported API of packages, one line for each name, so that a
+// diff of api.txt shows every change of the API:
 //
 //	go run ./internal/apilist . ./appsandbookstest > api.txt
 package main
@@ -31,7 +31,7 @@ func main() {
 	}
 }
 
-// list gives the sorted lines of the package in a directory.
+// list returns the sorted lines of the package in a directory. It ignores test files.
 func list(dir string) ([]string, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
@@ -59,6 +59,7 @@ func list(dir string) ([]string, error) {
 	return slices.Compact(lines), nil
 }
 
+// A lister collects the lines of one file.
 type lister struct {
 	pkg   string
 	lines []string
@@ -81,7 +82,7 @@ func (l *lister) decl(d ast.Decl) {
 			}
 		}
 	case *ast.GenDecl:
-		var implied ast.Expr // the type that a constant inherits
+		var implied ast.Expr // the type that a constant without one inherits
 		for _, spec := range d.Specs {
 			switch s := spec.(type) {
 			case *ast.TypeSpec:
@@ -118,7 +119,7 @@ func (l *lister) typ(s *ast.TypeSpec) {
 		for _, f := range t.Fields.List {
 			tag := ""
 			if f.Tag != nil {
-				tag = " " + f.Tag.Value // the wire is a promise, too
+				tag = " " + f.Tag.Value // the JSON format is part of the API
 			}
 			if len(f.Names) == 0 && ast.IsExported(base(f.Type)) {
 				l.add("type %s struct, embedded %s%s", name, text(f.Type), tag)
@@ -147,7 +148,7 @@ func (l *lister) typ(s *ast.TypeSpec) {
 	}
 }
 
-// base is the name of an embedded type.
+// base returns the name of an embedded type, without package and pointer.
 func base(t ast.Expr) string {
 	name := strings.TrimLeft(text(t), "*")
 	return name[strings.LastIndex(name, ".")+1:]
@@ -160,7 +161,8 @@ func typeParams(list *ast.FieldList) string {
 	return "[" + fields(list, true) + "]"
 }
 
-// signature leaves out the names of parameters: they are no promise.
+// signature returns the parameters and results without their names: a new name is
+// not a change of the API.
 func signature(f *ast.FuncType) string {
 	s := "(" + fields(f.Params, false) + ")"
 	if f.Results == nil {
@@ -188,7 +190,7 @@ func fields(list *ast.FieldList, named bool) string {
 	return strings.Join(all, ", ")
 }
 
-// text prints an expression on one line.
+// text returns an expression on one line.
 func text(e ast.Expr) string {
 	if f, ok := e.(*ast.FuncType); ok {
 		return "func" + signature(f)

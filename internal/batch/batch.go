@@ -16,37 +16,39 @@ type Limits struct{ Assets, Users, Devices int }
 // may share memory with other parts and must not be changed.
 type Part struct{ Assets, Users, Devices []int32 }
 
-// Len is the number of pairs.
+// Len returns the number of pairs.
 func (p Part) Len() int { return len(p.Assets) * (len(p.Users) + len(p.Devices)) }
 
 // Pair is an asset and a target packed into a number that sorts by target.
 type Pair uint64
 
-const deviceBit = 1 << 31 // devices sort behind users
+const deviceBit = 1 << 31 // devices sort after users
 
-// UserPair and DevicePair make pairs of indices below 2³¹.
+// UserPair returns the pair of an asset and a user. Indices must be below 2³¹.
 func UserPair(asset, user int32) Pair { return Pair(uint64(user)<<32 | uint64(asset)) }
 
-// DevicePair is UserPair for a device.
+// DevicePair returns the pair of an asset and a device. Indices must be below 2³¹.
 func DevicePair(asset, device int32) Pair {
 	return Pair(uint64(uint32(device)|deviceBit)<<32 | uint64(asset))
 }
 
-// Asset is the index of the pair's asset.
+// Asset returns the index of the pair's asset.
 func (p Pair) Asset() int32 { return int32(uint32(p)) }
 
-// User is the index of the pair's user, if its target is one.
+// User returns the index of the pair's user. It reports false if the target is a
+// device.
 func (p Pair) User() (int32, bool) { return int32(p.target()), p.target()&deviceBit == 0 }
 
-// Device is the index of the pair's device, if its target is one.
+// Device returns the index of the pair's device. It is valid only if the target is
+// a device.
 func (p Pair) Device() int32 { return int32(p.target() &^ deviceBit) }
 
 func (p Pair) target() uint32 { return uint32(p >> 32) }
 
 // Product cuts every asset × every user and device into the fewest requests:
-// ⌈A/a⌉ · max(⌈U/u⌉, ⌈D/d⌉), since users and devices share requests. No fewer
-// can do: of the assets at the multiples of a and the targets at the multiples
-// of u (or d), no two pairs fit into one request.
+// ⌈A/a⌉ · max(⌈U/u⌉, ⌈D/d⌉), since users and devices share requests. Fewer are
+// not possible: take the assets at the multiples of a and the targets at the
+// multiples of u (or d); no two of their pairs fit into one request.
 func Product(assets, users, devices int, l Limits) []Part {
 	return rectangle(Part{indices(assets), indices(users), indices(devices)}, l)
 }
@@ -59,7 +61,7 @@ func indices(n int) []int32 {
 	return all
 }
 
-// Split cuts one part again, after the limits have shrunk.
+// Split cuts a part into parts within smaller limits.
 func Split(p Part, l Limits) []Part { return rectangle(p, l) }
 
 func rectangle(p Part, l Limits) []Part {
@@ -74,7 +76,7 @@ func rectangle(p Part, l Limits) []Part {
 	return parts
 }
 
-// block is the i-th piece of all, nil behind the last.
+// block returns the i-th piece of all, and nil after the last one.
 func block(all []int32, i, size int) []int32 {
 	if i >= ceil(len(all), size) {
 		return nil
@@ -84,7 +86,7 @@ func block(all []int32, i, size int) []int32 {
 	return all[from:to:to]
 }
 
-// ceil is n/size rounded up, for sizes up to the largest.
+// ceil returns n/size rounded up. It does not overflow for a large size.
 func ceil(n, size int) int {
 	if n == 0 {
 		return 0
@@ -92,14 +94,14 @@ func ceil(n, size int) int {
 	return (n-1)/size + 1
 }
 
-// Pairs cuts arbitrary pairs into few requests, never one that covers a pair
-// twice or a pair that was not asked for. It sorts the slice and removes
-// repetitions in place; the fewest requests would be an NP-hard cover.
+// Pairs cuts arbitrary pairs into few requests. Together they cover each of the
+// pairs once and no other pair. Pairs sorts the slice and removes repetitions in
+// place. It does not find the smallest number of requests, which is NP-hard.
 //
 // Targets with the same set of assets form a rectangle ("rows"), and so do
-// assets with the same set of targets ("columns"). Columns are never worse
-// than one request for each asset and block of targets. Every split into dense
-// rows first, columns for the rest, is weighed, and the cheapest is taken.
+// assets with the same set of targets ("columns"). Columns never need more
+// than one request for each asset and block of targets. Pairs estimates every
+// split into the largest rows and columns for the rest, and uses the cheapest.
 func Pairs(pairs []Pair, l Limits) []Part {
 	slices.Sort(pairs)
 	pairs = slices.Compact(pairs)
@@ -138,7 +140,8 @@ func requests(p Part, l Limits) int {
 	return ceil(len(p.Assets), l.Assets) * max(ceil(len(p.Users), l.Users), ceil(len(p.Devices), l.Devices))
 }
 
-// rowGroups puts targets of equal asset sets together, densest groups first.
+// rowGroups groups the targets that have the same set of assets. The largest group
+// is first.
 func rowGroups(pairs []Pair) []Part {
 	groups := group(pairs, Pair.target, Pair.Asset, func(assets []int32, targets []uint32) Part {
 		p := Part{Assets: assets}
@@ -174,8 +177,8 @@ func (t *targets) has(p Pair) bool {
 	return int(i) < len(set) && set[i]
 }
 
-// columnGroups puts assets of equal target sets together, for the pairs whose
-// target is not taken.
+// columnGroups groups the assets that have the same set of targets. It ignores
+// pairs whose target is in taken.
 func columnGroups(pairs []Pair, taken *targets) []Part {
 	flipped := make([]Pair, 0, len(pairs))
 	for _, p := range pairs {
@@ -192,8 +195,9 @@ func columnGroups(pairs []Pair, taken *targets) []Part {
 	})
 }
 
-// group collects, from pairs sorted by key, the keys that have equal runs of values.
-func group[V ~int32 | ~uint32](pairs []Pair, key func(Pair) uint32, value func(Pair) V, make func([]V, []uint32) Part) []Part {
+// group groups the keys that have the same values. The pairs must be sorted by key
+// and value.
+func group[V ~int32 | ~uint32](pairs []Pair, key func(Pair) uint32, value func(Pair) V, newPart func([]V, []uint32) Part) []Part {
 	type set struct {
 		values []V
 		keys   []uint32
@@ -226,7 +230,7 @@ func group[V ~int32 | ~uint32](pairs []Pair, key func(Pair) uint32, value func(P
 	}
 	groups := []Part{}
 	for _, s := range sets {
-		groups = append(groups, make(s.values, s.keys))
+		groups = append(groups, newPart(s.values, s.keys))
 	}
 	return groups
 }
@@ -238,7 +242,7 @@ func divide(targets []uint32) (users, devices []int32) {
 	return users, devices
 }
 
-// signed turns targets into indices.
+// signed converts targets into indices.
 func signed(s []uint32) []int32 {
 	out := make([]int32, len(s))
 	for i, v := range s {
@@ -247,8 +251,8 @@ func signed(s []uint32) []int32 {
 	return out
 }
 
-// bestPrefix says how many of the row groups to take as rows so that the sum
-// of their requests and of one column for each asset of the rest is least.
+// bestPrefix returns how many of the row groups to send as rows. With this number,
+// the sum of their requests and of one column for each asset of the rest is lowest.
 func bestPrefix(rows []Part, l Limits) int {
 	type counts struct{ users, devices int }
 	left := map[int32]*counts{}
@@ -285,13 +289,13 @@ func bestPrefix(rows []Part, l Limits) int {
 	return prefix
 }
 
-// LowerBound is a number of requests that no cut of the pairs can go below.
-// The pairs must be sorted and without repetitions, as Pairs leaves them.
+// LowerBound returns a number of requests that no cut of the pairs can go below.
+// The pairs must be sorted and without repetitions, as after a call of Pairs.
 //
-// A request that covers a pair holds no more assets than the pair's target has,
-// and no more targets than its asset has. So each pair takes up at least the
-// share 1/(min(a, assets of its target)·d) of some request, and likewise by
-// columns; the shares add up to at most one for each request.
+// A request that covers a pair has no more assets than the pair's target has,
+// and no more targets than its asset has. So each pair uses at least the share
+// 1/(min(a, assets of its target)·d) of a request, and likewise by columns. The
+// shares of a request add up to at most one.
 func LowerBound(pairs []Pair, l Limits) int {
 	rows := map[uint32]int{}
 	type counts struct{ users, devices int }

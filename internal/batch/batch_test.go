@@ -14,7 +14,7 @@ import (
 
 var apple = batch.Limits{Assets: 25, Users: 1000, Devices: 1000}
 
-// cover lists the pairs of parts, each as often as it occurs, and checks limits.
+// cover returns the pairs of parts, each as often as it occurs, and checks the limits.
 func cover(t testing.TB, parts []batch.Part, l batch.Limits) []batch.Pair {
 	t.Helper()
 	var all []batch.Pair
@@ -38,7 +38,9 @@ func cover(t testing.TB, parts []batch.Part, l batch.Limits) []batch.Pair {
 
 func ceil(n, d int) int { return (n + d - 1) / d }
 
-func TestProductIsMinimal(t *testing.T) {
+// A product is cut into the smallest possible number of requests, which cover each
+// pair once.
+func TestProduct_isMinimal(t *testing.T) {
 	for _, n := range [][3]int{{1, 1, 0}, {25, 1000, 1000}, {26, 1000, 1001}, {25, 0, 10_000}, {40, 0, 10_000}, {60, 0, 10_000}, {51, 2500, 100}} {
 		parts := batch.Product(n[0], n[1], n[2], apple)
 		require.Len(t, parts, ceil(n[0], 25)*max(ceil(n[1], 1000), ceil(n[2], 1000)), n)
@@ -48,9 +50,9 @@ func TestProductIsMinimal(t *testing.T) {
 	}
 }
 
-// Any set of pairs is covered exactly: each pair once, no other, within limits,
-// with no more requests than one for each asset and block of targets, and no
-// fewer than the lower bound.
+// Every set of pairs is covered exactly: each pair once, no other pair, and within
+// the limits. The number of requests is at most one for each asset and block of
+// targets, and at least the lower bound.
 func FuzzPairs(f *testing.F) {
 	for seed := range uint64(200) {
 		f.Add(seed)
@@ -101,20 +103,20 @@ func FuzzPairs(f *testing.F) {
 	})
 }
 
-// Sparse shapes of the field, and how near their cuts come to the lower bound.
+// shapes returns sets of about n pairs with shapes that occur in practice.
 func shapes(n int) map[string][]batch.Pair {
 	shapes := map[string][]batch.Pair{}
 	r := rand.New(rand.NewPCG(1, 2))
 	add := func(name string, a, d int) { shapes[name] = append(shapes[name], batch.DevicePair(int32(a), int32(d))) }
-	for d := range n / 5 { // departments: eight kinds of devices, five apps each
+	for d := range n / 5 { // departments: eight kinds of devices with five apps each
 		for j := range 5 {
 			add("departments", (d%8)*5+j, d)
 		}
 	}
-	for d := range n { // each device one app of forty
+	for d := range n { // each device has one app of forty
 		add("one app each", r.IntN(40), d)
 	}
-	for d := range n / 20 { // twenty common apps, and each device a few of its own choice
+	for d := range n / 20 { // 17 common apps, and three other apps for each device
 		for a := range 17 {
 			add("common and own", a, d)
 		}
@@ -133,7 +135,8 @@ func shapes(n int) map[string][]batch.Pair {
 	return shapes
 }
 
-func TestSparseShapes(t *testing.T) {
+// The number of requests for each shape is close to the lower bound.
+func TestPairs_sparseShapes(t *testing.T) {
 	most := map[string]float64{"departments": 1, "one app each": 1.1, "common and own": 10, "random": 17, "product": 1.25}
 	for name, pairs := range shapes(200_000) {
 		parts := batch.Pairs(pairs, apple)
@@ -144,7 +147,8 @@ func TestSparseShapes(t *testing.T) {
 	}
 }
 
-// requests/bound is 1 for a perfect cut; the bound cannot always be reached.
+// BenchmarkPairs reports the number of requests and its ratio to the lower bound. The
+// ratio is 1 for a perfect cut; not every set of pairs has one.
 func BenchmarkPairs(b *testing.B) {
 	for _, n := range []int{200_000, 1_000_000} {
 		for name, pairs := range shapes(n) {
@@ -165,8 +169,8 @@ func BenchmarkPairs(b *testing.B) {
 	}
 }
 
-// Limits come from the service: the largest there are must not overflow.
-func TestHugeLimits(t *testing.T) {
+// Limits come from the service. The largest values must not overflow.
+func TestProduct_hugeLimits(t *testing.T) {
 	for _, l := range []batch.Limits{
 		{Assets: math.MaxInt, Users: math.MaxInt, Devices: math.MaxInt},
 		{Assets: math.MaxInt, Users: 1, Devices: math.MaxInt},

@@ -32,8 +32,8 @@ func newClient(tb testing.TB, base string) *appsandbooks.Client {
 	return c
 }
 
-// readers are the SDK, and what one writes without it: page after page, each
-// read whole and decoded by encoding/json.
+// readers are the SDK, and a plain loop without it, which reads one page after
+// another and decodes it with encoding/json.
 var readers = []struct {
 	name string
 	read func(b *testing.B, base string) func() (records int)
@@ -97,9 +97,9 @@ func plainPage(b *testing.B, url string) (*plainAnswer, error) {
 	return page, json.Unmarshal(body, page)
 }
 
-// BenchmarkPages is the wall time of 334 pages against L + ⌈(P−1)/5⌉·L: x-bound
-// with the latency that the service was told to have, x-measured with the time
-// that one request really takes on this machine.
+// BenchmarkPages measures the wall time of 334 pages against L + ⌈(P−1)/5⌉·L.
+// For x-bound, L is the configured latency of the service. For x-measured, L is
+// the time that one request takes on this machine.
 func BenchmarkPages(b *testing.B) {
 	const pages = 334
 	url := startServer(b)
@@ -115,10 +115,10 @@ func BenchmarkPages(b *testing.B) {
 					}
 				}
 				wall := b.Elapsed() / time.Duration(b.N)
-				b.ReportMetric(wall.Seconds(), "s/walk")
+				b.ReportMetric(wall.Seconds(), "s/list")
 				b.ReportMetric(0, "ns/op")
 				const rounds = 1 + (pages-1+4)/5
-				if latency > 0 { // without any it is the processor that takes its time
+				if latency > 0 { // without latency the processor sets the time
 					b.ReportMetric(wall.Seconds()/(rounds*latency).Seconds(), "x-bound")
 					b.ReportMetric(wall.Seconds()/(rounds*one).Seconds(), "x-measured")
 				}
@@ -127,7 +127,8 @@ func BenchmarkPages(b *testing.B) {
 	}
 }
 
-// roundTrip is the median time of a request for a page, read and not decoded.
+// roundTrip returns the median time of a request for a page that is read but not
+// decoded.
 func roundTrip(b *testing.B, base string) time.Duration {
 	times := make([]time.Duration, 25)
 	for i := range times {
@@ -144,15 +145,15 @@ func roundTrip(b *testing.B, base string) time.Duration {
 	return times[len(times)/2]
 }
 
-// cpu is the processor time that the process has used.
+// cpu returns the processor time that the process has used.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkCPU is the processor time and the allocations of a record, HTTP
-// included, against one pass of encoding/json over the same bytes in memory.
+// BenchmarkCPU measures the processor time and the allocations for one record,
+// including HTTP, against one pass of encoding/json over the same bytes in memory.
 func BenchmarkCPU(b *testing.B) {
 	const pages = 200
 	base := startServer(b)(0, pages)
@@ -165,12 +166,12 @@ func BenchmarkCPU(b *testing.B) {
 	for _, r := range readers {
 		b.Run(r.name, func(b *testing.B) {
 			read := r.read(b, base)
-			read() // connections, buffers
+			read() // open the connections and fill the buffers first
 			var reading, decoding time.Duration
 			var m0, m1 runtime.MemStats
 			var allocs uint64
 			n := 0
-			for b.Loop() { // in turns, as the machine's pace varies
+			for b.Loop() { // alternate, because the speed of the machine varies
 				runtime.GC()
 				runtime.ReadMemStats(&m0)
 				start := cpu()
@@ -193,9 +194,9 @@ func BenchmarkCPU(b *testing.B) {
 	}
 }
 
-// BenchmarkHeap is the most memory that a walk takes at any time, by how many
-// records it reads. A garbage collector's default settings let the heap grow to
-// twice of what is in use before it is swept, which is included.
+// BenchmarkHeap measures the largest amount of memory while a list is read, for
+// lists of different lengths. It includes garbage: with its default settings, the
+// collector lets the heap grow to twice the memory in use.
 func BenchmarkHeap(b *testing.B) {
 	url := startServer(b)
 	for _, total := range []int{10_000, 100_000, 1_000_000} {
@@ -232,11 +233,12 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// resetPeak makes Linux forget the peak of the resident memory so far.
+// resetPeak resets the peak of the resident memory on Linux. It does nothing on
+// other systems.
 func resetPeak() { _ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
 
-// peakRSS is the peak of the whole process's resident memory; 0 where Linux
-// does not say.
+// peakRSS returns the peak of the resident memory of the process in bytes, and 0
+// on systems other than Linux.
 func peakRSS() int {
 	status, _ := os.ReadFile("/proc/self/status")
 	for line := range strings.Lines(string(status)) {
@@ -248,8 +250,8 @@ func peakRSS() int {
 	return 0
 }
 
-// BenchmarkIdleClients is what a client costs that does nothing: made, and after
-// its first request has left a connection open.
+// BenchmarkIdleClients measures the memory and the goroutines of an idle client:
+// directly after NewClient, and after its first request left a connection open.
 func BenchmarkIdleClients(b *testing.B) {
 	const clients = 1000
 	base := startServer(b)(0, 1)
@@ -282,7 +284,7 @@ func BenchmarkIdleClients(b *testing.B) {
 	}
 }
 
-// settled is the memory in use, stacks included, after a collection.
+// settled returns the memory in use after a garbage collection, including stacks.
 func settled() uint64 {
 	runtime.GC()
 	runtime.GC()

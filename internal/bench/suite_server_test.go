@@ -15,12 +15,12 @@ import (
 	"time"
 )
 
-// The service of the benchmarks is a process of its own, so that what is
-// measured here is the client alone. It holds one page of assignments and
-// answers with it under any index: it costs next to nothing.
+// The service of the benchmarks is a separate process, so that the benchmarks
+// measure only the client. It holds one page of assignments and returns it for
+// every index, which needs almost no processor time.
 
 const (
-	records = 1000 // of a page
+	records = 1000 // in a page
 	roleEnv = "APPSANDBOOKS_BENCH_ROLE"
 )
 
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// pageBody is a page as the service writes it.
+// pageBody returns a page in the format of the service.
 func pageBody(index, pages int) []byte {
 	var b bytes.Buffer
 	b.WriteString(`{"assignments":[`)
@@ -51,8 +51,9 @@ func pageBody(index, pages int) []byte {
 	return b.Bytes()
 }
 
-// serve answers on a free port until its standard input ends. The path begins
-// with the latency in microseconds and the number of pages.
+// serve runs the service on a free port, which it prints, until its standard
+// input ends. A path starts with the latency in microseconds and the number of
+// pages.
 func serve() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -84,7 +85,8 @@ func serve() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// startServer starts the service, and returns the base URL of a list.
+// startServer starts the service. It returns a function that returns the base URL
+// of a list with the given latency and number of pages.
 func startServer(tb testing.TB) func(latency time.Duration, pages int) string {
 	tb.Helper()
 	cmd := exec.Command(os.Args[0])

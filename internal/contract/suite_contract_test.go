@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"iter"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -142,13 +143,13 @@ func checkPage[T any](t *testing.T, index int, page *appsandbooks.Page[T]) {
 }
 
 // checkSize checks that the size of a page is the number of its records.
-func checkSize(t *testing.T, c *appsandbooks.Client, path string) {
+func checkSize(t *testing.T, c *appsandbooks.Client, path string, query url.Values) {
 	var page struct {
 		Size        int               `json:"size"`
 		Users       []json.RawMessage `json:"users"`
 		Assignments []json.RawMessage `json:"assignments"`
 	}
-	require.NoError(t, c.Do(t.Context(), http.MethodGet, path, nil, nil, &page))
+	require.NoError(t, c.Do(t.Context(), http.MethodGet, path, query, nil, &page))
 	require.Equal(t, page.Size, len(page.Users)+len(page.Assignments))
 }
 
@@ -178,7 +179,7 @@ func testReads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		require.NotEmpty(t, config.UID)
 	})
 	t.Run("users", func(t *testing.T) {
-		checkSize(t, c, "users")
+		checkSize(t, c, "users", nil)
 		pages := firstPages(t, c.Users.Pages(ctx, appsandbooks.UserFilter{}))
 		for i, page := range pages {
 			checkPage(t, i, page)
@@ -219,7 +220,7 @@ func testReads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		}
 	})
 	t.Run("assignments", func(t *testing.T) {
-		checkSize(t, c, "assignments")
+		checkSize(t, c, "assignments", url.Values{"includeUserState": {"true"}})
 		pages := firstPages(t, c.Assignments.Pages(ctx, appsandbooks.AssignmentFilter{IncludeUserState: true}))
 		for i, page := range pages {
 			checkPage(t, i, page)

@@ -158,81 +158,108 @@ func check(table []entry) error {
 	if len(table) == 0 {
 		return errors.New("the list is empty")
 	}
-	var mistakes []error
-	constants, names := map[string]int{}, map[string]int{}
-	for i, e := range table {
-		mistake := func(format string, args ...any) {
-			mistakes = append(mistakes, fmt.Errorf("%d %s: %s", e.Number, e.Constant, fmt.Sprintf(format, args...)))
-		}
+	c := checker{longest: longest(table), constants: map[string]int{}, names: map[string]int{}}
+	for _, e := range table {
+		c.entry = e
+		c.checkNumber()
+		c.checkNames()
+		c.checkTexts()
+		c.checkValues()
+		c.previous = e.Number
+	}
+	return errors.Join(c.mistakes...)
+}
 
-		if e.Number < 9000 || e.Number > 9999 { // the lines of the tables are found by their first digit
-			mistake("the number must be between 9000 and 9999")
-		}
-		if i > 0 && e.Number == table[i-1].Number {
-			mistake("the number appears twice")
-		} else if i > 0 && e.Number < table[i-1].Number {
-			mistake("the number must come before %d", table[i-1].Number)
-		}
+// checker checks the entries of a table, in their order.
+type checker struct {
+	entry
+	previous  int            // the number of the entry before; 0 for the first
+	longest   int            // the length of the longest constant
+	constants map[string]int // the number of each constant so far
+	names     map[string]int // the number of each name in the stand-in so far
+	mistakes  []error
+}
 
-		if !constantName.MatchString(e.Constant) {
-			mistake("the constant must be a Go name that begins with Err and a capital letter")
-		}
-		if first, twice := constants[e.Constant]; twice {
-			mistake("%d has the same constant", first)
-		}
-		constants[e.Constant] = e.Number
-		if name := e.StandIn.Name; name != "" {
-			if !standInName.MatchString(name) {
-				mistake("the stand-in's name %q must be a Go name that begins with a capital letter", name)
-			}
-			if first, twice := names[name]; twice {
-				mistake("%d has the same name in the stand-in", first)
-			}
-			names[name] = e.Number
-		}
+func (c *checker) mistake(format string, args ...any) {
+	c.mistakes = append(c.mistakes, fmt.Errorf("%d %s: %s", c.Number, c.Constant, fmt.Sprintf(format, args...)))
+}
 
-		for _, text := range []struct {
-			field, text string
-			sentence    bool
-		}{
-			{"meaning", e.Meaning, false},
-			{"action", e.Action, true},
-			{"operator.who", e.Operator.Who, false},
-			{"operator.what", e.Operator.What, true},
-			{"standIn.message", e.StandIn.Message, true},
-		} {
-			if problem := textProblem(text.text, text.sentence); problem != "" {
-				mistake("%s %s", text.field, problem)
-			}
-		}
-		if e.Comment != "" {
-			if problem := textProblem(e.Comment, true); problem != "" {
-				mistake("comment %s", problem)
-			}
-			if !strings.HasPrefix(e.Comment, e.Constant+" ") {
-				mistake("comment must begin with the constant")
-			}
-		}
-		if line := docLine(e, longest(table)); len([]rune(line)) > maxColumns {
-			mistake("action is %d characters too long for a line of doc.go", len([]rune(line))-maxColumns)
-		}
+func (c *checker) checkNumber() {
+	if c.Number < 9000 || c.Number > 9999 { // the lines of the tables are found by their first digit
+		c.mistake("the number must be between 9000 and 9999")
+	}
+	switch {
+	case c.Number == c.previous:
+		c.mistake("the number appears twice")
+	case c.Number < c.previous:
+		c.mistake("the number must come before %d", c.previous)
+	}
+}
 
-		for j, group := range e.Groups {
-			if groups[group] == "" {
-				mistake("the group %q is unknown; the groups are %s", group, strings.Join(slices.Sorted(maps.Keys(groups)), ", "))
-			}
-			if slices.Contains(e.Groups[:j], group) {
-				mistake("the group %q appears twice", group)
-			}
-		}
-		if e.Operator.Who != "" && !slices.Contains(actors, e.Operator.Who) {
-			mistake("operator.who is %q; it must be one of: %s", e.Operator.Who, strings.Join(actors, "; "))
-		}
-		if e.StandIn.Status < 400 || e.StandIn.Status > 599 {
-			mistake("standIn.status is %d; it must be between 400 and 599", e.StandIn.Status)
+func (c *checker) checkNames() {
+	if !constantName.MatchString(c.Constant) {
+		c.mistake("the constant must be a Go name that begins with Err and a capital letter")
+	}
+	if first, twice := c.constants[c.Constant]; twice {
+		c.mistake("%d has the same constant", first)
+	}
+	c.constants[c.Constant] = c.Number
+	name := c.StandIn.Name
+	if name == "" {
+		return
+	}
+	if !standInName.MatchString(name) {
+		c.mistake("the stand-in's name %q must be a Go name that begins with a capital letter", name)
+	}
+	if first, twice := c.names[name]; twice {
+		c.mistake("%d has the same name in the stand-in", first)
+	}
+	c.names[name] = c.Number
+}
+
+func (c *checker) checkTexts() {
+	for _, text := range []struct {
+		field, text string
+		sentence    bool
+	}{
+		{"meaning", c.Meaning, false},
+		{"action", c.Action, true},
+		{"operator.who", c.Operator.Who, false},
+		{"operator.what", c.Operator.What, true},
+		{"standIn.message", c.StandIn.Message, true},
+	} {
+		if problem := textProblem(text.text, text.sentence); problem != "" {
+			c.mistake("%s %s", text.field, problem)
 		}
 	}
-	return errors.Join(mistakes...)
+	if c.Comment != "" {
+		if problem := textProblem(c.Comment, true); problem != "" {
+			c.mistake("comment %s", problem)
+		}
+		if !strings.HasPrefix(c.Comment, c.Constant+" ") {
+			c.mistake("comment must begin with the constant")
+		}
+	}
+	if line := docLine(c.entry, c.longest); len([]rune(line)) > maxColumns {
+		c.mistake("action is %d characters too long for a line of doc.go", len([]rune(line))-maxColumns)
+	}
+}
+
+func (c *checker) checkValues() {
+	for i, group := range c.Groups {
+		if groups[group] == "" {
+			c.mistake("the group %q is unknown; the groups are %s", group, strings.Join(slices.Sorted(maps.Keys(groups)), ", "))
+		}
+		if slices.Contains(c.Groups[:i], group) {
+			c.mistake("the group %q appears twice", group)
+		}
+	}
+	if c.Operator.Who != "" && !slices.Contains(actors, c.Operator.Who) {
+		c.mistake("operator.who is %q; it must be one of: %s", c.Operator.Who, strings.Join(actors, "; "))
+	}
+	if c.StandIn.Status < 400 || c.StandIn.Status > 599 {
+		c.mistake("standIn.status is %d; it must be between 400 and 599", c.StandIn.Status)
+	}
 }
 
 // textProblem returns what is wrong with a text, or "". A sentence ends with a

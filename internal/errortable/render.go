@@ -55,7 +55,7 @@ func sdk(table []entry) ([]byte, error) {
 // writeComment writes an indented comment and breaks its lines between words.
 func writeComment(b *bytes.Buffer, text string) {
 	line := "\t//"
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if len([]rune(line))+1+len([]rune(word)) > maxColumns-10 {
 			b.WriteString(line + "\n")
 			line = "\t//"

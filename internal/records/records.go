@@ -1,11 +1,11 @@
 // Package records decodes the long part of a page: an array of flat objects
 // whose values are strings. It takes about a sixth of the time of encoding/json
-// and a third of its allocations, because it knows the shape, checks and
-// decodes in one pass, and makes one string of what repeats itself.
+// and a third of its allocations: it expects one shape, checks and decodes in one
+// pass, and shares the string of equal values.
 //
-// It gives up on whatever is out of the ordinary (an escape, a key or a type it
-// does not know, a syntax error), and encoding/json decodes the page instead.
-// What it does accept, it decodes to what encoding/json would.
+// It fails for all other input (an escape, an unknown key or type, a syntax
+// error). The caller then decodes the page with encoding/json. For the input that
+// it accepts, its result is that of encoding/json.
 package records
 
 import (
@@ -13,16 +13,18 @@ import (
 	"unicode/utf8"
 )
 
-// Field is where the value of a key goes. The zero value is an unknown key.
+// Field is the destination of the value of a key. The zero value means that the
+// key is unknown.
 type Field struct {
 	To *string
-	// Repeats says that few different values are to be expected.
+	// Repeats states that few different values are expected. Equal values then
+	// share a string.
 	Repeats bool
 }
 
-// Cut finds an array that is a member of a JSON object, and returns what is
-// before and after it. It fails when the name comes twice, in any spelling that
-// encoding/json takes for the same.
+// Cut finds the value of a member of a JSON object, and returns the bytes before
+// it, the value and the bytes after it. It fails if the name occurs twice, in any
+// spelling that encoding/json treats as equal.
 func Cut(body []byte, name string) (before, array, after []byte, ok bool) {
 	s := scanner{data: body}
 	if !s.next('{') {
@@ -51,7 +53,8 @@ func Cut(body []byte, name string) (before, array, after []byte, ok bool) {
 	}
 }
 
-// Decode decodes an array. It fails on all that is not plain.
+// Decode decodes an array. It fails for everything that it does not support: see
+// the package comment.
 func Decode[T any](array []byte, field func(record *T, key []byte) Field) (all []T, ok bool) {
 	s := scanner{data: array}
 	if !s.next('[') {
@@ -81,8 +84,9 @@ func Decode[T any](array []byte, field func(record *T, key []byte) Field) (all [
 	}
 }
 
-// grow makes room for as many records as there seem to be, by the length of
-// those so far, and never for many more than there are.
+// grow returns all with room for more records. It estimates their number from the
+// length of the records so far. It adds room for at most 4096 records or half of
+// len(all), whichever is more.
 func grow[T any](all []T, read, length int) []T {
 	const most = 4096
 	n := len(all) + min(len(all)*(length-read)/read+1, most)
@@ -107,7 +111,7 @@ func decodeRecord[T any](s *scanner, seen *interner, record *T, field func(*T, [
 		}
 		s.space()
 		if bytes.HasPrefix(s.data[s.at:], []byte("null")) {
-			s.at += len("null") // which leaves a string alone
+			s.at += len("null") // encoding/json leaves a string unchanged, too
 		} else {
 			value, ok := s.text()
 			switch {
@@ -145,7 +149,7 @@ func (s *scanner) space() {
 	}
 }
 
-// next takes a character, after space.
+// next skips space and then c. It reports whether c was there.
 func (s *scanner) next(c byte) bool {
 	if s.at < len(s.data) && s.data[s.at] == c {
 		s.at++
@@ -159,13 +163,14 @@ func (s *scanner) next(c byte) bool {
 	return false
 }
 
-// end tells whether only space is left.
+// end reports whether only space is left.
 func (s *scanner) end() bool {
 	s.space()
 	return s.at == len(s.data)
 }
 
-// text takes a string without escapes, after space.
+// text skips space and returns the next string. It fails for a string with escapes,
+// control characters or invalid UTF-8.
 func (s *scanner) text() ([]byte, bool) {
 	if !s.next('"') {
 		return nil, false
@@ -186,7 +191,8 @@ func (s *scanner) text() ([]byte, bool) {
 	return nil, false
 }
 
-// skip takes a value without looking at it closely: whoever decodes it will.
+// skip skips a value. It does not check its syntax, because encoding/json decodes
+// the value later.
 func (s *scanner) skip() bool {
 	depth := 0
 	for s.at < len(s.data) {
@@ -204,7 +210,7 @@ func (s *scanner) skip() bool {
 			depth++
 		case '}', ']':
 			if depth == 0 {
-				return true // the end of what the value is in
+				return true // the end of the object that contains the value
 			}
 			depth--
 			if depth == 0 {
@@ -234,7 +240,7 @@ func (s *scanner) skipText() bool {
 	return false
 }
 
-// interner makes one string of equal values that come again soon.
+// An interner returns the same string for equal values that are close together.
 type interner [128]string
 
 func (in *interner) text(b []byte) string {

@@ -26,7 +26,7 @@ func field(r *record, key []byte) records.Field {
 	return records.Field{}
 }
 
-// fast decodes a member of an object, when it is plain.
+// fast decodes the member "list" of an object. It reports whether it can.
 func fast(body []byte) ([]record, bool) {
 	before, array, after, ok := records.Cut(body, "list")
 	if !ok {
@@ -81,6 +81,8 @@ var samples = []struct {
 	{``, false},
 }
 
+// Each sample is accepted or refused as stated. What is accepted has the result of
+// encoding/json.
 func TestDecode(t *testing.T) {
 	for _, s := range samples {
 		if _, ok := fast([]byte(s.body)); ok != s.fast {
@@ -91,7 +93,7 @@ func TestDecode(t *testing.T) {
 	compare(t, []byte(`{"list":[`+strings.Repeat(`{"id":"1","kind":"a"},`, 9999)+`{}]}`))
 }
 
-// compare checks that what is accepted is what encoding/json makes of it.
+// compare checks that an accepted body has the result of encoding/json.
 func compare(t *testing.T, body []byte) {
 	t.Helper()
 	got, ok := fast(body)
@@ -109,6 +111,7 @@ func compare(t *testing.T, body []byte) {
 	}
 }
 
+// An accepted body always has the result of encoding/json.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add([]byte(s.body))
@@ -116,30 +119,31 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(compare)
 }
 
-// A record that is kept must not keep the page, nor a page of other records.
-func TestStringsAreTheirOwn(t *testing.T) {
+// The strings of a record do not share the memory of the page. Equal values share
+// a string.
+func TestDecode_strings(t *testing.T) {
 	body := []byte(`{"list":[{"id":"1","kind":"a"},{"id":"2","kind":"a"}]}`)
 	all, ok := fast(body)
 	if !ok {
-		t.Fatal("not plain")
+		t.Fatal("the sample was refused")
 	}
 	clear(body)
 	if all[0] != (record{"1", "a"}) || all[1] != (record{"2", "a"}) {
-		t.Errorf("%q are part of the page", all)
+		t.Errorf("%q share the memory of the page", all)
 	}
 	if unsafe.StringData(all[0].Kind) != unsafe.StringData(all[1].Kind) {
-		t.Error("the same value twice is two strings")
+		t.Error("equal values have two strings")
 	}
 }
 
-// Small input must not ask for large memory.
-func TestMemoryFollowsTheRecords(t *testing.T) {
+// The memory depends on the number of records, not on the length of the page.
+func TestDecode_memory(t *testing.T) {
 	body := []byte(`{"list":[` + strings.Repeat(`{},`, 16) + `{"id":"` + strings.Repeat("x", 1<<20) + `"}]}`)
 	all, ok := fast(body)
 	if !ok || len(all) != 17 {
 		t.Fatal(ok, len(all))
 	}
 	if cap(all) > 8192 {
-		t.Errorf("room for %d", cap(all))
+		t.Errorf("room for %d records", cap(all))
 	}
 }

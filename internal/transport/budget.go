@@ -5,29 +5,32 @@ import (
 	"time"
 )
 
-// budget keeps retries from multiplying the load of a service that is already
-// down: a full budget allows 100 retries in a row. A fifth of one comes back with
-// each success, and one every ten seconds.
-type budget struct {
-	mu     sync.Mutex
-	tokens int
-	since  time.Time // up to when time is accounted for
+// retryBudget limits the retries of a Transport, so that retries do not multiply
+// the load on a service that is down. A full budget allows 100 retries. Each
+// success returns a fifth of a retry, and every ten seconds return one.
+type retryBudget struct {
+	mu         sync.Mutex
+	tokens     int
+	refilledAt time.Time // time up to this instant is credited
 }
 
 const (
-	budgetFull = 500
-	retryCost  = 5
-	retryTime  = 10 * time.Second
+	fullBudget     = 500
+	retryCost      = 5
+	refillInterval = 10 * time.Second // each interval refills retryCost
 )
 
-func newBudget() *budget { return &budget{tokens: budgetFull, since: time.Now()} }
+func newRetryBudget() *retryBudget {
+	return &retryBudget{tokens: fullBudget, refilledAt: time.Now()}
+}
 
-func (b *budget) spend() bool {
+// spend takes the cost of one retry. It reports false if the budget is empty.
+func (b *retryBudget) spend() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n := time.Since(b.since) / retryTime; n > 0 {
-		b.since = b.since.Add(n * retryTime)
-		b.tokens = min(b.tokens+int(min(n, budgetFull))*retryCost, budgetFull)
+	if n := time.Since(b.refilledAt) / refillInterval; n > 0 {
+		b.refilledAt = b.refilledAt.Add(n * refillInterval)
+		b.tokens = min(b.tokens+int(min(n, fullBudget))*retryCost, fullBudget)
 	}
 	if b.tokens < retryCost {
 		return false
@@ -36,8 +39,9 @@ func (b *budget) spend() bool {
 	return true
 }
 
-func (b *budget) success() {
+// success credits one token for a request that succeeded.
+func (b *retryBudget) success() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.tokens = min(b.tokens+1, budgetFull)
+	b.tokens = min(b.tokens+1, fullBudget)
 }

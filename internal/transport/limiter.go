@@ -8,67 +8,80 @@ import (
 	"time"
 )
 
-// Pace is a Limiter in memory: a sliding window over answered requests, and a
-// gate that a Retry-After closes.
-//
-// A slot is free again one second after its request was *answered*. Arrivals
-// at the service are then provably never more than the rate in any second,
-// whatever the network does to the spacing of departures.
-type Pace struct {
-	turn  chan struct{} // holds one token: the right to wait at the head of the queue
-	pages chan struct{} // a token for each page read that may begin; of the unit, so of all that share the limiter
-	wake  chan struct{} // something changed that the head should look at
+// Limiter paces requests. The interface Limiter of the root package has the same
+// methods and describes their contract.
+type Limiter interface {
+	Acquire(ctx context.Context, maxPause time.Duration) (release func(), err error)
+	Pause(d time.Duration)
+	SetRate(perSecond int)
+}
 
-	mu       sync.Mutex
-	paused   chan struct{} // closed, and replaced, by Pause: those in a queue look again
-	rate     int
-	inFlight int
-	answered []time.Time // within the last second, oldest first
-	closed   time.Time   // the gate opens then
+// Pace is a Limiter in memory. It counts requests in a sliding window of one
+// second, and stops all requests during a pause (Retry-After).
+//
+// A request occupies a slot until one second after its answer. So the service
+// receives at most the rate in any second, whatever delays the network adds.
+type Pace struct {
+	head      chan struct{} // holds one token: the right to be first in the queue
+	pageSlots chan struct{} // holds a token for each free page slot of the unit
+	changed   chan struct{} // wakes the request at the head of the queue
+
+	mu          sync.Mutex
+	newPause    chan struct{} // Pause closes and replaces it to wake all requests in a queue
+	rate        int
+	inFlight    int
+	answered    []time.Time // times of the answers within the last second, oldest first
+	pausedUntil time.Time
 }
 
 const window = time.Second
 
-// PageReads is how many pages Apple allows to be read at once.
+// PageReads is the number of pages that Apple allows a client to read at once.
 const PageReads = 5
 
-// NewPace makes a limiter of perSecond requests a second.
+// NewPace returns a Pace that allows perSecond requests in any second. A rate
+// below one is raised to one.
 func NewPace(perSecond int) *Pace {
 	p := &Pace{
-		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), paused: make(chan struct{}),
-		pages: newPlaces(), rate: max(1, perSecond),
+		head: make(chan struct{}, 1), changed: make(chan struct{}, 1), newPause: make(chan struct{}),
+		pageSlots: newPageSlots(), rate: max(1, perSecond),
 	}
-	p.turn <- struct{}{}
+	p.head <- struct{}{}
 	return p
 }
 
-// newPlaces are the places of the page reads: one is taken by receiving.
-func newPlaces() chan struct{} {
-	places := make(chan struct{}, PageReads)
+// newPageSlots returns a channel with a token for each of the PageReads slots.
+func newPageSlots() chan struct{} {
+	slots := make(chan struct{}, PageReads)
 	for range PageReads {
-		places <- struct{}{}
+		slots <- struct{}{}
 	}
-	return places
+	return slots
 }
 
-// PausedError says that the gate stays closed longer than the caller waits.
-type PausedError struct{ For time.Duration }
+// PausedError reports a pause that is longer than the caller can wait.
+type PausedError struct {
+	For time.Duration // the rest of the pause
+}
 
 func (e *PausedError) Error() string {
-	return fmt.Sprintf("the service asked for a pause, of which %s is left", e.For.Round(time.Second))
+	return fmt.Sprintf("the pause that the service requested (Retry-After) lasts another %s", e.For.Round(time.Second))
 }
 
-// RetryAfter is what is left of the pause.
+// RetryAfter returns the rest of the pause.
 func (e *PausedError) RetryAfter() time.Duration { return e.For }
 
-// Acquire waits for the gate and for a slot, first come, first served.
+// Acquire waits for the end of a pause and for a slot. Requests get their slots
+// in the order of their calls. It fails with a *PausedError as soon as a pause
+// lasts longer than maxPause or the deadline of ctx, and with the error of ctx if
+// ctx ends. A second call of release does nothing.
 func (p *Pace) Acquire(ctx context.Context, maxPause time.Duration) (release func(), err error) {
-	if err := p.queue(ctx, maxPause, p.turn); err != nil {
+	if err := p.receiveToken(ctx, maxPause, p.head); err != nil {
 		return nil, err
 	}
-	defer func() { p.turn <- struct{}{} }()
+	defer func() { p.head <- struct{}{} }()
 	for {
-		wait, err := p.take(ctx, maxPause)
+		wait, err := p.reserve(ctx, maxPause)
 		if err != nil {
 			return nil, err
 		}
@@ -78,7 +91,7 @@ func (p *Pace) Acquire(ctx context.Context, maxPause time.Duration) (release fun
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-p.wake:
+		case <-p.changed:
 			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
@@ -87,35 +100,36 @@ func (p *Pace) Acquire(ctx context.Context, maxPause time.Duration) (release fun
 	}
 }
 
-// queue waits for a place, but not behind a pause that is too long: those who
-// wait ahead may be more patient.
-func (p *Pace) queue(ctx context.Context, maxPause time.Duration, places <-chan struct{}) error {
+// receiveToken waits for a token from one of the channels of p. It checks the
+// pause itself, because the requests ahead in the queue may accept a longer one.
+func (p *Pace) receiveToken(ctx context.Context, maxPause time.Duration, tokens <-chan struct{}) error {
 	for {
 		p.mu.Lock()
-		paused := p.paused
+		newPause := p.newPause
 		p.mu.Unlock()
-		if err := p.tooLong(ctx, maxPause); err != nil {
+		if err := p.checkPause(ctx, maxPause); err != nil {
 			return err
 		}
 		select {
-		case <-places:
+		case <-tokens:
 			return nil
-		case <-paused:
+		case <-newPause:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// take takes a slot, or says how long until it is worth another look.
-func (p *Pace) take(ctx context.Context, maxPause time.Duration) (wait time.Duration, err error) {
-	if err := p.tooLong(ctx, maxPause); err != nil {
+// reserve takes a slot and returns 0, or returns how long the caller must wait
+// before it tries again.
+func (p *Pace) reserve(ctx context.Context, maxPause time.Duration) (wait time.Duration, err error) {
+	if err := p.checkPause(ctx, maxPause); err != nil {
 		return 0, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	if pause := p.closed.Sub(now); pause > 0 {
+	if pause := p.pausedUntil.Sub(now); pause > 0 {
 		return pause, nil
 	}
 	expired := 0
@@ -130,16 +144,16 @@ func (p *Pace) take(ctx context.Context, maxPause time.Duration) (wait time.Dura
 		return 0, nil
 	}
 	if len(p.answered) == 0 {
-		return math.MaxInt64, nil // all slots are in flight: an answer wakes us
+		return math.MaxInt64, nil // all slots are in flight: the next answer wakes the caller
 	}
 	return p.answered[0].Add(window).Sub(now), nil
 }
 
-// tooLong refuses a wait that cannot end well: beyond what the caller accepts,
-// or beyond its deadline.
-func (p *Pace) tooLong(ctx context.Context, maxPause time.Duration) error {
+// checkPause returns a *PausedError if the pause lasts longer than maxPause or
+// than the deadline of ctx, otherwise the error of ctx.
+func (p *Pace) checkPause(ctx context.Context, maxPause time.Duration) error {
 	p.mu.Lock()
-	pause := time.Until(p.closed)
+	pause := time.Until(p.pausedUntil)
 	p.mu.Unlock()
 	if pause <= 0 {
 		return ctx.Err()
@@ -156,26 +170,26 @@ func (p *Pace) release() {
 	p.inFlight--
 	p.answered = append(p.answered, time.Now())
 	p.mu.Unlock()
-	p.signal()
+	p.wakeHead()
 }
 
-// Pause closes the gate for d; it never opens it sooner than asked before. A day
-// is the longest: then a request finds out whether the one who asked for more
-// was in his right mind.
+// Pause delays all requests for d. It never shortens a pause. More than 24 hours
+// count as 24 hours: then the next request shows whether the service still
+// requests a pause.
 func (p *Pace) Pause(d time.Duration) {
 	const longest = 24 * time.Hour
 	until := time.Now().Add(min(d, longest))
 	p.mu.Lock()
-	if until.After(p.closed) {
-		p.closed = until
-		close(p.paused)
-		p.paused = make(chan struct{})
+	if until.After(p.pausedUntil) {
+		p.pausedUntil = until
+		close(p.newPause)
+		p.newPause = make(chan struct{})
 	}
 	p.mu.Unlock()
-	p.signal()
+	p.wakeHead()
 }
 
-// SetRate changes the rate; a rate below one is ignored.
+// SetRate changes the rate. A rate below one is ignored.
 func (p *Pace) SetRate(perSecond int) {
 	if perSecond < 1 {
 		return
@@ -183,12 +197,13 @@ func (p *Pace) SetRate(perSecond int) {
 	p.mu.Lock()
 	p.rate = perSecond
 	p.mu.Unlock()
-	p.signal()
+	p.wakeHead()
 }
 
-func (p *Pace) signal() {
+// wakeHead makes the request at the head of the queue try again.
+func (p *Pace) wakeHead() {
 	select {
-	case p.wake <- struct{}{}:
+	case p.changed <- struct{}{}:
 	default:
 	}
 }

@@ -4,26 +4,24 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"html"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// Redacted stands where a secret or an id was.
+// Redacted replaces secrets and ids in texts.
 const Redacted = "[REDACTED]"
 
-// secrets are what this call must keep to itself: the tokens of its attempts,
-// what they decode to, and what the body holds.
-func (c *call) secrets() []string {
+// secrets returns the secrets of the call: the tokens of its attempts, their
+// decoded content, and the secret in the body.
+func (c *callState) secrets() []string {
 	var all []string
 	for _, token := range c.tokens {
 		all = append(all, token)
-		if inner, err := base64.StdEncoding.DecodeString(token); err == nil {
-			all = append(all, string(inner))
+		if decoded, err := base64.StdEncoding.DecodeString(token); err == nil {
+			all = append(all, string(decoded))
 		}
 	}
 	if c.req.Secret != "" {
@@ -32,26 +30,36 @@ func (c *call) secrets() []string {
 	return all
 }
 
-// clean takes out of a text what the other side, or what stands between us and
-// it, repeats of the request: secrets, in whole or in part, and the ids of users
-// and devices, in capitals or not, and however they are escaped.
-func (c *call) clean(text string) string { return c.without(text, true) }
+// ids returns the ids of users and devices in the request.
+func (c *callState) ids() []string {
+	if c.req.IDs == nil {
+		return nil
+	}
+	return c.req.IDs()
+}
 
-func (c *call) without(text string, ids bool) string {
+// redactText replaces what a text repeats of the request: parts of secrets, and
+// the ids of users and devices, in upper or lower case, also escaped. The text
+// comes from the service or from a proxy.
+func (c *callState) redactText(text string) string {
 	if text == "" {
 		return ""
 	}
-	secrets, names := c.secrets(), []string(nil)
-	if ids && c.req.IDs != nil {
-		names = c.req.IDs()
-	}
+	return redactSpans(text, c.secrets(), c.ids())
+}
+
+// redactSpans replaces all parts of secrets and all ids in text with Redacted.
+func redactSpans(text string, secrets, ids []string) string {
 	plain := unescape(text)
-	if spans := found(plain, secrets, names); plain != text && len(spans) > len(found(text, secrets, names)) {
-		text = plain // some of it is escaped
+	spans := findSpans(text, secrets, ids)
+	if plain != text {
+		if more := findSpans(plain, secrets, ids); len(more) > len(spans) {
+			text, spans = plain, more // some spans were escaped
+		}
 	}
 	var b strings.Builder
 	at := 0
-	for _, s := range merged(found(text, secrets, names)) {
+	for _, s := range mergeSpans(spans) {
 		b.WriteString(text[at:s.from])
 		b.WriteString(Redacted)
 		at = s.to
@@ -59,17 +67,18 @@ func (c *call) without(text string, ids bool) string {
 	return b.String() + text[at:]
 }
 
-// span is a piece of a text.
+// span is the part of a text from one byte index up to, not including, another.
 type span struct{ from, to int }
 
-// found are the pieces of a text that tell a secret or an id.
-func found(text string, secrets, ids []string) (spans []span) {
+// findSpans returns the spans of text that contain a part of a secret or an id.
+// They can overlap.
+func findSpans(text string, secrets, ids []string) (spans []span) {
 	folded := asciiLower(text)
 	for _, secret := range secrets {
-		spans = append(spans, runs(folded, asciiLower(secret))...)
+		spans = append(spans, commonSpans(folded, asciiLower(secret))...)
 	}
 	for _, id := range ids {
-		if len(id) < 3 { // it would be found in many a word, and tells nobody anything
+		if len(id) < 3 { // would match ordinary words, and is too short to identify a person
 			continue
 		}
 		id = asciiLower(id)
@@ -79,7 +88,7 @@ func found(text string, secrets, ids []string) (spans []span) {
 				break
 			}
 			s := span{at + i, at + i + len(id)}
-			if len(id) >= 8 || !inWord(folded, s) {
+			if len(id) >= 8 || !insideWord(folded, s) {
 				spans = append(spans, s)
 			}
 			at = s.from + 1
@@ -88,12 +97,12 @@ func found(text string, secrets, ids []string) (spans []span) {
 	return spans
 }
 
-// runs are the pieces of a text that stand in the secret, too: all of it, or so
-// much that it is of use.
-func runs(text, secret string) (spans []span) {
-	enough := min(12, len(secret))
-	for at := 0; enough > 0 && at+enough <= len(text); {
-		end := at + enough
+// commonSpans returns the spans of text that are also part of secret. A span has
+// at least 12 bytes, or the length of the secret if that is shorter.
+func commonSpans(text, secret string) (spans []span) {
+	shortest := min(12, len(secret))
+	for at := 0; shortest > 0 && at+shortest <= len(text); {
+		end := at + shortest
 		if !strings.Contains(secret, text[at:end]) {
 			at++
 			continue
@@ -107,30 +116,33 @@ func runs(text, secret string) (spans []span) {
 	return spans
 }
 
-// inWord tells whether a short piece is but a part of a word: the 509 of x509.
-func inWord(text string, s span) bool {
-	letter := func(i int) bool {
+// insideWord reports whether a span is only a part of a word, such as the 509 of
+// x509. The text must be in lower case.
+func insideWord(text string, s span) bool {
+	alphanumeric := func(i int) bool {
 		return i >= 0 && i < len(text) && ('0' <= text[i] && text[i] <= '9' || 'a' <= text[i] && text[i] <= 'z')
 	}
-	return letter(s.from-1) && letter(s.from) || letter(s.to-1) && letter(s.to)
+	return alphanumeric(s.from-1) && alphanumeric(s.from) || alphanumeric(s.to-1) && alphanumeric(s.to)
 }
 
-// merged sorts pieces and joins those that touch.
-func merged(spans []span) (joined []span) {
+// mergeSpans sorts spans and merges those that overlap or touch.
+func mergeSpans(spans []span) (merged []span) {
 	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
 	for _, s := range spans {
-		if n := len(joined); n > 0 && s.from <= joined[n-1].to {
-			joined[n-1].to = max(joined[n-1].to, s.to)
+		if n := len(merged); n > 0 && s.from <= merged[n-1].to {
+			merged[n-1].to = max(merged[n-1].to, s.to)
 			continue
 		}
-		joined = append(joined, s)
+		merged = append(merged, s)
 	}
-	return joined
+	return merged
 }
 
-// escapes are those of JSON and of URLs.
+// escapes matches the escapes of single bytes in JSON and in URLs.
 var escapes = regexp.MustCompile(`\\u00[0-9a-fA-F]{2}|%[0-9a-fA-F]{2}|\\/`)
 
+// unescape decodes the escapes of JSON, URLs and HTML. It leaves other text as
+// it is.
 func unescape(text string) string {
 	return html.UnescapeString(escapes.ReplaceAllStringFunc(text, func(s string) string {
 		if s == `\/` {
@@ -144,7 +156,8 @@ func unescape(text string) string {
 	}))
 }
 
-// asciiLower is strings.ToLower, byte by byte.
+// asciiLower is like strings.ToLower, but changes only ASCII letters, so that
+// byte indices stay the same.
 func asciiLower(s string) string {
 	lower := []byte(s)
 	for i, c := range lower {
@@ -155,83 +168,32 @@ func asciiLower(s string) string {
 	return string(lower)
 }
 
-// redact takes a secret out of an answer that echoes it, before anything of
-// the answer is decoded, and also its beginning if the answer was cut there. The
-// search costs a small part of what decoding does.
-func (c *call) redact(secret string, cut bool) (found bool) {
-	if secret == "" || c.buf == nil {
+// redactBody replaces secret in the body of the answer, before the body is
+// decoded. If the body was truncated, it also replaces the beginning of secret
+// at the end of the body. It reports whether it replaced anything.
+func (c *callState) redactBody(secret string, truncated bool) (found bool) {
+	if secret == "" || c.body == nil {
 		return false
 	}
 	spellings := []string{secret}
-	if sent, err := json.Marshal(secret); err == nil && len(sent) > len(secret)+2 {
-		spellings = append(spellings, string(sent[1:len(sent)-1]))
+	if escaped, err := json.Marshal(secret); err == nil && len(escaped) > len(secret)+2 {
+		spellings = append(spellings, string(escaped[1:len(escaped)-1]))
 	}
 	for _, s := range spellings {
-		if body := c.buf.Bytes(); bytes.Contains(body, []byte(s)) {
+		if body := c.body.Bytes(); bytes.Contains(body, []byte(s)) {
 			body = bytes.ReplaceAll(body, []byte(s), []byte(Redacted))
-			c.buf.Reset()
-			c.buf.Write(body)
+			c.body.Reset()
+			c.body.Write(body)
 			found = true
 		}
 	}
-	const tell = 4 // so few characters of a secret give nothing away
-	for n := min(len(secret)-1, c.buf.Len()); cut && n >= tell; n-- {
-		if bytes.HasSuffix(c.buf.Bytes(), []byte(secret[:n])) {
-			c.buf.Truncate(c.buf.Len() - n)
-			c.buf.WriteString(Redacted)
+	const shortest = 4 // fewer bytes of a secret reveal nothing
+	for n := min(len(secret)-1, c.body.Len()); truncated && n >= shortest; n-- {
+		if bytes.HasSuffix(c.body.Bytes(), []byte(secret[:n])) {
+			c.body.Truncate(c.body.Len() - n)
+			c.body.WriteString(Redacted)
 			return true
 		}
 	}
 	return found
 }
-
-// scrub drops the URL that net/http puts into its errors, a second one of a
-// transport that is a client itself included: its query names users and devices.
-// It also drops what net/http quotes of an answer that it cannot parse.
-func scrub(err error) error {
-	for u := (*url.Error)(nil); errors.As(err, &u); {
-		err = u.Err
-	}
-	if err == nil {
-		return nil
-	}
-	text := err.Error()
-	if at := strings.IndexByte(text, '"'); at >= 0 && strings.Contains(text[:at], "malformed ") {
-		return scrubbed(strings.TrimRight(text[:at], ": "), err, false)
-	}
-	return err
-}
-
-// scrub also drops what a transport of the caller's own, or anybody else, says of
-// secrets and ids.
-func (c *call) scrub(err error) error {
-	err = scrub(err)
-	if err == nil {
-		return nil
-	}
-	text := err.Error()
-	clean := c.clean(text)
-	if clean == text {
-		return err
-	}
-	return scrubbed(clean, err, c.without(text, false) == text)
-}
-
-// scrubbedError stands for an error whose text must not be printed. What it is
-// can still be asked; the error itself is out of reach of those who print values.
-type scrubbedError struct {
-	text string
-	is   func(error) bool
-	as   func(any) bool
-}
-
-// scrubbed keeps the types within reach of errors.As if they hold no secret.
-func scrubbed(text string, err error, types bool) error {
-	s := &scrubbedError{text: text, is: func(target error) bool { return errors.Is(err, target) }}
-	s.as = func(target any) bool { return types && errors.As(err, target) }
-	return s
-}
-
-func (e *scrubbedError) Error() string        { return e.text }
-func (e *scrubbedError) Is(target error) bool { return e.is(target) }
-func (e *scrubbedError) As(target any) bool   { return e.as(target) }

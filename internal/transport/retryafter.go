@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// ParseRetryAfter reads a Retry-After header: whole seconds or an HTTP date in
-// any of its three layouts. It saturates instead of overflowing, and is zero
-// for a header that is absent, in the past, or not understood. Of several the
-// longest counts.
+// ParseRetryAfter returns the pause that Retry-After headers request: whole
+// seconds, or an HTTP date in any of its three layouts relative to now. It
+// returns the longest pause of several headers, 0 for a header that is absent,
+// in the past or invalid, and the largest Duration for a number that overflows.
 func ParseRetryAfter(values []string, now time.Time) (longest time.Duration) {
 	for _, v := range values {
 		longest = max(longest, parseRetryAfter(strings.TrimSpace(v), now))
@@ -23,7 +23,7 @@ func parseRetryAfter(v string, now time.Time) time.Duration {
 	if isDigits(v) {
 		const longest = int64(math.MaxInt64 / int64(time.Second))
 		seconds, err := strconv.ParseInt(v, 10, 64)
-		if err != nil || seconds > longest { // out of range: digits only
+		if err != nil || seconds > longest { // a string of digits fails only if it is too large
 			return math.MaxInt64
 		}
 		return time.Duration(seconds) * time.Second
@@ -34,7 +34,8 @@ func parseRetryAfter(v string, now time.Time) time.Duration {
 	return 0
 }
 
-// serverTime is the time by the clock that a date of the answer goes by.
+// serverTime returns the time of the Date header, or the local time without one.
+// A Retry-After date follows the server's clock.
 func serverTime(resp *http.Response) time.Time {
 	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		return at

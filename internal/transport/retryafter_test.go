@@ -13,6 +13,7 @@ import (
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
+// Seconds and dates are read as RFC 9110 defines them. Everything else is no pause.
 func TestParseRetryAfter(t *testing.T) {
 	for value, want := range map[string]time.Duration{
 		"":                               0,
@@ -23,7 +24,7 @@ func TestParseRetryAfter(t *testing.T) {
 		"-7":                             0,
 		"1.5":                            0,
 		"soon":                           0,
-		"٣":                              0, // a digit, but not of HTTP
+		"٣":                              0, // an Arabic digit, which HTTP does not allow
 		"9223372036":                     9223372036 * time.Second,
 		"9223372037":                     math.MaxInt64,
 		"9223372036854775807":            math.MaxInt64,
@@ -39,8 +40,7 @@ func TestParseRetryAfter(t *testing.T) {
 	require.Equal(t, 100*time.Second, transport.ParseRetryAfter([]string{"soon", "1", "100", "7"}, now), "the longest of several")
 }
 
-// A pause is never negative, and never shorter than the number of seconds that
-// stands there.
+// A pause is never negative, and a date in the future gives the time until then.
 func FuzzParseRetryAfter(f *testing.F) {
 	for _, s := range []string{"120", "-1", "9223372036854775807", "soon", "1e3", "0x10", "Fri, 02 Jan 2026 03:05:05 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", " 5\t"} {
 		f.Add(s)

@@ -1,11 +1,13 @@
 //go:build unix
 
 /*
-Package postgrestest runs a PostgreSQL server of one's own for tests: in a
-temporary directory, on a port of the loopback interface, with durability as in
-production, so that it can be killed. It needs the server's programs (Debian:
-apt-get install postgresql) and no privileges; as root it runs them as another
-user, because PostgreSQL refuses to be root. Unix only.
+Package postgrestest starts a PostgreSQL server for tests. The server has a
+temporary directory and a free port of the loopback interface. It writes to disk
+as in production, so tests can kill it and start it again.
+
+The package needs the programs of the server (Debian: apt-get install postgresql)
+and no privileges. As root it runs them as the user postgres or nobody, because
+PostgreSQL does not run as root. It works on Unix only.
 */
 package postgrestest
 
@@ -26,18 +28,19 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNotInstalled says that the server's programs are not on this machine.
-var ErrNotInstalled = errors.New("no PostgreSQL server programs: neither in POSTGRES_BIN, nor in PATH, nor in /usr/lib/postgresql")
+// ErrNotInstalled means that the programs of the server were not found on this machine.
+var ErrNotInstalled = errors.New("postgrestest: no PostgreSQL server programs in POSTGRES_BIN, PATH or /usr/lib/postgresql")
 
-// Server is a running PostgreSQL.
+// A Server is a PostgreSQL server that [Start] started.
 type Server struct {
 	bin, dir string
 	port     int
-	as       *syscall.Credential
+	user     *syscall.Credential // runs the programs; nil for the current user
 }
 
-// Find is the directory of the server's programs: POSTGRES_BIN, PATH, or Debian's
-// place for them, the newest version first.
+// Find returns the directory of the server's programs. It looks into the environment
+// variable POSTGRES_BIN, then into PATH, then into Debian's directories, the newest version
+// first.
 func Find() (dir string, err error) {
 	candidates := []string{os.Getenv("POSTGRES_BIN")}
 	if path, err := exec.LookPath("initdb"); err == nil {
@@ -62,7 +65,8 @@ func Find() (dir string, err error) {
 	return "", ErrNotInstalled
 }
 
-// Start makes a database cluster and starts it.
+// Start creates a database cluster and starts a server for it. Call [Server.Stop] at the
+// end.
 func Start() (*Server, error) {
 	bin, err := Find()
 	if err != nil {
@@ -73,7 +77,7 @@ func Start() (*Server, error) {
 		return nil, err
 	}
 	if os.Getuid() == 0 {
-		if err := s.unprivileged(); err != nil {
+		if err := s.chooseUser(); err != nil {
 			return nil, errors.Join(err, os.RemoveAll(s.dir))
 		}
 	}
@@ -95,7 +99,7 @@ log_autovacuum_min_duration = -1
 `, s.port), 0o644)
 	}
 	if err == nil {
-		err = s.Resume()
+		err = s.Restart()
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Stop())
@@ -103,8 +107,9 @@ log_autovacuum_min_duration = -1
 	return s, nil
 }
 
-// unprivileged finds a user to run as: postgres, or nobody.
-func (s *Server) unprivileged() error {
+// chooseUser selects the user that runs the programs: postgres, or nobody if that user does
+// not exist. The user gets the server's directory.
+func (s *Server) chooseUser() error {
 	u, err := user.Lookup("postgres")
 	if err != nil {
 		u, err = user.Lookup("nobody")
@@ -120,7 +125,7 @@ func (s *Server) unprivileged() error {
 	if err != nil {
 		return err
 	}
-	s.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	s.user = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	return os.Chown(s.dir, int(uid), int(gid))
 }
 
@@ -139,8 +144,8 @@ func (s *Server) run(program string, args ...string) error {
 	cmd := exec.Command(filepath.Join(s.bin, program), args...)
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
-	out, err := os.CreateTemp("", "postgrestest-*.out") // a pipe would be held open by the server
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.user}
+	out, err := os.CreateTemp("", "postgrestest-*.out") // not a pipe: the server would keep it open
 	if err != nil {
 		return err
 	}
@@ -154,25 +159,25 @@ func (s *Server) run(program string, args ...string) error {
 	return nil
 }
 
-// URL is where the server's database is.
+// URL returns the connection URL of the database.
 func (s *Server) URL() string {
 	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", s.port)
 }
 
-// Log is the server's log so far.
+// Log returns what the server has logged.
 func (s *Server) Log() string {
 	text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
 	return string(text)
 }
 
-// Kill stops the server as a power failure would: no process of it lives to
-// write anything. The next [Server.Resume] recovers from the write-ahead log.
+// Kill stops the server without a shutdown, like a power failure. [Server.Restart] then
+// recovers the data from the write-ahead log.
 func (s *Server) Kill() error {
 	return s.run("pg_ctl", "-D", s.data(), "-m", "immediate", "-w", "stop")
 }
 
-// Resume starts the server again.
-func (s *Server) Resume() error {
+// Restart starts the server again after [Server.Kill].
+func (s *Server) Restart() error {
 	if err := s.run("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.dir, "log"), "-w", "-t", "60", "start"); err != nil {
 		return fmt.Errorf("%w\n%s", err, s.Log())
 	}
@@ -185,7 +190,7 @@ func (s *Server) Resume() error {
 	return conn.Close(ctx)
 }
 
-// Stop ends the server and deletes everything.
+// Stop stops the server and deletes its directory.
 func (s *Server) Stop() error {
 	_ = s.Kill()
 	return os.RemoveAll(s.dir)

@@ -10,18 +10,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The database is killed and comes back, while an operation is waited for.
-func TestDatabaseRestart(t *testing.T) {
-	pool, schema := fresh(t)
-	srv, _ := apple(t)
-	c := slow(t, srv)
-	a, b := process(t, pool, schema), process(t, pool, schema)
-	run(t, a)
-	run(t, b)
-	done := waiting(t, a, pool, srv, c)
+// When the database is killed and started again, operations and requests that wait go on.
+func TestStore_Run_databaseKilled(t *testing.T) {
+	pool, schema := newDatabase(t)
+	srv, _ := newServer(t)
+	c := slowPollingClient(t, srv)
+	a, b := newStore(t, pool, schema), newStore(t, pool, schema)
+	runStore(t, a)
+	runStore(t, b)
+	done := startWaiting(t, a, pool, srv, c)
 	time.Sleep(100 * time.Millisecond)
 	require.NoError(t, database.Kill())
-	b.Notify(success(srv)) // is kept until it can be spread
+	b.Wakeups().Notify(successOfLastEvent(srv)) // stored when the database works again
 	l := b.Limiter("u")
 	acquired := make(chan error, 1)
 	go func() {
@@ -32,13 +32,13 @@ func TestDatabaseRestart(t *testing.T) {
 		acquired <- err
 	}()
 	time.Sleep(time.Second)
-	require.NoError(t, database.Resume())
+	require.NoError(t, database.Restart())
 	for _, ch := range []chan error{done, acquired} {
 		select {
 		case err := <-ch:
 			require.NoError(t, err)
 		case <-time.After(20 * time.Second):
-			t.Fatal("it hangs")
+			t.Fatal("the operation or the request still waits")
 		}
 	}
 }

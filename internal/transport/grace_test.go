@@ -1,0 +1,127 @@
+package transport_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/appsandbooks/appsandbooks/internal/transport"
+)
+
+// graced returns a write with a grace of five seconds.
+func graced() *transport.Request {
+	r := newRequest(transport.Write)
+	r.Grace = 5 * time.Second
+	return r
+}
+
+// endings end a context after a second: by its deadline, and by a call of cancel.
+var endings = []func(context.Context) (context.Context, context.CancelFunc){
+	func(ctx context.Context) (context.Context, context.CancelFunc) {
+		return context.WithTimeout(ctx, time.Second)
+	},
+	func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(ctx)
+		time.AfterFunc(time.Second, cancel)
+		return ctx, cancel
+	},
+}
+
+// An answer that comes within the grace after the context ended is a success.
+func TestRequest_Grace_answerInTime(t *testing.T) {
+	for _, end := range endings {
+		virtual(t, func(t *testing.T) {
+			ctx, cancel := end(t.Context())
+			defer cancel()
+			r := graced()
+			var got string
+			r.Decode = decodeInto(&got)
+			require.Equal(t, 3*time.Second, elapsed(func() {
+				require.Nil(t, newTransport(script(after(3*time.Second, success))).Do(ctx, r))
+			}))
+			require.Equal(t, "ok", got)
+		})
+	}
+}
+
+// An attempt ends with the grace. A write is ambiguous then.
+func TestRequest_Grace_answerTooLate(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.Equal(t, 6*time.Second, elapsed(func() {
+			f := newTransport(script(after(time.Hour, success))).Do(ctx, graced())
+			requireFailure(t, f, context.DeadlineExceeded)
+			require.True(t, f.Ambiguous)
+			require.True(t, f.Ended)
+			require.Equal(t, 1, f.Attempts)
+		}))
+	})
+}
+
+// The grace does not limit an attempt while the context has not ended.
+func TestRequest_Grace_contextHasNotEnded(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		require.Equal(t, time.Hour, elapsed(func() {
+			require.Nil(t, newTransport(script(after(time.Hour, success))).Do(t.Context(), graced()))
+		}))
+	})
+}
+
+// No attempt starts in the grace, and no wait for one: an answer that asks for a
+// retry ends the request.
+func TestRequest_Grace_noRetry(t *testing.T) {
+	for _, end := range endings {
+		virtual(t, func(t *testing.T) {
+			ctx, cancel := end(t.Context())
+			defer cancel()
+			n := script(after(2*time.Second, answer(503, "busy", "Retry-After", "1")), success)
+			var all []transport.Attempt
+			tr := newTransport(n, limitedBy(&recordingLimiter{}), traced(&all))
+			require.Equal(t, 2*time.Second, elapsed(func() {
+				f := tr.Do(ctx, graced())
+				requireFailure(t, f, ctx.Err())
+				var last *answerError
+				require.ErrorAs(t, f.Err, &last)
+				require.Equal(t, http.StatusServiceUnavailable, last.status)
+				require.False(t, f.Ambiguous)
+			}))
+			require.Len(t, n.requests(), 1)
+			require.False(t, all[0].Again)
+		})
+	}
+}
+
+// The wait between two attempts ends with the context, without grace.
+func TestRequest_Grace_notBetweenAttempts(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		n := script(answer(503, "busy", "Retry-After", "60"))
+		require.Equal(t, time.Second, elapsed(func() {
+			requireFailure(t, newTransport(n).Do(ctx, graced()), context.Canceled)
+		}))
+		require.Len(t, n.requests(), 1)
+	})
+}
+
+// The wait for a slot ends with the context, without grace.
+func TestRequest_Grace_notForSlot(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		pace := transport.NewPace(1)
+		acquire(t, pace)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		n := script(success)
+		require.Equal(t, time.Second, elapsed(func() {
+			f := newTransport(n, limitedBy(pace)).Do(ctx, graced())
+			requireFailure(t, f, context.DeadlineExceeded)
+			require.False(t, f.Ambiguous)
+			require.Zero(t, f.Attempts)
+		}))
+		require.Empty(t, n.requests())
+	})
+}

@@ -1,0 +1,35 @@
+package transport
+
+import "time"
+
+// Attempt describes a finished attempt for Config.Trace.
+type Attempt struct {
+	Count      int // 1 for the first attempt of the request
+	Status     int // 0 if no answer came
+	Err        error
+	Size       int           // decompressed bytes of the answer
+	Queued     time.Duration // wait for the turn, a page slot and the limiter
+	Waited     time.Duration // wait after the previous attempt: backoff or Retry-After
+	Took       time.Duration // from the start of the attempt to the end of the answer
+	RetryAfter time.Duration // the pause that the answer requested
+	Again      bool          // another attempt follows
+}
+
+// trace calls Config.Trace for the last attempt. The attempt has returned its
+// slots before, so a slow hook delays only its own call.
+func (c *callState) trace(again bool, took time.Duration) {
+	if c.transport.cfg.Trace == nil {
+		return
+	}
+	a := Attempt{
+		Count: c.attempts, Status: c.status, Queued: c.queued, Waited: c.waited,
+		Took: took, RetryAfter: c.retryAfter, Again: again,
+	}
+	if c.body != nil {
+		a.Size = c.body.Len()
+	}
+	if !c.succeeded {
+		a.Err = c.lastErr
+	}
+	c.transport.cfg.Trace(c.ctx, c.req, a)
+}

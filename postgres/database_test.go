@@ -1,0 +1,15 @@
+package postgres
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The prefix "postgres: " appears once in an error.
+func TestDescribe(t *testing.T) {
+	require.EqualError(t, describe(ErrNotFound, "loading operation %s", "x"), "postgres: operation not found (loading operation x)")
+	require.EqualError(t, describe(errors.New("down"), "loading operation %s", "x"), "postgres: loading operation x: down")
+	require.ErrorIs(t, describe(ErrNotFound, "loading"), ErrNotFound)
+}

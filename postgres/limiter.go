@@ -1,0 +1,260 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/appsandbooks/appsandbooks"
+)
+
+// A Limiter shares the pace of an organizational unit, and its pauses, between all
+// processes that use the same schema. It implements [appsandbooks.Limiter]. Pass it to
+// [appsandbooks.WithLimiter]. [Store.Limiter] returns it.
+//
+// A process leases slots of the unit, as many as it can use. One slot allows one request
+// in any second: it is free again one second after the request was answered. The slots
+// of all processes together are never more than the rate, so the service never sees
+// more requests than the rate in any one second.
+//
+// A process renews its slots every two seconds while it sends requests. It returns them
+// one second after the last answer. If a process dies, its slots are free after six
+// seconds. If the processes want more slots than the rate allows, each gets an equal
+// share. Within a process, requests are sent in the order in which they came.
+//
+// While the database cannot be reached, a request waits. After ten seconds without the
+// database it fails, because the pace of the other processes is not known.
+type Limiter struct {
+	db      *database
+	process int64 // identifies this process in the table of slots
+	unit    string
+	hash    string        // hashUnit of the unit
+	changed chan struct{} // wakes leaseSlots; holds one signal
+
+	mu       sync.Mutex
+	running  bool      // leaseSlots runs
+	queue    []*waiter // requests that wait, the oldest first
+	inFlight int
+	answered []time.Time // when requests were answered in the last second, oldest first
+
+	pausedUntil   time.Time // no request is sent before
+	pauseUnstored bool      // the database does not have the pause yet
+
+	slots      int // of this process
+	slotsUntil time.Time
+	registered bool // the database has a row of this process for this unit
+	rate       int  // of the unit, as in the database
+	newRate    int  // from SetRate, not in the database yet; 0 if none
+	contended  bool // a process wants more slots than it has
+
+	exchangeNow  bool
+	lastExchange time.Time
+	nextTry      time.Time // no exchange for more slots before
+	fruitless    int       // exchanges in a row that brought no free slot
+	failingSince time.Time // since when the database cannot be reached; zero if it can
+}
+
+var _ appsandbooks.Limiter = (*Limiter)(nil)
+
+// window is the time over which the service counts requests.
+const window = time.Second
+
+// A waiter is a request in the queue.
+type waiter struct {
+	result   chan error // receives one value, nil when the request may be sent
+	maxPause time.Duration
+	deadline time.Time
+}
+
+// pausedError reports that a pause is longer than the caller wants to wait.
+type pausedError struct{ left time.Duration }
+
+func (e *pausedError) Error() string {
+	return fmt.Sprintf("the service asked for a pause (Retry-After), of which %s is left", e.left.Round(time.Second))
+}
+
+// RetryAfter returns the rest of the pause.
+func (e *pausedError) RetryAfter() time.Duration { return e.left }
+
+// Acquire waits until a request may be sent. Call release when the request was
+// answered or given up. Acquire fails when the context ends, when the rest of a pause is
+// longer than maxPause or ends after the context's deadline, and when the database
+// could not be reached for ten seconds. An error because of a pause has the method
+// RetryAfter() time.Duration.
+func (l *Limiter) Acquire(ctx context.Context, maxPause time.Duration) (release func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	w := &waiter{result: make(chan error, 1), maxPause: maxPause}
+	w.deadline, _ = ctx.Deadline()
+	l.mu.Lock()
+	l.queue = append(l.queue, w)
+	l.admit(time.Now())
+	if !l.running {
+		l.running = true
+		go l.leaseSlots()
+	}
+	l.mu.Unlock()
+	l.signal()
+	select {
+	case err = <-w.result:
+	case <-ctx.Done():
+		l.remove(w)
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(func() {
+		l.mu.Lock()
+		l.inFlight--
+		l.answered = append(l.answered, time.Now())
+		l.mu.Unlock()
+		l.signal()
+	}), nil
+}
+
+// remove takes a waiter out of the queue. If it was admitted in the meantime, its slot is
+// free again at once, because the request is not sent.
+func (l *Limiter) remove(w *waiter) {
+	l.mu.Lock()
+	if i := slices.Index(l.queue, w); i >= 0 {
+		l.queue = slices.Delete(l.queue, i, i+1)
+	} else if <-w.result == nil {
+		l.inFlight--
+	}
+	l.mu.Unlock()
+	l.signal()
+}
+
+// signal wakes leaseSlots.
+func (l *Limiter) signal() {
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+// admit lets as many requests go as there are free slots. During a pause it refuses the
+// requests that do not want to wait so long. The caller holds the lock.
+func (l *Limiter) admit(now time.Time) {
+	for len(l.answered) > 0 && now.Sub(l.answered[0]) >= window {
+		l.answered = l.answered[1:]
+	}
+	if left := l.pausedUntil.Sub(now); left > 0 {
+		l.queue = slices.DeleteFunc(l.queue, func(w *waiter) bool {
+			tooLong := left > w.maxPause || !w.deadline.IsZero() && w.deadline.Before(l.pausedUntil)
+			if tooLong {
+				w.result <- &pausedError{left}
+			}
+			return tooLong
+		})
+		return
+	}
+	if now.After(l.slotsUntil) {
+		l.slots = 0
+	}
+	for len(l.queue) > 0 && l.usedSlots() < l.slots {
+		l.queue[0].result <- nil
+		l.queue = l.queue[1:]
+		l.inFlight++
+	}
+}
+
+// usedSlots returns the number of slots that are not free. The caller holds the lock.
+func (l *Limiter) usedSlots() int { return l.inFlight + len(l.answered) }
+
+// Pause delays the requests of all processes for d from now. It never shortens a pause. A
+// longer d than a year counts as a year. Pause stores the pause and announces it to the
+// other processes before it returns. If the database does not accept it within two
+// seconds, Pause returns, and the pause is stored with the next exchange of slots.
+func (l *Limiter) Pause(d time.Duration) {
+	const longest = 24 * 365 * time.Hour
+	d = min(d, longest)
+	l.pauseHere(d)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_, err := l.db.pool.Exec(ctx, l.db.sql(`
+		WITH paused AS (
+			INSERT INTO {schema}.paces AS p (unit, rate, paused_until) VALUES ($1, 15, clock_timestamp() + $2::interval)
+			ON CONFLICT (unit) DO UPDATE SET paused_until = greatest(p.paused_until, excluded.paused_until))
+		SELECT pg_notify($3, 'pause ' || $4)`), l.unit, interval(d), l.db.channel, fmt.Sprintf("%s %d", l.hash, d.Milliseconds()))
+	if err != nil {
+		l.mu.Lock()
+		l.pauseUnstored = true
+		l.mu.Unlock()
+	}
+	l.signal()
+}
+
+// pauseHere delays the requests of this process.
+func (l *Limiter) pauseHere(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if until := time.Now().Add(d); until.After(l.pausedUntil) {
+		l.pausedUntil = until
+	}
+}
+
+// SetRate sets the rate of the unit for all processes: maxRequestPerSecond of the
+// service configuration. It ignores values below 1. Until it is called for the first
+// time, the rate is 15.
+func (l *Limiter) SetRate(perSecond int) {
+	if perSecond < 1 {
+		return
+	}
+	l.mu.Lock()
+	if perSecond != l.rate {
+		l.newRate = perSecond
+	}
+	l.mu.Unlock()
+	l.signal()
+}
+
+// limiters are the limiters of this process.
+type limiters struct {
+	db      *database
+	process int64
+
+	mu    sync.Mutex
+	units map[string]*Limiter // by uId
+}
+
+// of returns the limiter of a unit.
+func (s *limiters) of(uid string) *Limiter {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.units[uid]
+	if l == nil {
+		l = &Limiter{db: s.db, process: s.process, unit: uid, hash: hashUnit(uid), changed: make(chan struct{}, 1)}
+		s.units[uid] = l
+	}
+	return l
+}
+
+// pause delays the requests of a unit for d, because another process announced a pause.
+func (s *limiters) pause(hash string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.units {
+		if l.hash == hash {
+			l.pauseHere(d)
+			l.signal()
+		}
+	}
+}
+
+// refresh makes all limiters in use read their pauses from the database. Announcements
+// may have been missed while nothing listened.
+func (s *limiters) refresh() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.units {
+		l.mu.Lock()
+		l.exchangeNow = l.running
+		l.mu.Unlock()
+		l.signal()
+	}
+}
