@@ -27,64 +27,64 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	_ = flag.Set("test.parallel", "32") // most of the time they wait; the command line overrules it
+	_ = flag.Set("test.parallel", "32") // the programs mostly wait; the command line overrides this value
 	clitest.Main(m, "./walkthrough", "./inventory", "./assign", "./onboard", "./receiver", "./simulator")
 }
 
-// No program tells the content token, the notification secret, or on standard
-// error who has what, however talkative it is told to be, and although a gossip
-// before the service repeats what it was sent.
-func TestNoProgramTellsSecrets(t *testing.T) {
+// No program prints or writes the content token or the notification secret, and no
+// program prints ids of users or devices to standard error. This holds with -v, and
+// if the answers of the service contain what the program sent.
+func TestExamples_printNoSecrets(t *testing.T) {
 	for _, test := range []struct {
-		command string
-		gossip  string // where the gossip never stops
-		code    int
+		command    string
+		alwaysEcho string // the endpoint that always answers with what it was sent
+		code       int
 	}{
-		{"walkthrough -listen 127.0.0.1:0", "", cli.OK}, // takes longest, and so begins
-		{"walkthrough -listen 127.0.0.1:0", "client/config", cli.Trouble},
-		{"walkthrough", "status", cli.Trouble},
-		{"walkthrough", "assets/associate", cli.Trouble},
+		{"walkthrough -listen 127.0.0.1:0", "", cli.OK}, // takes longest, so that it is first
+		{"walkthrough -listen 127.0.0.1:0", "client/config", cli.Aborted},
+		{"walkthrough", "status", cli.Aborted},
+		{"walkthrough", "assets/associate", cli.Aborted},
 		{"inventory", "", cli.OK},
 		{"inventory -subscriptions", "", cli.OK},
 		{"inventory -assignments -format jsonl -out list.jsonl", "", cli.OK},
-		{"inventory -users", "users", cli.Trouble},
+		{"inventory -users", "users", cli.Aborted},
 		{"assign -action associate -in pairs.csv -plan", "", cli.OK},
 		{"assign -action associate -in pairs.csv -out result.csv", "", cli.OK},
 		{"assign -action associate -in pairs.csv -out result.csv", "assets/associate", cli.Failed},
-		{"assign -action associate -in pairs.csv -out result.csv", "status", cli.Trouble},
+		{"assign -action associate -in pairs.csv -out result.csv", "status", cli.Aborted},
 		{"assign -action disassociate -in pairs.csv -out -", "", cli.OK},
 		{"onboard -in people.csv -out invitations.csv", "", cli.OK},
 		{"onboard -in people.csv -out invitations.csv", "users/create", cli.Failed},
-		{"onboard -in people.csv -out invitations.csv", "users", cli.Trouble},
-		{"receiver -listen 127.0.0.1:0 -notification-url http://127.0.0.1:9/", "client/config", cli.Trouble},
+		{"onboard -in people.csv -out invitations.csv", "users", cli.Aborted},
+		{"receiver -listen 127.0.0.1:0 -notification-url http://127.0.0.1:9/", "client/config", cli.Aborted},
 	} {
 		for _, style := range styles {
-			t.Run(fmt.Sprint(test.command, " ", test.gossip, " ", style), func(t *testing.T) {
+			t.Run(fmt.Sprint(test.command, " ", test.alwaysEcho, " ", style), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, style, test.gossip)
-				r := clitest.Run(t, w.command(strings.Fields(test.command)...))
+				env := newEnvironment(t, style, test.alwaysEcho)
+				r := clitest.Run(t, env.command(strings.Fields(test.command)...))
 				require.Equal(t, test.code, r.Code, r.Stderr)
-				w.check(r)
+				env.check(r)
 			})
 		}
 	}
 }
 
-// world is a service behind a gossip, and a directory with files.
-type world struct {
-	t      *testing.T
-	unit   *appsandbookstest.Unit
-	gossip *gossip
-	url    string
-	dir    string
+// environment is a stand-in behind an echo, and a directory with input files.
+type environment struct {
+	t    *testing.T
+	unit *appsandbookstest.Unit
+	echo *echo
+	url  string
+	dir  string
 }
 
 const (
-	secretOfNotifications = "canary/notification+secret~0123456789=="
-	user, device          = "canary-user-1", "C02CANARY1"
+	notificationSecret = "canary/notification+secret~0123456789=="
+	user, device       = "canary-user-1", "C02CANARY1"
 )
 
-func newWorld(t *testing.T, style style, always string) *world {
+func newEnvironment(t *testing.T, style style, alwaysEcho string) *environment {
 	t.Helper()
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
 	require.NoError(t, err)
@@ -92,73 +92,76 @@ func newWorld(t *testing.T, style style, always string) *world {
 	unit := srv.Unit()
 	unit.AddAsset(appsandbookstest.Asset{AdamID: "361309726", Total: 25})
 	unit.AddSubscription(appsandbookstest.Subscription{AdamID: 67890, ParentAdamID: 361309726, Total: appsandbookstest.Seats{Renewing: 25}})
-	g := &gossip{next: srv, style: style, always: always, asked: map[string]int{}}
-	front := httptest.NewServer(g)
-	t.Cleanup(front.Close)
-	w := &world{t, unit, g, front.URL + "/mdm/v2", t.TempDir()}
+	e := &echo{next: srv, style: style, always: alwaysEcho, requests: map[string]int{}}
+	server := httptest.NewServer(e)
+	t.Cleanup(server.Close)
+	env := &environment{t, unit, e, server.URL + "/mdm/v2", t.TempDir()}
 	for name, text := range map[string]string{
 		"pairs.csv":  "adamId,serialNumber\n361309726," + device + "\n361309726,C02\n",
 		"people.csv": "clientUserId,email,managedAppleId\n" + user + ",a@example.com,a@apple.example.com\n",
 	} {
-		require.NoError(t, os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(env.dir, name), []byte(text), 0o600))
 	}
-	return w
+	return env
 }
 
-// command runs a program at its most talkative.
-func (w *world) command(args ...string) clitest.Command {
+// command returns a run of a program with -v.
+func (env *environment) command(args ...string) clitest.Command {
 	return clitest.Command{
 		Program: args[0], Args: append(args[1:], "-v", "-first-look", "50ms", "-poll", "200ms"),
-		Unit: w.unit, URL: w.url, Dir: w.dir,
-		Env: []string{"APPSANDBOOKS_NOTIFICATION_SECRET=" + secretOfNotifications},
+		Unit: env.unit, URL: env.url, Dir: env.dir,
+		Env: []string{"APPSANDBOOKS_NOTIFICATION_SECRET=" + notificationSecret},
 	}
 }
 
-// check looks for secrets in all that a run left behind.
-func (w *world) check(r clitest.Result, more ...string) {
-	w.t.Helper()
-	w.gossip.mu.Lock()
-	defer w.gossip.mu.Unlock()
-	secrets := w.secrets()
-	// The gossip tells, and so does the program.
-	assert.NotEmpty(w.t, secrets.in(w.gossip.said.String()), "there was no gossip")
-	assert.Contains(w.t, r.Stderr, "appsandbooks: request", "it says nothing about its requests")
-	assert.Contains(w.t, r.Stderr, "[REDAC", "nothing was repeated") // an excerpt may end there
+// check requires that the output and the files of a run, and the texts in more,
+// contain no secrets.
+func (env *environment) check(r clitest.Result, more ...string) {
+	env.t.Helper()
+	env.echo.mu.Lock()
+	defer env.echo.mu.Unlock()
+	secrets := env.secrets()
+	// Without these conditions the test would check nothing.
+	assert.NotEmpty(env.t, secrets.in(env.echo.answers.String()), "the echo answered without a secret")
+	assert.Contains(env.t, r.Stderr, "appsandbooks: request", "the program did not log its requests")
+	// An excerpt of an answer can end inside of [REDACTED].
+	assert.Contains(env.t, r.Stderr, "[REDAC", "the program printed no answer of the echo")
 
-	assert.Empty(w.t, secrets.in(r.Stdout), "standard output: %s", r.Stdout)
+	assert.Empty(env.t, secrets.in(r.Stdout), "standard output: %s", r.Stdout)
 	for _, text := range more {
-		assert.Empty(w.t, secrets.in(text), "%s", text)
+		assert.Empty(env.t, secrets.in(text), "%s", text)
 	}
-	files, err := os.ReadDir(w.dir)
-	require.NoError(w.t, err)
+	files, err := os.ReadDir(env.dir)
+	require.NoError(env.t, err)
 	for _, file := range files {
-		content, err := os.ReadFile(filepath.Join(w.dir, file.Name()))
-		require.NoError(w.t, err)
-		assert.Empty(w.t, secrets.in(string(content)), "%s: %s", file.Name(), content)
+		content, err := os.ReadFile(filepath.Join(env.dir, file.Name()))
+		require.NoError(env.t, err)
+		assert.Empty(env.t, secrets.in(string(content)), "%s: %s", file.Name(), content)
 	}
 	secrets["user"], secrets["device"] = []string{user}, []string{device}
-	assert.Empty(w.t, secrets.in(r.Stderr), "standard error: %s", r.Stderr)
+	assert.Empty(env.t, secrets.in(r.Stderr), "standard error: %s", r.Stderr)
 }
 
-// secrets are what must not be told, each in the pieces that are looked for.
+// secrets contains the pieces of each secret that must not appear, by the name of the
+// secret.
 type secrets map[string][]string
 
-func (w *world) secrets() secrets {
-	content, err := base64.StdEncoding.DecodeString(w.unit.Token())
-	require.NoError(w.t, err)
+func (env *environment) secrets() secrets {
+	content, err := base64.StdEncoding.DecodeString(env.unit.Token())
+	require.NoError(env.t, err)
 	var token struct{ Token string }
-	require.NoError(w.t, json.Unmarshal(content, &token))
+	require.NoError(env.t, json.Unmarshal(content, &token))
 	s := secrets{}
-	s.add("content token", w.unit.Token())
+	s.add("content token", env.unit.Token())
 	s.add("token value inside of the content token", token.Token)
-	s.add("notification secret", secretOfNotifications)
-	if made := w.gossip.secret; made != "" {
-		s.add("notification secret that the program sent", made)
+	s.add("notification secret", notificationSecret)
+	if sent := env.echo.secret; sent != "" {
+		s.add("notification secret that the program sent", sent)
 	}
 	return s
 }
 
-// add adds a secret. Half of it is too much, also in base64.
+// add adds a secret. Its pieces are its halves, and their base64 encodings.
 func (s secrets) add(name, secret string) {
 	n := len(secret) / 2
 	for _, half := range []string{secret[:n], secret[n:]} {
@@ -166,23 +169,24 @@ func (s secrets) add(name, secret string) {
 	}
 }
 
-// in names the secrets that a text tells, also behind escapes.
-func (s secrets) in(text string) (told []string) {
+// in returns the names of the secrets that a text contains, also in escaped form.
+func (s secrets) in(text string) (found []string) {
 	text += unescape(text)
 	for name, pieces := range s {
 		for _, piece := range pieces {
 			if strings.Contains(text, piece) {
-				told = append(told, name)
+				found = append(found, name)
 				break
 			}
 		}
 	}
-	return told
+	return found
 }
 
-// Escapes of JSON, within any number of quotes, and of URLs.
+// escapes matches the escapes of JSON strings, also of nested ones, and of URLs.
 var escapes = regexp.MustCompile(`(?:\\+u00|%)([0-9a-fA-F]{2})`)
 
+// unescape replaces the escapes of JSON, URLs and HTML in a text.
 func unescape(text string) string {
 	return html.UnescapeString(escapes.ReplaceAllStringFunc(text, func(s string) string {
 		code, _ := strconv.ParseUint(s[len(s)-2:], 16, 8)
@@ -190,50 +194,50 @@ func unescape(text string) string {
 	}))
 }
 
-// style is how a gossip repeats a request.
+// style is how an echo repeats a request in its answer.
 type style string
 
 const (
 	plain   style = "plain"
-	escaped style = "escaped" // as encoders are free to
-	decoded style = "decoded" // what is inside of the content token
+	escaped style = "escaped" // characters are escaped, as JSON and HTML allow
+	decoded style = "decoded" // the content token is decoded from base64
 )
 
 var styles = []style{plain, escaped, decoded}
 
-// gossip stands before a service and answers the first requests to each
-// endpoint itself, with what it was sent.
-type gossip struct {
+// echo is a proxy for a service. It answers the first two requests to each endpoint
+// with an error that contains the request, and forwards the others.
+type echo struct {
 	next   http.Handler
 	style  style
-	always string // an endpoint that answers nothing else
+	always string // the endpoint that is never forwarded; empty for none
 
-	mu     sync.Mutex
-	asked  map[string]int  // by method and path
-	said   strings.Builder // all of it
-	secret string          // of notifications, that it was sent
+	mu       sync.Mutex
+	requests map[string]int  // number of requests by method and path
+	answers  strings.Builder // all answers
+	secret   string          // the notification secret that the program sent
 }
 
-func (g *gossip) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // the program is gone
+		return // the program closed the connection
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	n := g.hear(r, body)
-	always := g.always != "" && strings.HasSuffix(r.URL.Path, "/"+g.always)
+	n := e.count(r, body)
+	always := e.always != "" && strings.HasSuffix(r.URL.Path, "/"+e.always)
 	if n > 2 && !always {
-		g.next.ServeHTTP(w, r)
+		e.next.ServeHTTP(w, r)
 		return
 	}
-	text, page := g.repeat(r, body)
+	text, page := e.answer(r, body)
 	inJSON := func(status, number int) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		fmt.Fprintf(w, `{"errorNumber":%d,"errorMessage":%s,"errorInfo":{"x":%[2]s}}`, number, text)
 	}
-	switch odd := (n%2 == 1) != (g.style == escaped); {
-	case always && odd:
+	switch useJSON := (n%2 == 1) != (e.style == escaped); {
+	case always && useJSON:
 		inJSON(http.StatusBadRequest, 9602)
 	case always:
 		w.WriteHeader(http.StatusNotFound)
@@ -246,37 +250,38 @@ func (g *gossip) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// hear counts the requests to an endpoint, and remembers the secret that a
-// program wants notifications with.
-func (g *gossip) hear(r *http.Request, body []byte) int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// count returns how many requests to this endpoint have arrived, and stores the
+// notification secret that the request contains.
+func (e *echo) count(r *http.Request, body []byte) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	var config struct{ NotificationAuthToken string }
 	if json.Unmarshal(body, &config) == nil && config.NotificationAuthToken != "" {
-		g.secret = config.NotificationAuthToken
+		e.secret = config.NotificationAuthToken
 	}
 	endpoint := r.Method + " " + r.URL.Path
-	g.asked[endpoint]++
-	return g.asked[endpoint]
+	e.requests[endpoint]++
+	return e.requests[endpoint]
 }
 
-// repeat is a request in gossip's words: as a string of JSON, and as a page.
-func (g *gossip) repeat(r *http.Request, body []byte) (text, page string) {
+// answer returns a text that contains a request, as a JSON string and as an HTML
+// page.
+func (e *echo) answer(r *http.Request, body []byte) (text, page string) {
 	authorization := r.Header.Get("Authorization")
 	sent := fmt.Sprintf("you sent %s %s Authorization: %s %s", r.Method, r.RequestURI, authorization, body)
-	if g.style == decoded {
+	if e.style == decoded {
 		content, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(authorization, "Bearer "))
 		sent = "not valid: " + string(content)
 	}
-	quoted, _ := json.Marshal(sent) // strings always encode
+	quoted, _ := json.Marshal(sent) // a string cannot fail
 	text, page = string(quoted), "<html>"+sent
-	if g.style == escaped {
+	if e.style == escaped {
 		letters := regexp.MustCompile(`[A-F/+=]`)
 		text = letters.ReplaceAllStringFunc(text, func(s string) string { return fmt.Sprintf(`\u%04x`, s[0]) })
 		page = "<html>" + letters.ReplaceAllStringFunc(html.EscapeString(sent), func(s string) string { return fmt.Sprintf("&#%d;", s[0]) })
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.said.WriteString(text + page)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.answers.WriteString(text + page)
 	return text, page
 }

@@ -19,34 +19,34 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/clitest"
 )
 
-// The receiver tells no secrets, neither to whom it works for nor to whoever
-// knocks at its door, with the right secret or without.
-func TestReceiverTellsNoSecrets(t *testing.T) {
+// The receiver reveals no secrets in its output, or in its answers to requests with
+// the right or a wrong secret.
+func TestReceiver_revealsNoSecrets(t *testing.T) {
 	for _, style := range styles {
 		t.Run(string(style), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, style, "")
+			env := newEnvironment(t, style, "")
 			address := freeAddress(t)
-			p := clitest.Start(t, w.command("receiver", "-listen", address,
+			p := clitest.Start(t, env.command("receiver", "-listen", address,
 				"-notification-url", "http://"+address+"/n", "-mdm-id", "m", "-mdm-name", "n"))
-			p.Says("the service sends notifications of unit")
-			w.unit.Purchase("361309726", "STDQ", 5)
+			p.WaitForStderr("the service sends the notifications of unit")
+			env.unit.Purchase("361309726", "STDQ", 5)
 			require.Contains(t, p.Line(0), `"countDelta":5`)
 			var answers []string
-			for _, secret := range []string{"wrong", secretOfNotifications} {
-				answers = append(answers, send(t, http.MethodPost, "http://"+address+"/n", secret, `{"notificationType":"`+secretOfNotifications))
+			for _, secret := range []string{"wrong", notificationSecret} {
+				answers = append(answers, send(t, http.MethodPost, "http://"+address+"/n", secret, `{"notificationType":"`+notificationSecret))
 			}
 			p.Signal(syscall.SIGTERM)
 			r := p.Wait()
 			require.Equal(t, cli.OK, r.Code, r.Stderr)
-			w.check(r, answers...)
+			env.check(r, answers...)
 		})
 	}
 }
 
-// The simulator's own tokens are there to be told; those of others, which
-// somebody sends it by mistake, are not.
-func TestSimulatorTellsNoSecrets(t *testing.T) {
+// The simulator prints only its own tokens. It does not print or return another token
+// that a client sends by mistake.
+func TestSimulator_revealsNoForeignTokens(t *testing.T) {
 	t.Parallel()
 	p := clitest.Start(t, clitest.Command{Program: "simulator", Args: []string{"-listen", "127.0.0.1:0"}})
 	var ready struct {
@@ -74,11 +74,11 @@ func TestSimulatorTellsNoSecrets(t *testing.T) {
 	p.Signal(syscall.SIGTERM)
 	r := p.Wait()
 	require.Equal(t, cli.OK, r.Code, r.Stderr)
-	require.Contains(t, r.Stderr, "rules were broken", "it is silent about all of that")
+	require.Contains(t, r.Stderr, "rules were broken", "the simulator must report the requests")
 	assert.Empty(t, secrets.in(r.Stdout+r.Stderr), "%s%s", r.Stdout, r.Stderr)
 }
 
-// send sends a request and gives the answer as it came.
+// send sends a request and returns the answer with its header.
 func send(t *testing.T, method, url, secret, body string) string {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -94,7 +94,7 @@ func send(t *testing.T, method, url, secret, body string) string {
 	return string(answer)
 }
 
-// freeAddress is one that nobody listens on.
+// freeAddress returns an address on which nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -27,35 +27,38 @@ type target struct {
 	device bool
 }
 
-// pair is a row's asset and target, by their places in the input's tables.
+// pair is the asset and the target of a row, as indexes into input.assets and
+// input.targets.
 type pair struct{ asset, target int32 }
 
-// input is a CSV file. Of its rows it holds only the pairs, by number, so that
-// a million of them stay small; the text is read again for the output.
+// input is a CSV file. It keeps only the pairs of the rows in memory, as indexes,
+// so that a million rows need little memory. The text of the rows is read again
+// when the output is written.
 type input struct {
 	file    io.ReadSeeker
-	rows    []pair // in their order, with repetitions
+	rows    []pair // in the order of the file, with repetitions
 	assets  []appsandbooks.AssetID
 	targets []target
 
-	assetAt  map[appsandbooks.AssetID]int32
-	targetAt map[target]int32
+	assetIndex  map[appsandbooks.AssetID]int32
+	targetIndex map[target]int32
 }
 
-// openInput reads a file, or standard input by way of a temporary file. The
-// error is one of usage when it is the content's fault.
+// openInput opens and reads a file. For "-" it copies standard input to a
+// temporary file. If the content is invalid, it returns a usage error.
 func openInput(p *cli.Program, path string) (*input, error) {
 	file, err := openOrSpool(p, path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the input: %w", err)
 	}
-	in := &input{file: file, assetAt: map[appsandbooks.AssetID]int32{}, targetAt: map[target]int32{}}
+	in := &input{file: file, assetIndex: map[appsandbooks.AssetID]int32{}, targetIndex: map[target]int32{}}
 	if err := in.read(); err != nil {
 		return nil, err
 	}
 	return in, nil
 }
 
+// openOrSpool opens a file, or a temporary copy of standard input for "-".
 func openOrSpool(p *cli.Program, path string) (*os.File, error) {
 	if path != "-" {
 		file, err := os.Open(path)
@@ -79,62 +82,65 @@ func openOrSpool(p *cli.Program, path string) (*os.File, error) {
 	return file, err
 }
 
-// read takes in all rows. It names the first few that are wrong.
+// read reads all rows. Its error names the first 10 invalid rows.
 func (in *input) read() error {
 	r, err := newReader(in.file)
 	if err != nil {
 		return cli.Usagef("input: %w", err)
 	}
-	const most = 10
-	var wrong []error
+	const maxReported = 10
+	var invalid []error
 	for {
 		_, asset, target, err := r.next()
-		var bad *rowError
+		var rowErr *rowError
 		switch {
-		case errors.Is(err, io.EOF) && len(wrong) > 0:
-			return cli.Usagef("input: %w", errors.Join(wrong...))
+		case errors.Is(err, io.EOF) && len(invalid) > 0:
+			return cli.Usagef("input: %w", errors.Join(invalid...))
 		case errors.Is(err, io.EOF) && len(in.rows) == 0:
-			return cli.Usagef("input: no rows")
+			return cli.Usagef("input: the file has no rows")
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.As(err, &bad):
-			if wrong = append(wrong, err); len(wrong) == most {
-				return cli.Usagef("input: %w\nand perhaps more", errors.Join(wrong...))
+		case errors.As(err, &rowErr):
+			if invalid = append(invalid, err); len(invalid) == maxReported {
+				return cli.Usagef("input: %w\nthe lines after these were not checked", errors.Join(invalid...))
 			}
 		case err != nil:
 			return cli.Usagef("input: %w", err)
 		default:
-			in.rows = append(in.rows, pair{in.asset(asset), in.target(target)})
+			in.rows = append(in.rows, pair{in.indexOfAsset(asset), in.indexOfTarget(target)})
 		}
 	}
 }
 
-// asset is the place of an asset in the table. Strings are cloned, for those
-// of a CSV reader hold on to their whole row.
-func (in *input) asset(id appsandbooks.AssetID) int32 {
-	i, ok := in.assetAt[id]
+// indexOfAsset returns the index of an asset in in.assets, and adds the asset if it
+// is new. It clones the strings, because a string from the CSV reader keeps the
+// whole row in memory.
+func (in *input) indexOfAsset(id appsandbooks.AssetID) int32 {
+	i, ok := in.assetIndex[id]
 	if !ok {
 		id.AdamID = strings.Clone(id.AdamID)
 		id.PricingParam = appsandbooks.PricingParam(strings.Clone(string(id.PricingParam)))
 		i = int32(len(in.assets))
 		in.assets = append(in.assets, id)
-		in.assetAt[id] = i
+		in.assetIndex[id] = i
 	}
 	return i
 }
 
-func (in *input) target(t target) int32 {
-	i, ok := in.targetAt[t]
+// indexOfTarget returns the index of a target in in.targets, and adds the target if
+// it is new.
+func (in *input) indexOfTarget(t target) int32 {
+	i, ok := in.targetIndex[t]
 	if !ok {
 		t.id = strings.Clone(t.id)
 		i = int32(len(in.targets))
 		in.targets = append(in.targets, t)
-		in.targetAt[t] = i
+		in.targetIndex[t] = i
 	}
 	return i
 }
 
-// plan plans the change of all rows.
+// plan plans one operation for all rows. It changes nothing.
 func (in *input) plan(ctx context.Context, client *appsandbooks.Client, action string, opts ...appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 	change := appsandbooks.AssetChange{Pairs: make([]appsandbooks.AssetPair, len(in.rows))}
 	for i, row := range in.rows {
@@ -154,18 +160,20 @@ func (in *input) plan(ctx context.Context, client *appsandbooks.Client, action s
 	return client.Assets.Associate(ctx, change, opts...)
 }
 
-// reader reads rows of CSV.
+// reader reads the rows of a CSV file.
 type reader struct {
-	csv     *csv.Reader
-	header  []string
-	asset   int // column of adamId
-	pricing int // columns that may be missing: -1
+	csv    *csv.Reader
+	header []string
+
+	// Indexes of columns. An index is -1 if the file does not have the column.
+	asset   int
+	pricing int
 	user    int
 	device  int
 }
 
-// newReader reads the header. What it finds instead it does not repeat: ids, or
-// a content token.
+// newReader reads the header. Its errors do not quote the file, which can contain
+// ids of people or a content token.
 func newReader(r io.Reader) (*reader, error) {
 	text := bufio.NewReaderSize(r, 1<<16)
 	if bom, _ := text.Peek(3); string(bom) == "\ufeff" {
@@ -174,7 +182,7 @@ func newReader(r io.Reader) (*reader, error) {
 	rows := csv.NewReader(text)
 	header, err := rows.Read()
 	if err == io.EOF {
-		return nil, errors.New("it is empty; the first line must name the columns")
+		return nil, errors.New("the file is empty; its first line must name the columns")
 	}
 	if err != nil {
 		return nil, err
@@ -184,22 +192,22 @@ func newReader(r io.Reader) (*reader, error) {
 	for name, column := range map[string]*int{
 		"adamId": &in.asset, "pricingParam": &in.pricing, "clientUserId": &in.user, "serialNumber": &in.device,
 	} {
-		is := func(s string) bool { return strings.EqualFold(strings.TrimSpace(s), name) }
-		*column = slices.IndexFunc(header, is)
-		if *column >= 0 && slices.ContainsFunc(header[*column+1:], is) {
-			return nil, fmt.Errorf("line 1: the column %s is there twice", name)
+		hasName := func(s string) bool { return strings.EqualFold(strings.TrimSpace(s), name) }
+		*column = slices.IndexFunc(header, hasName)
+		if *column >= 0 && slices.ContainsFunc(header[*column+1:], hasName) {
+			return nil, fmt.Errorf("line 1: two columns have the name %s", name)
 		}
 	}
 	switch {
 	case in.asset < 0:
-		return nil, errors.New("line 1: no column adamId; the columns must be separated by commas")
+		return nil, errors.New("line 1: no column has the name adamId; separate columns with commas")
 	case in.user < 0 && in.device < 0:
-		return nil, errors.New("line 1: neither a column clientUserId nor a column serialNumber")
+		return nil, errors.New("line 1: no column has the name clientUserId or serialNumber")
 	}
 	return in, nil
 }
 
-// rowError is a row that makes no sense.
+// rowError is the error about an invalid row.
 type rowError struct {
 	line int
 	text string
@@ -207,7 +215,8 @@ type rowError struct {
 
 func (e *rowError) Error() string { return fmt.Sprintf("line %d: %s", e.line, e.text) }
 
-// next reads a row. The record is valid until the next call.
+// next reads a row, and returns its fields, asset and target. The record is valid
+// until the next call. At the end of the file the error is io.EOF.
 func (r *reader) next() (record []string, asset appsandbooks.AssetID, t target, err error) {
 	record, err = r.csv.Read()
 	if err != nil {
@@ -224,18 +233,18 @@ func (r *reader) next() (record []string, asset appsandbooks.AssetID, t target, 
 	if asset.PricingParam = appsandbooks.PricingParam(value(r.pricing)); asset.PricingParam == "" {
 		asset.PricingParam = appsandbooks.PricingSTDQ
 	}
-	wrong := ""
+	problem := ""
 	switch {
 	case strings.Trim(asset.AdamID, "0123456789") != "" || asset.AdamID == "":
-		wrong = fmt.Sprintf("adamId must be a number, not %q", asset.AdamID)
+		problem = fmt.Sprintf("adamId must be a number, not %q", asset.AdamID)
 	case user == "" && device == "":
-		wrong = "neither clientUserId nor serialNumber"
+		problem = "clientUserId and serialNumber are empty; give one of them"
 	case user != "" && device != "":
-		wrong = "both clientUserId and serialNumber; make two rows of it"
+		problem = "the row has a clientUserId and a serialNumber; write a row for each"
 	}
-	if wrong != "" {
+	if problem != "" {
 		line, _ := r.csv.FieldPos(0)
-		return nil, asset, t, &rowError{line, wrong}
+		return nil, asset, t, &rowError{line, problem}
 	}
 	if device != "" {
 		return record, asset, target{device, true}, nil

@@ -1,5 +1,5 @@
-// Assign gives the licences in a CSV file to users and devices, or takes them
-// back, and says of each row what became of it.
+// Assign assigns the apps and books in a CSV file to users and devices, or removes
+// these assignments, and writes the result of each row.
 package main
 
 import (
@@ -18,39 +18,42 @@ import (
 )
 
 const help = `
-Assign gives licences of apps and books to users and devices, or takes them
-back, and says of each row of a CSV file what became of it.
+Assign assigns apps and books to users and devices, or removes assignments. It
+reads a CSV file with a row for each assignment, and writes the result of each row.
 
 Usage:
   assign -action associate|disassociate -in FILE -plan
   assign -action associate|disassociate -in FILE -out FILE [-state FILE]
   assign -resume STATE -out FILE [-in FILE]
 
-Input: CSV with a header line. Columns, in any order, others are kept:
-  adamId         of the app or book
-  pricingParam   STDQ or PLUS; empty or left out means STDQ
-  clientUserId   either this
-  serialNumber   or this, exactly one in each row
+Input: CSV with a header line. These columns are read, in any order. Other columns
+are copied to the output.
+  adamId         Adam ID of the asset: an app or a book
+  pricingParam   STDQ or PLUS; STDQ if the field is empty or the column is missing
+  clientUserId   the user, or
+  serialNumber   the device; each row has exactly one of these two
 
   adamId,pricingParam,clientUserId,serialNumber
   361309726,STDQ,,C39XXXXXXXXX
   361309726,STDQ,8e5ae1bb-6b2d-4e2f-a8b1-2f1b6a4d9c11,
 
-Output: each row of the input, in its order, with three columns more:
-  outcome        succeeded, failed, or unconfirmed (nobody knows)
-  errorNumber    Apple's number, if it failed for one: 9709 is "not enough licenses"
-  errorMessage   why it did not succeed; "not sent" where the run stopped before
-It can be the input of another run; the old outcome is replaced.
+Output: the rows of the input in the same order, with three more columns:
+  outcome        succeeded, failed, or unconfirmed (the result is unknown)
+  errorNumber    Apple's error number, if there is one: 9709 is "not enough licenses"
+  errorMessage   why the row did not succeed; "not sent" if the run stopped before
+An output can be the input of another run, which replaces these three columns.
 
-The rows go out in as few requests as the service's limits allow. What was sent
-and got no answer is not sent again blindly: the assignments are read back, and
-what is missing is sent once more. "succeeded" is what the service says; it says
-so also of serial numbers that do not exist, which -verify finds out.
+Assign sends as few requests as the service's limits allow. If a request gets no
+answer, Assign reads the assignments and sends only the rows again that are not done.
+"succeeded" is what the service reports. The service also reports success for
+serial numbers that do not exist; -verify finds them. Messages and -plan count
+pairs: an asset and its user or device. Rows that repeat a pair count once.
 
-Ctrl-C starts nothing new and takes a few seconds to learn what became of what
-was under way. Until every row is settled, the state file has all that is needed
-to go on with -resume: after Ctrl-C, a crash or a power failure, and also where
-rows were left unconfirmed. Without -in, the output of -resume lists the pairs.
+After Ctrl-C, Assign sends no new rows, waits a few seconds for the results of the
+requests in progress, and writes the output. Until every row has succeeded or
+failed, the state file contains what -resume needs to continue: after Ctrl-C, a
+crash or a power failure, and if rows are unconfirmed. With -resume and without
+-in, the output has one row for each pair.
 
 Examples:
   assign -action associate -in new.csv -plan
@@ -59,11 +62,11 @@ Examples:
   assign -action disassociate -in - -out - <old.csv >result.csv
 
 Exit codes:
-  0  every row succeeded; with -plan: there are licences for all
-  1  trouble: it did not come to its end
-  2  wrong usage, or an input that cannot be read: nothing was sent
-  3  some rows failed; with -plan: some would
-  4  some rows are unconfirmed; others may have failed
+  0  every row succeeded; with -plan: no problem was found
+  1  an error or Ctrl-C stopped the run before it was finished
+  2  invalid flags or invalid input: nothing was sent
+  3  some rows failed; with -plan: some rows would fail
+  4  some rows are unconfirmed; other rows may have failed
 `
 
 func main() { cli.Main("assign", help, run) }
@@ -73,23 +76,24 @@ type options struct {
 	plan, verify                   bool
 }
 
-// softMemory is where memory becomes dearer than the processor, which waits
-// for the service most of the time: a million rows stay well below 512 MiB.
-// GOMEMLIMIT overrules it.
-const softMemory = 256 << 20
+// memoryLimit is the memory limit of the Go runtime, in bytes. Near the limit the
+// runtime collects garbage more often. The program has the CPU time for that,
+// because it mostly waits for the service. With this limit a million rows need less
+// than 512 MiB. The variable GOMEMLIMIT overrides it.
+const memoryLimit = 256 << 20
 
 func run(ctx context.Context, p *cli.Program) error {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		debug.SetMemoryLimit(softMemory)
+		debug.SetMemoryLimit(memoryLimit)
 	}
 	var o options
-	p.Flags.StringVar(&o.action, "action", "", "`what` to do: associate or disassociate")
+	p.Flags.StringVar(&o.action, "action", "", "the `change` to make: associate (assign) or disassociate (remove assignments)")
 	p.Flags.StringVar(&o.in, "in", "", "CSV `file` to read; - is standard input")
 	p.Flags.StringVar(&o.out, "out", "", "CSV `file` to write; - is standard output")
-	p.Flags.StringVar(&o.state, "state", "", "`file` that keeps what -resume needs\n(default OUT.state, or assign.state where -out is -)")
-	p.Flags.StringVar(&o.resume, "resume", "", "go on with what this state `file` holds")
-	p.Flags.BoolVar(&o.plan, "plan", false, "change nothing; print what would be sent, and what licences it needs")
-	p.Flags.BoolVar(&o.verify, "verify", false, "read the assignments back in the end, and trust nothing else")
+	p.Flags.StringVar(&o.state, "state", "", "`file` for the state of the run, which -resume needs\n(default: the file of -out with .state added, or assign.state if -out is -)")
+	p.Flags.StringVar(&o.resume, "resume", "", "continue the run that this state `file` contains")
+	p.Flags.BoolVar(&o.plan, "plan", false, "change nothing; print the number of requests and the licenses that are needed")
+	p.Flags.BoolVar(&o.verify, "verify", false, "at the end, read the assignments and take the results only from them")
 	if err := p.Parse(); err != nil {
 		return err
 	}
@@ -114,24 +118,24 @@ func run(ctx context.Context, p *cli.Program) error {
 	if err != nil {
 		return err
 	}
-	return carryOut(ctx, p, client, o, in, out)
+	return runOperation(ctx, p, client, o, in, out)
 }
 
-// check completes the options.
+// check validates the options and sets the default of -state.
 func (o *options) check() error {
 	switch {
 	case o.action != "" && o.action != associate && o.action != disassociate:
 		return cli.Usagef("-action must be associate or disassociate, not %q", o.action)
 	case o.resume == "" && o.action == "":
-		return cli.Usagef("-action is missing: associate or disassociate")
+		return cli.Usagef("-action is missing: give associate or disassociate")
 	case o.resume == "" && o.in == "":
-		return cli.Usagef("-in is missing: the CSV file with the rows")
+		return cli.Usagef("-in is missing: give the CSV file with the rows")
 	case o.plan && o.resume != "":
-		return cli.Usagef("-plan and -resume exclude each other")
+		return cli.Usagef("-plan and -resume cannot be used together")
 	case !o.plan && o.out == "":
-		return cli.Usagef("-out is missing: the CSV file for the outcomes")
+		return cli.Usagef("-out is missing: give the name of the CSV file for the results")
 	case o.resume != "" && o.state != "" && o.state != o.resume:
-		return cli.Usagef("-resume goes on in its own state file: leave -state out")
+		return cli.Usagef("-resume continues to use its own state file: remove -state")
 	case o.in != "-" && o.in != "" && o.in == o.out:
 		return cli.Usagef("-in and -out are the same file")
 	}
@@ -146,10 +150,10 @@ func (o *options) check() error {
 	return nil
 }
 
-// carryOut does the work: begins or resumes the operation, waits for its end,
-// and writes what became of it.
-func carryOut(ctx context.Context, p *cli.Program, client *appsandbooks.Client, o options, in *input, out io.WriteCloser) error {
-	begun := time.Now()
+// runOperation plans or resumes the operation, waits until it is finished, and
+// writes its outcomes.
+func runOperation(ctx context.Context, p *cli.Program, client *appsandbooks.Client, o options, in *input, out io.WriteCloser) error {
+	started := time.Now()
 	state := &stateFile{path: o.state, existing: o.resume != ""}
 	p.OnExit(state.close)
 	meter := newMeter(p)
@@ -163,9 +167,9 @@ func carryOut(ctx context.Context, p *cli.Program, client *appsandbooks.Client, 
 	var op *appsandbooks.Operation
 	var err error
 	if o.resume != "" {
-		op, err = resume(client, o, in, opts)
+		op, err = resumeOperation(client, o, in, opts)
 	} else {
-		op, err = begin(ctx, client, o, in, opts)
+		op, err = planOperation(ctx, client, o, in, opts)
 	}
 	if err != nil {
 		return err
@@ -174,28 +178,28 @@ func carryOut(ctx context.Context, p *cli.Program, client *appsandbooks.Client, 
 	meter.start(op.Progress())
 	report, err := op.Wait(ctx)
 	meter.stop()
-	ended := atEnd(op)
-	if ended {
-		err = nil // the report says it all
+	finished := isFinished(op)
+	if finished {
+		err = nil // the report contains the error of each pair
 	}
-	if ended && o.verify {
-		p.Notef("reading the assignments back")
+	if finished && o.verify {
+		p.Notef("reading the assignments to verify the results")
 		report, err = op.Verify(ctx)
 	}
 
 	if err := writeOutput(out, in, report); err != nil {
-		return fmt.Errorf("writing the output: %w; -resume %s writes it again", err, o.state)
+		return fmt.Errorf("writing the output: %w; to write it again, run with -resume %s", err, o.state)
 	}
-	p.Notef("%s", summary(report, op.Progress().Requests, time.Since(begun)))
-	why := reason(ctx, err)
+	p.Notef("%s", summary(report, op.Progress().Requests, time.Since(started)))
+	cause := stopCause(ctx, err)
 	switch {
-	case !ended && len(op.EventIDs()) == 0 && report.Unconfirmed == 0:
-		_ = state.remove() // there is nothing to go on with
-		return fmt.Errorf("nothing was changed: %w", why)
-	case !ended, why != nil:
-		return fmt.Errorf("%w; go on with -resume %s", why, o.state)
+	case !finished && len(op.EventIDs()) == 0 && report.Unconfirmed == 0:
+		_ = state.remove() // the service accepted nothing, so there is nothing to resume
+		return fmt.Errorf("nothing was changed: %w", cause)
+	case !finished, cause != nil:
+		return fmt.Errorf("%w; to continue, run with -resume %s", cause, o.state)
 	case report.Unconfirmed > 0:
-		p.Notef("%s is kept: -resume with -verify looks again", o.state)
+		p.Notef("some rows are unconfirmed; to check them again, run with -verify -resume %s", o.state)
 		return cli.Exit(cli.Unconfirmed)
 	}
 	if err := state.remove(); err != nil {
@@ -207,23 +211,24 @@ func carryOut(ctx context.Context, p *cli.Program, client *appsandbooks.Client, 
 	return nil
 }
 
-// begin plans the operation.
-func begin(ctx context.Context, client *appsandbooks.Client, o options, in *input, opts []appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
+// planOperation plans the operation. It fails if the state file exists.
+func planOperation(ctx context.Context, client *appsandbooks.Client, o options, in *input, opts []appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 	if _, err := os.Stat(o.state); err == nil {
-		return nil, cli.Usagef("%s exists: it holds a run that did not come to its end; -resume it, or delete it", o.state)
+		return nil, cli.Usagef("the state file %s exists: continue its unfinished run with -resume, or delete the file", o.state)
 	}
 	return in.plan(ctx, client, o.action, opts...)
 }
 
-// resume takes up an operation from its state file.
-func resume(client *appsandbooks.Client, o options, in *input, opts []appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
+// resumeOperation restores the operation of a state file. If an input is given, it
+// must contain the same pairs.
+func resumeOperation(client *appsandbooks.Client, o options, in *input, opts []appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 	saved, err := os.ReadFile(o.resume)
 	if err != nil {
-		return nil, fmt.Errorf("reading the state: %w", err)
+		return nil, fmt.Errorf("reading the state file: %w", err)
 	}
 	op, err := client.Resume(saved, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("reading the state: %s: %w", o.resume, err)
+		return nil, fmt.Errorf("reading the state file: %s: %w", o.resume, err)
 	}
 	report := op.Report()
 	action := strings.TrimPrefix(op.Kind(), "assets/")
@@ -231,25 +236,26 @@ func resume(client *appsandbooks.Client, o options, in *input, opts []appsandboo
 	case action != associate && action != disassociate:
 		return nil, cli.Usagef("%s is not a state file of this program", o.resume)
 	case o.action != "" && o.action != action:
-		return nil, cli.Usagef("%s holds a run with -action %s", o.resume, action)
+		return nil, cli.Usagef("the run in %s has -action %s", o.resume, action)
 	case in == nil:
 		return op, nil
 	}
 	if _, err := in.join(report); err != nil {
-		return nil, cli.Usagef("-in %s is not the input of the run that %s holds: %w", o.in, o.resume, err)
+		return nil, cli.Usagef("-in %s is not the input of the run in %s: %w", o.in, o.resume, err)
 	}
 	return op, nil
 }
 
-// atEnd tells whether each request is at its end, whatever that is.
-func atEnd(op *appsandbooks.Operation) bool {
+// isFinished reports whether each request of an operation is finished, with any
+// result.
+func isFinished(op *appsandbooks.Operation) bool {
 	p := op.Progress()
 	return p.Finished == p.Requests
 }
 
-// reason is why the work stopped before its end; nil if err only says that
-// pairs did not succeed.
-func reason(ctx context.Context, err error) error {
+// stopCause returns why an operation stopped before it was finished. It returns nil
+// if err only reports pairs that did not succeed.
+func stopCause(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -260,21 +266,21 @@ func reason(ctx context.Context, err error) error {
 	return err
 }
 
-// summary is the outcome in a line.
+// summary returns the counts of the outcomes, in one line.
 func summary(report *appsandbooks.Report, requests int, took time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d of %s succeeded", report.Succeeded, count(report.Total, "pair"))
-	unsent := 0
+	notSent := 0
 	for o := range report.Problems() {
 		if errors.Is(o.Err, appsandbooks.ErrNotSent) {
-			unsent++
+			notSent++
 		}
 	}
-	if n := report.Failed - unsent; n > 0 {
+	if n := report.Failed - notSent; n > 0 {
 		fmt.Fprintf(&b, ", %d failed", n)
 	}
-	if unsent > 0 {
-		fmt.Fprintf(&b, ", %d not sent", unsent)
+	if notSent > 0 {
+		fmt.Fprintf(&b, ", %d not sent", notSent)
 	}
 	if report.Unconfirmed > 0 {
 		fmt.Fprintf(&b, ", %d unconfirmed", report.Unconfirmed)

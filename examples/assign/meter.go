@@ -11,28 +11,28 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// meter shows how far the operation is: as a bar on a terminal, elsewhere as a
-// line now and then.
+// meter shows the progress of the operation. On a terminal it shows a bar.
+// Otherwise it prints a line every lineInterval if the progress changed.
 type meter struct {
 	program *cli.Program
-	bar     *progressbar.ProgressBar // nil for lines
+	bar     *progressbar.ProgressBar // nil if lines are printed
 	done    chan struct{}
 	ticking sync.WaitGroup
 
-	mu   sync.Mutex
-	now  appsandbooks.Progress
-	said appsandbooks.Progress
+	mu      sync.Mutex
+	current appsandbooks.Progress
+	shown   appsandbooks.Progress // in the last line
 }
 
-const linesEvery = 10 * time.Second
+const lineInterval = 10 * time.Second
 
 func newMeter(p *cli.Program) *meter { return &meter{program: p, done: make(chan struct{})} }
 
-// start shows the operation as it is, and begins to keep that up to date.
+// start shows the progress p, and updates the display until stop is called.
 func (m *meter) start(p appsandbooks.Progress) {
-	interval := linesEvery
+	interval := lineInterval
 	if cli.IsTerminal(m.program.Stderr) && !m.program.Verbose() {
-		interval = time.Second // for the clock
+		interval = time.Second // the bar shows the elapsed time
 		m.bar = progressbar.NewOptions(p.Pairs,
 			progressbar.OptionSetWriter(m.program.Stderr),
 			progressbar.OptionShowCount(),
@@ -45,7 +45,7 @@ func (m *meter) start(p appsandbooks.Progress) {
 		m.program.Notef("%s in %s", count(p.Pairs, "pair"), count(p.Requests, "request"))
 	}
 	m.mu.Lock()
-	m.now, m.said = p, p
+	m.current, m.shown = p, p
 	m.mu.Unlock()
 	m.ticking.Go(func() {
 		tick := time.NewTicker(interval)
@@ -61,33 +61,34 @@ func (m *meter) start(p appsandbooks.Progress) {
 	})
 }
 
-// update takes in progress; it is for [appsandbooks.WithProgress].
+// update is the hook for [appsandbooks.WithProgress].
 func (m *meter) update(p appsandbooks.Progress) {
 	m.mu.Lock()
-	m.now = p
+	m.current = p
 	m.mu.Unlock()
 	if m.bar != nil {
 		m.show()
 	}
 }
 
+// show draws the bar, or prints a line if the progress changed since the last line.
 func (m *meter) show() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	settled := m.now.Succeeded + m.now.Failed + m.now.Unconfirmed
+	finished := m.current.Succeeded + m.current.Failed + m.current.Unconfirmed
 	if m.bar != nil {
-		m.bar.Describe(fmt.Sprintf("%d/%s", m.now.Accepted, count(m.now.Requests, "request")))
-		_ = m.bar.Set(settled)
+		m.bar.Describe(fmt.Sprintf("%d/%s accepted", m.current.Accepted, count(m.current.Requests, "request")))
+		_ = m.bar.Set(finished)
 		return
 	}
-	if m.now != m.said {
-		m.said = m.now
-		m.program.Notef("%d of %s accepted, %d of %s settled",
-			m.now.Accepted, count(m.now.Requests, "request"), settled, count(m.now.Pairs, "pair"))
+	if m.current != m.shown {
+		m.shown = m.current
+		m.program.Notef("%d of %s accepted, %d of %s finished",
+			m.current.Accepted, count(m.current.Requests, "request"), finished, count(m.current.Pairs, "pair"))
 	}
 }
 
-// stop ends the showing. It clears the bar.
+// stop stops the updates and removes the bar.
 func (m *meter) stop() {
 	close(m.done)
 	m.ticking.Wait()

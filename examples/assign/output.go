@@ -14,19 +14,20 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// result is the outcome of some pairs, as the output shows it: outcome,
-// errorNumber, errorMessage.
+// result is the outcome of a pair as fields of the output: outcome, errorNumber,
+// errorMessage.
 type result [3]string
 
 var resultHeader = result{"outcome", "errorNumber", "errorMessage"}
 
-// results turns outcomes into what the output shows. Pairs that share an
-// error share the result.
+// results contains the different results of an operation. Pairs with the same
+// status and the same error share a result.
 type results struct {
 	all   []result
 	known map[appsandbooks.OutcomeStatus]map[error]int32
 }
 
+// add returns the index in r.all of the result for an outcome.
 func (r *results) add(o appsandbooks.Outcome) int32 {
 	i, ok := r.known[o.Status][o.Err]
 	if !ok {
@@ -43,6 +44,7 @@ func (r *results) add(o appsandbooks.Outcome) int32 {
 	return i
 }
 
+// describe returns the fields of the output for an outcome.
 func describe(o appsandbooks.Outcome) result {
 	r := result{string(o.Status)}
 	var e *appsandbooks.Error
@@ -56,41 +58,41 @@ func describe(o appsandbooks.Outcome) result {
 	return r
 }
 
-// joined has the results of an input's pairs.
+// joined contains the result of each pair of an input.
 type joined struct {
 	results
-	of map[pair]int32
+	index map[pair]int32 // into results.all
 }
 
-// join finds the result of each pair of the input. It fails unless the report
-// has exactly the same pairs.
+// join finds the result of each pair of the input. It fails unless the input and
+// the report contain the same pairs.
 func (in *input) join(report *appsandbooks.Report) (*joined, error) {
-	j := &joined{of: make(map[pair]int32, len(in.rows))}
+	j := &joined{index: make(map[pair]int32, len(in.rows))}
 	for _, row := range in.rows {
-		j.of[row] = 0
+		j.index[row] = 0
 	}
-	if len(j.of) != report.Total {
-		return nil, fmt.Errorf("it has %d different pairs, not %d", len(j.of), report.Total)
+	if len(j.index) != report.Total {
+		return nil, fmt.Errorf("the input has %d different pairs, and the run has %d", len(j.index), report.Total)
 	}
-	lacks := 0
+	missing := 0
 	for o := range report.Outcomes() {
-		asset, ok1 := in.assetAt[appsandbooks.AssetID{AdamID: o.AdamID, PricingParam: o.PricingParam}]
-		target, ok2 := in.targetAt[target{o.ClientUserID + o.SerialNumber, o.SerialNumber != ""}]
+		asset, ok1 := in.assetIndex[appsandbooks.AssetID{AdamID: o.AdamID, PricingParam: o.PricingParam}]
+		target, ok2 := in.targetIndex[target{o.ClientUserID + o.SerialNumber, o.SerialNumber != ""}]
 		key := pair{asset, target}
-		if _, ok := j.of[key]; !ok || !ok1 || !ok2 {
-			lacks++
+		if _, ok := j.index[key]; !ok || !ok1 || !ok2 {
+			missing++
 			continue
 		}
-		j.of[key] = j.add(o)
+		j.index[key] = j.add(o)
 	}
-	if lacks > 0 {
-		return nil, fmt.Errorf("it lacks %d of the %d pairs", lacks, report.Total)
+	if missing > 0 {
+		return nil, fmt.Errorf("%d of the run's %d pairs are not in the input", missing, report.Total)
 	}
 	return j, nil
 }
 
-// writeOutput writes the rows of the input with their outcomes, or the pairs
-// of the report where there is no input, and closes the output.
+// writeOutput writes the rows of the input with their outcomes, and closes the
+// output. If in is nil, it writes the pairs of the report instead of rows.
 func writeOutput(out io.WriteCloser, in *input, report *appsandbooks.Report) error {
 	w := csv.NewWriter(out)
 	var err error
@@ -106,6 +108,7 @@ func writeOutput(out io.WriteCloser, in *input, report *appsandbooks.Report) err
 	return errors.Join(w.Error(), out.Close())
 }
 
+// writePairs writes the pairs of the report with their outcomes.
 func writePairs(w *csv.Writer, report *appsandbooks.Report) error {
 	var r results
 	record := append([]string{"adamId", "pricingParam", "clientUserId", "serialNumber"}, resultHeader[:]...)
@@ -121,6 +124,7 @@ func writePairs(w *csv.Writer, report *appsandbooks.Report) error {
 	return nil
 }
 
+// writeRows reads the input again and writes its rows with their outcomes.
 func writeRows(w *csv.Writer, in *input, report *appsandbooks.Report) error {
 	outcomes, err := in.join(report)
 	if err != nil {
@@ -133,7 +137,7 @@ func writeRows(w *csv.Writer, in *input, report *appsandbooks.Report) error {
 	if err != nil {
 		return fmt.Errorf("reading the input again: %w", err)
 	}
-	// An outcome of an earlier run gives way to the new one.
+	// The input can be the output of an earlier run: replace its outcome columns.
 	var keep []int
 	for i, name := range r.header {
 		if !slices.Contains(resultHeader[:], strings.TrimSpace(name)) {
@@ -141,12 +145,12 @@ func writeRows(w *csv.Writer, in *input, report *appsandbooks.Report) error {
 		}
 	}
 	record := make([]string, 0, len(r.header)+len(resultHeader))
-	write := func(row []string, more result) error {
+	write := func(row []string, added result) error {
 		record = record[:0]
 		for _, i := range keep {
 			record = append(record, row[i])
 		}
-		return w.Write(append(record, more[:]...))
+		return w.Write(append(record, added[:]...))
 	}
 	if err := write(r.header, resultHeader); err != nil {
 		return err
@@ -157,17 +161,18 @@ func writeRows(w *csv.Writer, in *input, report *appsandbooks.Report) error {
 			return fmt.Errorf("reading the input again: row %d: %w", i+1, err)
 		}
 		if asset != in.assets[row.asset] || target != in.targets[row.target] {
-			return fmt.Errorf("reading the input again: row %d has changed meanwhile", i+1)
+			return fmt.Errorf("reading the input again: row %d was changed during the run", i+1)
 		}
-		if err := write(fields, outcomes.all[outcomes.of[row]]); err != nil {
+		if err := write(fields, outcomes.all[outcomes.index[row]]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// createOutput makes sure, before anything is sent, that there will be a place
-// for the outcomes. A file appears under its name when it is complete.
+// createOutput opens the output before anything is sent, so that an error in its
+// path changes nothing. An output file is written as path.partial, and gets its name
+// when it is complete.
 func createOutput(p *cli.Program, path string) (io.WriteCloser, error) {
 	if path == "-" {
 		return nopCloser{p.Stdout}, nil
@@ -182,11 +187,12 @@ func createOutput(p *cli.Program, path string) (io.WriteCloser, error) {
 	out := &outputFile{file, path}
 	p.OnExit(func() {
 		_ = file.Close()
-		_ = os.Remove(file.Name()) // gone already if it was renamed
+		_ = os.Remove(file.Name()) // fails if the file was renamed, which is fine
 	})
 	return out, nil
 }
 
+// outputFile is a file that gets its name when it is closed.
 type outputFile struct {
 	*os.File
 	path string

@@ -10,7 +10,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// printPlan says what a run would send, and what the library has for it.
+// printPlan prints how many requests a run would send, and whether the organization
+// has the licenses for it.
 func printPlan(ctx context.Context, p *cli.Program, client *appsandbooks.Client, action string, in *input) error {
 	op, err := in.plan(ctx, client, action)
 	if err != nil {
@@ -31,110 +32,115 @@ func printPlan(ctx context.Context, p *cli.Program, client *appsandbooks.Client,
 		header = "ADAM ID\tPRICING\tPAIRS\tASSIGNED"
 	}
 	fmt.Fprintln(table, header)
-	supply, troubled := newSupply(in, client), 0
+	licenses, problems := newLicenseCheck(in, client), 0
 	for i, id := range in.assets {
 		asset, ok := library[id]
-		var cells, trouble string
+		var cells, problem string
 		if action == disassociate {
-			cells, trouble = takes(asset)
-		} else if cells, trouble, err = supply.needs(ctx, int32(i), asset, plan.Assets[id]); err != nil {
+			cells, problem = checkRemoval(asset)
+		} else if cells, problem, err = licenses.check(ctx, int32(i), asset, plan.Assets[id]); err != nil {
 			return err
 		}
 		if !ok {
-			trouble = "not in the library"
+			problem = "the organization does not own it"
 		}
-		if trouble != "" {
-			troubled++
-			trouble = "\t" + trouble
+		if problem != "" {
+			problems++
+			problem = "\t" + problem
 		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s%s\n", id.AdamID, id.PricingParam, plan.Assets[id], cells, trouble)
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s%s\n", id.AdamID, id.PricingParam, plan.Assets[id], cells, problem)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 
-	fmt.Fprintf(p.Stdout, "\n%s of %s with %s", count(plan.Pairs, "pair"),
+	fmt.Fprintf(p.Stdout, "\n%s: %s, %s", count(plan.Pairs, "pair"),
 		count(len(in.assets), "asset"), count(len(in.targets), "user or device", "users and devices"))
 	if n := len(in.rows) - plan.Pairs; n > 0 {
 		fmt.Fprintf(p.Stdout, " (%s repeated)", count(n, "row"))
 	}
-	fmt.Fprintf(p.Stdout, "\n%s, each an event\n", count(plan.Requests, "request"))
-	if troubled > 0 {
-		fmt.Fprintf(p.Stdout, "rows of %s would fail\n", count(troubled, "asset"))
+	fmt.Fprintf(p.Stdout, "\n%s would be sent\n", count(plan.Requests, "request"))
+	if problems > 0 {
+		fmt.Fprintf(p.Stdout, "rows of %s would fail\n", count(problems, "asset"))
 		return cli.Exit(cli.Failed)
 	}
 	return nil
 }
 
-// takes are the cells of an asset to be taken back, and what is in the way.
-func takes(asset appsandbooks.Asset) (cells, trouble string) {
+// checkRemoval returns the last cells of the row of an asset whose assignments are
+// to be removed, and the reason why this would fail, if there is one.
+func checkRemoval(asset appsandbooks.Asset) (cells, problem string) {
 	if !asset.Revocable {
-		trouble = "cannot be taken back"
+		problem = "its assignments cannot be removed"
 	}
-	return strconv.Itoa(asset.AssignedCount), trouble
+	return strconv.Itoa(asset.AssignedCount), problem
 }
 
-// supply compares what assets have with what rows need.
-type supply struct {
+// licenseCheck compares the licenses that assets have available with the licenses
+// that the rows need.
+type licenseCheck struct {
 	*input
 	client   *appsandbooks.Client
-	toDevice []bool            // assets that have rows with devices
-	wanted   map[pair]struct{} // all pairs, once that matters
+	toDevice []bool            // by asset: a row assigns it to a device
+	pairs    map[pair]struct{} // all pairs; nil until countAssigned needs them
 }
 
-func newSupply(in *input, client *appsandbooks.Client) *supply {
-	s := &supply{input: in, client: client, toDevice: make([]bool, len(in.assets))}
+func newLicenseCheck(in *input, client *appsandbooks.Client) *licenseCheck {
+	l := &licenseCheck{input: in, client: client, toDevice: make([]bool, len(in.assets))}
 	for _, row := range in.rows {
-		s.toDevice[row.asset] = s.toDevice[row.asset] || in.targets[row.target].device
+		l.toDevice[row.asset] = l.toDevice[row.asset] || in.targets[row.target].device
 	}
-	return s
+	return l
 }
 
-// needs are the cells of an asset to be assigned in a number of pairs, and
-// what is in the way.
-func (s *supply) needs(ctx context.Context, i int32, asset appsandbooks.Asset, pairs int) (cells, trouble string, err error) {
+// check returns the last cells of the row of an asset that is to be assigned in a
+// number of pairs, and the reason why this would fail, if there is one. Index is the
+// index of the asset in the input.
+func (l *licenseCheck) check(ctx context.Context, index int32, asset appsandbooks.Asset, pairs int) (cells, problem string, err error) {
 	if asset.TotalCount == appsandbooks.AssetUnlimited {
 		return fmt.Sprintf("%d\tunlimited", pairs), "", nil
 	}
 	needed := pairs
 	if needed > asset.AvailableCount && asset.AssignedCount > 0 {
-		done, err := s.assigned(ctx, i)
+		assigned, err := l.countAssigned(ctx, index)
 		if err != nil {
 			return "", "", err
 		}
-		needed -= done
+		needed -= assigned
 	}
 	switch {
-	case s.toDevice[i] && !asset.DeviceAssignable:
-		trouble = "cannot be assigned to devices"
+	case l.toDevice[index] && !asset.DeviceAssignable:
+		problem = "cannot be assigned to devices"
 	case needed > asset.AvailableCount:
-		trouble = fmt.Sprintf("%d short", needed-asset.AvailableCount)
+		problem = count(needed-asset.AvailableCount, "license") + " missing"
 	}
-	return fmt.Sprintf("%d\t%d", needed, asset.AvailableCount), trouble, nil
+	return fmt.Sprintf("%d\t%d", needed, asset.AvailableCount), problem, nil
 }
 
-// assigned counts the pairs of an asset that are there already: they need no licence.
-func (s *supply) assigned(ctx context.Context, i int32) (n int, err error) {
-	if s.wanted == nil {
-		s.wanted = make(map[pair]struct{}, len(s.rows))
-		for _, row := range s.rows {
-			s.wanted[row] = struct{}{}
+// countAssigned counts the pairs of an asset that are already assigned. They need
+// no further license.
+func (l *licenseCheck) countAssigned(ctx context.Context, index int32) (n int, err error) {
+	if l.pairs == nil {
+		l.pairs = make(map[pair]struct{}, len(l.rows))
+		for _, row := range l.rows {
+			l.pairs[row] = struct{}{}
 		}
 	}
-	f := appsandbooks.AssignmentFilter{AdamID: s.assets[i].AdamID, PricingParam: s.assets[i].PricingParam}
-	for a, err := range s.client.Assignments.All(ctx, f) {
+	id := l.assets[index]
+	for a, err := range l.client.Assignments.All(ctx, appsandbooks.AssignmentFilter{AdamID: id.AdamID, PricingParam: id.PricingParam}) {
 		if err != nil {
 			return 0, err
 		}
-		t, ok := s.targetAt[target{a.ClientUserID + a.SerialNumber, a.SerialNumber != ""}]
-		if _, wanted := s.wanted[pair{i, t}]; ok && wanted {
+		t, ok := l.targetIndex[target{a.ClientUserID + a.SerialNumber, a.SerialNumber != ""}]
+		if _, inInput := l.pairs[pair{index, t}]; ok && inInput {
 			n++
 		}
 	}
 	return n, nil
 }
 
-// count is a number with its noun.
+// count returns a number with its noun. The plural is one with an s, unless many is
+// given.
 func count(n int, one string, many ...string) string {
 	switch {
 	case n == 1:

@@ -6,19 +6,19 @@ import (
 	"os"
 )
 
-// stateFile is the journal of the operation: a file that is appended to and
-// synced, so that not even a crash forgets a request. It comes into being with
-// the first entry, which is before anything is sent.
+// stateFile is the journal of the operation. Each entry is appended to the file and
+// synced, so that no request is lost in a crash. The file is created with the first
+// entry, before the operation sends its first request.
 type stateFile struct {
 	path     string
-	existing bool // there is one to go on with
+	existing bool // -resume continues this file, so that it must exist
 	file     *os.File
 }
 
-// append is an [appsandbooks.Journal].
+// append writes an entry. It is the hook for [appsandbooks.WithJournal].
 func (s *stateFile) append(_ context.Context, entry []byte) error {
 	if s.file == nil {
-		// Two runs must not share a file.
+		// O_EXCL prevents that two runs use the same file.
 		flags := os.O_CREATE | os.O_EXCL
 		if s.existing {
 			flags = 0
@@ -42,7 +42,7 @@ func (s *stateFile) close() {
 	}
 }
 
-// remove deletes the file, if there is one.
+// remove deletes the file if it exists.
 func (s *stateFile) remove() error {
 	s.close()
 	if err := os.Remove(s.path); err != nil && !os.IsNotExist(err) {

@@ -14,9 +14,11 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// table prints the assets, those with the fewest licences left first.
-func table(ctx context.Context, p *cli.Program, c *appsandbooks.Client, short int) error {
-	// A few pages at most: so we can have them of one moment.
+// showTable prints the assets, sorted by the number of licenses left. Assets with
+// fewer than short licenses left are marked.
+func showTable(ctx context.Context, p *cli.Program, c *appsandbooks.Client, short int) error {
+	// The list has few pages. If it changes meanwhile, read it again, at most 3 times,
+	// so that all pages belong to the same version.
 	assets, err := appsandbooks.Collect(c.Assets.All(ctx, appsandbooks.AssetFilter{ListOptions: appsandbooks.ListOptions{Restarts: 3}}))
 	if err != nil {
 		if ctx.Err() != nil {
@@ -30,17 +32,19 @@ func table(ctx context.Context, p *cli.Program, c *appsandbooks.Client, short in
 	return printTable(p.Stdout, assets, short, cli.IsTerminal(p.Stdout))
 }
 
+// printTable writes the table, and the list of assets with fewer than short licenses
+// left. With bars it draws the share in use as a bar, too.
 func printTable(w io.Writer, assets []appsandbooks.Asset, short int, bars bool) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tw, "ADAM ID\tQUALITY\tTYPE\tOWNED\tIN USE\tLEFT\t  SHARE IN USE\t")
-	var missing []appsandbooks.Asset
+	var shortAssets []appsandbooks.Asset
 	for _, a := range assets {
 		owned, left, share, mark := strconv.Itoa(a.TotalCount), strconv.Itoa(a.AvailableCount), "", ""
 		switch {
 		case a.TotalCount == appsandbooks.AssetUnlimited:
 			owned, left = "unlimited", "unlimited"
 		case a.AvailableCount < short:
-			missing = append(missing, a)
+			shortAssets = append(shortAssets, a)
 			mark = " short"
 			fallthrough
 		default:
@@ -52,20 +56,21 @@ func printTable(w io.Writer, assets []appsandbooks.Asset, short int, bars bool) 
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	if len(missing) == 0 {
-		_, err := fmt.Fprintf(w, "\nNothing runs short: all have at least %d left.\n", short)
+	if len(shortAssets) == 0 {
+		_, err := fmt.Fprintf(w, "\nAll apps and books have at least %d licenses left.\n", short)
 		return err
 	}
-	fmt.Fprintf(w, "\nFewer than %d left of:\n", short)
-	for _, a := range missing {
-		if _, err := fmt.Fprintf(w, "  %s %s (%s): %d of %d\n", a.ProductType, a.AdamID, a.PricingParam, a.AvailableCount, a.TotalCount); err != nil {
+	fmt.Fprintf(w, "\nFewer than %d licenses left:\n", short)
+	for _, a := range shortAssets {
+		if _, err := fmt.Fprintf(w, "  %s %s (%s): %d of %d left\n", a.ProductType, a.AdamID, a.PricingParam, a.AvailableCount, a.TotalCount); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// shareOf is a part of a whole in per cent, with a bar if wanted.
+// shareOf returns a part of a whole in percent, after a bar of 20 characters if bar
+// is set.
 func shareOf(part, whole int, bar bool) string {
 	const width = 20
 	if whole <= 0 {

@@ -18,7 +18,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// export is where a list goes, and how.
+// export contains the flags of an export.
 type export struct {
 	program *cli.Program
 	format  string
@@ -26,8 +26,9 @@ type export struct {
 	since   string
 }
 
-// write writes a list as it is read.
-func write[T any](ctx context.Context, e *export, what string, columns []string, row func([]string, T) []string, pages iter.Seq2[*appsandbooks.Page[T], error]) error {
+// write writes the records of a list while it reads them. Kind is their name in the
+// plural. Row appends the fields of a record to a slice.
+func write[T any](ctx context.Context, e *export, kind string, columns []string, row func([]string, T) []string, pages iter.Seq2[*appsandbooks.Page[T], error]) error {
 	to, finish, err := e.open()
 	if err != nil {
 		return err
@@ -52,25 +53,25 @@ func write[T any](ctx context.Context, e *export, what string, columns []string,
 	}
 
 	last := new(appsandbooks.Page[T])
-	bar := e.bar(what)
-	read, count := 0, 0 // pages and records
+	bar := e.newBar(kind)
+	pagesRead, count := 0, 0
 	for page, err := range pages {
 		if err != nil {
 			bar.clear()
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
-			return finish(fmt.Errorf("reading %s: %w", what, err))
+			return finish(fmt.Errorf("reading %s: %w", kind, err))
 		}
 		for _, record := range page.Items {
 			if err := encode(record); err != nil {
 				bar.clear()
-				return finish(fmt.Errorf("writing %s: %w", what, err))
+				return finish(fmt.Errorf("writing %s: %w", kind, err))
 			}
 		}
 		count += len(page.Items)
-		read++
-		bar.show(read, page.TotalPages, count)
+		pagesRead++
+		bar.show(pagesRead, page.TotalPages, count)
 		last = page
 	}
 	bar.clear()
@@ -78,12 +79,12 @@ func write[T any](ctx context.Context, e *export, what string, columns []string,
 		return err
 	}
 	if e.since != "" && last.Full {
-		e.program.Notef("the service does not know version %s any more: this is everything", e.since)
+		e.program.Notef("the service does not have version %s any more; exported all %s", e.since, kind)
 	}
 	if last.Changed {
-		e.program.Notef("the data changed meanwhile: records can be there twice, or missing")
+		e.program.Notef("warning: the data changed during the export; records can be missing or repeated")
 	}
-	note := fmt.Sprintf("%d %s", count, what)
+	note := fmt.Sprintf("exported %d %s", count, kind)
 	if last.FirstVersionID != "" {
 		note += "; version " + last.FirstVersionID
 	}
@@ -91,8 +92,9 @@ func write[T any](ctx context.Context, e *export, what string, columns []string,
 	return nil
 }
 
-// open gives the writer of the list. What finish gets is what became of it; a
-// file takes its name only when that is nothing.
+// open opens the output. The caller must call finish with the error of the export.
+// If it is nil, finish gives the file its name. Otherwise finish removes the file. It
+// returns the first error.
 func (e *export) open() (to io.Writer, finish func(error) error, err error) {
 	if e.out == "-" {
 		return e.program.Stdout, func(err error) error { return err }, nil
@@ -102,11 +104,11 @@ func (e *export) open() (to io.Writer, finish func(error) error, err error) {
 		return nil, nil, err
 	}
 	return file, func(err error) error {
-		if closing := file.Close(); err == nil {
-			err = closing
+		if closeErr := file.Close(); err == nil {
+			err = closeErr
 		}
 		if err == nil {
-			err = os.Chmod(file.Name(), 0o600) // it names people
+			err = os.Chmod(file.Name(), 0o600) // the file contains ids of people
 		}
 		if err == nil {
 			err = os.Rename(file.Name(), e.out)
@@ -121,28 +123,31 @@ func (e *export) open() (to io.Writer, finish func(error) error, err error) {
 // bar is a progress bar; the zero value shows nothing.
 type bar struct{ *progressbar.ProgressBar }
 
-// bar makes a bar where a person sees it and the list does not run through it.
-func (e *export) bar(what string) bar {
+// newBar returns a bar that is shown if standard error is a terminal, -v is not
+// given, and the export does not go to the same terminal.
+func (e *export) newBar(kind string) bar {
 	p := e.program
 	if !cli.IsTerminal(p.Stderr) || p.Verbose() || e.out == "-" && cli.IsTerminal(p.Stdout) {
 		return bar{}
 	}
 	return bar{progressbar.NewOptions(-1,
 		progressbar.OptionSetWriter(p.Stderr),
-		progressbar.OptionSetDescription(what),
+		progressbar.OptionSetDescription(kind),
 		progressbar.OptionFullWidth(),
 		progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionClearOnFinish(),
 	)}
 }
 
+// show shows the number of pages and records that are read. Total is the number of
+// pages, or 0 if it is unknown.
 func (b bar) show(pages, total, records int) {
 	if b.ProgressBar == nil {
 		return
 	}
 	b.Describe(fmt.Sprintf("%d records", records))
 	if total > 0 {
-		b.ChangeMax(max(total, pages+1)) // a full bar would be a finished one
+		b.ChangeMax(max(total, pages+1)) // the bar disappears when it is full
 	}
 	_ = b.Set(pages)
 }

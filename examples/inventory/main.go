@@ -1,5 +1,5 @@
-// Inventory shows what an organizational unit owns, which licences run short,
-// and writes out who has what.
+// Inventory lists the apps and books of an organizational unit with their licenses,
+// and exports its assignments, users or subscriptions.
 package main
 
 import (
@@ -11,34 +11,39 @@ import (
 )
 
 const help = `
-Inventory shows what an organizational unit owns, which licences run short, and
-writes out who has what. It only reads.
+Inventory lists the apps and books of an organizational unit with their licenses,
+and exports its assignments, users or subscriptions. It changes nothing.
 
 Usage:
   inventory [-short N]
   inventory -assignments|-users|-subscriptions [-format csv|jsonl] [-out FILE]
   inventory -assignments|-users -since VERSION [-format csv|jsonl] [-out FILE]
 
-Without a list it prints the apps and books as a table: licences owned, in use
-and left, and the share in use. Those with fewer than N left are marked, and
-named once more at the end. The service knows Adam IDs, not names.
+Without -assignments, -users or -subscriptions it prints a table of the apps and
+books: the licenses that the unit owns, those in use, those that are left, and the
+percentage in use. Apps and books with fewer than N licenses left are marked as
+short, and listed again below the table. The service has no names of apps and
+books, only Adam IDs.
 
-A list is written as it is read, a million records in a few megabytes of memory,
-on a terminal with a bar that shows how far it is. A FILE is complete or not
-there: it gets its name when all is written. The columns:
+With one of these flags it exports a list. It writes each record as soon as it is
+read, so that a million records need only a few megabytes of memory. FILE gets its
+name when it is complete; after an error it is unchanged. On a terminal a bar shows
+the progress. The columns of CSV:
 
   -assignments    adamId,pricingParam,clientUserId,serialNumber
   -users          clientUserId,email,status,idHash,inviteCode
-  -subscriptions  adamId,parentAdamId,status,periodEndDate, and assigned,
-                  available and total seats, renewing and expiring
+  -subscriptions  adamId,parentAdamId,status,periodEndDate, then the number of
+                  assigned, available and total seats, renewing and expiring
 
-jsonl is one JSON object a line, with the service's own names.
+The format jsonl is one JSON object in each line, with the names of Apple's API.
 
-At the end it tells the version of the data: with -since VERSION a later run
-reads only what changed, in one request if nothing did. What was removed does not
-show then. If the service has forgotten the version, it reads everything.
+After -assignments or -users, the last line on standard error contains the version
+of the data. With -since VERSION, a later run exports only the records that changed
+after this version. If nothing changed, this takes one request. Records that were
+removed are not shown. If the service does not have the version any more, the run
+exports all records.
 
-Without a content token it starts a stand-in for Apple's service by itself.
+Without a content token it starts a stand-in for Apple's service.
 
 Examples:
   inventory -short 20
@@ -46,21 +51,21 @@ Examples:
   inventory -users -format jsonl | jq -r 'select(.status == "Registered").email'
 
 Exit codes:
-  0  all was read
-  1  it was not; the message says why
-  2  wrong usage
+  0  the table or the list is complete
+  1  an error or Ctrl-C stopped the program
+  2  invalid flags
 `
 
 func main() { cli.Main("inventory", help, run) }
 
 func run(ctx context.Context, p *cli.Program) error {
-	assignments := p.Flags.Bool("assignments", false, "write all assignments")
-	users := p.Flags.Bool("users", false, "write all users")
-	subscriptions := p.Flags.Bool("subscriptions", false, "write all subscriptions")
-	short := p.Flags.Int("short", 5, "mark what has fewer than `N` licences left")
-	format := p.Flags.String("format", "csv", "`format` of a list: csv or jsonl")
-	out := p.Flags.String("out", "-", "`file` for a list; - is standard output")
-	since := p.Flags.String("since", "", "only what changed since this `version`")
+	assignments := p.Flags.Bool("assignments", false, "export all assignments")
+	users := p.Flags.Bool("users", false, "export all users")
+	subscriptions := p.Flags.Bool("subscriptions", false, "export all subscriptions")
+	short := p.Flags.Int("short", 5, "mark apps and books with fewer than `N` licenses left")
+	format := p.Flags.String("format", "csv", "`format` of the export: csv or jsonl")
+	out := p.Flags.String("out", "-", "`file` for the export; - is standard output")
+	since := p.Flags.String("since", "", "export only the records that changed after this `version`")
 	if err := p.Parse(); err != nil {
 		return err
 	}
@@ -72,19 +77,19 @@ func run(ctx context.Context, p *cli.Program) error {
 	}
 	switch {
 	case lists > 1:
-		return cli.Usagef("-assignments, -users and -subscriptions are one at a time")
+		return cli.Usagef("give only one of -assignments, -users and -subscriptions")
 	case lists == 0 && (p.Given("format") || p.Given("out")):
-		return cli.Usagef("-format and -out go with -assignments, -users or -subscriptions")
+		return cli.Usagef("-format and -out need -assignments, -users or -subscriptions")
 	case lists == 1 && p.Given("short"):
-		return cli.Usagef("-short is for the table of apps and books")
+		return cli.Usagef("-short cannot be used with -assignments, -users or -subscriptions")
 	case *since != "" && !*assignments && !*users:
-		return cli.Usagef("-since goes with -assignments or -users")
+		return cli.Usagef("-since needs -assignments or -users")
 	case *format != "csv" && *format != "jsonl":
-		return cli.Usagef("-format %q is neither csv nor jsonl", *format)
+		return cli.Usagef("-format must be csv or jsonl, not %q", *format)
 	case *out == "":
-		return cli.Usagef("-out needs the name of a file, or -")
+		return cli.Usagef("-out must be the name of a file, or -")
 	}
-	c, err := p.Client(sample)
+	c, err := p.Client(sampleService)
 	if err != nil {
 		return err
 	}
@@ -100,7 +105,7 @@ func run(ctx context.Context, p *cli.Program) error {
 		return write(ctx, e, "subscriptions", subscriptionColumns, subscriptionRow,
 			c.Subscriptions.Pages(ctx, appsandbooks.SubscriptionFilter{}))
 	}
-	return table(ctx, p, c, *short)
+	return showTable(ctx, p, c, *short)
 }
 
 var assignmentColumns = []string{"adamId", "pricingParam", "clientUserId", "serialNumber"}

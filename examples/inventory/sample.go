@@ -6,8 +6,9 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// sample is a small school, for those who try the program without a token.
-func sample() (*appsandbookstest.Server, error) {
+// sampleService returns a stand-in with the content of a small school. The program
+// uses it if no content token is given.
+func sampleService() (*appsandbookstest.Server, error) {
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithPageSize(100))
 	if err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
-// Onboard makes the people of a CSV file users of an organizational unit, and
-// writes invitation links for those who need one.
+// Onboard creates a user of an organizational unit for each person in a CSV file, and
+// writes invitation links for the people who need one.
 package main
 
 import (
@@ -14,39 +14,41 @@ import (
 )
 
 const help = `
-Onboard makes the people of a CSV file users of an organizational unit, so that
-apps, books and subscriptions can be assigned to them.
+Onboard creates a user of an organizational unit for each person in a CSV file, so
+that apps, books and subscriptions can be assigned to the person.
 
 Usage:
   onboard -in FILE -out FILE
   onboard -in FILE -plan
 
-Input: CSV with a header line. Columns, in any order, others are kept:
-  clientUserId     your own, stable id of the person; not the e-mail address
-  email            for people to recognize the user; may be empty
-  managedAppleId   Managed Apple Account; may be empty
+Input: CSV with a header line. These columns are read, in any order. Other columns
+are copied to the output.
+  clientUserId     your own id of the person, which never changes; do not use the
+                   e-mail address
+  email            helps people to recognize the user; may be empty
+  managedAppleId   Managed Apple Account of the person; may be empty
 
   clientUserId,email,managedAppleId
   8e5ae1bb,ada@school.example.com,ada@appleid.school.example.com
   19c3f02d,grace@school.example.com,
 
-A person with a managedAppleId is associated at once. Anybody else has to open an
-invitation link, once, with an Apple Account of their own. Apple sends no mail: the
-links are in the output, for you to send.
+A person with a managedAppleId is associated immediately. Every other person must
+open an invitation link once, with a personal Apple Account. Apple does not send
+these links. They are in the output, and you send them.
 
-Output: each row of the input, in its order, with five columns more:
-  status           Registered (has to open the link) or Associated (is done)
-  inviteUrl        the link, while the status is Registered
-  outcome          succeeded, failed, or unconfirmed (nobody knows yet)
-  errorNumber      Apple's number, if it failed for one
-  errorMessage     why it did not succeed
+Output: the rows of the input in the same order, with five more columns:
+  status           Registered (the person must open the link) or Associated
+  inviteUrl        the invitation link, if the status is Registered
+  outcome          succeeded, failed, or unconfirmed (the result is unknown)
+  errorNumber      Apple's error number, if there is one
+  errorMessage     why the row did not succeed
 
-Run it as often as you like, also with its own output as the input: users who are
-there already are not created again, and a Registered user whose row has a
-managedAppleId now is associated. After Ctrl-C or a crash, run it again. It never
-changes e-mail addresses, and never retires anybody.
+You can run Onboard again at any time, also with its output as the input. It does not
+create users again that exist. If a user is Registered and the row now has a
+managedAppleId, the user is associated. After Ctrl-C or a crash, run it again. It
+never changes e-mail addresses and never retires users.
 
-Without a content token it starts a stand-in for Apple's service by itself.
+Without a content token it starts a stand-in for Apple's service.
 
 Examples:
   onboard -in people.csv -plan
@@ -54,11 +56,11 @@ Examples:
   onboard -in - -out - <people.csv | csvgrep -c status -m Registered
 
 Exit codes:
-  0  everybody is a user
-  1  trouble: it did not come to its end; run it again
-  2  wrong usage, or an input that cannot be read: nothing was sent
-  3  some are not
-  4  of some nobody knows yet; run it again
+  0  every row succeeded; with -plan: the plan was printed
+  1  an error or Ctrl-C stopped the run before it was finished; run it again
+  2  invalid flags or invalid input: nothing was sent
+  3  some rows failed
+  4  some rows are unconfirmed; run it again
 `
 
 func main() { cli.Main("onboard", help, run) }
@@ -66,23 +68,23 @@ func main() { cli.Main("onboard", help, run) }
 func run(ctx context.Context, p *cli.Program) error {
 	in := p.Flags.String("in", "", "CSV `file` with the people; - is standard input")
 	out := p.Flags.String("out", "", "CSV `file` to write; - is standard output")
-	plan := p.Flags.Bool("plan", false, "change nothing; say what would be done")
+	plan := p.Flags.Bool("plan", false, "change nothing; print how many users would be created and associated")
 	if err := p.Parse(); err != nil {
 		return err
 	}
 	switch {
 	case *in == "":
-		return cli.Usagef("-in is missing: the CSV file with the people")
+		return cli.Usagef("-in is missing: give the CSV file with the people")
 	case *out == "" && !*plan:
-		return cli.Usagef("-out is missing: the CSV file for the results")
+		return cli.Usagef("-out is missing: give the name of the CSV file for the results")
 	case *out != "" && *plan:
-		return cli.Usagef("-plan writes nothing: leave -out out")
+		return cli.Usagef("-plan writes no file: remove -out")
 	}
 	list, err := readPeople(p, *in)
 	if err != nil {
 		return err
 	}
-	to, err := createOutput(p, *out)
+	output, err := createOutput(p, *out)
 	if err != nil {
 		return err
 	}
@@ -91,11 +93,11 @@ func run(ctx context.Context, p *cli.Program) error {
 		return err
 	}
 
-	if err := list.look(ctx, client); err != nil {
+	if err := list.readUsers(ctx, client); err != nil {
 		return err
 	}
-	create, associate := list.missing(), list.unassociated()
-	p.Notef("%d people: %d to create, %d to associate, %d are there", len(list.people),
+	create, associate := list.withoutUser(), list.toAssociate()
+	p.Notef("people: %d; users to create: %d; users to associate: %d; nothing to do: %d", len(list.people),
 		len(create), len(associate), len(list.people)-len(create)-len(associate))
 	if *plan {
 		return nil
@@ -105,36 +107,38 @@ func run(ctx context.Context, p *cli.Program) error {
 		stopped = list.change(ctx, p, client.Users.Update, associate)
 	}
 	if stopped == nil && len(create)+len(associate) > 0 {
-		stopped = list.look(ctx, client) // for their status and invite codes
+		stopped = list.readUsers(ctx, client) // the new users have a status and an invite code
 	}
 	if stopped == nil {
-		stopped = list.invite(ctx, client)
+		stopped = list.addInvitations(ctx, client)
 	}
-	if err := to.write(list); err != nil {
+	if err := output.write(list); err != nil {
 		return err
 	}
 	if stopped != nil {
-		return fmt.Errorf("%w; %s has what is known; run it again", stopped, *out)
+		return fmt.Errorf("%w; the output contains the results so far; run it again to continue", stopped)
 	}
-	return list.exit(p)
+	return list.summarize(p)
 }
 
-// missing are those who are no users.
-func (l *list) missing() []*person {
-	return l.those(func(p *person) bool { return p.user == nil })
+// withoutUser returns the people for whom the service has no user.
+func (l *list) withoutUser() []*person {
+	return l.filter(func(p *person) bool { return p.user == nil })
 }
 
-// unassociated are users who have to accept an invitation and need not.
-func (l *list) unassociated() []*person {
-	return l.those(func(p *person) bool {
+// toAssociate returns the people whose users are Registered, and who have a Managed
+// Apple Account in the input: no invitation is needed to associate them.
+func (l *list) toAssociate() []*person {
+	return l.filter(func(p *person) bool {
 		return p.user != nil && p.user.Status == appsandbooks.UserRegistered && p.request.ManagedAppleID != ""
 	})
 }
 
-// look reads what the service knows about the people.
-func (l *list) look(ctx context.Context, client *appsandbooks.Client) error {
+// readUsers reads the users of the people from the service.
+func (l *list) readUsers(ctx context.Context, client *appsandbooks.Client) error {
 	filters := []appsandbooks.UserFilter{{ActiveOnly: true}}
-	if few := 50; len(l.people) <= few { // else it is cheaper to read all
+	const maxSingleReads = 50 // for more people, the list of all users takes fewer requests
+	if len(l.people) <= maxSingleReads {
 		filters = nil
 		for _, p := range l.people {
 			filters = append(filters, appsandbooks.UserFilter{ActiveOnly: true, ClientUserID: p.request.ClientUserID})
@@ -153,12 +157,13 @@ func (l *list) look(ctx context.Context, client *appsandbooks.Client) error {
 	return nil
 }
 
-// begin is what creates and updates have in common.
-type begin func(context.Context, appsandbooks.UserChange, ...appsandbooks.OperationOption) (*appsandbooks.Operation, error)
+// userMethod is the type of Users.Create and Users.Update.
+type userMethod func(context.Context, appsandbooks.UserChange, ...appsandbooks.OperationOption) (*appsandbooks.Operation, error)
 
-// change creates or updates some people and waits until that is done. What
-// became of each is kept with the person; the error is why it ended early.
-func (l *list) change(ctx context.Context, p *cli.Program, begin begin, people []*person) error {
+// change creates or updates the users of some people and waits until the operation
+// is finished. It sets the outcome of each person. It returns an error only if the
+// program must stop.
+func (l *list) change(ctx context.Context, p *cli.Program, method userMethod, people []*person) error {
 	if len(people) == 0 {
 		return nil
 	}
@@ -166,15 +171,15 @@ func (l *list) change(ctx context.Context, p *cli.Program, begin begin, people [
 	for _, person := range people {
 		requests = append(requests, person.request)
 	}
-	progress, done := meter(p)
-	op, err := begin(ctx, appsandbooks.UserChange{Users: requests},
-		appsandbooks.WithBisection(), // one bad address must not keep the others out
-		appsandbooks.WithResend(),    // a user is created once, however often it is asked for
-		appsandbooks.WithProgress(progress))
+	showProgress, clearProgress := newMeter(p)
+	op, err := method(ctx, appsandbooks.UserChange{Users: requests},
+		appsandbooks.WithBisection(), // an invalid address must not prevent the other users
+		appsandbooks.WithResend(),    // the service does not create the same user twice
+		appsandbooks.WithProgress(showProgress))
 	if op != nil && err == nil {
 		_, err = op.Wait(ctx)
 	}
-	done()
+	clearProgress()
 	if op != nil {
 		for o := range op.Report().Outcomes() {
 			l.byID[o.ClientUserID].outcome = &o
@@ -186,11 +191,11 @@ func (l *list) change(ctx context.Context, p *cli.Program, begin begin, people [
 	case op == nil, appsandbooks.IsAuth(err), appsandbooks.IsForbidden(err):
 		return err
 	}
-	return nil // the rows say the rest
+	return nil // each row contains its own error
 }
 
-// invite finds the links of those who have to accept an invitation.
-func (l *list) invite(ctx context.Context, client *appsandbooks.Client) error {
+// addInvitations sets the invitation links of the people whose users are Registered.
+func (l *list) addInvitations(ctx context.Context, client *appsandbooks.Client) error {
 	for _, p := range l.people {
 		if p.user == nil || p.user.Status != appsandbooks.UserRegistered || p.user.InviteCode == "" {
 			continue
@@ -204,15 +209,15 @@ func (l *list) invite(ctx context.Context, client *appsandbooks.Client) error {
 	return nil
 }
 
-// exit sums up.
-func (l *list) exit(p *cli.Program) error {
+// summarize prints the counts of the results, and returns the exit code as an error.
+func (l *list) summarize(p *cli.Program) error {
 	n := map[string]int{}
 	for _, person := range l.people {
 		outcome, _ := person.result()
 		n[outcome]++
 	}
-	links := len(l.those(func(p *person) bool { return p.link != "" }))
-	p.Notef("%d of %d people are users, %d of them have to open a link", n[succeeded], len(l.people), links)
+	links := len(l.filter(func(p *person) bool { return p.link != "" }))
+	p.Notef("%d of %d rows succeeded; people who must open an invitation link: %d", n[succeeded], len(l.people), links)
 	switch {
 	case n[unconfirmed] > 0:
 		return cli.Exit(cli.Unconfirmed)
@@ -222,42 +227,46 @@ func (l *list) exit(p *cli.Program) error {
 	return nil
 }
 
-// The outcomes of a row.
+// Values of the column outcome.
 const (
 	succeeded   = string(appsandbooks.OutcomeSucceeded)
 	failed      = string(appsandbooks.OutcomeFailed)
 	unconfirmed = string(appsandbooks.OutcomeUnconfirmed)
 )
 
-// result is what became of a person. What the service shows counts more than
-// what became of a request: somebody else may have been quicker.
-func (p *person) result() (outcome string, why error) {
-	there := p.user != nil && (p.request.ManagedAppleID == "" || p.user.Status == appsandbooks.UserAssociated)
+// result returns the outcome of a row. The user that the service shows takes
+// precedence over the outcome of the request, because another client can have
+// created the same user.
+func (p *person) result() (outcome string, err error) {
+	done := p.user != nil && (p.request.ManagedAppleID == "" || p.user.Status == appsandbooks.UserAssociated)
 	switch {
-	case there:
+	case done:
 		return succeeded, nil
 	case p.outcome == nil:
 		return failed, appsandbooks.ErrNotSent
 	case p.outcome.Err == nil && p.user != nil:
-		return unconfirmed, errors.New("the service accepted the account and does not show it yet")
+		return unconfirmed, errors.New("the service accepted the Managed Apple Account, but the user is not associated yet")
 	case p.outcome.Err == nil:
-		return unconfirmed, errors.New("the service created the user and does not show it yet")
+		return unconfirmed, errors.New("the service created the user, but does not list the user yet")
 	}
 	return string(p.outcome.Status), p.outcome.Err
 }
 
-func (l *list) those(what func(*person) bool) []*person {
-	return slices.DeleteFunc(slices.Clone(l.people), func(p *person) bool { return !what(p) })
+// filter returns the people for whom keep reports true.
+func (l *list) filter(keep func(*person) bool) []*person {
+	return slices.DeleteFunc(slices.Clone(l.people), func(p *person) bool { return !keep(p) })
 }
 
-// meter shows progress on a terminal.
-func meter(p *cli.Program) (progress func(appsandbooks.Progress), done func()) {
+// newMeter returns functions that show and remove a line with the progress. They do
+// nothing if standard error is not a terminal or -v is given.
+func newMeter(p *cli.Program) (show func(appsandbooks.Progress), remove func()) {
 	if !cli.IsTerminal(p.Stderr) || p.Verbose() {
 		return func(appsandbooks.Progress) {}, func() {}
 	}
-	return func(now appsandbooks.Progress) {
-			settled := now.Succeeded + now.Failed + now.Unconfirmed
-			fmt.Fprintf(p.Stderr, "\r%d of %d requests accepted, %d of %d people settled", now.Accepted, now.Requests, settled, now.Pairs)
+	return func(progress appsandbooks.Progress) {
+			finished := progress.Succeeded + progress.Failed + progress.Unconfirmed
+			fmt.Fprintf(p.Stderr, "\r%d of %d requests accepted, %d of %d people finished",
+				progress.Accepted, progress.Requests, finished, progress.Pairs)
 		}, func() {
 			fmt.Fprint(p.Stderr, "\r\033[K")
 		}

@@ -1,11 +1,8 @@
 package main_test
 
 import (
-	"context"
 	"encoding/csv"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,55 +12,32 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/appsandbooks/appsandbooks/examples/internal/clitest"
 )
 
-var binary string
+func TestMain(m *testing.M) { clitest.Main(m) }
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "onboard")
-	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "onboard")
-	if runtime.GOOS == "windows" {
-		binary += ".exe"
-	}
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		panic(string(out))
-	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// command is the program with a service, without the variables of whoever runs the test.
-func command(t *testing.T, srv *appsandbookstest.Server, stdin string, args ...string) *exec.Cmd {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, binary, append(args, "-first-look", "200ms", "-poll", "300ms")...)
-	cmd.Env = []string{}
+// command returns a run of the program with a stand-in. If srv is nil, the program
+// gets no content token.
+func command(srv *appsandbookstest.Server, stdin string, args ...string) clitest.Command {
+	c := clitest.Command{Args: append(args, "-first-look", "200ms", "-poll", "300ms"), Stdin: stdin}
 	if srv != nil {
-		cmd.Env = append(cmd.Env, "APPSANDBOOKS_STOKEN="+srv.Unit().Token(), "APPSANDBOOKS_BASE_URL="+srv.URL())
+		c.Unit, c.URL = srv.Unit(), srv.URL()
 	}
-	cmd.Stdin = strings.NewReader(stdin)
-	return cmd
+	return c
 }
 
-// onboard runs it to its end.
+// onboard runs the program and waits until it ends.
 func onboard(t *testing.T, srv *appsandbookstest.Server, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	cmd := command(t, srv, stdin, args...)
-	var out, errs strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	_ = cmd.Run()
+	r := clitest.Run(t, command(srv, stdin, args...))
 	if srv != nil {
-		assert.NotContains(t, out.String()+errs.String(), srv.Unit().Token())
+		assert.NotContains(t, r.Stdout+r.Stderr, srv.Unit().Token())
 	}
-	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+	return r.Stdout, r.Stderr, r.Code
 }
 
-func service(t *testing.T) *appsandbookstest.Server {
+func newService(t *testing.T) *appsandbookstest.Server {
 	t.Helper()
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
 	require.NoError(t, err)
@@ -72,8 +46,8 @@ func service(t *testing.T) *appsandbookstest.Server {
 	return srv
 }
 
-// writes counts the requests that change users.
-func writes(srv *appsandbookstest.Server) (n int) {
+// countWrites counts the requests that change users.
+func countWrites(srv *appsandbookstest.Server) (n int) {
 	for _, r := range srv.Requests() {
 		if strings.HasPrefix(r.Path, "users/") {
 			n++
@@ -82,7 +56,8 @@ func writes(srv *appsandbookstest.Server) (n int) {
 	return n
 }
 
-// rows are the five columns of the output by clientUserId, which is the first.
+// rows returns the five last columns of each row of an output, by the first column,
+// which is clientUserId.
 func rows(t *testing.T, output string) map[string][]string {
 	t.Helper()
 	all, err := csv.NewReader(strings.NewReader(output)).ReadAll()
@@ -101,56 +76,37 @@ const people = "\ufeffclientUserId,Class, email,managedAppleId\r\n" +
 	"ada,\"7, b\",ada@school.example.com,ada@managed.example.com\r\n" +
 	"grace,7a,grace@school.example.com,\r\n"
 
-func TestTwice(t *testing.T) {
-	srv := service(t)
+// The program creates users, writes their status and invitation links, and does not
+// create users again that exist.
+func TestOnboard_canRunAgain(t *testing.T) {
+	srv := newService(t)
 	first, stderr, code := onboard(t, srv, people, "-in", "-", "-out", "-")
 	require.Zero(t, code, stderr)
 	got := rows(t, first)
 	require.Equal(t, []string{"Associated", "", "succeeded", "", ""}, got["ada"])
 	require.Equal(t, "Registered", got["grace"][0])
 	require.Contains(t, got["grace"][1], srv.Unit().Users()[1].InviteCode)
-	require.Contains(t, first, `ada,"7, b",ada@`, "other columns are kept")
-	require.Contains(t, stderr, "2 to create, 0 to associate, 0 are there")
+	require.Contains(t, first, `ada,"7, b",ada@`, "other columns are copied")
+	require.Contains(t, stderr, "people: 2; users to create: 2; users to associate: 0; nothing to do: 0")
 
-	before := writes(srv)
+	before := countWrites(srv)
 	second, stderr, code := onboard(t, srv, first, "-in", "-", "-out", "-")
 	require.Zero(t, code, stderr)
-	require.Equal(t, first, second, "its output is its input, and nothing changes")
-	require.Equal(t, before, writes(srv))
+	require.Equal(t, first, second, "the output as input gives the same output")
+	require.Equal(t, before, countWrites(srv))
 	require.Len(t, srv.Unit().Users(), 2)
 
-	// The other one gets a managed account.
+	// The second person gets a Managed Apple Account.
 	third, stderr, code := onboard(t, srv, strings.Replace(people, "grace@school.example.com,", "grace@school.example.com,grace@managed.example.com", 1),
 		"-in", "-", "-out", "-")
 	require.Zero(t, code, stderr)
 	require.Equal(t, []string{"Associated", "", "succeeded", "", ""}, rows(t, third)["grace"])
 }
 
-func TestManyInFiles(t *testing.T) {
-	srv, dir := service(t), t.TempDir()
-	var b strings.Builder
-	b.WriteString("clientUserId\n")
-	for _, id := range []string{"a", "b", "c"} {
-		b.WriteString(strings.Repeat(id, 3) + "\n")
-	}
-	for i := range 240 {
-		b.WriteString("user-" + strings.Repeat("x", i+1) + "\n")
-	}
-	in, out := filepath.Join(dir, "in.csv"), filepath.Join(dir, "out.csv")
-	require.NoError(t, os.WriteFile(in, []byte(b.String()), 0o600))
-	_, stderr, code := onboard(t, srv, "", "-in", in, "-out", out)
-	require.Zero(t, code, stderr)
-	text, err := os.ReadFile(out)
-	require.NoError(t, err)
-	require.Len(t, rows(t, string(text)), 243)
-	require.Equal(t, 3, writes(srv), "a hundred users a request")
-	left, err := filepath.Glob(filepath.Join(dir, ".onboard-*"))
-	require.NoError(t, err)
-	require.Empty(t, left)
-}
-
-func TestSomeFail(t *testing.T) {
-	srv := service(t)
+// A row that the service rejects fails with Apple's error number, and the other rows
+// succeed.
+func TestOnboard_reportsFailedRows(t *testing.T) {
+	srv := newService(t)
 	srv.Unit().AddUser(appsandbookstest.User{ClientUserID: "other", ManagedAppleID: "taken@managed.example.com"})
 	stdout, stderr, code := onboard(t, srv, "clientUserId,email,managedAppleId\n"+
 		"good,good@school.example.com,\nbad,no-address,\ntaken,,taken@managed.example.com\n", "-in", "-", "-out", "-")
@@ -161,31 +117,32 @@ func TestSomeFail(t *testing.T) {
 	require.Equal(t, []string{"failed", "9641"}, got["taken"][2:4])
 }
 
-func TestLostAnswer(t *testing.T) {
-	srv := service(t)
+// If a request gets no answer, the program sends it again, and no user is created
+// twice.
+func TestOnboard_resendsAfterLostAnswer(t *testing.T) {
+	srv := newService(t)
 	srv.AddFault(appsandbookstest.Fault{Path: "users/create", Kind: appsandbookstest.FaultResetAfter, Times: 1})
 	stdout, stderr, code := onboard(t, srv, people, "-in", "-", "-out", "-")
 	require.Zero(t, code, stdout+stderr)
-	require.Len(t, srv.Unit().Users(), 2, "nobody twice")
+	require.Len(t, srv.Unit().Users(), 2, "no user is created twice")
 }
 
-func TestInterrupted(t *testing.T) {
+// After an interrupt the output contains the results so far, and a second run
+// completes it.
+func TestOnboard_canRunAgainAfterInterrupt(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no signals")
+		t.Skip("a process cannot be interrupted on Windows")
 	}
-	srv := service(t)
+	srv := newService(t)
 	srv.HoldEvents(true)
-	cmd := command(t, srv, people, "-in", "-", "-out", "-")
-	var out, errs strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool { return writes(srv) > 0 }, 30*time.Second, 10*time.Millisecond)
-	time.Sleep(100 * time.Millisecond) // for the answer, which it would wait for anyway
-	require.NoError(t, cmd.Process.Signal(os.Interrupt))
-	_ = cmd.Wait()
-	require.Equal(t, 1, cmd.ProcessState.ExitCode(), errs.String())
-	require.Equal(t, "unconfirmed", rows(t, out.String())["ada"][2])
-	require.Contains(t, errs.String(), "run it again")
+	p := clitest.Start(t, command(srv, people, "-in", "-", "-out", "-"))
+	require.Eventually(t, func() bool { return countWrites(srv) > 0 }, 30*time.Second, 10*time.Millisecond)
+	time.Sleep(100 * time.Millisecond) // the program should have the answer before it is interrupted
+	p.Signal(os.Interrupt)
+	r := p.Wait()
+	require.Equal(t, 1, r.Code, r.Stderr)
+	require.Equal(t, "unconfirmed", rows(t, r.Stdout)["ada"][2])
+	require.Contains(t, r.Stderr, "run it again to continue")
 
 	srv.HoldEvents(false)
 	srv.Unit().FinishEvents()
@@ -194,14 +151,16 @@ func TestInterrupted(t *testing.T) {
 	require.Len(t, srv.Unit().Users(), 2)
 }
 
-func TestTrouble(t *testing.T) {
-	srv := service(t)
+// With a revoked or read-only content token the program stops with Apple's error
+// number.
+func TestOnboard_invalidToken(t *testing.T) {
+	srv := newService(t)
 	srv.Unit().SetTokenState(appsandbookstest.TokenRevoked)
 	_, stderr, code := onboard(t, srv, people, "-in", "-", "-out", "-")
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "revoked (9625)")
 
-	srv = service(t)
+	srv = newService(t)
 	srv.Unit().SetTokenState(appsandbookstest.TokenReadOnly)
 	stdout, stderr, code := onboard(t, srv, people, "-in", "-", "-out", "-")
 	require.Equal(t, 1, code, stderr)
@@ -209,44 +168,18 @@ func TestTrouble(t *testing.T) {
 	require.Equal(t, "failed", rows(t, stdout)["ada"][2])
 }
 
-func TestPlan(t *testing.T) {
-	srv := service(t)
+// -plan prints how many users would be created, and changes nothing.
+func TestOnboard_planChangesNothing(t *testing.T) {
+	srv := newService(t)
 	stdout, stderr, code := onboard(t, srv, people, "-in", "-", "-plan")
 	require.Zero(t, code, stderr)
 	require.Empty(t, stdout)
-	require.Contains(t, stderr, "2 to create")
-	require.Zero(t, writes(srv))
+	require.Contains(t, stderr, "users to create: 2")
+	require.Zero(t, countWrites(srv))
 }
 
-func TestUsage(t *testing.T) {
-	srv := service(t)
-	for name, test := range map[string]struct {
-		stdin, want string
-		args        []string
-	}{
-		"no input":    {"", "-in is missing", []string{"-out", "-"}},
-		"no output":   {people, "-out is missing", []string{"-in", "-"}},
-		"both":        {people, "-plan writes nothing", []string{"-in", "-", "-out", "-", "-plan"}},
-		"no file":     {"", "reading the people", []string{"-in", "none.csv", "-out", "-"}},
-		"no folder":   {people, "creating the output", []string{"-in", "-", "-out", "none/out.csv"}},
-		"empty":       {"", "it is empty", []string{"-in", "-", "-out", "-"}},
-		"no id":       {"email\na@b.example\n", "no column clientUserId", []string{"-in", "-", "-out", "-"}},
-		"empty id":    {"clientUserId,email\n,a@b.example\n", "line 2 has no clientUserId", []string{"-in", "-", "-out", "-"}},
-		"twice":       {"clientUserId\na\na\n", "line 3 has the clientUserId of an earlier line", []string{"-in", "-", "-out", "-"}},
-		"two columns": {"clientUserId,ClientUserID\na,a\n", "two columns", []string{"-in", "-", "-out", "-"}},
-		"ragged":      {"clientUserId,email\na\n", "wrong number of fields", []string{"-in", "-", "-out", "-"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			stdout, stderr, code := onboard(t, srv, test.stdin, test.args...)
-			require.Equal(t, 2, code, stderr)
-			require.Contains(t, stderr, test.want)
-			require.Empty(t, stdout)
-		})
-	}
-	require.Empty(t, srv.Requests(), "nothing was sent")
-}
-
-func TestHelp(t *testing.T) {
+// -h prints the help to standard output.
+func TestOnboard_printsHelp(t *testing.T) {
 	stdout, _, code := onboard(t, nil, "", "-h")
 	require.Zero(t, code)
 	for _, want := range []string{"Usage:", "Exit codes:", "managedAppleId", "-token-file"} {

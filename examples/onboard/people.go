@@ -16,74 +16,78 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// list is the people of an input.
+// list contains the people of an input.
 type list struct {
-	header []string // without our columns
+	header []string // without outputColumns
 	people []*person
-	byID   map[string]*person
+	byID   map[string]*person // by clientUserId
 }
 
-// person is a row.
+// person is a row of the input.
 type person struct {
 	request appsandbooks.UserRequest
-	row     []string              // without our columns
-	user    *appsandbooks.User    // as the service shows it; nil for none
-	outcome *appsandbooks.Outcome // of what was asked for; nil for nothing
-	link    string
+	row     []string              // without outputColumns
+	user    *appsandbooks.User    // the user that the service lists, or nil
+	outcome *appsandbooks.Outcome // of the last request for the user; nil if none was sent
+	link    string                // invitation link; empty if none is needed
 }
 
-// ours are the columns that are added, and replaced if they are there.
-var ours = []string{"status", "inviteUrl", "outcome", "errorNumber", "errorMessage"}
+// outputColumns are the columns that the program adds. If the input has them, they
+// are replaced.
+var outputColumns = []string{"status", "inviteUrl", "outcome", "errorNumber", "errorMessage"}
 
+// readPeople reads a file, or standard input if the name is "-".
 func readPeople(p *cli.Program, name string) (*list, error) {
 	in := p.Stdin
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, cli.Usagef("reading the people: %w", err)
+			return nil, cli.Usagef("reading the input: %w", err)
 		}
 		defer f.Close()
 		in = f
 	}
 	l, err := parsePeople(in)
 	if err != nil {
-		return nil, cli.Usagef("reading the people: %s: %w", name, err)
+		return nil, cli.Usagef("reading the input: %s: %w", name, err)
 	}
 	return l, nil
 }
 
+// parsePeople reads a CSV file. Its errors do not quote the file, which contains ids
+// of people.
 func parsePeople(in io.Reader) (*list, error) {
 	text, err := io.ReadAll(in)
 	if err != nil {
 		return nil, err
 	}
-	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff")))) // as Excel writes it
+	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff")))) // Excel writes a byte order mark
 	r.TrimLeadingSpace = true
 	header, err := r.Read()
 	if errors.Is(err, io.EOF) {
-		return nil, errors.New("it is empty")
+		return nil, errors.New("the file is empty; its first line must name the columns")
 	}
 	if err != nil {
 		return nil, err
 	}
-	column := map[string]int{} // of the names we know, in any case
+	column := map[string]int{} // index of a column by its name in lower case
 	var keep []int
 	l := &list{byID: map[string]*person{}}
 	for i, name := range header {
 		name = strings.TrimSpace(name)
-		if slices.ContainsFunc(ours, func(o string) bool { return strings.EqualFold(o, name) }) {
+		if slices.ContainsFunc(outputColumns, func(column string) bool { return strings.EqualFold(column, name) }) {
 			continue
 		}
 		keep = append(keep, i)
 		l.header = append(l.header, name)
 		key := strings.ToLower(name)
-		if first, twice := column[key]; twice {
-			return nil, fmt.Errorf("two columns have the same name: %d and %d", first+1, i+1)
+		if first, exists := column[key]; exists {
+			return nil, fmt.Errorf("columns %d and %d have the same name", first+1, i+1)
 		}
 		column[key] = i
 	}
 	if _, ok := column["clientuserid"]; !ok {
-		return nil, errors.New("it has no column clientUserId")
+		return nil, errors.New("no column has the name clientUserId; separate columns with commas")
 	}
 	for {
 		row, err := r.Read()
@@ -110,7 +114,7 @@ func parsePeople(in io.Reader) (*list, error) {
 		case id == "":
 			return nil, fmt.Errorf("line %d has no clientUserId", line)
 		case l.byID[id] != nil:
-			return nil, fmt.Errorf("line %d has the clientUserId of an earlier line", line)
+			return nil, fmt.Errorf("line %d has the same clientUserId as an earlier line", line)
 		default:
 			l.byID[id] = p
 			l.people = append(l.people, p)
@@ -118,19 +122,21 @@ func parsePeople(in io.Reader) (*list, error) {
 	}
 }
 
-// output is where the results go. A file is complete or as it was before.
+// output is the destination of the results: a file or standard output. The results
+// are written to a temporary file, which gets its name when it is complete.
 type output struct {
-	stdout io.Writer // nil for a file
-	file   *os.File  // gets its name in the end
+	stdout io.Writer // nil if the output is a file
+	file   *os.File  // the temporary file
 	name   string
 }
 
-// createOutput finds out whether it can be written before anything is sent.
+// createOutput opens the output before anything is sent, so that an error in its
+// name changes nothing. The name "-" is standard output.
 func createOutput(p *cli.Program, name string) (*output, error) {
 	if name == "-" || name == "" {
 		return &output{stdout: p.Stdout}, nil
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".onboard-*") // for its owner only: links are as good as keys
+	f, err := os.CreateTemp(filepath.Dir(name), ".onboard-*") // readable by its owner only, because the links are secret
 	if err != nil {
 		return nil, cli.Usagef("creating the output: %w", err)
 	}
@@ -141,6 +147,7 @@ func createOutput(p *cli.Program, name string) (*output, error) {
 	return &output{file: f, name: name}, nil
 }
 
+// write writes the results and gives the file its name.
 func (o *output) write(l *list) error {
 	text := l.csv()
 	if o.stdout != nil {
@@ -157,22 +164,23 @@ func (o *output) write(l *list) error {
 	return nil
 }
 
+// csv returns the results in CSV.
 func (l *list) csv() []byte {
 	var text bytes.Buffer
 	w := csv.NewWriter(&text)
-	_ = w.Write(append(slices.Clone(l.header), ours...))
+	_ = w.Write(append(slices.Clone(l.header), outputColumns...))
 	for _, person := range l.people {
-		outcome, why := person.result()
+		outcome, err := person.result()
 		status, number, message := "", "", ""
 		if person.user != nil {
 			status = string(person.user.Status)
 		}
 		var e *appsandbooks.Error
-		if errors.As(why, &e) && e.Number != 0 {
+		if errors.As(err, &e) && e.Number != 0 {
 			number = strconv.Itoa(int(e.Number))
 		}
-		if why != nil {
-			message = strings.TrimPrefix(why.Error(), "appsandbooks: ")
+		if err != nil {
+			message = strings.TrimPrefix(err.Error(), "appsandbooks: ")
 		}
 		_ = w.Write(append(slices.Clone(person.row), status, person.link, outcome, number, message))
 	}

@@ -1,4 +1,5 @@
-// Otel shows what an instrumented client tells OpenTelemetry.
+// Otel shows the traces and metrics of a client that is instrumented with
+// OpenTelemetry.
 package main
 
 import (
@@ -20,15 +21,20 @@ import (
 )
 
 const help = `
-Usage: otel
+Otel starts a stand-in for Apple's service, assigns an app to three devices, and
+prints the spans and metrics of the client as JSON. The stand-in asks for a pause
+once, so that the metrics have a retry and a pause. Otel needs no network.
 
-Assigns an app to three devices of a stand-in that it starts itself, which asks
-for a pause once, and prints the spans and metrics as JSON. It needs no network.
+Copy telemetry.go into your program. It creates spans with otelhttp as the HTTP
+transport, and metrics with the hook of appsandbooks.WithTrace.
 
-telemetry.go is the part to take over: spans from otelhttp as the transport,
-metrics from the hook of appsandbooks.WithTrace.
+Usage:
+  otel
 
-Exit codes: 0 it worked, 1 trouble, 2 wrong usage.
+Exit codes:
+  0  the assignment succeeded
+  1  an error stopped the program
+  2  invalid flags
 `
 
 func main() {
@@ -50,11 +56,11 @@ func run(ctx context.Context) error {
 	}
 	tp := sdktrace.NewTracerProvider(sdktrace.WithBatcher(spans))
 	defer func() { _ = tp.Shutdown(ctx) }()
-	numbers, err := stdoutmetric.New(stdoutmetric.WithPrettyPrint())
+	metrics, err := stdoutmetric.New(stdoutmetric.WithPrettyPrint())
 	if err != nil {
 		return err
 	}
-	mp := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewPeriodicReader(numbers)))
+	mp := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewPeriodicReader(metrics)))
 	defer func() { _ = mp.Shutdown(ctx) }()
 
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
@@ -75,7 +81,7 @@ func run(ctx context.Context) error {
 	}
 	defer client.Close()
 
-	ctx, span := tp.Tracer("otel example").Start(ctx, "assign") // the attempts become its children
+	ctx, span := tp.Tracer("otel example").Start(ctx, "assign") // the spans of the attempts are children of this span
 	defer span.End()
 	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
 		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},

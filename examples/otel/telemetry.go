@@ -14,9 +14,9 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// instrument returns the options that make a client tell OpenTelemetry what it
-// does: a span for each attempt, and metrics of all of them. base is the HTTP
-// transport to use; nil is http.DefaultTransport.
+// instrument returns options for a client that is instrumented with OpenTelemetry:
+// each attempt has a span and is counted in the metrics. Base is the HTTP transport;
+// nil means http.DefaultTransport.
 func instrument(base http.RoundTripper, tp trace.TracerProvider, mp metric.MeterProvider) ([]appsandbooks.Option, error) {
 	if base == nil {
 		base = http.DefaultTransport
@@ -34,8 +34,8 @@ func instrument(base http.RoundTripper, tp trace.TracerProvider, mp metric.Meter
 	}, nil
 }
 
-// withoutQuery keeps the query, which names users and devices, out of the span
-// that otelhttp has begun.
+// withoutQuery is a transport that removes the query from the URL in the span of
+// otelhttp. The query contains ids of users and devices.
 type withoutQuery struct{ base http.RoundTripper }
 
 func (t withoutQuery) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -53,10 +53,10 @@ func metrics(m metric.Meter) (func(context.Context, appsandbooks.Attempt), error
 		all = errors.Join(all, err)
 		return h
 	}
-	duration := histogram("appsandbooks.attempt.duration", "From being sent to the last byte of the answer.")
-	queued := histogram("appsandbooks.attempt.queued", "Waited for its turn: the pace of the unit, other pages, a pause of another request.")
+	duration := histogram("appsandbooks.attempt.duration", "Time from sending an attempt to the last byte of its answer.")
+	queued := histogram("appsandbooks.attempt.queued", "Time that an attempt waited before it was sent: for the pace of the unit, for other pages, or for a pause.")
 	paused := histogram("appsandbooks.pause", "Pauses that the service asked for with Retry-After.")
-	retries, err := m.Int64Counter("appsandbooks.retries", metric.WithDescription("Attempts after the first of a call."))
+	retries, err := m.Int64Counter("appsandbooks.retries", metric.WithDescription("Attempts after the first attempt of a call."))
 
 	return func(ctx context.Context, a appsandbooks.Attempt) {
 		path := attribute.String("path", a.Path)
@@ -72,8 +72,8 @@ func metrics(m metric.Meter) (func(context.Context, appsandbooks.Attempt), error
 	}, errors.Join(all, err)
 }
 
-// outcome is Apple's error number, or else the HTTP status; few enough values
-// for an attribute.
+// outcome returns "ok", Apple's error number, the HTTP status, or "no answer". These
+// are few values, as an attribute of a metric needs.
 func outcome(a appsandbooks.Attempt) string {
 	switch {
 	case a.Err == nil:

@@ -1,5 +1,5 @@
 // Receiver receives the notifications of an organizational unit and prints each
-// once, as a line of JSON.
+// notification once, as a line of JSON.
 package main
 
 import (
@@ -21,27 +21,36 @@ import (
 )
 
 const help = `
-Usage: receiver -listen ADDRESS -notification-url URL [flags]
+Receiver receives the notifications of an organizational unit and prints each
+notification once, as a line of JSON.
 
-Receives the notifications of an organizational unit. It listens on ADDRESS,
-registers URL with the service, and prints one line of JSON for each distinct
-notification to standard output; everything else goes to standard error. The
-URL must be https and lead to ADDRESS through a proxy that ends TLS. A signal
-(Ctrl-C, SIGTERM) ends it in good order: what is under way is still printed.
+Usage:
+  receiver -listen ADDRESS -notification-url URL [flags]
 
-A line that could not be written is not acknowledged, so that the service
-delivers the notification again.
+It listens on ADDRESS and registers URL with the service. URL must be https. A
+proxy must decrypt the requests to URL and forward them to ADDRESS. The lines of
+JSON go to standard output, everything else goes to standard error.
 
-The secret that the service is to send along is taken from the variable
-APPSANDBOOKS_NOTIFICATION_SECRET, or else made at random. The previous one, in
-APPSANDBOOKS_NOTIFICATION_SECRET_PREVIOUS, is accepted as well: after a change
-of the secret, what is delivered once more may still carry it.
+WARNING: the registration replaces the notification URL that is registered with
+the service. With -mdm-id and -mdm-name, Receiver also registers itself as the
+device management service of the unit.
 
-MIND: the registration replaces the notification URL that the service had.
-With -mdm-id and -mdm-name it also claims the organizational unit.
+If Receiver cannot print a notification, it does not acknowledge it, so that the
+service sends the notification again. After Ctrl-C or SIGTERM it still prints the
+notifications that it is receiving.
 
-Without a content token it starts a stand-in for Apple's service by itself and
-buys a few licences there, so that there is something to print.
+Notifications contain a secret. The variable APPSANDBOOKS_NOTIFICATION_SECRET sets
+it; otherwise it is random. If you change it, set the variable
+APPSANDBOOKS_NOTIFICATION_SECRET_PREVIOUS to the old secret. Receiver then accepts
+both, because the service can still send notifications with the old one.
+
+Without a content token it starts a stand-in for Apple's service, and buys a few
+licenses there, so that notifications arrive.
+
+Exit codes:
+  0  Ctrl-C or SIGTERM ended the program
+  1  an error stopped the program
+  2  invalid flags
 `
 
 const (
@@ -54,8 +63,8 @@ func main() { cli.Main("receiver", help, run) }
 func run(ctx context.Context, p *cli.Program) error {
 	p.ReceiverFlags()
 	var mdm appsandbooks.MDMInfo
-	p.Flags.StringVar(&mdm.ID, "mdm-id", "", "`id` to claim the organizational unit with")
-	p.Flags.StringVar(&mdm.Name, "mdm-name", "", "`name` to claim it with")
+	p.Flags.StringVar(&mdm.ID, "mdm-id", "", "`id` of the device management service to register")
+	p.Flags.StringVar(&mdm.Name, "mdm-name", "", "`name` of the device management service to register")
 	if err := p.Parse(); err != nil {
 		return err
 	}
@@ -72,7 +81,7 @@ func run(ctx context.Context, p *cli.Program) error {
 		return err
 	}
 	if standIn == nil && (p.Listen == "" || p.NotificationURL == "") {
-		return cli.Usagef("-listen and -notification-url are needed")
+		return cli.Usagef("-listen and -notification-url are required")
 	}
 
 	l, err := net.Listen("tcp", cmp.Or(p.Listen, "127.0.0.1:0"))
@@ -89,7 +98,7 @@ func run(ctx context.Context, p *cli.Program) error {
 		r.MDMInfo = &mdm
 	}
 	lines := &printer{w: p.Stdout}
-	r.Handler, err = receiver(p, lines, secret, os.Getenv(previousVariable))
+	r.Handler, err = newHandler(p, lines, secret, os.Getenv(previousVariable))
 	if err != nil {
 		return err
 	}
@@ -102,7 +111,8 @@ func run(ctx context.Context, p *cli.Program) error {
 	})
 }
 
-// receive serves until ctx ends. Registered is called once notifications come.
+// receive registers the handler and serves notifications until ctx is canceled. It
+// calls registered after the registration.
 func receive(ctx context.Context, p *cli.Program, l net.Listener, client *appsandbooks.Client, r appsandbooks.Registration, registered func()) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -118,13 +128,14 @@ func receive(ctx context.Context, p *cli.Program, l net.Listener, client *appsan
 		stop()
 		return errors.Join(err, <-served)
 	}
-	p.Notef("the service sends notifications of unit %s to %s", config.UID, config.NotificationURL)
+	p.Notef("registered: the service sends the notifications of unit %s to %s", config.UID, config.NotificationURL)
 	registered()
 	return <-served
 }
 
-// receiver is the handler that prints notifications.
-func receiver(p *cli.Program, lines *printer, secret, previous string) (*appsandbooks.NotificationHandler, error) {
+// newHandler returns a handler that prints notifications. Previous is the previous
+// secret, which is accepted too, or "".
+func newHandler(p *cli.Program, lines *printer, secret, previous string) (*appsandbooks.NotificationHandler, error) {
 	secrets := []appsandbooks.Secret{appsandbooks.NewSecret(secret)}
 	if previous != "" {
 		secrets = append(secrets, appsandbooks.NewSecret(previous))
@@ -136,17 +147,18 @@ func receiver(p *cli.Program, lines *printer, secret, previous string) (*appsand
 		appsandbooks.WithNotificationLogger(log),
 		appsandbooks.WithNotify(func(n *appsandbooks.Notification) {
 			if n.Type == appsandbooks.NotificationTest {
-				p.Notef("the service's test arrived")
+				p.Notef("received the test notification of the service")
 			}
 		}))
 }
 
-// printer writes lines, one at a time.
+// printer writes lines of JSON. It can be used from several goroutines.
 type printer struct {
 	mu sync.Mutex
 	w  io.Writer
 }
 
+// print writes v as a line of JSON.
 func (p *printer) print(v any) error {
 	line, err := json.Marshal(v)
 	if err != nil {

@@ -118,13 +118,13 @@ func TestSimulator_invalidUse(t *testing.T) {
 		"negative":      {[]string{"-assets", "-1"}, cli.Usage, "must not be negative"},
 		"no units":      {[]string{"-units", "0"}, cli.Usage, "-units"},
 		"fault rate":    {[]string{"-fault-rate", "10"}, cli.Usage, "from 0 to 1"},
-		"no seed file":  {[]string{"-seed-file", "missing.json"}, cli.Trouble, "missing.json"},
+		"no seed file":  {[]string{"-seed-file", "missing.json"}, cli.Aborted, "missing.json"},
 		"no JSON":       {[]string{"-seed-file", file("a.json", "units:")}, cli.Usage, "a.json: invalid character"},
 		"unknown field": {[]string{"-seed-file", file("b.json", `{"units":[{"assests":[]}]}`)}, cli.Usage, `unknown field "assests"`},
 		"bad limit":     {[]string{"-seed-file", file("d.json", `{"limits":{"maxAssets":-1}}`)}, cli.Usage, "WithLimits(maxAssets: -1)"},
 		"unknown fault": {[]string{"-seed-file", file("c.json", `{"faults":[{"kind":"explode"}]}`)}, cli.Usage, `fault 1: unknown kind "explode"`},
-		"address taken": {[]string{"-listen", taken.Addr().String()}, cli.Trouble, "in use"},
-		"not loopback":  {[]string{"-listen", "192.0.2.1:0"}, cli.Trouble, "not a loopback address"},
+		"address taken": {[]string{"-listen", taken.Addr().String()}, cli.Aborted, "in use"},
+		"not loopback":  {[]string{"-listen", "192.0.2.1:0"}, cli.Aborted, "not a loopback address"},
 		"no client":     {[]string{"-token-file", "x"}, cli.Usage, "-token-file"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,50 +1,31 @@
 package main_test
 
 import (
-	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
+	"github.com/appsandbooks/appsandbooks/examples/internal/clitest"
 )
 
-var binary string
+func TestMain(m *testing.M) { clitest.Main(m) }
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "walkthrough")
-	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "walkthrough")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		panic(string(out))
-	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// walkthrough runs the program, without the variables of whoever runs the test.
-func walkthrough(t *testing.T, env []string, args ...string) (stdout, stderr string, code int) {
+// walkthrough runs the program with a stand-in. If srv is nil, the program gets no
+// content token.
+func walkthrough(t *testing.T, srv *appsandbookstest.Server, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Env = env
-	var out, errs strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	_ = cmd.Run()
-	require.NoError(t, ctx.Err())
-	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+	c := clitest.Command{Args: args}
+	if srv != nil {
+		c.Unit, c.URL = srv.Unit(), srv.URL()
+	}
+	r := clitest.Run(t, c)
+	return r.Stdout, r.Stderr, r.Code
 }
 
-func service(t *testing.T) *appsandbookstest.Server {
+// newService returns a stand-in whose unit owns the app and the subscription.
+func newService(t *testing.T) *appsandbookstest.Server {
 	t.Helper()
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)
@@ -57,58 +38,59 @@ func service(t *testing.T) *appsandbookstest.Server {
 	return srv
 }
 
-func TestAlone(t *testing.T) {
+// Without a content token the program runs all steps with its own stand-in.
+func TestWalkthrough_startsStandIn(t *testing.T) {
 	stdout, stderr, code := walkthrough(t, nil)
 	require.Zero(t, code, stdout+stderr)
-	require.Regexp(t, `(?m)^all 18 steps hold`, stdout)
+	require.Regexp(t, `(?m)^all 18 steps succeeded`, stdout)
 	require.NotContains(t, stdout, "skipped")
 }
 
-func TestAgainstAService(t *testing.T) {
+// With a content token the program assigns the app and the subscription, and follows
+// the service's rules. It can run again.
+func TestWalkthrough_usesService(t *testing.T) {
 	for name, args := range map[string][]string{
 		"polling":   {"-first-look", "200ms"},
 		"receiving": {"-listen", "127.0.0.1:0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv := service(t)
-			env := []string{"APPSANDBOOKS_STOKEN=" + srv.Unit().Token(), "APPSANDBOOKS_BASE_URL=" + srv.URL()}
-			stdout, stderr, code := walkthrough(t, env, args...)
+			srv := newService(t)
+			stdout, stderr, code := walkthrough(t, srv, args...)
 			require.Zero(t, code, stdout+stderr)
 			require.NotContains(t, stdout+stderr, srv.Unit().Token())
-			require.Equal(t, name == "polling", strings.Contains(stdout, "no receiver"))
+			require.Equal(t, name == "polling", strings.Contains(stdout, "no notification receiver"))
 			require.True(t, srv.Unit().HasAssignment(appsandbookstest.Assignment{AdamID: "361309726", ClientUserID: "user-1"}))
 			require.Len(t, srv.Unit().SubscriptionAssignments(), 1)
 			require.Empty(t, srv.Violations())
 
-			// A second time, with the user there already.
-			stdout, stderr, code = walkthrough(t, env, args...)
+			// The second run finds the user.
+			stdout, stderr, code = walkthrough(t, srv, args...)
 			require.Zero(t, code, stdout+stderr)
 		})
 	}
 }
 
-// It exits 0 only if every check held.
-func TestChecks(t *testing.T) {
-	srv := service(t)
-	env := []string{"APPSANDBOOKS_STOKEN=" + srv.Unit().Token(), "APPSANDBOOKS_BASE_URL=" + srv.URL()}
+// The program exits with an error if a check fails.
+func TestWalkthrough_failedCheck(t *testing.T) {
+	srv := newService(t)
 	for name, test := range map[string]struct {
-		args []string
-		says string
+		args    []string
+		message string
 	}{
-		"no such app":          {[]string{"-app", "1"}, "does not own app 1"},
-		"no such subscription": {[]string{"-subscription", "1"}, "does not own subscription 1"},
-		"other quality":        {[]string{"-pricing", "PLUS"}, "does not own app"},
+		"app not owned":          {[]string{"-app", "1"}, "does not own app 1"},
+		"subscription not owned": {[]string{"-subscription", "1"}, "does not own subscription 1"},
+		"other quality":          {[]string{"-pricing", "PLUS"}, "does not own app"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			stdout, stderr, code := walkthrough(t, env, append(test.args, "-first-look", "200ms")...)
+			stdout, stderr, code := walkthrough(t, srv, append(test.args, "-first-look", "200ms")...)
 			require.Equal(t, 1, code)
-			require.Contains(t, stderr, test.says)
+			require.Contains(t, stderr, test.message)
 			require.Contains(t, stdout, "FAILED")
-			require.NotContains(t, stdout, "steps hold")
+			require.NotContains(t, stdout, "steps succeeded")
 		})
 	}
 	srv.Unit().SetTokenState(appsandbookstest.TokenRevoked)
-	_, stderr, code := walkthrough(t, env)
+	_, stderr, code := walkthrough(t, srv)
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "revoked (9625)")
 	_, _, code = walkthrough(t, nil, "-nonsense")

@@ -1,20 +1,20 @@
-// Package contract holds the tests that say what the SDK relies on: one set,
-// run against the stand-in in memory and over TCP, against recorded answers,
-// and, when told so, against Apple's service.
+// Package contract contains tests of the behavior of the service that the SDK relies
+// on. The same tests run against the stand-in, in memory and over TCP, against recorded
+// answers, and, if a content token is given, against Apple's service.
 //
-// With a content token they read and change nothing. With -write a user is
-// created, updated and retired, which can take a while:
+// With -token-file the tests only read from Apple's service. With -write they also
+// create, update and retire a user, which can take up to 15 minutes:
 //
 //	go test ./internal/contract -v -token-file my.vpptoken
 //	go test ./internal/contract -v -token-file my.vpptoken -write -timeout 20m
 //
-// The answers can be kept, without names, ids and secrets, in the place of those
-// in testdata/service.yaml, which the stand-in gave:
+// With -record the answers of the service, without names, ids and secrets, replace the
+// recorded answers in testdata/service.yaml, which are those of the stand-in:
 //
 //	go test ./internal/contract -v -token-file my.vpptoken -record
 //
-// Look at the file before you share it. The tests against recorded answers read
-// it from then on; it is replaced only when all went well.
+// The file is replaced only if all tests pass. Check its content before you share it.
 //
-// It is a module of its own, so that the recorder is nobody else's dependency.
+// The package is in a module of its own, so that no other module depends on the
+// recorder.
 package contract

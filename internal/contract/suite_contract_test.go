@@ -24,62 +24,66 @@ import (
 )
 
 var (
-	tokenFile  = flag.String("token-file", "", "`file` with a content token, also relative to the root of the repository: run against Apple's service, too")
+	tokenFile  = flag.String("token-file", "", "`file` with a content token: run the tests against Apple's service, too; the path can be relative to the root of the repository")
 	serviceURL = flag.String("url", appsandbooks.DefaultBaseURL, "base `URL` of the service that the token is for")
-	record     = flag.Bool("record", false, "with a token: keep the service's answers, redacted, in place of those in "+fixture)
-	write      = flag.Bool("write", false, "with a token: create, update and retire a user")
+	record     = flag.Bool("record", false, "with -token-file: write the answers of the service, without names, ids and secrets, to "+fixture)
+	write      = flag.Bool("write", false, "with -token-file: create, update and retire a user")
 )
 
-// fixture holds recorded answers.
+// fixture is the file with the recorded answers.
 const fixture = "testdata/service.yaml"
 
+// The stand-in behaves as the SDK expects.
 func TestStandIn(t *testing.T) {
 	for _, medium := range []string{"memory", "TCP"} {
 		t.Run(medium, func(t *testing.T) {
-			srv := standIn(t)
+			srv := newStandIn(t)
 			opts := []appsandbooks.Option{appsandbooks.WithHTTPClient(srv.Client())}
 			if medium == "TCP" {
 				require.NoError(t, srv.Listen(""))
 				opts = []appsandbooks.Option{appsandbooks.WithBaseURL(srv.URL())}
 			}
-			reads(t, srv.Unit().Token(), opts...)
-			writes(t, srv.Unit().Token(), append(opts, appsandbooks.WithPolling(100*time.Millisecond, time.Second))...)
+			testReads(t, srv.Unit().Token(), opts...)
+			testWrites(t, srv.Unit().Token(), append(opts, appsandbooks.WithPolling(100*time.Millisecond, time.Second))...)
 		})
 	}
 }
 
+// Apple's service behaves as the SDK expects.
 func TestService(t *testing.T) {
 	if *tokenFile == "" {
-		t.Skip("not run against Apple's service: give -token-file (it only reads), and -record to keep the answers")
+		t.Skip("skipped for Apple's service: give -token-file to run the tests that only read, and -record to write the answers to a file")
 	}
 	content, err := os.ReadFile(*tokenFile)
 	if errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(*tokenFile) {
-		content, err = os.ReadFile(filepath.Join("..", "..", *tokenFile)) // from where go test was called
+		content, err = os.ReadFile(filepath.Join("..", "..", *tokenFile)) // the path is relative to the root of the repository
 	}
 	require.NoError(t, err)
 	opts := []appsandbooks.Option{appsandbooks.WithBaseURL(*serviceURL)}
 	if *record {
-		keep(t, string(content), *serviceURL, http.DefaultTransport, fixture)
-		t.Log("recorded, without names, ids and secrets, in internal/contract/" + fixture)
+		recordAnswers(t, string(content), *serviceURL, http.DefaultTransport, fixture)
+		t.Log("wrote the answers, without names, ids and secrets, to internal/contract/" + fixture)
 	} else {
-		reads(t, string(content), opts...)
+		testReads(t, string(content), opts...)
 	}
 	switch {
 	case !*write:
-		t.Log("nothing was changed: give -write to have a user created, updated and retired")
+		t.Log("nothing was changed: give -write to create, update and retire a user")
 	case *record:
-		t.Log("nothing was changed: -write and -record exclude each other")
+		t.Log("nothing was changed: -write has no effect with -record")
 	default:
-		writes(t, string(content), opts...)
+		testWrites(t, string(content), opts...)
 	}
 }
 
+// The recorded answers are what the SDK expects.
 func TestRecorded(t *testing.T) {
-	reads(t, "any", appsandbooks.WithHTTPClient(replaying(t, fixture)))
+	testReads(t, "any", appsandbooks.WithHTTPClient(replayingClient(t, fixture)))
 }
 
-// standIn has more than a page of everything.
-func standIn(t *testing.T) *appsandbookstest.Server {
+// newStandIn returns a stand-in with several pages of each list, except of assets and
+// subscriptions.
+func newStandIn(t *testing.T) *appsandbookstest.Server {
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithPageSize(4), appsandbookstest.WithCursorPageSize(2))
 	require.NoError(t, err)
 	t.Cleanup(srv.Close)
@@ -106,24 +110,25 @@ func newClient(t *testing.T, token string, opts ...appsandbooks.Option) *appsand
 	return c
 }
 
-// atMost bounds how much of a large library is read.
-const atMost = 3 // pages
+// maxPages is the number of pages that are read of each list.
+const maxPages = 3
 
-func some[T any](t *testing.T, pages iter.Seq2[T, error]) (read []T) {
+// firstPages reads at most maxPages of a list. A list has at least one page.
+func firstPages[T any](t *testing.T, pages iter.Seq2[T, error]) (read []T) {
 	for page, err := range pages {
 		require.NoError(t, err)
-		if read = append(read, page); len(read) == atMost {
+		if read = append(read, page); len(read) == maxPages {
 			break
 		}
 	}
-	require.NotEmpty(t, read, "a list has a page, if an empty one")
+	require.NotEmpty(t, read, "an empty list must have a page, too")
 	return read
 }
 
-// place checks what the SDK relies on when it reads a list page by page.
-func place[T any](t *testing.T, index int, page *appsandbooks.Page[T]) {
+// checkPage checks the index, the versions and the next index of a page.
+func checkPage[T any](t *testing.T, index int, page *appsandbooks.Page[T]) {
 	require.Equal(t, index, page.Index)
-	if len(page.Items) > 0 { // how many pages an empty list has is not documented
+	if len(page.Items) > 0 { // Apple does not document TotalPages of an empty list
 		require.Greater(t, page.TotalPages, index)
 	}
 	require.NotEmpty(t, page.UID)
@@ -137,8 +142,8 @@ func place[T any](t *testing.T, index int, page *appsandbooks.Page[T]) {
 	}
 }
 
-// size checks that the size of a page is the number of its records.
-func size(t *testing.T, c *appsandbooks.Client, path string, query url.Values) {
+// checkSize checks that the size of a page is the number of its records.
+func checkSize(t *testing.T, c *appsandbooks.Client, path string, query url.Values) {
 	var page struct {
 		Size        int               `json:"size"`
 		Users       []json.RawMessage `json:"users"`
@@ -148,8 +153,9 @@ func size(t *testing.T, c *appsandbooks.Client, path string, query url.Values) {
 	require.Equal(t, page.Size, len(page.Users)+len(page.Assignments))
 }
 
-// reads change nothing. Names of their own begin with "contract-".
-func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
+// testReads runs the tests that change nothing. Ids that the tests make up begin with
+// "contract-".
+func testReads(t *testing.T, token string, opts ...appsandbooks.Option) {
 	c := newClient(t, token, opts...)
 	ctx := t.Context()
 
@@ -173,10 +179,10 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		require.NotEmpty(t, config.UID)
 	})
 	t.Run("users", func(t *testing.T) {
-		size(t, c, "users", nil)
-		pages := some(t, c.Users.Pages(ctx, appsandbooks.UserFilter{}))
+		checkSize(t, c, "users", nil)
+		pages := firstPages(t, c.Users.Pages(ctx, appsandbooks.UserFilter{}))
 		for i, page := range pages {
-			place(t, i, page)
+			checkPage(t, i, page)
 			for _, u := range page.Items {
 				require.NotEmpty(t, u.ClientUserID)
 				require.NotEmpty(t, u.Status)
@@ -193,13 +199,13 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		require.NoError(t, err)
 	})
 	t.Run("assets", func(t *testing.T) {
-		pages := some(t, c.Assets.Pages(ctx, appsandbooks.AssetFilter{}))
+		pages := firstPages(t, c.Assets.Pages(ctx, appsandbooks.AssetFilter{}))
 		for i, page := range pages {
-			place(t, i, page)
+			checkPage(t, i, page)
 			for _, a := range page.Items {
 				require.NotEmpty(t, a.AdamID)
 				require.NotEmpty(t, a.PricingParam)
-				if a.TotalCount != a.AssignedCount+a.AvailableCount+a.RetiredCount { // nobody says that it must be
+				if a.TotalCount != a.AssignedCount+a.AvailableCount+a.RetiredCount { // Apple does not document that the counts add up
 					t.Logf("the counts of %s do not add up: %d, %d, %d, %d", a.AdamID, a.TotalCount, a.AssignedCount, a.AvailableCount, a.RetiredCount)
 				}
 			}
@@ -214,25 +220,25 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		}
 	})
 	t.Run("assignments", func(t *testing.T) {
-		size(t, c, "assignments", url.Values{"includeUserState": {"true"}})
-		pages := some(t, c.Assignments.Pages(ctx, appsandbooks.AssignmentFilter{IncludeUserState: true}))
+		checkSize(t, c, "assignments", url.Values{"includeUserState": {"true"}})
+		pages := firstPages(t, c.Assignments.Pages(ctx, appsandbooks.AssignmentFilter{IncludeUserState: true}))
 		for i, page := range pages {
-			place(t, i, page)
+			checkPage(t, i, page)
 			for _, a := range page.Items {
 				require.NotEmpty(t, a.AdamID)
-				require.NotEqual(t, a.ClientUserID == "", a.SerialNumber == "", "to a user or to a device")
+				require.NotEqual(t, a.ClientUserID == "", a.SerialNumber == "", "an assignment is to a user or to a device")
 			}
 		}
 		if len(pages[0].Items) > 0 {
 			want := pages[0].Items[0]
 			filter := appsandbooks.AssignmentFilter{AdamID: want.AdamID, ClientUserID: want.ClientUserID, SerialNumber: want.SerialNumber}
-			found := 0
+			count := 0
 			for a, err := range c.Assignments.All(ctx, filter) {
 				require.NoError(t, err)
 				require.Equal(t, [3]string{want.AdamID, want.ClientUserID, want.SerialNumber}, [3]string{a.AdamID, a.ClientUserID, a.SerialNumber})
-				found++
+				count++
 			}
-			require.Positive(t, found)
+			require.Positive(t, count)
 		}
 		_, err := c.Assignments.List(ctx, appsandbooks.AssignmentFilter{SinceVersionID: pages[0].VersionID})
 		require.NoError(t, err)
@@ -240,7 +246,7 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 	t.Run("subscriptions", func(t *testing.T) {
 		page, err := c.Subscriptions.List(ctx, appsandbooks.SubscriptionFilter{})
 		var e *appsandbooks.Error
-		if errors.As(err, &e) && e.Number != 0 { // by which number is not documented
+		if errors.As(err, &e) && e.Number != 0 { // Apple does not document which error a unit without subscriptions gets
 			t.Skip("the unit has no subscriptions:", err)
 		}
 		require.NoError(t, err)
@@ -259,39 +265,39 @@ func reads(t *testing.T, token string, opts ...appsandbooks.Option) {
 		_, err = c.SubscriptionAdmins.List(ctx, appsandbooks.SubscriptionAdminFilter{})
 		require.NoError(t, err)
 	})
-	for name, refusal := range map[string]struct {
-		call func() error
-		is   func(error) bool
+	for name, test := range map[string]struct {
+		call     func() error
+		expected func(error) bool
 	}{
-		"an event": {func() error { _, err := c.Status.Get(ctx, noEvent); return err }, is(appsandbooks.ErrEventNotFound)},
-		"a page": {func() error {
+		"unknown event": {func() error { _, err := c.Status.Get(ctx, noEvent); return err }, is(appsandbooks.ErrEventNotFound)},
+		"unknown page": {func() error {
 			_, err := c.Users.List(ctx, appsandbooks.UserFilter{ListOptions: appsandbooks.ListOptions{Start: "1000000"}})
 			return err
 		}, is(appsandbooks.ErrInvalidPageIndex)},
-		"a version": {func() error {
+		"unknown version": {func() error {
 			_, err := c.Users.List(ctx, appsandbooks.UserFilter{SinceVersionID: noVersion})
 			return err
 		}, is(appsandbooks.ErrInvalidVersionID)},
-		"a path": {func() error { return c.Do(ctx, http.MethodGet, noPath, nil, nil, nil) }, func(err error) bool {
+		"unknown path": {func() error { return c.Do(ctx, http.MethodGet, noPath, nil, nil, nil) }, func(err error) bool {
 			var e *appsandbooks.Error
 			return errors.As(err, &e)
 		}},
-		"a token": {func() error {
+		"unknown token": {func() error {
 			_, err := newClient(t, noToken, opts...).Config.ClientConfig(ctx)
 			return err
 		}, func(err error) bool {
 			return appsandbooks.IsAuth(err) || errors.Is(err, appsandbooks.ErrInvalidArgument)
 		}},
 	} {
-		t.Run("there is no such "+name[strings.Index(name, " ")+1:], func(t *testing.T) {
-			err := refusal.call()
+		t.Run(name, func(t *testing.T) {
+			err := test.call()
 			require.Error(t, err)
-			require.True(t, refusal.is(err), "%v", err)
+			require.True(t, test.expected(err), "%v", err)
 		})
 	}
 }
 
-// What the tests ask for, and does not exist.
+// Values that the service does not know.
 const (
 	noEvent   = "contract-no-such-event"
 	noVersion = "contract-no-such-version"
@@ -299,22 +305,24 @@ const (
 	noToken   = "contract-no-such-token"
 )
 
+// is returns a function that reports whether an error is target.
 func is(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
 
-// writes need a unit in which a user more does no harm. It is retired again.
-func writes(t *testing.T, token string, opts ...appsandbooks.Option) {
+// testWrites runs the tests that change the unit. They create a user and retire it
+// again.
+func testWrites(t *testing.T, token string, opts ...appsandbooks.Option) {
 	c := newClient(t, token, opts...)
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	id := "contract-" + rand.Text()
-	find := func() *appsandbooks.User {
+	findUser := func() *appsandbooks.User {
 		for u, err := range c.Users.All(ctx, appsandbooks.UserFilter{ClientUserID: id}) {
 			require.NoError(t, err)
 			return &u
 		}
 		return nil
 	}
-	finish := func(op *appsandbooks.Operation, err error) {
+	requireSuccess := func(op *appsandbooks.Operation, err error) {
 		t.Helper()
 		require.NoError(t, err)
 		report, err := op.Wait(ctx)
@@ -327,12 +335,12 @@ func writes(t *testing.T, token string, opts ...appsandbooks.Option) {
 			_, _ = c.Users.Retire(context.WithoutCancel(ctx), appsandbooks.UserChange{ClientUserIDs: []string{id}})
 		}
 	})
-	t.Run("a user", func(t *testing.T) {
-		require.Nil(t, find())
-		finish(c.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: id, Email: "contract@example.com"}}}))
-		require.NotNil(t, find())
-		finish(c.Users.Update(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: id, Email: "contract2@example.com"}}}))
-		require.Equal(t, "contract2@example.com", find().Email)
+	t.Run("user", func(t *testing.T) {
+		require.Nil(t, findUser())
+		requireSuccess(c.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: id, Email: "contract@example.com"}}}))
+		require.NotNil(t, findUser())
+		requireSuccess(c.Users.Update(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: id, Email: "contract2@example.com"}}}))
+		require.Equal(t, "contract2@example.com", findUser().Email)
 
 		op, err := c.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{{ClientUserID: id}}})
 		if err == nil {
@@ -340,13 +348,13 @@ func writes(t *testing.T, token string, opts ...appsandbooks.Option) {
 		}
 		require.ErrorIs(t, err, appsandbooks.ErrUserAlreadyExists)
 
-		finish(c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{id}}))
+		requireSuccess(c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{id}}))
 		retired = true
-		if u := find(); u != nil {
+		if u := findUser(); u != nil {
 			require.Equal(t, appsandbooks.UserRetired, u.Status)
 		}
 	})
-	t.Run("a refused association", func(t *testing.T) {
+	t.Run("rejected association", func(t *testing.T) {
 		op, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{
 			Assets: []appsandbooks.AssetID{{AdamID: "1"}}, ClientUserIDs: []string{id},
 		})

@@ -26,26 +26,27 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// keep runs the tests that read against a service, and keeps its answers, redacted,
-// in a file. They replace what is there only if the tests pass, with them too.
-func keep(t *testing.T, token, base string, rt http.RoundTripper, file string) {
+// recordAnswers runs testReads against a service and records its answers, redacted. It
+// then runs testReads against the recorded answers. It writes the file only if both
+// runs pass.
+func recordAnswers(t *testing.T, token, base string, rt http.RoundTripper, file string) {
 	recorded := filepath.Join(t.TempDir(), "service.yaml")
 	t.Run("record", func(t *testing.T) {
-		reads(t, token, appsandbooks.WithBaseURL(base), appsandbooks.WithHTTPClient(recording(t, recorded, base, rt)))
+		testReads(t, token, appsandbooks.WithBaseURL(base), appsandbooks.WithHTTPClient(recordingClient(t, recorded, base, rt)))
 	})
-	require.False(t, t.Failed(), "nothing is kept")
+	require.False(t, t.Failed(), "the recorded answers were not changed")
 	t.Run("replay", func(t *testing.T) {
-		reads(t, "any", appsandbooks.WithHTTPClient(replaying(t, recorded)))
+		testReads(t, "any", appsandbooks.WithHTTPClient(replayingClient(t, recorded)))
 	})
-	require.False(t, t.Failed(), "nothing is kept")
+	require.False(t, t.Failed(), "the recorded answers were not changed")
 	content, err := os.ReadFile(recorded)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(file, content, 0o644))
 }
 
-// recording is a client whose answers are kept in a file, redacted.
-func recording(t *testing.T, file, base string, rt http.RoundTripper) *http.Client {
-	r := &redactor{base: base, names: map[string]string{}}
+// recordingClient returns a client that writes the answers, redacted, to a file.
+func recordingClient(t *testing.T, file, base string, rt http.RoundTripper) *http.Client {
+	r := &redactor{base: base, placeholders: map[string]string{}}
 	rec, err := recorder.New(strings.TrimSuffix(file, ".yaml"),
 		recorder.WithMode(recorder.ModeRecordOnly),
 		recorder.WithRealTransport(rt),
@@ -55,8 +56,9 @@ func recording(t *testing.T, file, base string, rt http.RoundTripper) *http.Clie
 	return &http.Client{Transport: rec}
 }
 
-// replaying is a client that answers out of such a file, and from nowhere else.
-func replaying(t *testing.T, file string) *http.Client {
+// replayingClient returns a client that takes all answers from a file with recorded
+// answers.
+func replayingClient(t *testing.T, file string) *http.Client {
 	rec, err := recorder.New(strings.TrimSuffix(file, ".yaml"),
 		recorder.WithMode(recorder.ModeReplayOnly),
 		recorder.WithSkipRequestLatency(true),
@@ -69,13 +71,14 @@ func replaying(t *testing.T, file string) *http.Client {
 	return &http.Client{Transport: rec}
 }
 
-// redactor lets through only what it knows to be harmless: keys of the API, and
-// below some of them values of a certain form. Any other text becomes a number,
-// always the same for the same text, and any other number a zero.
+// redactor removes everything from an answer that is not known to be harmless. It
+// keeps the keys of the API, and for some keys the values of a certain form. It
+// replaces any other text with a placeholder, which is the same for the same text, and
+// any other number with 0.
 type redactor struct {
-	base  string // URL of the service
-	mu    sync.Mutex
-	names map[string]string
+	base         string // URL of the service
+	mu           sync.Mutex
+	placeholders map[string]string // by text
 }
 
 var (
@@ -84,20 +87,21 @@ var (
 	date   = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
 )
 
-// harmless are the keys whose texts tell nothing about an organization but
-// which apps and books it owns, and the form that they have.
-var harmless = map[string]*regexp.Regexp{
+// harmlessTexts contains the keys whose texts are kept, and the form that the texts
+// must have. These texts reveal about an organization only which apps and books it
+// owns.
+var harmlessTexts = map[string]*regexp.Regexp{
 	"adamId": digits, "parentAdamId": digits, "pricingParam": word, "productType": word, "supportedPlatforms": word,
 	"status": word, "userStatus": word, "eventStatus": word, "eventType": word,
 	"periodEndDate": date, "countryISO2ACode": word, "defaultPlatform": word,
 	"notificationTypes": word, "subscribedNotificationTypes": word,
 }
 
-// numbers are the keys whose numbers tell no more than that.
-var numbers = regexp.MustCompile(`^(errorNumber|adamId|parentAdamId|size|[a-zA-Z]+Count|[a-zA-Z]+PageIndex|totalPages|num[A-Z][a-z]+|max[A-Z][a-zA-Z]+)$`)
+// harmlessNumbers matches the keys whose numbers are kept.
+var harmlessNumbers = regexp.MustCompile(`^(errorNumber|adamId|parentAdamId|size|[a-zA-Z]+Count|[a-zA-Z]+PageIndex|totalPages|num[A-Z][a-z]+|max[A-Z][a-zA-Z]+)$`)
 
-// keys are those of the API. What else is used as one may be a name.
-var keys = sync.OnceValue(func() map[string]bool {
+// apiKeys returns the keys of the API. Any other key in an answer can be a name.
+var apiKeys = sync.OnceValue(func() map[string]bool {
 	known := map[string]bool{"limits": true, "urls": true}
 	for _, t := range []reflect.Type{
 		reflect.TypeFor[appsandbooks.ServiceConfig](), reflect.TypeFor[appsandbooks.ClientConfig](),
@@ -117,6 +121,7 @@ var keys = sync.OnceValue(func() map[string]bool {
 	return known
 })
 
+// addKeys adds the JSON keys of a struct of the SDK, and of the types of its fields.
 func addKeys(known map[string]bool, t reflect.Type) {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
@@ -136,29 +141,35 @@ func addKeys(known map[string]bool, t reflect.Type) {
 	}
 }
 
-// ours are parameters whose values the tests choose, out of harmless ones.
-var ours = map[string]*regexp.Regexp{
+// harmlessParameters contains the query parameters whose values are kept, and the form
+// that the values must have.
+var harmlessParameters = map[string]*regexp.Regexp{
 	"adamId": digits, "pageIndex": digits, "pricingParam": word, "includeUserState": word,
 }
 
-// theirs are parameters whose values come from an answer, and are redacted as there.
-var theirs = map[string]bool{"clientUserId": true, "serialNumber": true, "sinceVersionId": true, "eventId": true, "cursor": true}
+// redactedParameters contains the query parameters whose values come from an answer.
+// They are replaced with the same placeholders as in the answer.
+var redactedParameters = map[string]bool{"clientUserId": true, "serialNumber": true, "sinceVersionId": true, "eventId": true, "cursor": true}
 
-// asked are values that the tests make up.
-var asked = map[string]bool{noEvent: true, noVersion: true}
+// madeUp contains values that the tests make up. They are not secret.
+var madeUp = map[string]bool{noEvent: true, noVersion: true}
 
-func (r *redactor) name(text string) string {
-	if text == "" || asked[text] {
+// placeholder returns the replacement for a text. An empty text and values that the
+// tests make up are not replaced.
+func (r *redactor) placeholder(text string) string {
+	if text == "" || madeUp[text] {
 		return text
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.names[text] == "" {
-		r.names[text] = fmt.Sprintf("redacted-%d", len(r.names)+1)
+	if r.placeholders[text] == "" {
+		r.placeholders[text] = fmt.Sprintf("redacted-%d", len(r.placeholders)+1)
 	}
-	return r.names[text]
+	return r.placeholders[text]
 }
 
+// interaction redacts a request and its answer. It fails if the request has a path or
+// a query parameter that it does not know.
 func (r *redactor) interaction(i *cassette.Interaction) error {
 	u, err := url.Parse(i.Request.URL)
 	if err != nil {
@@ -172,19 +183,19 @@ func (r *redactor) interaction(i *cassette.Interaction) error {
 	for key, values := range u.Query() {
 		for _, v := range values {
 			switch {
-			case ours[key] != nil && ours[key].MatchString(v):
+			case harmlessParameters[key] != nil && harmlessParameters[key].MatchString(v):
 				q.Add(key, v)
-			case theirs[key]:
-				q.Add(key, r.name(v))
+			case redactedParameters[key]:
+				q.Add(key, r.placeholder(v))
 			default:
-				return fmt.Errorf("a parameter that the redactor does not know: %q", key)
+				return fmt.Errorf("the redactor does not know the query parameter %q", key)
 			}
 		}
 	}
 	path := strings.TrimPrefix(u.Path, base.Path+"/")
 	endpoint, err := url.Parse(appsandbooks.DefaultBaseURL + "/" + path)
 	if err != nil || strings.Trim(path, "abcdefghijklmnopqrstuvwxyz/-") != "" {
-		return fmt.Errorf("a path that the redactor does not know: %q", path)
+		return fmt.Errorf("the redactor does not know the path %q", path)
 	}
 	endpoint.RawQuery = q.Encode()
 	i.Request = cassette.Request{Method: i.Request.Method, URL: endpoint.String(), Host: endpoint.Host}
@@ -204,8 +215,9 @@ func (r *redactor) interaction(i *cassette.Interaction) error {
 	return nil
 }
 
-// body redacts JSON, and keeps nothing of anything else. What the service tells
-// everybody about itself is kept as it is.
+// body redacts the body of an answer. It keeps nothing of a body that is not JSON. If
+// public is set, it does not redact the parts of the service configuration that are
+// the same for every unit.
 func (r *redactor) body(text string, public bool) string {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
@@ -214,16 +226,16 @@ func (r *redactor) body(text string, public bool) string {
 		return "redacted"
 	}
 	all, _ := v.(map[string]any)
-	told := map[string]any{}
+	kept := map[string]any{}
 	for _, key := range []string{"errorCodes", "limits", "notificationTypes", "urls"} {
 		if part, ok := all[key]; public && ok {
-			told[key] = part
+			kept[key] = part
 			delete(all, key)
 		}
 	}
 	v = r.value("", v)
 	if redacted, ok := v.(map[string]any); ok {
-		maps.Copy(redacted, told)
+		maps.Copy(redacted, kept)
 	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -234,15 +246,16 @@ func (r *redactor) body(text string, public bool) string {
 	return out.String()
 }
 
+// value redacts a value of a key.
 func (r *redactor) value(key string, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		redacted := map[string]any{}
 		for k, inner := range v {
-			if keys()[k] {
+			if apiKeys()[k] {
 				redacted[k] = r.value(k, inner)
 			} else {
-				redacted[r.name(k)] = r.value("", inner)
+				redacted[r.placeholder(k)] = r.value("", inner)
 			}
 		}
 		return redacted
@@ -251,31 +264,31 @@ func (r *redactor) value(key string, v any) any {
 			v[i] = r.value(key, inner)
 		}
 	case json.Number:
-		if !numbers.MatchString(key) {
+		if !harmlessNumbers.MatchString(key) {
 			return 0
 		}
 	case string:
-		switch form := harmless[key]; {
-		case key == "tokenExpirationDate": // it tells to the second when the token was made
+		switch form := harmlessTexts[key]; {
+		case key == "tokenExpirationDate": // the date identifies the content token
 			return "2031-01-01T00:00:00+0000"
 		case form == nil || !form.MatchString(v):
-			return r.name(v)
+			return r.placeholder(v)
 		}
 	}
 	return v
 }
 
-// What is recorded gives no name, id or secret away, and can be replayed.
-func TestRecording(t *testing.T) {
+// The recorded answers contain no names, ids or secrets, and the tests pass with them.
+func TestRecording_redactsAnswers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "service.yaml")
-	srv := standIn(t)
+	srv := newStandIn(t)
 	token := srv.Unit().Token()
 	c := newClient(t, token, appsandbooks.WithHTTPClient(srv.Client()))
 	_, err := c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{
 		MDMInfo: &appsandbooks.MDMInfo{ID: "canary-id", Name: "canary-name", Metadata: "canary-metadata"},
 	})
 	require.NoError(t, err)
-	keep(t, token, appsandbooks.DefaultBaseURL, srv.Transport(), file)
+	recordAnswers(t, token, appsandbooks.DefaultBaseURL, srv.Transport(), file)
 	content, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for _, secret := range []string{token, token[:20], srv.Unit().UID(), srv.Unit().Name(), "canary", "example.com"} {
@@ -283,7 +296,7 @@ func TestRecording(t *testing.T) {
 	}
 	require.Contains(t, string(content), "361309726")
 
-	r := &redactor{base: appsandbooks.DefaultBaseURL, names: map[string]string{}}
+	r := &redactor{base: appsandbooks.DefaultBaseURL, placeholders: map[string]string{}}
 	for _, text := range []string{
 		"<html>canary</html>", `"canary"`, `["canary"]`, `{"new":{"deep":["canary"]}}`, `{"errorMessage":"canary"}`, `{"canary":1}`, `{"canary":{"status":"canary-x"}}`,
 		`{"status":"canary and more","adamId":"canary","productType":["canary-x"],"uId":123456789,"phone":123456789,"periodEndDate":"canary"}`,
@@ -303,26 +316,26 @@ func TestRecording(t *testing.T) {
 	}
 	require.NoError(t, r.interaction(i))
 	require.NotContains(t, fmt.Sprintf("%+v", i), "canary")
-	require.Equal(t, "https://vpp.itunes.apple.com/mdm/v2/users?clientUserId=redacted-1&pageIndex=1", strings.ReplaceAll(i.Request.URL, r.name("canary"), "redacted-1"))
+	require.Equal(t, "https://vpp.itunes.apple.com/mdm/v2/users?clientUserId=redacted-1&pageIndex=1", strings.ReplaceAll(i.Request.URL, r.placeholder("canary"), "redacted-1"))
 }
 
-// What goes wrong while answers are recorded takes none of those that are there.
-func TestRecordingThatFails(t *testing.T) {
+// If recording fails, the file with the recorded answers does not change.
+func TestRecording_failureKeepsFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "service.yaml")
-	require.NoError(t, os.WriteFile(file, []byte("what was there"), 0o600))
-	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	require.NoError(t, os.WriteFile(file, []byte("old content"), 0o600))
+	unauthorized := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, `{"errorNumber":9625}`, http.StatusUnauthorized)
 	}))
-	defer refusing.Close()
-	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestService$", "-token-file", file, "-url", refusing.URL, "-record")
+	defer unauthorized.Close()
+	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestService$", "-token-file", file, "-url", unauthorized.URL, "-record")
 	command.Dir = t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(command.Dir, "testdata"), 0o700))
-	kept := filepath.Join(command.Dir, fixture)
-	require.NoError(t, os.WriteFile(kept, []byte("what was there"), 0o600))
+	recorded := filepath.Join(command.Dir, fixture)
+	require.NoError(t, os.WriteFile(recorded, []byte("old content"), 0o600))
 	out, err := command.CombinedOutput()
 	require.Error(t, err)
-	require.Contains(t, string(out), "nothing is kept")
-	content, err := os.ReadFile(kept)
+	require.Contains(t, string(out), "the recorded answers were not changed")
+	content, err := os.ReadFile(recorded)
 	require.NoError(t, err)
-	require.Equal(t, "what was there", string(content))
+	require.Equal(t, "old content", string(content))
 }

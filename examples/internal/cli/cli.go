@@ -1,5 +1,5 @@
-// Package cli is what all examples share: the flags and variables that say
-// which service to talk to, exit codes, and a clean end at Ctrl-C.
+// Package cli contains what all examples share: the flags and environment
+// variables that select the service, the exit codes, and the handling of Ctrl-C.
 //
 //	func main() { cli.Main("inventory", help, run) }
 //
@@ -38,40 +38,41 @@ import (
 
 // Exit codes of all examples.
 const (
-	OK          = 0 // everything succeeded
-	Trouble     = 1 // it did not come to its end
-	Usage       = 2 // it was called in a wrong way
-	Failed      = 3 // it came to its end, and some of it failed
-	Unconfirmed = 4 // it came to its end, and of some of it nobody knows
+	OK          = 0 // Everything succeeded.
+	Aborted     = 1 // An error or a signal stopped the program before it was finished.
+	Usage       = 2 // The flags or the input are invalid.
+	Failed      = 3 // The program finished its work, and some of it failed.
+	Unconfirmed = 4 // The program finished its work, and some results are unknown.
 )
 
-// Exit is an error that ends a program with a code and without a message.
+// Exit is an error that ends a program with an exit code and without a message.
 type Exit int
 
 func (e Exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// Usagef is an error in the way a program was called: it ends with [Usage].
+// Usagef returns an error about invalid flags or invalid input. A program that
+// returns it exits with [Usage].
 func Usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
 type usageError struct{ error }
 
 func (e *usageError) Unwrap() error { return e.error }
 
-// ErrInterrupted is the cause of a context that a signal ended.
+// ErrInterrupted is the cause of a context that a signal canceled.
 var ErrInterrupted = errors.New("interrupted")
 
 // Program is a running example.
 type Program struct {
-	Flags  *flag.FlagSet // has the shared flags already
+	Flags  *flag.FlagSet // contains the shared flags
 	Stdin  io.Reader
-	Stdout io.Writer    // results
-	Stderr io.Writer    // everything else
-	Log    *slog.Logger // says nothing without -v
+	Stdout io.Writer    // for results
+	Stderr io.Writer    // for everything else
+	Log    *slog.Logger // discards everything unless -v is given
 
-	// Where notifications are received, for programs that called
-	// [Program.ReceiverFlags].
-	NotificationURL string // as the service reaches it; empty: polling only
-	Listen          string // address of the receiver
+	// The values of -notification-url and -listen, in a program that called
+	// [Program.ReceiverFlags]. They are empty if the flags are not given.
+	NotificationURL string
+	Listen          string
 
 	help    string
 	args    []string
@@ -81,7 +82,7 @@ type Program struct {
 
 	tokenFile string
 	url       string
-	firstLook time.Duration
+	firstPoll time.Duration
 	poll      time.Duration
 	verbose   bool
 }
@@ -94,18 +95,18 @@ func newProgram(name, help string, args []string, getenv func(string) string) *P
 		help: help, args: args, getenv: getenv, shared: map[string]bool{},
 	}
 	p.Flags.SetOutput(io.Discard) // Main reports errors and prints the help
-	p.share(func(f *flag.FlagSet) {
-		f.StringVar(&p.tokenFile, "token-file", "", "`file` with the content token (.vpptoken);\nwithout it the variable APPSANDBOOKS_STOKEN holds the token's text")
-		f.StringVar(&p.url, "url", "", "base `URL` of the service, https, or http on this machine;\nwithout it that in APPSANDBOOKS_BASE_URL, or Apple's")
-		f.DurationVar(&p.firstLook, "first-look", 5*time.Second, "`time` from a change being accepted to the first question for its status")
-		f.DurationVar(&p.poll, "poll", 30*time.Second, "`time` between two such questions; Apple asks for 30s at least")
+	p.addSharedFlags(func(f *flag.FlagSet) {
+		f.StringVar(&p.tokenFile, "token-file", "", "`file` with the content token (.vpptoken); without this flag,\nthe variable APPSANDBOOKS_STOKEN must contain the content token")
+		f.StringVar(&p.url, "url", "", "base `URL` of the service: https, or http on this machine; without this flag,\nthe value of the variable APPSANDBOOKS_BASE_URL, or else Apple's service")
+		f.DurationVar(&p.firstPoll, "first-look", 5*time.Second, "`time` from the acceptance of a change to the first request for its status")
+		f.DurationVar(&p.poll, "poll", 30*time.Second, "`time` between two requests for the status of a change; Apple asks for at least 30s")
 		f.BoolVar(&p.verbose, "v", false, "log each request to standard error")
 	})
 	return p
 }
 
-// share defines flags and remembers that they are shared.
-func (p *Program) share(define func(*flag.FlagSet)) {
+// addSharedFlags defines flags that the help lists under "Flags of all examples".
+func (p *Program) addSharedFlags(define func(*flag.FlagSet)) {
 	before := map[string]bool{}
 	p.Flags.VisitAll(func(f *flag.Flag) { before[f.Name] = true })
 	define(p.Flags)
@@ -116,8 +117,8 @@ func (p *Program) share(define func(*flag.FlagSet)) {
 	})
 }
 
-// Standalone takes the shared flags away, for a program that is no client. Call
-// it before anything else.
+// Standalone removes the shared flags, for a program that is not a client of the
+// service. Call it before the program defines its flags.
 func (p *Program) Standalone() {
 	clear(p.shared)
 	p.Flags = flag.NewFlagSet(p.Flags.Name(), flag.ContinueOnError)
@@ -127,13 +128,13 @@ func (p *Program) Standalone() {
 // ReceiverFlags adds -notification-url and -listen, for programs with a
 // notification receiver. Call it before Parse.
 func (p *Program) ReceiverFlags() {
-	p.share(func(f *flag.FlagSet) {
-		f.StringVar(&p.NotificationURL, "notification-url", "", "https `URL` under which the service reaches the receiver")
+	p.addSharedFlags(func(f *flag.FlagSet) {
+		f.StringVar(&p.NotificationURL, "notification-url", "", "https `URL` at which the service reaches the receiver")
 		f.StringVar(&p.Listen, "listen", "", "`address` on which the receiver listens")
 	})
 }
 
-// Parse reads the flags. Define the program's own in p.Flags before.
+// Parse reads the command line. Define the program's own flags in p.Flags before.
 func (p *Program) Parse() error {
 	err := p.Flags.Parse(p.args)
 	switch {
@@ -143,8 +144,8 @@ func (p *Program) Parse() error {
 		return &usageError{err}
 	case p.Flags.NArg() > 0:
 		return Usagef("unexpected argument %q", p.Flags.Arg(0))
-	case p.firstLook < 0 || p.poll <= 0:
-		return Usagef("-first-look and -poll must not be negative, and -poll not zero")
+	case p.firstPoll < 0 || p.poll <= 0:
+		return Usagef("-first-look must not be negative, and -poll must be more than zero")
 	}
 	if p.verbose {
 		p.Log = slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -152,28 +153,28 @@ func (p *Program) Parse() error {
 	return nil
 }
 
-// Given tells whether a flag stands on the command line.
+// Given reports whether the command line contains a flag.
 func (p *Program) Given(name string) (given bool) {
 	p.Flags.Visit(func(f *flag.Flag) { given = given || f.Name == name })
 	return given
 }
 
-// Verbose tells whether -v was given.
+// Verbose reports whether -v was given.
 func (p *Program) Verbose() bool { return p.verbose }
 
-// Notef writes a line to standard error, with the program's name before it, and
-// without content tokens that stand on the command line.
+// Notef writes a line to standard error. The line begins with the program's name.
+// Content tokens that are on the command line are replaced with [REDACTED].
 func (p *Program) Notef(format string, args ...any) {
-	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Flags.Name(), p.withoutTokens(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Flags.Name(), p.redactTokens(fmt.Sprintf(format, args...)))
 }
 
-// withoutTokens takes the content tokens on the command line, which is no place
-// for them, out of a text.
-func (p *Program) withoutTokens(text string) string {
+// redactTokens replaces the content tokens of the command line in a text with
+// [REDACTED].
+func (p *Program) redactTokens(text string) string {
 	for _, token := range tokens(p.args) {
 		quoted := strconv.Quote(token)
 		text = strings.NewReplacer(token, redacted, quoted[1:len(quoted)-1], redacted).Replace(text)
-		// Messages about paths and flags may have a part of it.
+		// Messages about paths and flags can contain a part of the token.
 		for _, part := range strings.FieldsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("/=", r) }) {
 			if len(part) > 8 {
 				text = strings.ReplaceAll(text, part, redacted)
@@ -185,7 +186,8 @@ func (p *Program) withoutTokens(text string) string {
 
 const redacted = "[REDACTED]"
 
-// tokens are the content tokens among arguments: TOKEN, -TOKEN, -flag=TOKEN.
+// tokens returns the content tokens among arguments of the forms TOKEN, -TOKEN,
+// -TOKEN=value and -flag=TOKEN.
 func tokens(args []string) (found []string) {
 	for _, arg := range args {
 		name, value, _ := strings.Cut(arg, "=")
@@ -199,19 +201,21 @@ func tokens(args []string) (found []string) {
 	return found
 }
 
-// OnExit calls f when the program ends; the last one first.
+// OnExit calls f when the program ends. The function that was added last is
+// called first.
 func (p *Program) OnExit(f func()) { p.closers = append(p.closers, f) }
 
-// IsTerminal tells whether a person is likely to read what is written to w.
+// IsTerminal reports whether w is a terminal.
 func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// Main runs a program and exits. SIGINT and SIGTERM end the context of run,
-// with [ErrInterrupted] as the cause; a second one kills. The error of run
-// becomes a message and an exit code: see [Exit] and [Usagef]; any other is
-// [Trouble]. The help precedes the list of flags at -h.
+// Main runs a program and exits. SIGINT and SIGTERM cancel the context of run
+// with [ErrInterrupted] as the cause. A second signal kills the program. Main
+// prints the error of run and turns it into an exit code: that of [Exit], [Usage]
+// for errors of [Usagef], and [Aborted] for other errors. For -h, Main prints help
+// and the list of flags.
 func Main(name, help string, run func(context.Context, *Program) error) {
 	p := newProgram(name, help, os.Args[1:], os.Getenv)
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -219,17 +223,18 @@ func Main(name, help string, run func(context.Context, *Program) error) {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		s := <-signals
-		signal.Stop(signals) // the next one kills
+		signal.Stop(signals) // the next signal kills the program
 		if IsTerminal(p.Stderr) {
-			fmt.Fprintln(p.Stderr) // ends the ^C, and whatever else is on the line
+			fmt.Fprintln(p.Stderr) // the terminal shows ^C on the current line
 		}
-		p.Notef("%s: ending in good order; once more ends at once", s)
-		cancel(fmt.Errorf("%w: %s", ErrInterrupted, s))
+		p.Notef("interrupted: stopping; interrupt again to stop at once")
+		cancel(fmt.Errorf("%w (signal: %s)", ErrInterrupted, s))
 	}()
 	os.Exit(p.finish(run(ctx, p)))
 }
 
-// finish cleans up, reports the error of the program and gives its exit code.
+// finish calls the functions of OnExit, reports the error of the program, and
+// returns the exit code.
 func (p *Program) finish(err error) int {
 	for len(p.closers) > 0 {
 		last := len(p.closers) - 1
@@ -249,13 +254,13 @@ func (p *Program) finish(err error) int {
 	}
 	p.Notef("%v", err)
 	if len(tokens(p.args)) > 0 {
-		p.Notef("a content token stands on the command line, where anyone can see it in the process list: put it into a file, or into %s", tokenVariable)
+		p.Notef("the command line contains a content token, and the process list shows it to every user of this machine: put it into a file or into the variable %s", tokenVariable)
 	}
 	if errors.As(err, &usage) {
-		p.Notef("-h tells more")
+		p.Notef("run with -h for help")
 		return Usage
 	}
-	return Trouble
+	return Aborted
 }
 
 func (p *Program) printHelp() {
@@ -266,15 +271,15 @@ func (p *Program) printHelp() {
 	}{{"Flags", false}, {"Flags of all examples", true}} {
 		flags := flag.NewFlagSet("", flag.ContinueOnError)
 		flags.SetOutput(p.Stdout)
-		some := false
+		found := false
 		p.Flags.VisitAll(func(f *flag.Flag) {
 			if p.shared[f.Name] == section.shared {
 				flags.Var(f.Value, f.Name, f.Usage)
 				flags.Lookup(f.Name).DefValue = f.DefValue
-				some = true
+				found = true
 			}
 		})
-		if some {
+		if found {
 			fmt.Fprintf(p.Stdout, "\n%s:\n", section.title)
 			flags.PrintDefaults()
 		}

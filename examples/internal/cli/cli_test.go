@@ -8,16 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/appsandbooks/appsandbooks"
-	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// testProgram is a program with the given command line and variables.
+// testProgram returns a program with a command line and environment variables, and
+// what it writes.
 func testProgram(t *testing.T, env map[string]string, args ...string) (p *Program, stdout, stderr *bytes.Buffer) {
 	t.Helper()
 	p = newProgram("prog", "Prog does things.", args, func(name string) string { return env[name] })
@@ -26,15 +23,17 @@ func testProgram(t *testing.T, env map[string]string, args ...string) (p *Progra
 	return p, stdout, stderr
 }
 
-func TestExitCodes(t *testing.T) {
+// The error of a program decides its exit code and its message, and the functions
+// of OnExit are called in reverse order.
+func TestProgram_exitCodes(t *testing.T) {
 	for name, test := range map[string]struct {
 		err    error
 		code   int
 		stderr string
 	}{
 		"success": {nil, OK, ""},
-		"trouble": {errors.New("no network"), Trouble, "prog: no network\n"},
-		"usage":   {Usagef("-in is missing"), Usage, "prog: -in is missing\nprog: -h tells more\n"},
+		"error":   {errors.New("no network"), Aborted, "prog: no network\n"},
+		"usage":   {Usagef("-in is missing"), Usage, "prog: -in is missing\nprog: run with -h for help\n"},
 		"exit":    {Exit(Unconfirmed), Unconfirmed, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +48,9 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-func TestParse(t *testing.T) {
+// Parse rejects unknown flags, arguments and invalid values, and reports which flags
+// are given.
+func TestProgram_parsesFlags(t *testing.T) {
 	for name, args := range map[string][]string{
 		"unknown flag":      {"-nonsense"},
 		"argument":          {"file.csv"},
@@ -70,7 +71,8 @@ func TestParse(t *testing.T) {
 	assert.False(t, p.Given("url"))
 }
 
-func TestHelp(t *testing.T) {
+// For -h the program prints its help and its flags to standard output.
+func TestProgram_printsHelp(t *testing.T) {
 	p, stdout, stderr := testProgram(t, nil, "-h")
 	p.Flags.Bool("mine", false, "do it")
 	assert.Equal(t, OK, p.finish(p.Parse()))
@@ -78,63 +80,17 @@ func TestHelp(t *testing.T) {
 	assert.Regexp(t, `(?s)^Prog does things\.\n\nFlags:\n  -mine\n.*\nFlags of all examples:\n.*-token-file file\n`, stdout.String())
 }
 
-func TestClient(t *testing.T) {
-	srv, err := appsandbookstest.NewServer()
-	require.NoError(t, err)
-	t.Cleanup(srv.Close)
-	require.NoError(t, srv.Listen(""))
-	token, expired := srv.Unit().Token(), "eyJ0b2tlbiI6IngiLCJleHBEYXRlIjoiMjAyMC0wMS0wMlQwMzowNDowNSswMDAwIn0="
-	file := filepath.Join(t.TempDir(), "headquarters.vpptoken")
-	require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
-
-	standIn := func() (*appsandbookstest.Server, error) { return appsandbookstest.NewServer() }
+// A program does not print a content token that is on its command line.
+func TestProgram_redactsTokenOnCommandLine(t *testing.T) {
+	token := base64.StdEncoding.EncodeToString([]byte(`{"token":"canary???of the command line???canary","orgName":"Org"}`))
+	require.Contains(t, token, "/", "the token must look like a path")
+	require.True(t, strings.HasSuffix(token, "="), "the token must look like a flag with a value")
 	for name, test := range map[string]struct {
-		args    []string
-		env     map[string]string
-		standIn func() (*appsandbookstest.Server, error)
-		works   bool
-		stderr  string // a pattern
+		args    []string // @ is replaced with the token
+		message string
 		code    int
 	}{
-		"token file":         {args: []string{"-token-file", file, "-url", srv.URL()}, works: true, stderr: `^$`},
-		"variables":          {env: map[string]string{tokenVariable: token, urlVariable: srv.URL()}, works: true, stderr: `^$`},
-		"flags before":       {args: []string{"-token-file", file, "-url", srv.URL()}, env: map[string]string{tokenVariable: "x", urlVariable: "https://x"}, works: true, stderr: `^$`},
-		"stand-in":           {standIn: standIn, works: true, stderr: `^prog: neither .* at http://127\.0\.0\.1:\d+/mdm/v2\n$`},
-		"no stand-in":        {code: Usage, stderr: `a content token is needed`},
-		"url without token":  {args: []string{"-url", srv.URL()}, standIn: standIn, code: Usage, stderr: `a content token is needed`},
-		"missing file":       {args: []string{"-token-file", file + "x"}, code: Trouble, stderr: `no such file|cannot find`},
-		"http to the world":  {args: []string{"-url", "http://example.com/mdm/v2"}, env: map[string]string{tokenVariable: token}, code: Usage, stderr: `must be https`},
-		"odd token":          {args: []string{"-url", srv.URL()}, env: map[string]string{tokenVariable: "x"}, stderr: `^prog: warning: .*base64`},
-		"expired token":      {args: []string{"-url", srv.URL()}, env: map[string]string{tokenVariable: expired}, stderr: `^prog: warning: the content token expired on 2020-01-02\n$`},
-		"token not for HTTP": {args: []string{"-url", srv.URL()}, env: map[string]string{tokenVariable: "ä"}, code: Usage, stderr: `visible ASCII`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p, _, stderr := testProgram(t, test.env, test.args...)
-			require.NoError(t, p.Parse())
-			client, err := p.Client(test.standIn, appsandbooks.WithRetry(1, 0, time.Second))
-			if test.works {
-				require.NoError(t, err)
-				_, err := client.Config.ClientConfig(t.Context())
-				require.NoError(t, err)
-			}
-			assert.Equal(t, test.code, p.finish(err))
-			assert.Regexp(t, test.stderr, stderr.String())
-			assert.NotContains(t, stderr.String(), token)
-		})
-	}
-}
-
-// A content token in a wrong place of the command line is not repeated.
-func TestTokenOnTheCommandLine(t *testing.T) {
-	token := base64.StdEncoding.EncodeToString([]byte(`{"token":"canary???of the command line???canary","orgName":"Org"}`))
-	require.Contains(t, token, "/", "it looks like a path")
-	require.True(t, strings.HasSuffix(token, "="), "it looks like a flag with a value")
-	for name, test := range map[string]struct {
-		args []string // with @ for the token
-		says string
-		code int
-	}{
-		"file of the token": {[]string{"-token-file", "@"}, "open [REDACTED]: ", Trouble},
+		"token file":        {[]string{"-token-file", "@"}, "open [REDACTED]: ", Aborted},
 		"argument":          {[]string{"@"}, `unexpected argument "[REDACTED]"`, Usage},
 		"variable":          {[]string{tokenVariable + "=@"}, `unexpected argument "APPSANDBOOKS_STOKEN=[REDACTED]"`, Usage},
 		"duration":          {[]string{"-poll", "@"}, `invalid value "[REDACTED]" for flag -poll`, Usage},
@@ -142,10 +98,10 @@ func TestTokenOnTheCommandLine(t *testing.T) {
 		"flag":              {[]string{"-@"}, "not defined: -[REDACTED]", Usage},
 		"flag with a value": {[]string{"--@=1"}, "not defined: -[REDACTED]", Usage},
 		"URL":               {[]string{"-url", "@"}, "", Usage},
-		"input":             {[]string{"-in", "@"}, "open [REDACTED]: ", Trouble},
-		"place for output":  {[]string{"-out=@"}, "open [REDACTED]", Trouble},
+		"input":             {[]string{"-in", "@"}, "open [REDACTED]: ", Aborted},
+		"output":            {[]string{"-out=@"}, "open [REDACTED]", Aborted},
 	} {
-		for form, token := range map[string]string{"as it is": token, "in lines": token[:40] + "\r\n" + token[40:] + "\n"} {
+		for form, token := range map[string]string{"in one line": token, "in two lines": token[:40] + "\r\n" + token[40:] + "\n"} {
 			t.Run(name+" "+form, func(t *testing.T) {
 				var args []string
 				for _, arg := range test.args {
@@ -165,8 +121,8 @@ func TestTokenOnTheCommandLine(t *testing.T) {
 				}
 				require.Error(t, err)
 				assert.Equal(t, test.code, p.finish(err))
-				assert.Contains(t, stderr.String(), test.says)
-				assert.Contains(t, stderr.String(), "prog: a content token stands on the command line")
+				assert.Contains(t, stderr.String(), test.message)
+				assert.Contains(t, stderr.String(), "prog: the command line contains a content token")
 				assert.Empty(t, stdout)
 				const piece = 12
 				for i := range len(token) - piece {

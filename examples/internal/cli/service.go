@@ -10,18 +10,19 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// The variables that say which service to talk to. Flags come first.
+// Environment variables that select the service. Flags override them.
 const (
 	tokenVariable = "APPSANDBOOKS_STOKEN"
 	urlVariable   = "APPSANDBOOKS_BASE_URL"
 )
 
-// Client makes a client of the service that the flags and variables name.
+// Client returns a client of the service that the flags and variables select.
 //
-// Without any of them it makes one of the stand-in that standIn returns, says
-// so, and asks for the status of events early, as nobody is bothered by that. If
-// standIn is nil, a content token is a must. Client and stand-in are closed when
-// the program ends.
+// If they give neither a content token nor a URL, Client starts the stand-in that
+// standIn returns, prints a note, and returns a client of the stand-in. This client
+// polls an event for the first time after 100 ms, unless -first-look is given. If
+// standIn is nil, a content token is required. The client and the stand-in are
+// closed when the program ends.
 func (p *Program) Client(standIn func() (*appsandbookstest.Server, error), more ...appsandbooks.Option) (*appsandbooks.Client, error) {
 	token, err := p.token()
 	if err != nil {
@@ -31,10 +32,10 @@ func (p *Program) Client(standIn func() (*appsandbookstest.Server, error), more 
 	if base == "" {
 		base = p.getenv(urlVariable)
 	}
-	firstLook := p.firstLook
+	firstPoll := p.firstPoll
 	switch {
 	case token != "":
-		p.warn(token)
+		p.checkToken(token)
 	case base == "" && standIn != nil:
 		srv, err := standIn()
 		if err != nil {
@@ -46,16 +47,16 @@ func (p *Program) Client(standIn func() (*appsandbookstest.Server, error), more 
 		}
 		token, base = srv.Unit().Token(), srv.URL()
 		if !p.Given("first-look") {
-			firstLook = 100 * time.Millisecond
+			firstPoll = 100 * time.Millisecond
 		}
-		p.Notef("neither -token-file nor %s is given: using a stand-in for Apple's service, at %s", tokenVariable, base)
+		p.Notef("no content token (-token-file or %s): using a stand-in for Apple's service at %s", tokenVariable, base)
 	default:
-		return nil, Usagef("a content token is needed: give -token-file or %s", tokenVariable)
+		return nil, Usagef("the content token is missing: give -token-file or set the variable %s", tokenVariable)
 	}
 
 	opts := []appsandbooks.Option{
 		appsandbooks.WithUserAgent("appsandbooks-example-" + p.Flags.Name()),
-		appsandbooks.WithPolling(firstLook, p.poll),
+		appsandbooks.WithPolling(firstPoll, p.poll),
 	}
 	if base != "" {
 		opts = append(opts, appsandbooks.WithBaseURL(base))
@@ -74,7 +75,7 @@ func (p *Program) Client(standIn func() (*appsandbookstest.Server, error), more 
 	return client, nil
 }
 
-// token is the content token; empty when none is given.
+// token returns the content token, or "" if none is given.
 func (p *Program) token() (string, error) {
 	if p.tokenFile == "" {
 		return p.getenv(tokenVariable), nil
@@ -89,9 +90,10 @@ func (p *Program) token() (string, error) {
 	return string(content), nil
 }
 
-// warn says what is odd about a token. It is used nevertheless: only the
-// service knows whether it is good.
-func (p *Program) warn(token string) {
+// checkToken prints a warning if a content token is malformed or expired. The
+// program uses the token anyway, because only the service can decide whether it is
+// valid.
+func (p *Program) checkToken(token string) {
 	t, err := appsandbooks.ParseToken(token)
 	switch {
 	case err != nil:

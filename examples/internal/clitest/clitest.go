@@ -1,8 +1,8 @@
-// Package clitest builds examples and runs them as processes, for their tests.
+// Package clitest builds the examples and runs them as processes in tests.
 //
 //	func TestMain(m *testing.M) { clitest.Main(m) }
 //
-//	func TestVersion(t *testing.T) {
+//	func TestAssign_printsHelp(t *testing.T) {
 //		r := clitest.Run(t, clitest.Command{Args: []string{"-h"}})
 //		…
 //	}
@@ -27,10 +27,13 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-var binaries, own string // the directory of programs, and the name of the first
+var (
+	binaryDir    string // contains the programs that Main built
+	firstProgram string // the name of the first program
+)
 
-// Main builds main packages, or that of the working directory if none is named,
-// and runs the tests.
+// Main builds the given main packages, and runs the tests. Without packages it
+// builds the package in the working directory.
 func Main(m *testing.M, packages ...string) {
 	dir, err := os.MkdirTemp("", "clitest-*")
 	if err != nil {
@@ -55,42 +58,46 @@ func build(dir string, packages []string) error {
 	if err != nil {
 		return err
 	}
-	binaries, own = dir, filepath.Base(first)
+	binaryDir, firstProgram = dir, filepath.Base(first)
 	cmd := exec.Command("go", append([]string{"build", "-o", dir + string(filepath.Separator)}, packages...)...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	return cmd.Run()
 }
 
-// binary is where a program was built.
+// binary returns the path of a program that Main built.
 func binary(program string) string {
 	if runtime.GOOS == "windows" {
 		program += ".exe"
 	}
-	return filepath.Join(binaries, program)
+	return filepath.Join(binaryDir, program)
 }
 
-// Command is how to run the program.
+// Command describes one run of a program. The program gets the environment of the
+// test without the variables APPSANDBOOKS_….
 type Command struct {
-	Program string // of several, which one; empty for the first
+	Program string // the name of the program; empty means the first that Main built
 	Args    []string
-	Env     []string // more variables, as name=value
+	Env     []string // additional variables, as name=value
 
-	Unit  *appsandbookstest.Unit // whose token the program gets; nil for none
-	URL   string                 // of the service; empty for none
+	Unit  *appsandbookstest.Unit // APPSANDBOOKS_STOKEN is set to its token, unless nil
+	URL   string                 // APPSANDBOOKS_BASE_URL is set to it, unless empty
 	Stdin string
-	Dir   string // working directory; empty for a new one
+	// Stdout receives the standard output, if it is not nil. Result and Line then
+	// have nothing of it.
+	Stdout *os.File
+	Dir    string // working directory; empty means a new directory
 
-	Timeout time.Duration // two minutes if zero
+	Timeout time.Duration // the program is killed after it; zero means two minutes
 }
 
-// Result is what became of a run.
+// Result is the result of a run.
 type Result struct {
 	Stdout, Stderr string
-	Code           int           // -1 when it was killed
-	CPU            time.Duration // time of the processor
+	Code           int           // exit code; -1 means that the program was killed
+	CPU            time.Duration // CPU time that the program used
 }
 
-// Process is a program that runs.
+// Process is a running program.
 type Process struct {
 	t      testing.TB
 	cmd    *exec.Cmd
@@ -99,17 +106,18 @@ type Process struct {
 	ctx    context.Context
 }
 
-// Run runs the program to its end.
+// Run runs a program and waits until it ends.
 func Run(t testing.TB, c Command) Result {
 	t.Helper()
 	return Start(t, c).Wait()
 }
 
-// Start starts the program. It is killed, at the latest, when the test ends.
+// Start starts a program. The program is killed at the end of the test, if it
+// still runs.
 func Start(t testing.TB, c Command) *Process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(c.Timeout, 2*time.Minute))
-	p := &Process{t: t, ctx: ctx, cmd: exec.CommandContext(ctx, binary(cmp.Or(c.Program, own)), c.Args...)}
+	p := &Process{t: t, ctx: ctx, cmd: exec.CommandContext(ctx, binary(cmp.Or(c.Program, firstProgram)), c.Args...)}
 	t.Cleanup(cancel)
 	if p.cmd.Dir = c.Dir; p.cmd.Dir == "" {
 		p.cmd.Dir = t.TempDir()
@@ -128,13 +136,16 @@ func Start(t testing.TB, c Command) *Process {
 	p.cmd.Env = append(p.cmd.Env, c.Env...)
 	p.cmd.Stdin = strings.NewReader(c.Stdin)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if c.Stdout != nil {
+		p.cmd.Stdout = c.Stdout
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-// PID is the process's id.
+// PID returns the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Signal sends a signal to the program.
@@ -145,36 +156,38 @@ func (p *Process) Signal(s os.Signal) {
 	}
 }
 
-// Line waits for the n-th line, counted from 0, of standard output.
+// Line waits for line n of standard output, counted from 0, and returns it.
 func (p *Process) Line(n int) string {
 	p.t.Helper()
-	text := p.await(&p.stdout, fmt.Sprint("line ", n), func(text string) bool { return strings.Count(text, "\n") > n })
+	text := p.waitFor(&p.stdout, fmt.Sprint("line ", n), func(text string) bool { return strings.Count(text, "\n") > n })
 	return strings.Split(text, "\n")[n]
 }
 
-// Says waits for a text in standard error.
-func (p *Process) Says(text string) {
+// WaitForStderr waits until standard error contains a text.
+func (p *Process) WaitForStderr(text string) {
 	p.t.Helper()
-	p.await(&p.stderr, text, func(all string) bool { return strings.Contains(all, text) })
+	p.waitFor(&p.stderr, text, func(written string) bool { return strings.Contains(written, text) })
 }
 
-// await waits until enough is written.
-func (p *Process) await(b *buffer, what string, enough func(string) bool) string {
+// waitFor waits until ok accepts what the program has written to b, and returns
+// this text. The test fails if the program reaches its time limit before.
+func (p *Process) waitFor(b *buffer, what string, ok func(string) bool) string {
 	p.t.Helper()
 	for {
-		text, more := b.read()
-		if enough(text) {
+		text, changed := b.read()
+		if ok(text) {
 			return text
 		}
 		select {
-		case <-more:
+		case <-changed:
 		case <-p.ctx.Done():
-			p.t.Fatalf("no %s; standard output: %s; standard error: %s", what, p.stdout.String(), p.stderr.String())
+			p.t.Fatalf("the program did not write %q; standard output: %s; standard error: %s",
+				what, p.stdout.String(), p.stderr.String())
 		}
 	}
 }
 
-// Wait waits for the end.
+// Wait waits until the program ends.
 func (p *Process) Wait() Result {
 	p.t.Helper()
 	err := p.cmd.Wait()
@@ -183,17 +196,17 @@ func (p *Process) Wait() Result {
 		p.t.Fatal(err)
 	}
 	if p.ctx.Err() != nil {
-		p.t.Fatalf("it did not end in time; standard error: %s", p.stderr.String())
+		p.t.Fatalf("the program did not end within its time limit; standard error: %s", p.stderr.String())
 	}
 	state := p.cmd.ProcessState
 	return Result{p.stdout.String(), p.stderr.String(), state.ExitCode(), state.UserTime() + state.SystemTime()}
 }
 
-// buffer can be read while it is written.
+// buffer holds what a program writes. It can be read at the same time.
 type buffer struct {
-	mu   sync.Mutex
-	b    bytes.Buffer
-	more chan struct{} // closed at the next write
+	mu      sync.Mutex
+	b       bytes.Buffer
+	changed chan struct{} // closed by the next write
 }
 
 var _ io.Writer = (*buffer)(nil)
@@ -201,20 +214,21 @@ var _ io.Writer = (*buffer)(nil)
 func (b *buffer) Write(data []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.more != nil {
-		close(b.more)
-		b.more = nil
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
 	}
 	return b.b.Write(data)
 }
 
-func (b *buffer) read() (text string, more <-chan struct{}) {
+// read returns the text so far, and a channel that the next write closes.
+func (b *buffer) read() (text string, changed <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.more == nil {
-		b.more = make(chan struct{})
+	if b.changed == nil {
+		b.changed = make(chan struct{})
 	}
-	return b.b.String(), b.more
+	return b.b.String(), b.changed
 }
 
 func (b *buffer) String() string {
