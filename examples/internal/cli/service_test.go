@@ -40,7 +40,7 @@ func TestProgram_selectsService(t *testing.T) {
 		"no stand-in":        {code: Usage, stderr: `the content token is missing`},
 		"url without token":  {args: []string{"-url", srv.URL()}, standIn: standIn, code: Usage, stderr: `the content token is missing`},
 		"missing file":       {args: []string{"-token-file", file + "x"}, code: Aborted, stderr: `no such file|cannot find`},
-		"http, not loopback": {args: []string{"-url", "http://example.com/mdm/v2"}, env: map[string]string{tokenVariable: token}, code: Usage, stderr: `must be https`},
+		"http, not loopback": {args: []string{"-url", "http://example.com/mdm/v2"}, env: map[string]string{tokenVariable: token}, code: Usage, stderr: `must use https`},
 		"malformed token":    {args: []string{"-url", srv.URL()}, env: map[string]string{tokenVariable: "x"}, stderr: `^prog: warning: .*base64`},
 		"expired token":      {args: []string{"-url", srv.URL()}, env: map[string]string{tokenVariable: expired}, stderr: `^prog: warning: the content token expired on 2020-01-02\n$`},
 		"token not for HTTP": {args: []string{"-url", srv.URL()}, env: map[string]string{tokenVariable: "ä"}, code: Usage, stderr: `visible ASCII`},
