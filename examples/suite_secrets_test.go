@@ -108,7 +108,7 @@ func newEnvironment(t *testing.T, style style, alwaysEcho string) *environment {
 // command returns a run of a program with -v.
 func (env *environment) command(args ...string) clitest.Command {
 	return clitest.Command{
-		Program: args[0], Args: append(args[1:], "-v", "-first-look", "50ms", "-poll", "200ms"),
+		Program: args[0], Args: append(args[1:], "-v", "-first-poll", "50ms", "-poll", "200ms"),
 		Unit: env.unit, URL: env.url, Dir: env.dir,
 		Env: []string{"APPSANDBOOKS_NOTIFICATION_SECRET=" + notificationSecret},
 	}

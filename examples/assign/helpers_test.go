@@ -36,7 +36,7 @@ func newEnvironment(t *testing.T, opts ...appsandbookstest.Option) *environment 
 // command returns a run of the program with the stand-in.
 func (env *environment) command(args ...string) clitest.Command {
 	// The stand-in finishes events early, so that they are polled early, too.
-	args = append(args, "-first-look", "300ms")
+	args = append(args, "-first-poll", "300ms")
 	return clitest.Command{Args: args, Unit: env.unit, URL: env.srv.URL(), Dir: env.dir}
 }
 

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { clitest.Main(m) }
 // command returns a run of the program with a stand-in. If srv is nil, the program
 // gets no content token.
 func command(srv *appsandbookstest.Server, stdin string, args ...string) clitest.Command {
-	c := clitest.Command{Args: append(args, "-first-look", "200ms", "-poll", "300ms"), Stdin: stdin}
+	c := clitest.Command{Args: append(args, "-first-poll", "200ms", "-poll", "300ms"), Stdin: stdin}
 	if srv != nil {
 		c.Unit, c.URL = srv.Unit(), srv.URL()
 	}

@@ -50,7 +50,7 @@ func TestWalkthrough_startsStandIn(t *testing.T) {
 // the service's rules. It can run again.
 func TestWalkthrough_usesService(t *testing.T) {
 	for name, args := range map[string][]string{
-		"polling":   {"-first-look", "200ms"},
+		"polling":   {"-first-poll", "200ms"},
 		"receiving": {"-listen", "127.0.0.1:0"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestWalkthrough_failedCheck(t *testing.T) {
 		"other quality":          {[]string{"-pricing", "PLUS"}, "does not own app"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			stdout, stderr, code := walkthrough(t, srv, append(test.args, "-first-look", "200ms")...)
+			stdout, stderr, code := walkthrough(t, srv, append(test.args, "-first-poll", "200ms")...)
 			require.Equal(t, 1, code)
 			require.Contains(t, stderr, test.message)
 			require.Contains(t, stdout, "FAILED")

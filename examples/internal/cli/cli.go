@@ -98,7 +98,7 @@ func newProgram(name, help string, args []string, getenv func(string) string) *P
 	p.addSharedFlags(func(f *flag.FlagSet) {
 		f.StringVar(&p.tokenFile, "token-file", "", "`file` with the content token (.vpptoken); without this flag,\nthe variable APPSANDBOOKS_STOKEN must contain the content token")
 		f.StringVar(&p.url, "url", "", "base `URL` of the service: https, or http on this machine; without this flag,\nthe value of the variable APPSANDBOOKS_BASE_URL, or else Apple's service")
-		f.DurationVar(&p.firstPoll, "first-look", 5*time.Second, "`time` from the acceptance of a change to the first request for its status")
+		f.DurationVar(&p.firstPoll, "first-poll", 5*time.Second, "`time` from the acceptance of a change to the first request for its status")
 		f.DurationVar(&p.poll, "poll", 30*time.Second, "`time` between two requests for the status of a change; Apple asks for at least 30s")
 		f.BoolVar(&p.verbose, "v", false, "log each request to standard error")
 	})
@@ -145,7 +145,7 @@ func (p *Program) Parse() error {
 	case p.Flags.NArg() > 0:
 		return Usagef("unexpected argument %q", p.Flags.Arg(0))
 	case p.firstPoll < 0 || p.poll <= 0:
-		return Usagef("-first-look must not be negative, and -poll must be more than zero")
+		return Usagef("-first-poll must not be negative, and -poll must be more than zero")
 	}
 	if p.verbose {
 		p.Log = slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -20,7 +20,7 @@ const (
 //
 // If they give neither a content token nor a URL, Client starts the stand-in that
 // standIn returns, prints a note, and returns a client of the stand-in. This client
-// polls an event for the first time after 100 ms, unless -first-look is given. If
+// polls an event for the first time after 100 ms, unless -first-poll is given. If
 // standIn is nil, a content token is required. The client and the stand-in are
 // closed when the program ends.
 func (p *Program) Client(standIn func() (*appsandbookstest.Server, error), more ...appsandbooks.Option) (*appsandbooks.Client, error) {
@@ -46,7 +46,7 @@ func (p *Program) Client(standIn func() (*appsandbookstest.Server, error), more 
 			return nil, err
 		}
 		token, base = srv.Unit().Token(), srv.URL()
-		if !p.Given("first-look") {
+		if !p.Given("first-poll") {
 			firstPoll = 100 * time.Millisecond
 		}
 		p.Notef("no content token (-token-file or %s): using a stand-in for Apple's service at %s", tokenVariable, base)
