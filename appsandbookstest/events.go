@@ -154,9 +154,9 @@ func (u *Unit) Events() []Event {
 	return out
 }
 
-// HoldEvents, with true, keeps all events of the unit PENDING: those that are PENDING
-// now, and those that the server accepts later. HoldEvents(false) ends this,
-// and applies the events whose delay is over.
+// HoldEvents keeps all events of the unit PENDING while hold is true: those that are
+// PENDING now, and those that the server accepts later. When hold is false, the server
+// applies the events whose delay is over.
 func (u *Unit) HoldEvents(hold bool) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()

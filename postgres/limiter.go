@@ -166,12 +166,12 @@ func (l *Limiter) admit(now time.Time) {
 // usedSlots returns the number of slots that are not free. The caller holds the lock.
 func (l *Limiter) usedSlots() int { return l.inFlight + len(l.answered) }
 
-// Pause delays the requests of all processes for d from now. It never shortens a pause. A
-// longer d than a year counts as a year. Pause stores the pause and announces it to the
+// Pause delays the requests of all processes for d from now, and for 24 hours at most. It
+// never shortens a pause. Pause stores the pause and announces it to the
 // other processes before it returns. If the database does not accept it within two
 // seconds, Pause returns, and the pause is stored with the next exchange of slots.
 func (l *Limiter) Pause(d time.Duration) {
-	const longest = 24 * 365 * time.Hour
+	const longest = 24 * time.Hour // as the limiter in memory
 	d = min(d, longest)
 	l.pauseHere(d)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

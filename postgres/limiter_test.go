@@ -47,3 +47,16 @@ func TestLimiter_Pause_severalProcesses(t *testing.T) {
 	release()
 	require.Less(t, time.Since(began), time.Second)
 }
+
+// A pause lasts 24 hours at most, as with the limiter in memory: a Retry-After of years
+// must not stop a unit for years.
+func TestLimiter_Pause_atMostADay(t *testing.T) {
+	pool, schema := newDatabase(t)
+	l := newStore(t, pool, schema).Limiter("u")
+	l.Pause(100 * 365 * 24 * time.Hour)
+	_, err := l.Acquire(t.Context(), time.Second)
+	var paused interface{ RetryAfter() time.Duration }
+	require.ErrorAs(t, err, &paused)
+	require.Greater(t, paused.RetryAfter(), 23*time.Hour)
+	require.LessOrEqual(t, paused.RetryAfter(), 24*time.Hour)
+}
