@@ -21,7 +21,7 @@ const (
 	PricingPLUS PricingParam = "PLUS"
 )
 
-// ProductType says whether an asset is an app or a book. It can be a value that the
+// ProductType is the type of an asset: an app or a book. It can be a value that the
 // SDK has no constant for.
 type ProductType string
 
@@ -153,7 +153,7 @@ type AssetPair struct {
 // [Operation.Verify] compares the result with the assignments that the service lists.
 // For a device that is under User Enrollment, assign the asset to the user.
 //
-// Associate starts an [Operation], which says what is retried and which errors are
+// Associate starts an [Operation], whose documentation states what is retried and which errors are
 // returned. Frequent errors in a report are [ErrNotEnoughLicenses], [ErrUserNotFound]
 // and [ErrAssetNotDeviceAssignable].
 //
@@ -165,7 +165,7 @@ func (s *AssetsService) Associate(ctx context.Context, change AssetChange, opts 
 // Disassociate takes assets back from users and devices. Books cannot be taken back:
 // their pairs fail with [ErrAssetNotRevocable].
 //
-// Disassociate starts an [Operation], which says what is retried.
+// Disassociate starts an [Operation], whose documentation states what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/disassociate-assets
 func (s *AssetsService) Disassociate(ctx context.Context, change AssetChange, opts ...OperationOption) (*Operation, error) {
@@ -176,7 +176,7 @@ func (s *AssetsService) Disassociate(ctx context.Context, change AssetChange, op
 // ClientUserIDs and SerialNumbers of change; Assets and Pairs are [ErrInvalid]. The
 // report has one outcome for each user and each device.
 //
-// Revoke starts an [Operation], which says what is retried.
+// Revoke starts an [Operation], whose documentation states what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/revoke-assets
 func (s *AssetsService) Revoke(ctx context.Context, change AssetChange, opts ...OperationOption) (*Operation, error) {

@@ -42,7 +42,7 @@ type Client struct {
 
 type service struct{ client *Client }
 
-// NewClient returns a client for the organizational unit of a content token. Stoken
+// NewClient returns a client for the organizational unit of a content token. The stoken
 // is the whole content of the .vpptoken file. NewClient sends no request. Its error
 // wraps [ErrInvalid].
 func NewClient(stoken string, opts ...Option) (*Client, error) {

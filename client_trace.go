@@ -24,20 +24,20 @@ type Attempt struct {
 	// Queued is how long the attempt waited for the pace, for a pause that another
 	// request caused, or for other page reads.
 	Queued     time.Duration
-	Waited     time.Duration // wait between the attempt before and Queued; 0 for the first attempt
+	Waited     time.Duration // wait after the previous attempt, before Queued; 0 for the first attempt
 	Took       time.Duration // from the sending to the last byte of the answer
 	RetryAfter time.Duration // the pause that the answer asks for; 0 if it asks for none
 	Again      bool          // true if another attempt follows
 }
 
 // WithTrace makes the client call f after each attempt of each call, with the context
-// of the call. The goroutine of the call waits for f, so f must return quickly. F can
+// of the call. The goroutine of the call waits for f, so f must return quickly. The client can call it
 // run in many goroutines at once. The client does not report requests that were never
 // sent, for example because the context was canceled or a pause was too long.
 func WithTrace(f func(ctx context.Context, a Attempt)) Option {
 	return func(o *options) error {
 		if f == nil {
-			return errors.New("WithTrace: nil")
+			return errors.New("WithTrace: the function is nil")
 		}
 		o.trace = f
 		return nil

@@ -84,7 +84,7 @@ func (g *guard) checkWrite(r request) (generation int, err error) {
 }
 
 // observe records a takeover if the answer to a request has the mdmInfo of another
-// device management service. Generation is from the checkWrite of the request.
+// device management service. The generation is from the checkWrite of the request.
 func (g *guard) observe(generation int, m *Meta) {
 	if g == nil || m.MDMInfo == nil || m.MDMInfo.ID == "" || m.MDMInfo.ID == g.ours.ID {
 		return

@@ -98,7 +98,7 @@
 // ([*EventError]). The text of an error contains neither the token nor ids of people.
 //
 // The following table has the numbers of the service's errors, their constants, and what
-// to do. The [docs/operations.md] describes them in more detail:
+// to do. The guide [docs/operations.md] describes them in more detail:
 //
 //	9601  ErrLoginRequired                  Pass a content token.
 //	9602  ErrInvalidArgument                Correct the request.
@@ -196,7 +196,7 @@
 //     when its answer was lost, because the answer may have been PENDING. The next poll
 //     comes when the interval of [WithPolling] has passed.
 //   - A Retry-After, in seconds or as a date, delays all requests of the client and of
-//     the clients that share its [Limiter], for at most a day. It counts on status 429, on
+//     the clients that share its [Limiter], for at most a day. It applies on status 429, on
 //     status 5xx, and with an error that means "later". If the pause is longer than
 //     [WithMaxPause] allows, the call ends with an [*Error] whose RetryAfter is set.
 //   - If the context's deadline comes before the end of a pause, or of the wait between two

@@ -188,7 +188,7 @@ func (i *ErrorInfo) String() string {
 		what string
 	}{{len(i.Assets), "assets"}, {len(i.ClientUserIDs), "clientUserIds"}, {len(i.SerialNumbers), "serialNumbers"}} {
 		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+			parts = append(parts, fmt.Sprintf("%s: %d", p.what, p.n))
 		}
 	}
 	return strings.Join(parts, ", ")

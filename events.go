@@ -30,7 +30,7 @@ const (
 	EventFailed   EventState = "FAILED"
 )
 
-// EventType says what an event does. It does not distinguish assets from subscriptions. A
+// EventType is what an event does. It does not distinguish assets from subscriptions. A
 // value that the SDK does not know is kept as it is.
 type EventType string
 

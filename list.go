@@ -197,7 +197,7 @@ func (l *list[T]) index(o ListOptions) (int, error) {
 	return index, nil
 }
 
-// blank returns an error for an answer that contains none of the expected
+// errIfBlank returns an error for an answer that contains none of the expected
 // fields, such as JSON from a proxy.
 func blank(answer any) error {
 	if reflect.ValueOf(answer).Elem().IsZero() {
@@ -241,7 +241,7 @@ func decodePlain[T any](body []byte, name string, page any, all *[]T, field func
 // versionsDiffer reports whether two versions are known and different.
 func versionsDiffer(a, b string) bool { return a != b && a != "" && b != "" }
 
-// withRestarts yields the pages of a list. Read yields the pages and their error, and
+// withRestarts yields the pages of a list. The function read yields the pages and their error, and
 // returns an error only if the data changed. Then withRestarts yields ErrRestarted and
 // calls read again, at most restarts times, and yields ErrDataChanged after that.
 func withRestarts[P any](restarts int, read func(yield func(P, error) bool) error) iter.Seq2[P, error] {

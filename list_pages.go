@@ -100,7 +100,7 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 }
 
 // changes yields the pages of what changed since a version, or the pages of the whole
-// list if since is "" or if the service rejects the version. Read reads the pages since
+// list if since is "" or if the service rejects the version. The function read reads the pages since
 // a version.
 func changes[T any](since string, read func(since string) iter.Seq2[*Page[T], error]) iter.Seq2[*Page[T], error] {
 	return func(yield func(*Page[T], error) bool) {

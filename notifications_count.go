@@ -158,7 +158,7 @@ func (t *taskCount) countTask(r *EventResult, e AssetPair) {
 }
 
 // status returns the final status of the event if notifications have named exactly as
-// many tasks as last, the last polled status, says that the event has. Otherwise it
+// many tasks as last, the last polled status, shows that the event has. Otherwise it
 // returns nil. It always returns nil for a revocation, because Apple does not document
 // what NumRequested counts there.
 func (t *taskCount) status(last *EventStatus) *EventStatus {

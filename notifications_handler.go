@@ -400,7 +400,7 @@ func (in *delivery) readBody() ([]byte, *refusal) {
 			return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more bytes than the limit of %d", limit), nil}
 		case err == io.EOF:
 			if in.hasReadDeadline {
-				// The http.Server reads on to notice that the service closes the
+				// The http.Server continues to read, to detect that the service closes the
 				// connection. The deadline must not end that.
 				_ = in.control.SetReadDeadline(time.Time{})
 			}

@@ -6,7 +6,7 @@ import (
 	"iter"
 )
 
-// payload says how notifications of one type store their payload.
+// payload describes how notifications of one type store their payload.
 type payload struct {
 	typ    NotificationType
 	decode func(n *Notification, raw json.RawMessage) error // decodes raw into the payload field
@@ -128,8 +128,8 @@ func (n *Notification) EventID() string {
 
 // Elements returns an iterator over the pairs, or the users, whose result the
 // notification reports. It yields nothing for a notification that reports no event.
-// The Adam ID of a subscription is converted to a decimal string. The PricingParam of
-// a subscription, and an empty one of an asset, is STDQ. An element that is a user has
+// The Adam ID of a subscription is converted to a decimal string. The PricingParam is
+// STDQ for a subscription, and for an asset without one. An element that is a user has
 // only a ClientUserID.
 func (n *Notification) Elements() iter.Seq[AssetPair] {
 	if p := n.eventPayload(); p != nil {

@@ -227,8 +227,8 @@ func (op *Operation) Retry(ctx context.Context, opts ...OperationOption) (*Opera
 // the inverse of creating users is retiring them. For any other kind, or if no pair
 // succeeded, the error is [ErrInvalid].
 //
-// Undo also removes what existed before the operation. To associate an asset that
-// is already associated is a success. To create a user is a success too, if the
+// Undo also removes what existed before the operation. Associating an asset that
+// is already associated is a success. Creating a user is a success too, if the
 // result of the request is unknown and reading back shows the user.
 func (op *Operation) Undo(ctx context.Context, opts ...OperationOption) (*Operation, error) {
 	inverse, ok := map[kind]kind{

@@ -131,7 +131,7 @@ func eachPosition(p, subset batch.Part, f func(i int)) {
 //	condition                                            named pairs    other pairs
 //	any kind:
 //	  the type of the event is known, and another kind's  unconfirmed    unconfirmed
-//	Revoke (Apple does not document what the counts count):
+//	Revoke (Apple does not document what the numbers count):
 //	  no failures, COMPLETE, missing <= 0                 -              succeeded
 //	  a failure names no pair, or no pair is named        failed         unconfirmed
 //	  otherwise                                           failed         succeeded
@@ -187,7 +187,7 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 	case unnamed == 0 && missing == len(named) && (missing > 0 || s.State == EventComplete):
 		return verdict{outcome: OutcomeSucceeded}, named
 	case unnamed == 0 && missing < len(named):
-		// Some of the named pairs failed, but the status does not say which.
+		// Some of the named pairs failed, but the status does not show which.
 		return verdict{outcome: OutcomeSucceeded}, asUnconfirmed(named)
 	}
 	return unconfirmed, asUnconfirmed(named)

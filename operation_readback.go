@@ -58,7 +58,7 @@ func (op *Operation) readBackOpen(ctx context.Context) error {
 // whose answer was lost, a pair is unconfirmed until six times the stall time (an hour by
 // default; see [WithStallTime]) has passed, because the service may still process the
 // request. After that time the pair fails, but not at the first reading of the request:
-// the first Verify leaves it unconfirmed, and a later one lets it fail. The pairs of a Revoke and of a deferred Disassociate never fail, because the data
+// the first Verify leaves it unconfirmed, and a later Verify reports it as failed. The pairs of a Revoke and of a deferred Disassociate never fail, because the data
 // does not show their results at once.
 //
 // Like Wait, Verify returns the report, and an [*OperationError] unless every pair

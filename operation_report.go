@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// OutcomeStatus says whether the change of one pair succeeded, failed, or is unconfirmed.
+// OutcomeStatus is the result of the change of one pair: succeeded, failed or unconfirmed.
 type OutcomeStatus string
 
 // Each pair of an operation has exactly one of these outcomes.

@@ -73,7 +73,7 @@ func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) fu
 
 // lowerLearnedLimits sets the learned limit of the side that cause is about to half of
 // that side of p, at least 1, and returns the learned limits.
-// [ErrTooManySubscriptions] does not say whether it is about assets or users: then the
+// [ErrTooManySubscriptions] does not show whether it is about assets or users: then the
 // longer side is halved. The first time, the other limits are taken from limits.
 func (op *Operation) lowerLearnedLimits(p *part, limits batch.Limits, cause error) batch.Limits {
 	op.mu.Lock()

@@ -124,7 +124,7 @@ type SubscriptionPair struct {
 
 // Associate assigns seats of subscriptions to users.
 //
-// Associate starts an [Operation], which says what is retried. Frequent errors in a
+// Associate starts an [Operation], whose documentation states what is retried. Frequent errors in a
 // report are [ErrUserNotAssociated], [ErrSubscriptionAssignedByGroup] and
 // [ErrNotEnoughLicenses].
 //
@@ -143,7 +143,7 @@ func (s *SubscriptionsService) Associate(ctx context.Context, change Subscriptio
 // the status of the event of a deferred change before the billing period ends. If the
 // event stays PENDING, the report has [ErrStalled].
 //
-// Disassociate starts an [Operation], which says what is retried.
+// Disassociate starts an [Operation], whose documentation states what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/disassociate-subscriptions
 func (s *SubscriptionsService) Disassociate(ctx context.Context, change SubscriptionChange, opts ...OperationOption) (*Operation, error) {
@@ -161,7 +161,7 @@ func (s *SubscriptionsService) Disassociate(ctx context.Context, change Subscrip
 // that reads the setting. If the answer does not show the setting, the error is
 // [ErrAnswerDiffers].
 //
-// Enable is retried like a read: to set the same value twice has no further effect.
+// Enable is retried like a read: setting the same value twice has no further effect.
 //
 // https://developer.apple.com/documentation/devicemanagement/enable-subscriptions
 func (s *SubscriptionsService) Enable(ctx context.Context) error {
@@ -173,7 +173,7 @@ func (s *SubscriptionsService) Enable(ctx context.Context) error {
 // organizational unit has subscriptions. If the answer does not show the setting, the
 // error is [ErrAnswerDiffers].
 //
-// Disable is retried like a read: to set the same value twice has no further effect.
+// Disable is retried like a read: setting the same value twice has no further effect.
 //
 // https://developer.apple.com/documentation/devicemanagement/disable-subscriptions
 func (s *SubscriptionsService) Disable(ctx context.Context) error {

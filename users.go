@@ -169,7 +169,7 @@ type UserRequest struct {
 // [UserAssociated]. A user without one becomes [UserRegistered] and must accept an
 // invitation, which the caller sends: see [UsersService.InvitationURL].
 //
-// Create starts an [Operation], which says what is retried and which errors are
+// Create starts an [Operation], whose documentation states what is retried and which errors are
 // returned. If a user with the same ClientUserID exists and is not retired, the
 // report has [ErrUserAlreadyExists] for it.
 //
@@ -181,7 +181,7 @@ func (s *UsersService) Create(ctx context.Context, change UserChange, opts ...Op
 // Update changes the e-mail addresses of users, and associates users with Managed
 // Apple Accounts.
 //
-// Update starts an [Operation], which says what is retried.
+// Update starts an [Operation], whose documentation states what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/update-users
 func (s *UsersService) Update(ctx context.Context, change UserChange, opts ...OperationOption) (*Operation, error) {
@@ -192,7 +192,7 @@ func (s *UsersService) Update(ctx context.Context, change UserChange, opts ...Op
 // Apple documents only for version 1 of the API that this also takes back their
 // revocable assets.
 //
-// Retire starts an [Operation], which says what is retried.
+// Retire starts an [Operation], whose documentation states what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/retire-users
 func (s *UsersService) Retire(ctx context.Context, change UserChange, opts ...OperationOption) (*Operation, error) {

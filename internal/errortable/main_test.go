@@ -140,7 +140,7 @@ func TestParse_malformed(t *testing.T) {
 	}
 }
 
-// The place of a table in a file must be found without doubt.
+// A table that occurs more than once in a file, or not at all, must be refused.
 func TestReplaceLines(t *testing.T) {
 	got, err := replaceLines([]byte("a\n| 9 x\n| 9 y\nb\n"), "| 9", []string{"| 91", "| 92", "| 93"})
 	require.NoError(t, err)

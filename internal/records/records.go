@@ -149,7 +149,7 @@ func (s *scanner) space() {
 	}
 }
 
-// next skips space and then c. It reports whether c was there.
+// next skips space and then c. It reports whether it found c.
 func (s *scanner) next(c byte) bool {
 	if s.at < len(s.data) && s.data[s.at] == c {
 		s.at++
