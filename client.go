@@ -35,7 +35,7 @@ type Client struct {
 	opts    options
 	hub     *notificationHub
 
-	closeIdle   func()          // closes idle connections, if the client has its own transport
+	closeIdle   func()          // closeIdle closes the idle connections, if the client has its own transport
 	lifetime    context.Context // canceled by Close
 	endLifetime context.CancelCauseFunc
 }

@@ -35,15 +35,15 @@ type Error struct {
 	Info       *ErrorInfo  // the assets, users and devices that failed; nil if Apple does not name them
 
 	Method     string        // HTTP method
-	Path       string        // of the endpoint, without the query, which contains ids of users and devices
+	Path       string        // path of the endpoint, without the query, which contains ids of users and devices
 	Attempts   int           // number of attempts that were started
 	RetryAfter time.Duration // the pause that the service last asked for; 0 if it asked for none
 	Ambiguous  bool          // true if a write may have been carried out: see ErrAmbiguous
 	Excerpt    string        // the first 512 bytes of an answer that is not an Apple error; "" for the JSON of a success
 
 	err          error
-	incomplete   bool // the body of the answer is incomplete
-	contextEnded bool // the caller's context has ended
+	incomplete   bool // true if the body of the answer is incomplete
+	contextEnded bool // true if the caller's context has ended
 }
 
 // Error returns a text for people. It never contains the token, the query or a header.
@@ -266,8 +266,8 @@ func (e *Error) isNetworkError() bool {
 		!transport.IsCertificateError(e.err) && !errors.Is(e.err, ErrInvalid)
 }
 
-// isLimit reports whether a part of the request was larger than the current
-// limits of the service.
+// isLimit reports whether err means that a request was larger than the current limits of
+// the service.
 func isLimit(err error) bool { return hasError(err, 0, limitNumbers...) }
 
 // IsNotFound reports whether a user, an event or a subscription that the

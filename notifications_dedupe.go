@@ -61,8 +61,10 @@ type memoryDeduper struct {
 	maxEntries int
 	ttl        time.Duration
 
-	mu      sync.Mutex
-	claims  map[dedupeID]chan struct{} // a channel is nil until another caller waits for it; End closes it
+	mu sync.Mutex
+	// claims has the claims in progress. The channel of a claim is nil until another
+	// caller waits for the claim. End closes the channel.
+	claims  map[dedupeID]chan struct{}
 	handled map[dedupeID]struct{}
 	order   []dedupeEntry // ring buffer with an entry for each element of handled
 	head    int           // index of the oldest entry in order

@@ -206,14 +206,14 @@ func (h *NotificationHandler) Serve(ctx context.Context, l net.Listener) error {
 
 // ServeHTTP implements [http.Handler].
 func (h *NotificationHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h.slots == nil { // not made by NewNotificationHandler
+	if h.slots == nil { // the handler was not made by NewNotificationHandler
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
 	h.seen.requests.Add(1)
 	in := delivery{NotificationHandler: h, r: r, w: w, control: http.NewResponseController(w)}
-	// Set before anything is read. It also limits the rest of the body, which the
-	// http.Server reads after this function.
+	// Set the deadline before anything is read. The deadline also limits the rest of the
+	// body, which the http.Server reads after this function.
 	in.hasReadDeadline = in.control.SetReadDeadline(time.Now().Add(h.opts.readTimeout)) == nil
 	in.answer(in.serve())
 }
@@ -221,8 +221,8 @@ func (h *NotificationHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) 
 // refusal describes an answer other than 200. A nil *refusal means 200.
 type refusal struct {
 	status int    // HTTP status
-	reason string // for the log; without secrets and ids
-	err    error  // for the log; nil if there is no underlying error
+	reason string // the reason of the refusal, for the log; without secrets and ids
+	err    error  // the underlying error, for the log; nil if there is none
 }
 
 // delivery is one request to a handler.
@@ -231,7 +231,7 @@ type delivery struct {
 	r               *http.Request
 	w               http.ResponseWriter
 	control         *http.ResponseController
-	hasReadDeadline bool          // false for response writers without deadlines, as in tests
+	hasReadDeadline bool          // false if the response writer supports no deadlines, as in tests
 	n               *Notification // nil until the body is parsed
 }
 
@@ -263,7 +263,7 @@ func (in *delivery) answer(refused *refusal) {
 		header.Set("Allow", http.MethodPost)
 	}
 	if in.n == nil {
-		header.Set("Connection", "close") // a part of the body may be unread
+		header.Set("Connection", "close") // close the connection, because the rest of the body may be unread
 	}
 	http.Error(in.w, http.StatusText(refused.status), refused.status)
 }
@@ -311,7 +311,7 @@ func (in *delivery) serve() (refused *refusal) {
 		}
 	}
 	if n.Type == NotificationTest {
-		in.notify() // first: if it panics, Register must not report an accepted test
+		in.notify() // before the test is counted: if notify panics, Register must not report an accepted test
 		in.seen.tests.Add(1)
 		return nil
 	}
@@ -401,7 +401,7 @@ func (in *delivery) readBody() ([]byte, *refusal) {
 		case err == io.EOF:
 			if in.hasReadDeadline {
 				// The http.Server continues to read, to detect that the service closes the
-				// connection. The deadline must not end that.
+				// connection. The deadline must not end this reading.
 				_ = in.control.SetReadDeadline(time.Time{})
 			}
 			return body, nil

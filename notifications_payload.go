@@ -8,9 +8,11 @@ import (
 
 // payload describes how notifications of one type store their payload.
 type payload struct {
-	typ    NotificationType
-	decode func(n *Notification, raw json.RawMessage) error // decodes raw into the payload field
-	get    func(n *Notification) any                        // returns the payload field, or nil if it is not set
+	typ NotificationType
+	// decode decodes raw into the payload field of n.
+	decode func(n *Notification, raw json.RawMessage) error
+	// get returns the payload field of n, or nil if the field is not set.
+	get func(n *Notification) any
 }
 
 // eventPayload is a payload that reports what an event did.

@@ -216,9 +216,9 @@ func eachRecord[T any](op *Operation, pages iter.Seq2[*Page[T], error], byCursor
 	return nil
 }
 
-// showsUpdate reports whether the user has what the request r set, as far as the list
-// shows it. The list does not show the Managed Apple Account, only whether the user is
-// associated with an account.
+// showsUpdate reports whether the user u has the values that the request r sets, as far as
+// the list shows them. The list does not show the Managed Apple Account, only whether the
+// user is associated with an account.
 func showsUpdate(u User, r UserRequest) bool {
 	return (r.Email == "" || u.Email == r.Email) && (r.ManagedAppleID == "" || u.Status == UserAssociated)
 }

@@ -14,7 +14,7 @@ type operationOptions struct {
 	bisect          bool
 	resend          bool
 	journal         func(ctx context.Context, entry []byte) error
-	continueJournal bool // new entries follow those that Resume was given
+	continueJournal bool // true if the new journal entries follow the entries that Resume has read
 	progress        func(Progress)
 }
 

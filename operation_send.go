@@ -121,14 +121,14 @@ func (op *Operation) submit(ctx context.Context) error {
 	return op.nothingAccepted()
 }
 
-// explainUnsent gives the parts that were never sent the reason why the sending stopped.
+// explainUnsent gives the requests that were never sent the reason why the sending stopped.
 func (op *Operation) explainUnsent() {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	if op.halt == nil {
 		return
 	}
-	why := &notSentError{op.halt} // shared by all parts, so that a report counts it as one reason
+	why := &notSentError{op.halt} // all requests share this error, so that a report counts it as one reason
 	for _, p := range op.parts {
 		if p.state == partPlanned {
 			p.verdict = p.unsentVerdict(why)
@@ -185,12 +185,12 @@ func (op *Operation) stop(err error) {
 	}
 }
 
-// send sends one part and records the result.
+// send sends one request and records the result.
 func (op *Operation) send(ctx context.Context, p *part) {
 	if op.haltError() != nil {
 		return
 	}
-	// Do not send a part of a size that the service has refused before.
+	// Do not send a request of a size that the service has refused before.
 	if pieces := op.splitByLearnedLimits(p); len(pieces) > 1 {
 		if err := op.update(ctx, p, func() { op.replace(p, pieces) }); err != nil {
 			op.stop(err)

@@ -16,10 +16,13 @@ type SubscriptionsService service
 
 // Subscription is an in-app subscription, with the numbers of its seats.
 type Subscription struct {
-	ParentAdamID  *int64             `json:"parentAdamId"` // Adam ID of its app; nil when the service sends null
-	AdamID        int64              `json:"adamId"`
-	Status        SubscriptionStatus `json:"status,omitzero"`
-	PeriodEndDate string             `json:"periodEndDate,omitzero"` // YYYY-MM-DD without a time zone; see [time.DateOnly]
+	// ParentAdamID is the Adam ID of the subscription's app. It is nil if the service
+	// sends null.
+	ParentAdamID *int64             `json:"parentAdamId"`
+	AdamID       int64              `json:"adamId"`
+	Status       SubscriptionStatus `json:"status,omitzero"`
+	// PeriodEndDate has the form YYYY-MM-DD, without a time zone; see [time.DateOnly].
+	PeriodEndDate string             `json:"periodEndDate,omitzero"`
 	Counts        SubscriptionCounts `json:"counts,omitzero"`
 }
 
@@ -85,7 +88,7 @@ func (p *subscriptionAnswer) items() []Subscription { return p.Subscriptions }
 //
 // https://developer.apple.com/documentation/devicemanagement/get-subscriptions
 func (s *SubscriptionsService) List(ctx context.Context, f SubscriptionFilter) (*Page[Subscription], error) {
-	return subscriptionList.one(ctx, s.client, f.query(), f.ListOptions)
+	return subscriptionList.page(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // Pages reads the subscriptions page by page, in order. It requests the next page
@@ -124,8 +127,8 @@ type SubscriptionPair struct {
 
 // Associate assigns seats of subscriptions to users.
 //
-// Associate starts an [Operation], whose documentation states what is retried. Frequent errors in a
-// report are [ErrUserNotAssociated], [ErrSubscriptionAssignedByGroup] and
+// Associate starts an [Operation], whose documentation states what is retried. Frequent
+// errors in a report are [ErrUserNotAssociated], [ErrSubscriptionAssignedByGroup] and
 // [ErrNotEnoughLicenses].
 //
 // https://developer.apple.com/documentation/devicemanagement/associate-subscriptions

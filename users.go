@@ -19,11 +19,13 @@ type UsersService service
 // does not identify a user by itself: at most one user with this id is not retired,
 // but any number of retired users can have the same id.
 type User struct {
-	ClientUserID string     `json:"clientUserId"`
-	Email        string     `json:"email,omitzero"`
-	IDHash       string     `json:"idHash,omitzero"`     // of the Apple Account; set only if the user is or was associated with one
-	InviteCode   string     `json:"inviteCode,omitzero"` // parameter of [UsersService.InvitationURL]
-	Status       UserStatus `json:"status"`
+	ClientUserID string `json:"clientUserId"`
+	Email        string `json:"email,omitzero"`
+	// IDHash belongs to the Apple Account. It is set only if the user is or was associated
+	// with one.
+	IDHash     string     `json:"idHash,omitzero"`
+	InviteCode string     `json:"inviteCode,omitzero"` // the parameter for [UsersService.InvitationURL]
+	Status     UserStatus `json:"status"`
 }
 
 // UserStatus is the state of a user. It can be a value that the SDK has no constant
@@ -45,9 +47,9 @@ const (
 // UserFilter selects users. The zero value selects all users, including the retired.
 type UserFilter struct {
 	ListOptions
-	ActiveOnly   bool   // leaves out the retired users; not together with RetiredOnly
-	RetiredOnly  bool   // leaves out the users who are not retired
-	ClientUserID string // selects the users with this id: at most one is not retired
+	ActiveOnly   bool   // true leaves out the retired users; do not combine it with RetiredOnly
+	RetiredOnly  bool   // true leaves out the users who are not retired
+	ClientUserID string // selects the users with this id, of whom at most one is not retired
 	// SinceVersionID selects the users that changed since the list was read with
 	// this Page.FirstVersionID. [UsersService.Changes] needs it.
 	SinceVersionID string
@@ -93,13 +95,13 @@ func (p *userAnswer) decodePlain(body []byte) bool {
 //
 // https://developer.apple.com/documentation/devicemanagement/get-users-4mwln
 func (s *UsersService) List(ctx context.Context, f UserFilter) (*Page[User], error) {
-	return userList.one(ctx, s.client, f.query(), f.ListOptions)
+	return userList.page(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Pages reads the users page by page, in order, beginning at the page f.Start. It
-// requests up to five pages in parallel, before the loop needs them. To continue
-// after an error, set f.Start to the Next of the last page that you received. Page.Changed reports
-// that the data changed while it was read.
+// Pages reads the users page by page, in order, beginning at the page f.Start. It requests
+// up to five pages in parallel, before the loop needs them. To continue after an error,
+// set f.Start to the Next of the last page that you received. Page.Changed reports that
+// the data changed while it was read.
 func (s *UsersService) Pages(ctx context.Context, f UserFilter) iter.Seq2[*Page[User], error] {
 	return userList.pages(ctx, s.client, f.query(), f.ListOptions)
 }

@@ -58,8 +58,7 @@ type entry struct {
 	// Meaning is a clause without a period. ErrorNumber.Error returns it, and the
 	// comment of the constant begins with "<constant> means that <meaning>."
 	Meaning string `json:"meaning"`
-	// Comment replaces that first sentence of the constant's comment. It can be
-	// absent.
+	// Comment replaces the first sentence of the constant's comment. It can be absent.
 	Comment string `json:"comment"`
 	// Action is what a programmer must do. It is short, because it must fit on a
 	// line of the table in doc.go.
@@ -173,10 +172,10 @@ func check(table []entry) error {
 // checker checks the entries of a table, in their order.
 type checker struct {
 	entry
-	previous  int            // the number of the entry before; 0 for the first
-	longest   int            // the length of the longest constant
-	constants map[string]int // the number of each constant so far
-	names     map[string]int // the number of each name in the stand-in so far
+	previous  int            // number of the previous entry; 0 at the first entry
+	longest   int            // length of the longest name of a constant in the table
+	constants map[string]int // error number of each constant that was checked so far
+	names     map[string]int // error number of each stand-in name that was checked so far
 	mistakes  []error
 }
 
@@ -185,7 +184,7 @@ func (c *checker) mistake(format string, args ...any) {
 }
 
 func (c *checker) checkNumber() {
-	if c.Number < 9000 || c.Number > 9999 { // the lines of the tables are found by their first digit
+	if c.Number < 9000 || c.Number > 9999 { // replaceLines finds the lines of a table by their first digit, 9
 		c.mistake("the number must be between 9000 and 9999")
 	}
 	switch {

@@ -69,7 +69,7 @@ func TestGenerate_everyFile(t *testing.T) {
 // wrong, and must leave the files as they are.
 func TestCheck_mistakes(t *testing.T) {
 	for name, test := range map[string]struct {
-		change func(*entry) // of the second of two entries, 9001
+		change func(*entry) // changes the second of two entries, which has the number 9001
 		want   string
 	}{
 		"not sorted":               {func(e *entry) { e.Number = 9000 - 1 }, "the number must come before 9000"},
@@ -159,7 +159,7 @@ func TestGenerate_missingFiles(t *testing.T) {
 	require.ErrorContains(t, err, "doc.go")
 }
 
-// valid returns an entry without a mistake.
+// valid returns an entry of the table without a mistake.
 func valid(number int) entry {
 	name := fmt.Sprintf("N%d", number)
 	return entry{
