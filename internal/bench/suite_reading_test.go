@@ -172,7 +172,7 @@ func BenchmarkCPU(b *testing.B) {
 			var m0, m1 runtime.MemStats
 			var allocs uint64
 			n := 0
-			for b.Loop() { // the readers alternate, because the speed of the machine varies
+			for b.Loop() { // reading and decoding alternate, because the speed of the machine varies
 				runtime.GC()
 				runtime.ReadMemStats(&m0)
 				start := cpu()
