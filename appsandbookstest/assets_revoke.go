@@ -30,7 +30,7 @@ func revokeAssets(c *call) (any, *apiError) {
 // A revokedAssignment is an assignment that a revoke request removes.
 type revokedAssignment struct {
 	target int
-	held   *assignment // the assignment; nil if the target is an unknown user
+	held   *assignment // the assignment to remove; nil if the target is an unknown user
 }
 
 // revocable returns the assignments that a revoke request for the targets

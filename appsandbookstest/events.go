@@ -27,7 +27,7 @@ type Event struct {
 	ID           string
 	Path         string // path of the request below /mdm/v2/, such as "assets/associate"
 	Type         string // type of the event in the API, such as "ASSOCIATE"
-	Status       string // EventPending, EventComplete or EventFailed
+	Status       string // one of EventPending, EventComplete and EventFailed
 	NumRequested int
 	NumCompleted int
 	Deferred     bool      // the event waits for the end of the billing period

@@ -81,7 +81,7 @@ type Fault struct {
 	Status  int         // HTTP status for FaultRespond; zero means that of Number, or 500 without a Number
 	Header  http.Header // for FaultRespond: fields to add to the header of the answer
 	Body    string      // body for FaultRespond; empty means the error with Number as JSON
-	Number  int         // for FaultRespond: an error number
+	Number  int         // error number that FaultRespond sends
 	Process bool        // for FaultRespond: process the request, but send the answer of the fault
 
 	Delay time.Duration // length of the pause of FaultSlowBody; zero means one second

@@ -12,7 +12,7 @@ type answerBody struct {
 	body     io.Reader
 	length   int64  // value of Content-Length; -1 means no such header
 	encoding string // for Content-Encoding
-	finalErr error  // error at the end of the body; nil means io.EOF
+	finalErr error  // error of Read at the end of the body; nil means io.EOF
 }
 
 // answerBody returns the body that the client gets for an answer. This is the

@@ -175,7 +175,7 @@ func (s *sender) deliverDue() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running {
-		return // another call delivers notifications, and sets the next timer
+		return // another call of deliverDue is running, and sets the next timer
 	}
 	s.running = true
 	for !s.closed && len(s.queue) > 0 && !s.queue[0].at.After(time.Now()) {

@@ -13,14 +13,14 @@ import (
 type Request struct {
 	Time   time.Time // time of the arrival
 	Method string
-	Path   string // path below /mdm/v2/; the whole path for other paths
+	Path   string // path of the request below /mdm/v2/; for other paths the whole path
 	Query  url.Values
 	Header http.Header // header of the request, with "[REDACTED]" as the values of Authorization
 	Body   []byte
 	Unit   string // uId of the unit whose token the request has, or empty
 
-	Status      int       // HTTP status of the answer; zero if the client got no header
-	ErrorNumber int       // error number in the answer, or zero
+	Status      int       // HTTP status of the answer to the request; zero if the client got no header
+	ErrorNumber int       // error number in the answer to the request, or zero
 	Fault       FaultKind // kind of the fault that occurred, or empty
 }
 

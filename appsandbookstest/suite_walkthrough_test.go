@@ -170,7 +170,8 @@ func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 	got := c.get("subscriptions/assignments?adamId=67890&clientUserId=user-1")
 	require.Empty(t, cmp.Diff([]any{seat}, got["assignments"]))
 
-	// The ledger has the same assignments, and no rule was violated.
+	// The ledger has the assignments that the requests made. No rule of conduct
+	// except the request rate was violated.
 	require.True(t, u.HasAssignment(fake.Assignment{AdamID: "361309726", ClientUserID: "user-1"}))
 	require.Equal(t, []fake.SubscriptionAssignment{{AdamID: 67890, ClientUserID: "user-1", Renewing: true}},
 		u.SubscriptionAssignments())

@@ -14,7 +14,8 @@ type TokenState int
 // A unit's tokens are in one of these states. The server refuses a request with
 // the error number of the state.
 const (
-	// TokenValid makes the server serve all requests of the unit.
+	// TokenValid is the state of a new unit. The server accepts the unit's tokens
+	// that are not revoked and have not expired.
 	TokenValid TokenState = iota
 
 	// TokenExpired makes the server refuse requests with error number 9621.

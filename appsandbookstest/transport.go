@@ -157,7 +157,7 @@ func hostPort(r *http.Request) string {
 type memoryBody struct {
 	ctx      context.Context
 	r        io.Reader
-	finalErr error // error at the end of the body; nil means io.EOF
+	finalErr error // error of Read at the end of the body; nil means io.EOF
 	closed   bool
 }
 

@@ -173,8 +173,8 @@ func (o options) server(seed *seed) []appsandbookstest.Option {
 
 // faults returns four faults that together occur on a share of the requests,
 // each equally often. A fault occurs only if no earlier fault of the four
-// occurred. Each fault therefore has a higher probability than the
-// fault before it.
+// occurred. Each fault therefore has a higher probability than the fault before
+// it.
 func faults(rate float64) []appsandbookstest.Fault {
 	if rate == 0 {
 		return nil
