@@ -71,8 +71,8 @@ func TestOperation_Verify_failsNoPairWhenListChanges(t *testing.T) {
 	})
 }
 
-// An answer without a list does not count as an empty list: Verify changes no outcome because of
-// it.
+// An answer without a list does not count as an empty list: Verify changes no outcome after
+// this answer.
 func TestOperation_Verify_failsNoPairAfterAnswerWithoutList(t *testing.T) {
 	for _, body := range append([]string{`{"uId":"UID"}`}, answersWithoutList...) { // with the uId of the unit
 		t.Run(body, func(t *testing.T) {

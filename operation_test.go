@@ -28,8 +28,8 @@ func TestOperation_Retry_repeatsOnlyFailedPairs(t *testing.T) {
 		require.Equal(t, 2, report.Failed)
 		requireLedgerAgrees(t, srv, report)
 
-		// Retry sends the failed pairs again. They succeed, because there are enough licenses
-		// now.
+		// Retry sends the failed pairs again. They succeed, because the unit now has enough
+		// licenses.
 		srv.Unit().Purchase("1000", "STDQ", 2)
 		again, err := op.Retry(t.Context())
 		require.NoError(t, err)

@@ -33,8 +33,8 @@ func goFiles(t *testing.T) map[string][]string {
 	return files
 }
 
-// testsWithoutSource matches the names of test files that belong to no source file: suites, examples and
-// helpers.
+// testsWithoutSource matches the names of test files that belong to no source file: suites,
+// examples and helpers.
 var testsWithoutSource = regexp.MustCompile(`^(suite_.*|example_.*|example|helpers)_test\.go$`)
 
 // testOf returns the name of the source file that a test file tests, without .go.
