@@ -49,7 +49,7 @@ type Asset struct {
 	TotalCount         int      `json:"totalCount"`
 	DeviceAssignable   bool     `json:"deviceAssignable"`
 	Revocable          bool     `json:"revocable"`
-	SupportedPlatforms []string `json:"supportedPlatforms,omitzero"` // names of platforms: iOS, macOS, tvOS, watchOS, visionOS
+	SupportedPlatforms []string `json:"supportedPlatforms,omitzero"` // platforms of the asset: iOS, macOS, tvOS, watchOS, visionOS
 }
 
 // AssetUnlimited is the TotalCount of an asset whose licenses are not counted.

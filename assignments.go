@@ -27,8 +27,8 @@ type AssignmentFilter struct {
 	PricingParam         PricingParam
 	ClientUserID         string
 	SerialNumber         string
-	ExcludeInactiveUsers bool // true leaves out the assignments to retired users
-	IncludeUserState     bool // true adds UserStatus and IDHash to each assignment
+	ExcludeInactiveUsers bool // ExcludeInactiveUsers leaves out the assignments to retired users
+	IncludeUserState     bool // IncludeUserState adds UserStatus and IDHash to each assignment
 	// SinceVersionID selects the assignments that changed since the list was read
 	// with this Page.FirstVersionID. It does not show removed assignments: see
 	// [AssignmentsService.Changes].

@@ -72,7 +72,7 @@ func inspectAnswer(status int, body []byte, clean func(string) string) transport
 			_, known := meanings[b.Number]
 			return transport.Verdict{
 				Err:       e,
-				Apple:     b.Number > 0 && b.EventID == "", // an event id shows that the service started something
+				Apple:     b.Number > 0 && b.EventID == "", // an event id in an error answer shows that the service started something
 				Retryable: hasError(e, 0, retryableNumbers...) || !known && temporaryStatus,
 			}
 		}

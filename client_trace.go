@@ -17,7 +17,7 @@ type Attempt struct {
 	Method      string
 	Path        string      // path of the endpoint, such as "assets/associate", as in the Path of [Error]
 	Count       int         // number of the attempt; 1 for the first attempt of a call
-	StatusCode  int         // HTTP status; 0 if no answer came
+	StatusCode  int         // HTTP status of the answer; 0 if no answer came
 	ErrorNumber ErrorNumber // Apple's errorNumber; 0 if the answer has none
 	Err         error       // nil for a success
 	Size        int         // decompressed size of the answer's body, in bytes
@@ -27,7 +27,7 @@ type Attempt struct {
 	Waited     time.Duration // wait after the previous attempt, before Queued; 0 for the first attempt
 	Took       time.Duration // time from the sending of the request to the last byte of the answer
 	RetryAfter time.Duration // the pause that the answer asks for; 0 if it asks for none
-	Again      bool          // true if another attempt follows
+	Again      bool          // true if another attempt of the call follows
 }
 
 // WithTrace makes the client call f after each attempt of each call, with the context of

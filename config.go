@@ -33,7 +33,7 @@ func (m *Meta) meta() *Meta { return m }
 type MDMInfo struct {
 	ID       string `json:"id"`       // an id that is unique in the organization; at most Limits.MaxMDMIDLength long
 	Name     string `json:"name"`     // a name that people see; at most Limits.MaxMDMNameLength long
-	Metadata string `json:"metadata"` // any text; at most Limits.MaxMDMMetadataLength long
+	Metadata string `json:"metadata"` // the metadata is any text; at most Limits.MaxMDMMetadataLength long
 }
 
 // ServiceConfig has the limits and the URLs of the service. Both change without
@@ -91,7 +91,7 @@ type cachedConfig struct {
 }
 
 const (
-	configFresh = 5 * time.Minute  // Apple advises to read the configuration every 5 minutes
+	configFresh = 5 * time.Minute  // Apple advises to read the service configuration every 5 minutes
 	configStale = 30 * time.Minute // limits older than configStale are used only if the service cannot be reached
 )
 

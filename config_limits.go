@@ -97,7 +97,7 @@ func (l Limits) MarshalJSON() ([]byte, error) {
 	return json.Marshal(all)
 }
 
-// orDefaults returns the limits with the default in place of each value below 1.
+// orDefaults returns the limits, with the default limit in place of each value below 1.
 func (l Limits) orDefaults() Limits {
 	defaults := defaultLimits
 	from := defaults.fields()

@@ -13,7 +13,7 @@ import (
 // organizational unit. It matches [ErrTakenOver].
 type TakeoverError struct {
 	UID string  // of the organizational unit
-	By  MDMInfo // the other device management service, from the service's answer
+	By  MDMInfo // the other device management service, as the answer of Apple's service shows it
 }
 
 // Error returns a text with the name and the id of the other device management service.

@@ -29,7 +29,7 @@ var ErrAnswerDiffers = errors.New("appsandbooks: the service's answer does not m
 // Test for its meaning with errors.Is and a constant such as [ErrTokenRevoked], or with
 // a predicate such as [IsRetryable].
 type Error struct {
-	StatusCode int         // HTTP status; 0 if no answer came, and in the failures of an event
+	StatusCode int         // HTTP status of the answer; 0 if no answer came, and in the failures of an event
 	Number     ErrorNumber // Apple's errorNumber; 0 if the answer has none
 	Message    string      // Apple's errorMessage, for people; do not compare it
 	Info       *ErrorInfo  // the assets, users and devices that failed; nil if Apple does not name them
@@ -161,13 +161,14 @@ type errorInfoBody struct {
 // returns an error.
 func (i *ErrorInfo) UnmarshalJSON(data []byte) error {
 	var b errorInfoBody
-	// A field of an unexpected type must not hide the error number next to it.
+	// Ignore the error: an ErrorInfo with a field of an unexpected type must not hide the
+	// error number.
 	_ = json.Unmarshal(data, &b)
 	*i = ErrorInfo{b.Assets, b.ClientUserIDs, b.SerialNumbers, slices.Clone(data)}
 	return nil
 }
 
-// MarshalJSON writes Raw, or the other fields if Raw is nil.
+// MarshalJSON writes the Raw of the ErrorInfo, or its other fields if Raw is nil.
 func (i *ErrorInfo) MarshalJSON() ([]byte, error) {
 	if i.Raw != nil {
 		return i.Raw, nil

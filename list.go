@@ -76,7 +76,7 @@ func (p *Page[T]) completeAt(index int, byCursor bool) (next int, complete bool)
 	return index, !p.Changed && p.TotalPages <= index+1 && (p.VersionID != "" || p.TotalPages > 0)
 }
 
-// list is one of the service's lists.
+// list is one of the service's lists, such as the list of users.
 type list[T any] struct {
 	path   string               // of the endpoint
 	urlKey string               // key of the list's URL in the service configuration; empty if it has none
@@ -84,7 +84,7 @@ type list[T any] struct {
 	answer func() listAnswer[T] // answer returns a new value for the decoding of one answer
 }
 
-// listAnswer is a pointer to the answer of a list endpoint.
+// listAnswer is a pointer to the decoded answer of a list endpoint.
 type listAnswer[T any] interface {
 	place() pagePosition
 	meta() *Meta
@@ -125,7 +125,7 @@ func (p *cursorPage) place() pagePosition {
 	return pagePosition{nextCursor: p.NextCursor, versionID: p.VersionID}
 }
 
-// readPage is a page with the answer that contained it.
+// readPage is a page of a list, with the decoded answer that contained it.
 type readPage[T any] struct {
 	*Page[T]
 	answer listAnswer[T]
@@ -158,7 +158,7 @@ func (l *list[T]) read(ctx context.Context, c *Client, filter url.Values, start 
 	return &readPage[T]{page, answer}, nil
 }
 
-// page reads the page that begins at o.Start.
+// page reads the page of the list that begins at o.Start.
 func (l *list[T]) page(ctx context.Context, c *Client, filter url.Values, o ListOptions) (*Page[T], error) {
 	if _, err := l.index(o); err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func (l *list[T]) all(ctx context.Context, c *Client, filter url.Values, o ListO
 	return items(l.pages(ctx, c, filter, o))
 }
 
-// index returns the page index that a list begins at; 0 for a list by cursor.
+// index returns the page index that reading begins at. It returns 0 for a list by cursor.
 func (l *list[T]) index(o ListOptions) (int, error) {
 	if l.cursor || o.Start == "" {
 		return 0, nil
@@ -241,7 +241,7 @@ func decodePlain[T any](body []byte, name string, page any, all *[]T, field func
 	return true
 }
 
-// versionsDiffer reports whether two versions are known and different.
+// versionsDiffer reports whether two version ids of a list are known and different.
 func versionsDiffer(a, b string) bool { return a != b && a != "" && b != "" }
 
 // withRestarts yields the pages of a list. The function read yields the pages and their
@@ -267,7 +267,7 @@ func withRestarts[P any](restarts int, read func(yield func(P, error) bool) erro
 	}
 }
 
-// items yields the records of pages, and their errors.
+// items yields the records of the pages, one by one, and the errors of the pages.
 func items[T any](pages iter.Seq2[*Page[T], error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for page, err := range pages {

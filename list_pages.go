@@ -83,7 +83,7 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 			if next != nil && *next > index {
 				c.Config.refreshIfStale() // a long read of a list must follow changes of maxRequestPerSecond
 				ahead.start(*next)
-				// TotalPages can be huge, so do not add to it.
+				// TotalPages can be so large that adding to it overflows.
 				for i := *next; i < index+readAheadPages && i < info.totalPages-1; i++ {
 					ahead.start(i + 1)
 				}
@@ -115,7 +115,7 @@ func changes[T any](since string, read func(since string) iter.Seq2[*Page[T], er
 				if err == nil {
 					page.Full = since == ""
 					if page.FirstVersionID == "" {
-						page.FirstVersionID = since // nothing changed, so the service may send no version
+						page.FirstVersionID = since // no record changed, so the service may send no version
 					}
 				}
 				if !yield(page, err) {

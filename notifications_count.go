@@ -16,7 +16,7 @@ type pairCount struct {
 	assets, users, devices map[int32]int
 	targets                int             // number of users and devices of the request
 	named                  []uint64        // set of the named pairs, with one bit for each pair of the request
-	remaining              int             // number of pairs that are not named yet
+	remaining              int             // number of pairs of the request that no notification has named yet
 	failed                 map[int]verdict // verdicts of the named pairs that failed, by the number of the pair
 }
 

@@ -218,14 +218,14 @@ func (h *NotificationHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) 
 	in.answer(in.serve())
 }
 
-// refusal describes an answer other than 200. A nil *refusal means 200.
+// refusal describes an answer of the handler other than 200. A nil *refusal means 200.
 type refusal struct {
 	status int    // HTTP status
 	reason string // the reason of the refusal, for the log; without secrets and ids
 	err    error  // the underlying error, for the log; nil if there is none
 }
 
-// delivery is one request to a handler.
+// delivery is one request to a NotificationHandler.
 type delivery struct {
 	*NotificationHandler
 	r               *http.Request

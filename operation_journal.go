@@ -103,7 +103,7 @@ type savedError struct {
 	Number   ErrorNumber `json:"number,omitzero"`
 	Message  string      `json:"message,omitzero"`
 	Attempts int         `json:"attempts,omitzero"`
-	Also     []*Error    `json:"also,omitzero"` // up to 8 more errors of the service
+	Also     []*Error    `json:"also,omitzero"` // up to 8 more errors of the service that the saved error wraps
 }
 
 // savedSentinels maps names in saved operations to the SDK's errors that an outcome can
@@ -139,7 +139,7 @@ func saveError(err error) *savedError {
 	return s
 }
 
-// restoredError is an error that was saved and restored. It unwraps to reasons.
+// restoredError is an error of a saved operation. It unwraps to reasons.
 type restoredError struct {
 	text    string
 	reasons []error
@@ -281,7 +281,8 @@ func (op *Operation) writeJournal(ctx context.Context, v any) error {
 	if err == nil {
 		text = append(text, '\n')
 		if !op.journaled {
-			// End the line that a crash or a failed write can have left incomplete.
+			// End the journal line that a crash or a failed write can have left
+			// incomplete.
 			text = append([]byte{'\n'}, text...)
 		}
 		err = op.opts.journal(context.WithoutCancel(ctx), text)

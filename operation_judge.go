@@ -27,12 +27,12 @@ func (t *tables) namedItems(p batch.Part, e *Error) (assets, users, devices []in
 	users = indexesOf(p.Users, t.userIndex, e.Info.ClientUserIDs)
 	devices = indexesOf(p.Devices, t.deviceIndex, e.Info.SerialNumbers)
 	if e.Number == ErrAssetNotDeviceAssignable && users == nil && devices == nil {
-		devices = p.Devices // the asset can still be assigned to users
+		devices = p.Devices // the pairs with devices fail: the asset can still be assigned to users
 	}
 	return assets, users, devices
 }
 
-// indexesOf returns the indexes of names that are in set, each once.
+// indexesOf returns the table indexes of the names, each once, if they are in set.
 func indexesOf(set []int32, idx index[string], names []string) []int32 {
 	if len(names) == 0 {
 		return nil
@@ -177,7 +177,7 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 	}
 	missing := s.NumRequested - s.NumCompleted
 	switch {
-	case s.NumRequested != n, missing < 0: // the counts do not match this request
+	case s.NumRequested != n, missing < 0: // the counts of the event's status do not match this request
 	case missing == n && s.State == EventFailed:
 		var why error = event
 		if unnamed == 1 && len(s.Failures) == 1 {

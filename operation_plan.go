@@ -34,7 +34,8 @@ type tables struct {
 // An index maps a value to its index in a table.
 type index[T comparable] map[T]int32
 
-// intern returns the index of v in the table. It adds v if the table does not contain it.
+// intern returns the index of the value v in a table. It adds v if the table does not
+// contain it.
 func intern[T comparable](table *[]T, idx *index[T], v T) int32 {
 	if *idx == nil {
 		*idx = index[T]{}
@@ -70,7 +71,7 @@ func isAdamID(id string) bool {
 	return err == nil && n > 0 && formatAdamID(n) == id
 }
 
-// user checks a clientUserId, adds it to its table and returns its index.
+// user checks a clientUserId, adds it to the table of users and returns its index.
 func (t *tables) user(id string) (int32, error) {
 	if err := checkName("clientUserId", id); err != nil {
 		return 0, err
@@ -78,7 +79,7 @@ func (t *tables) user(id string) (int32, error) {
 	return intern(&t.users, &t.userIndex, id), nil
 }
 
-// device checks a serialNumber, adds it to its table and returns its index.
+// device checks a serialNumber, adds it to the table of devices and returns its index.
 func (t *tables) device(serial string) (int32, error) {
 	if err := checkName("serialNumber", serial); err != nil {
 		return 0, err
@@ -261,7 +262,7 @@ func (t *tables) productToPairs(more int) {
 	}
 }
 
-// addUserIDs adds the clientUserIds of a Retire.
+// addUserIDs adds the clientUserIds of a Retire to the table of users.
 func (t *tables) addUserIDs(c UserChange) error {
 	if len(c.Users) > 0 {
 		return invalidf("Retire takes ClientUserIDs, not Users")
@@ -325,7 +326,7 @@ func (t *tables) buildParts(l batch.Limits) []batch.Part {
 	return batch.Product(max(1, len(t.assets)), len(t.users), len(t.devices), l)
 }
 
-// body returns the value whose JSON is the body of the request for p.
+// body returns the value whose JSON is the body of the request p.
 func (t *tables) body(p batch.Part) any {
 	users, devices := valuesAt(t.users, p.Users), valuesAt(t.devices, p.Devices)
 	switch t.kind {

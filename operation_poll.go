@@ -53,7 +53,8 @@ func (op *Operation) pollStalledAgain(ctx context.Context) error {
 		if p.eventID == "" || !stalled || p.notBefore.After(time.Now()) {
 			continue
 		}
-		// Journal the poll first, so that a process that resumes also keeps the interval.
+		// Journal the poll before it is sent, so that a process that resumes also keeps
+		// the interval.
 		if err := op.update(ctx, p, func() { p.notBefore, _ = op.client.nextPoll(nil) }); err != nil {
 			return err
 		}
@@ -149,7 +150,8 @@ func (op *Operation) step(ctx context.Context, w *waiter) (time.Time, error) {
 	return next, nil
 }
 
-// maxPollsPerRound is the largest number of polls before new notifications are processed.
+// maxPollsPerRound is the largest number of events that are polled before new
+// notifications are processed.
 const maxPollsPerRound = 16
 
 // pollDue processes the notifications that have arrived and polls the events that are

@@ -155,7 +155,7 @@ func (op *Operation) applyReadback(ctx context.Context, p *part, isWanted func(v
 		}
 	}
 	if unknown && undecided && len(missing) > 0 {
-		return nil // the service may still process the request
+		return nil // no outcome yet: the service may still process the request
 	}
 	resendable := op.tables.kind != revokeAssets && !op.tables.deferred
 	if unknown && op.opts.resend && p.resent < maxResends && resendable && len(missing) > 0 {

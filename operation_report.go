@@ -79,7 +79,8 @@ func (r *Report) add(s OutcomeStatus, n int) {
 	}
 }
 
-// each calls f for each pair, with its request and its position, until f returns false.
+// each calls f for each pair of the report, with its request and its position, until f
+// returns false.
 func (r *Report) each(f func(p *part, i int, v verdict) bool) {
 	for _, p := range r.parts {
 		for i := range p.Len() {
@@ -149,7 +150,8 @@ func (r *Report) String() string {
 	return b.String()
 }
 
-// reasons returns the errors of the pairs, each text once, at most maxReasons of them.
+// reasons returns the errors of the pairs of the report, each text once, at most
+// maxReasons of them.
 func (r *Report) reasons(maxReasons int) (errs []error) {
 	known := map[string]bool{}
 	add := func(err error) {
@@ -162,7 +164,7 @@ func (r *Report) reasons(maxReasons int) (errs []error) {
 		if p.outcome != OutcomeSucceeded && len(p.exceptions) < p.Len() {
 			add(p.err)
 		}
-		seen := map[error]bool{} // pairs with the same reason share one error value
+		seen := map[error]bool{} // errors that were seen: pairs with the same reason share one error value
 		for _, v := range p.exceptions {
 			if !seen[v.err] {
 				seen[v.err] = true

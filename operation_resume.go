@@ -27,7 +27,7 @@ import (
 // If saved cannot be read, or contradicts itself, the error is [ErrInvalid].
 func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
 	var op *Operation
-	var invalidLine error // the first line that could not be read since the last whole operation
+	var invalidLine error // the first line of the journal that could not be read since the last whole operation
 	lines := bytes.Lines(saved)
 	indented := json.Valid(saved) && bytes.Contains(bytes.TrimSpace(saved), []byte("\n"))
 	if indented { // saved holds one operation, whose JSON was formatted with line breaks
@@ -122,7 +122,7 @@ func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*O
 	return op, nil
 }
 
-// validate returns an error for saved tables that no change can produce.
+// validate returns an error if no change can produce these saved tables.
 func (t *tables) validate() error {
 	subscriptions := t.kind == associateSubscriptions || t.kind == disassociateSubscriptions
 	withAssets := t.kind == associateAssets || t.kind == disassociateAssets || subscriptions
@@ -201,7 +201,7 @@ func (op *Operation) restorePart(s savedPart) error {
 		if e := errors.Join(err[:]...); e != nil {
 			return e
 		}
-		const maxPairs = 1 << 24 // larger than any limit of the service; bounds the memory for invalid input
+		const maxPairs = 1 << 24 // more pairs than the service allows; bounds the memory for invalid input
 		if n := b.Len(); n == 0 || n > maxPairs {
 			return invalidf("saved operation: request %d has %d pairs", s.ID, n)
 		}

@@ -26,7 +26,7 @@ type SubscriptionAdmin struct {
 type SubscriptionAdminFilter struct {
 	ListOptions
 	AdamIDs          []int64
-	IncludeUserState bool // true adds UserStatus to each administrator
+	IncludeUserState bool // IncludeUserState adds UserStatus to each administrator
 }
 
 func (f SubscriptionAdminFilter) query() url.Values {

@@ -24,7 +24,7 @@ type User struct {
 	// IDHash belongs to the Apple Account. It is set only if the user is or was associated
 	// with one.
 	IDHash     string     `json:"idHash,omitzero"`
-	InviteCode string     `json:"inviteCode,omitzero"` // the parameter for [UsersService.InvitationURL]
+	InviteCode string     `json:"inviteCode,omitzero"` // the code that [UsersService.InvitationURL] needs
 	Status     UserStatus `json:"status"`
 }
 
@@ -47,9 +47,9 @@ const (
 // UserFilter selects users. The zero value selects all users, including the retired.
 type UserFilter struct {
 	ListOptions
-	ActiveOnly   bool   // true leaves out the retired users; do not combine it with RetiredOnly
-	RetiredOnly  bool   // true leaves out the users who are not retired
-	ClientUserID string // selects the users with this id, of whom at most one is not retired
+	ActiveOnly   bool   // ActiveOnly leaves out the retired users; do not combine it with RetiredOnly
+	RetiredOnly  bool   // RetiredOnly leaves out the users who are not retired
+	ClientUserID string // ClientUserID selects the users with this id, of whom at most one is not retired
 	// SinceVersionID selects the users that changed since the list was read with
 	// this Page.FirstVersionID. [UsersService.Changes] needs it.
 	SinceVersionID string
@@ -214,7 +214,7 @@ func (s *UsersService) InvitationURL(ctx context.Context, inviteCode string) (st
 	if err != nil {
 		return "", err
 	}
-	// The template contains the placeholder in percent-encoded form.
+	// The URL template contains the placeholder for the code in percent-encoded form.
 	const placeholder = "%25inviteCode%25"
 	template := config.URLs["invitationEmail"]
 	if !strings.Contains(template, placeholder) {

@@ -59,7 +59,7 @@ func list(dir string) ([]string, error) {
 	return slices.Compact(lines), nil
 }
 
-// A lister collects the lines of one file.
+// A lister collects the lines of the API that one Go file declares.
 type lister struct {
 	pkg   string
 	lines []string
@@ -190,7 +190,7 @@ func fields(list *ast.FieldList, named bool) string {
 	return strings.Join(all, ", ")
 }
 
-// text returns an expression on one line.
+// text returns the source of an expression on one line.
 func text(e ast.Expr) string {
 	if f, ok := e.(*ast.FuncType); ok {
 		return "func" + signature(f)

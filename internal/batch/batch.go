@@ -88,7 +88,7 @@ func block(all []int32, i, size int) []int32 {
 	return all[from:to:to]
 }
 
-// ceil returns n/size rounded up. It does not overflow for a large size.
+// ceil returns n/size rounded up to an integer. It does not overflow for a large size.
 func ceil(n, size int) int {
 	if n == 0 {
 		return 0
@@ -154,7 +154,7 @@ func rowGroups(pairs []Pair) []Part {
 	return groups
 }
 
-// targets is a set of users and devices.
+// targets is a set of users and devices, by their indices.
 type targets struct{ users, devices []bool }
 
 func (t *targets) add(p Part) {

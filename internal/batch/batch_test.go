@@ -104,7 +104,8 @@ func FuzzPairs(f *testing.F) {
 	})
 }
 
-// shapes returns sets of about n pairs with shapes that occur in practice.
+// shapes returns sets of about n pairs, by the name of the shape, with shapes that occur
+// in practice.
 func shapes(n int) map[string][]batch.Pair {
 	shapes := map[string][]batch.Pair{}
 	r := rand.New(rand.NewPCG(1, 2))
@@ -136,7 +137,7 @@ func shapes(n int) map[string][]batch.Pair {
 	return shapes
 }
 
-// The number of requests for each shape is close to the lower bound.
+// The number of requests for each shape of pairs is close to the lower bound.
 func TestPairs_sparseShapes(t *testing.T) {
 	most := map[string]float64{"departments": 1, "one app each": 1.1, "common and own": 10, "random": 17, "product": 1.25}
 	for name, pairs := range shapes(200_000) {
@@ -170,7 +171,8 @@ func BenchmarkPairs(b *testing.B) {
 	}
 }
 
-// Limits come from the service. The largest values must not overflow.
+// The limits come from the service. A product with the largest possible limits must not
+// overflow.
 func TestProduct_hugeLimits(t *testing.T) {
 	for _, l := range []batch.Limits{
 		{Assets: math.MaxInt, Users: math.MaxInt, Devices: math.MaxInt},

@@ -32,7 +32,7 @@ func main() {
 	}
 }
 
-// run writes the generated files below root that are not current.
+// run writes the generated files below the directory root whose content is not current.
 func run(root string) error {
 	files, err := generate(root)
 	if err != nil {
@@ -76,7 +76,8 @@ type operator struct {
 	What string `json:"what"`
 }
 
-// A standIn holds what the stand-in, package appsandbookstest, answers.
+// A standIn holds what the stand-in, package appsandbookstest, answers for an error
+// number.
 type standIn struct {
 	// Name is the name of the stand-in's constant, without the prefix num. It is
 	// absent for a number that only a fault produces.
@@ -133,7 +134,7 @@ func generate(root string) (map[string][]byte, error) {
 	return files, nil
 }
 
-// parse decodes and checks the table.
+// parse decodes and checks the table of error numbers.
 func parse(data []byte) ([]entry, error) {
 	var table []entry
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -152,7 +153,7 @@ var (
 	standInName  = regexp.MustCompile(`^[A-Z][A-Za-z0-9]*$`)
 )
 
-// check returns every mistake in the table.
+// check returns every mistake in the table of error numbers.
 func check(table []entry) error {
 	if len(table) == 0 {
 		return errors.New("the list is empty")
@@ -169,7 +170,7 @@ func check(table []entry) error {
 	return errors.Join(c.mistakes...)
 }
 
-// checker checks the entries of a table, in their order.
+// checker checks the entries of the table of error numbers, in their order.
 type checker struct {
 	entry
 	previous  int            // number of the previous entry; 0 at the first entry

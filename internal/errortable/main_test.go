@@ -114,7 +114,7 @@ func TestCheck_mistakes(t *testing.T) {
 	}
 }
 
-// All mistakes must be reported at once.
+// All mistakes in the table must be reported at once.
 func TestCheck_reportsAll(t *testing.T) {
 	table := []entry{valid(9000), valid(9001)}
 	table[0].Meaning, table[1].Action = "", ""
@@ -152,7 +152,7 @@ func TestReplaceLines(t *testing.T) {
 	require.ErrorContains(t, err, "in more than one place")
 }
 
-// Missing files must stop the generator.
+// A missing input file must stop the generator.
 func TestGenerate_missingFiles(t *testing.T) {
 	_, err := generate(t.TempDir())
 	require.ErrorContains(t, err, "errors.json")
