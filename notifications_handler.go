@@ -311,7 +311,7 @@ func (in *delivery) serve() (refused *refusal) {
 		}
 	}
 	if n.Type == NotificationTest {
-		in.notify() // before the test is counted: if notify panics, Register must not report an accepted test
+		in.notify() // call notify before the test is counted: if notify panics, Register must not report an accepted test
 		in.seen.tests.Add(1)
 		return nil
 	}
@@ -380,7 +380,8 @@ func (in *delivery) acquireSlot() bool {
 
 func (in *delivery) releaseSlot() { <-in.slots }
 
-// readBody reads the body, up to the largest size that WithNotificationLimits allows.
+// readBody reads the body of the request, up to the largest size that
+// WithNotificationLimits allows.
 func (in *delivery) readBody() ([]byte, *refusal) {
 	limit, length := in.opts.maxBody, in.r.ContentLength
 	if length > limit {
@@ -390,7 +391,8 @@ func (in *delivery) readBody() ([]byte, *refusal) {
 	if length >= 0 {
 		size = length
 	}
-	// One byte more than the declared length, so that one Read can also report the end.
+	// The buffer has one byte more than the declared length, so that one Read can also
+	// report the end.
 	body := make([]byte, 0, min(size, 64<<10)+1)
 	for {
 		n, err := in.r.Body.Read(body[len(body):cap(body)])

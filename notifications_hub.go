@@ -19,8 +19,8 @@ type notificationHub struct {
 	mu                sync.Mutex
 	waiters           map[string]map[*waiter]bool // by event id
 	unclaimed         map[string]*unclaimedEvent  // by event id
-	unclaimedOrder    []string                    // keys of unclaimed, oldest first
-	unclaimedElements int                         // number of elements in unclaimed
+	unclaimedOrder    []string                    // keys of unclaimed (ids of events), oldest first
+	unclaimedElements int                         // number of elements in all notifications of unclaimed
 	sweep             *time.Timer                 // timer that removes old events; nil if unclaimed is empty
 }
 
@@ -68,7 +68,7 @@ func (h *notificationHub) deliver(n *Notification) {
 	if id == "" {
 		return
 	}
-	small := *n // the waiters do not need Raw and Other
+	small := *n // the waiters do not need the fields Raw and Other of a notification
 	small.Raw, small.Other = nil, nil
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -140,7 +140,7 @@ func (h *notificationHub) scheduleSweep() {
 	})
 }
 
-// close removes all stored notifications and stops the timer.
+// close removes all stored notifications from the hub and stops its timer.
 func (h *notificationHub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -157,7 +157,7 @@ func (h *notificationHub) close() {
 type waiter struct {
 	hub    *notificationHub
 	events map[string]bool // ids of the events
-	signal chan struct{}   // receives a value after a notification was added to queue
+	signal chan struct{}   // signal receives a value after a notification was added to queue
 
 	mu       sync.Mutex
 	queue    []*Notification
@@ -169,7 +169,8 @@ func (h *notificationHub) newWaiter() *waiter {
 	return &waiter{hub: h, events: map[string]bool{}, signal: make(chan struct{}, 1)}
 }
 
-// add makes w collect the notifications of an event, including those that are stored.
+// add makes the waiter w collect the notifications of an event, including those that are
+// stored.
 func (w *waiter) add(event string) {
 	if w.events[event] {
 		return
@@ -221,7 +222,7 @@ func (w *waiter) enqueue(n *Notification) {
 	}
 }
 
-// takeAll returns the notifications in the queue and empties the queue.
+// takeAll returns the notifications in the queue of the waiter and empties the queue.
 func (w *waiter) takeAll() []*Notification {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -96,7 +96,7 @@ func (n *Notification) decodePayload() error {
 	return noPayload(n.Type).decode(n, n.Raw)
 }
 
-// payload returns the payload that is set, or nil if none is set.
+// payload returns the payload of the notification that is set, or nil if none is set.
 func (n *Notification) payload() any {
 	for _, p := range payloads {
 		if v := p.get(n); v != nil {
@@ -106,7 +106,8 @@ func (n *Notification) payload() any {
 	return nil
 }
 
-// eventPayload returns the payload if it reports what an event did, and nil otherwise.
+// eventPayload returns the payload of the notification if it reports what an event did,
+// and nil otherwise.
 func (n *Notification) eventPayload() eventPayload {
 	if n == nil {
 		return nil

@@ -67,7 +67,7 @@ type Operation struct {
 	journaling       sync.Mutex
 	journaled        bool    // true if the journal has the whole operation and every later change
 	continuesJournal bool    // true if the journal has everything except the state of changedByResume
-	changedByResume  []*part // requests whose state Resume changed
+	changedByResume  []*part // the requests whose state Resume has changed
 
 	mu   sync.Mutex
 	unit string // uId of the organizational unit; "" until an answer contains it
@@ -246,7 +246,8 @@ func (op *Operation) Undo(ctx context.Context, opts ...OperationOption) (*Operat
 	return op.derive(ctx, inverse, OutcomeSucceeded, opts)
 }
 
-// derive starts a new operation of kind k with the pairs of op whose outcome is want.
+// derive starts a new operation of kind k with the pairs of the operation op whose outcome
+// is want.
 func (op *Operation) derive(ctx context.Context, k kind, want OutcomeStatus, opts []OperationOption) (*Operation, error) {
 	r := op.Report()
 	return op.client.start(ctx, k, func(t *tables) error {
