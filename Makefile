@@ -20,5 +20,5 @@ soak: ## all features at once, with injected faults, for SOAK (1m)
 bench: ## the numbers of docs/performance.md (about three minutes)
 	go test -run '^$$' -bench . -benchtime 5x ./internal/bench
 
-generate: ## everything that is generated: api.txt and the tables of error numbers
+generate: ## all generated files: api.txt and the tables of error numbers
 	go generate ./...

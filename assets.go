@@ -21,7 +21,7 @@ const (
 	PricingPLUS PricingParam = "PLUS"
 )
 
-// ProductType says whether an asset is an app or a book. It can be a value that the
+// ProductType is the type of an asset: an app or a book. It can be a value that the
 // SDK has no constant for.
 type ProductType string
 
@@ -33,21 +33,23 @@ const (
 
 // AssetID identifies an asset: one app or book has an AssetID for each quality.
 type AssetID struct {
-	AdamID       string       `json:"adamId"`                // decimal number, as in the App Store URL after "id"
+	AdamID       string       `json:"adamId"`                // the Adam ID is a decimal number, as in the App Store URL after "id"
 	PricingParam PricingParam `json:"pricingParam,omitzero"` // sent as STDQ when empty
 }
 
 // Asset is an app or a book, with the numbers of its licenses.
 type Asset struct {
 	AssetID
-	ProductType        ProductType `json:"productType"`
-	AssignedCount      int         `json:"assignedCount"`
-	AvailableCount     int         `json:"availableCount"`
-	RetiredCount       int         `json:"retiredCount"`
-	TotalCount         int         `json:"totalCount"` // [AssetUnlimited] for a free asset without a license count
-	DeviceAssignable   bool        `json:"deviceAssignable"`
-	Revocable          bool        `json:"revocable"`
-	SupportedPlatforms []string    `json:"supportedPlatforms,omitzero"` // iOS, macOS, tvOS, watchOS, visionOS
+	ProductType    ProductType `json:"productType"`
+	AssignedCount  int         `json:"assignedCount"`
+	AvailableCount int         `json:"availableCount"`
+	RetiredCount   int         `json:"retiredCount"`
+	// TotalCount is the number of all licenses. It is [AssetUnlimited] for a free asset
+	// without a license count.
+	TotalCount         int      `json:"totalCount"`
+	DeviceAssignable   bool     `json:"deviceAssignable"`
+	Revocable          bool     `json:"revocable"`
+	SupportedPlatforms []string `json:"supportedPlatforms,omitzero"` // platforms of the asset: iOS, macOS, tvOS, watchOS, visionOS
 }
 
 // AssetUnlimited is the TotalCount of an asset whose licenses are not counted.
@@ -62,7 +64,7 @@ type AssetFilter struct {
 	PricingParam      PricingParam
 	Revocable         *bool
 	DeviceAssignable  *bool
-	MinAvailableCount *int // inclusive, like the other three bounds
+	MinAvailableCount *int // MinAvailableCount and the other three bounds are inclusive
 	MaxAvailableCount *int
 	MinAssignedCount  *int
 	MaxAssignedCount  *int
@@ -92,7 +94,7 @@ var assetList = list[Asset]{path: "assets", urlKey: "getAssets", answer: func() 
 
 type assetAnswer struct {
 	Assets          []Asset `json:"assets"`
-	UnlimitedAssets []Asset `json:"unlimitedAssets"` // they lack totalCount, availableCount and retiredCount
+	UnlimitedAssets []Asset `json:"unlimitedAssets"` // these assets lack totalCount, availableCount and retiredCount
 	indexedPage
 }
 
@@ -107,12 +109,12 @@ func (p *assetAnswer) items() []Asset {
 //
 // https://developer.apple.com/documentation/devicemanagement/get-assets-4ski1
 func (s *AssetsService) List(ctx context.Context, f AssetFilter) (*Page[Asset], error) {
-	return assetList.one(ctx, s.client, f.query(), f.ListOptions)
+	return assetList.page(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // Pages reads the assets page by page, in order, beginning at the page f.Start. It
-// requests up to five pages in parallel, before the loop needs them. To continue
-// after an error, set f.Start to the Next of the last page that you received. Page.Changed reports
+// requests up to five pages in parallel, before the loop needs them. To continue after an
+// error, set f.Start to the Next of the last page that you received. Page.Changed reports
 // that the data changed while it was read.
 //
 // The service cannot list only the assets that changed. To find out whether any asset
@@ -153,9 +155,9 @@ type AssetPair struct {
 // [Operation.Verify] compares the result with the assignments that the service lists.
 // For a device that is under User Enrollment, assign the asset to the user.
 //
-// Associate starts an [Operation], which says what is retried and which errors are
-// returned. Frequent errors in a report are [ErrNotEnoughLicenses], [ErrUserNotFound]
-// and [ErrAssetNotDeviceAssignable].
+// Associate starts an [Operation], whose documentation states what is retried and which
+// errors are returned. Frequent errors in a report are [ErrNotEnoughLicenses],
+// [ErrUserNotFound] and [ErrAssetNotDeviceAssignable].
 //
 // https://developer.apple.com/documentation/devicemanagement/associate-assets
 func (s *AssetsService) Associate(ctx context.Context, change AssetChange, opts ...OperationOption) (*Operation, error) {
@@ -165,7 +167,7 @@ func (s *AssetsService) Associate(ctx context.Context, change AssetChange, opts 
 // Disassociate takes assets back from users and devices. Books cannot be taken back:
 // their pairs fail with [ErrAssetNotRevocable].
 //
-// Disassociate starts an [Operation], which says what is retried.
+// Disassociate starts an [Operation], whose documentation states what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/disassociate-assets
 func (s *AssetsService) Disassociate(ctx context.Context, change AssetChange, opts ...OperationOption) (*Operation, error) {
@@ -176,7 +178,7 @@ func (s *AssetsService) Disassociate(ctx context.Context, change AssetChange, op
 // ClientUserIDs and SerialNumbers of change; Assets and Pairs are [ErrInvalid]. The
 // report has one outcome for each user and each device.
 //
-// Revoke starts an [Operation], which says what is retried.
+// Revoke starts an [Operation], whose documentation states what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/revoke-assets
 func (s *AssetsService) Revoke(ctx context.Context, change AssetChange, opts ...OperationOption) (*Operation, error) {

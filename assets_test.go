@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Revoke removes all assignments of the given users and devices, in as many requests as the limits
-// need.
+// Revoke removes all assignments of the given users and devices. It sends as many requests
+// as the service's limits on the size of a request make necessary.
 func TestAssetsService_Revoke_removesAllAssignments(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{

@@ -27,8 +27,8 @@ type AssignmentFilter struct {
 	PricingParam         PricingParam
 	ClientUserID         string
 	SerialNumber         string
-	ExcludeInactiveUsers bool // leaves out the assignments to retired users
-	IncludeUserState     bool // adds UserStatus and IDHash to each assignment
+	ExcludeInactiveUsers bool // ExcludeInactiveUsers leaves out the assignments to retired users
+	IncludeUserState     bool // IncludeUserState adds UserStatus and IDHash to each assignment
 	// SinceVersionID selects the assignments that changed since the list was read
 	// with this Page.FirstVersionID. It does not show removed assignments: see
 	// [AssignmentsService.Changes].
@@ -82,13 +82,13 @@ func (p *assignmentAnswer) decodePlain(body []byte) bool {
 //
 // https://developer.apple.com/documentation/devicemanagement/get-assignments-9wv1e
 func (s *AssignmentsService) List(ctx context.Context, f AssignmentFilter) (*Page[Assignment], error) {
-	return assignmentList.one(ctx, s.client, f.query(), f.ListOptions)
+	return assignmentList.page(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Pages reads the assignments page by page, in order, beginning at the page f.Start.
-// It requests up to five pages in parallel, before the loop needs them. To continue
-// after an error, set f.Start to the Next of the last page that you received. Page.Changed reports that
-// the data changed while it was read.
+// Pages reads the assignments page by page, in order, beginning at the page f.Start. It
+// requests up to five pages in parallel, before the loop needs them. To continue after an
+// error, set f.Start to the Next of the last page that you received. Page.Changed reports
+// that the data changed while it was read.
 func (s *AssignmentsService) Pages(ctx context.Context, f AssignmentFilter) iter.Seq2[*Page[Assignment], error] {
 	return assignmentList.pages(ctx, s.client, f.query(), f.ListOptions)
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Changes returns only the records that changed since the version of the filter. It returns the
-// full list, with Full set, if the filter has no version or the service has forgotten it.
-func TestAssignmentsService_Changes_givesOnlyWhatChanged(t *testing.T) {
+// AssignmentsService.Changes returns only the records that changed since the version of the
+// filter. It returns the full list, with Full set, if the filter has no version or the
+// service has forgotten the version.
+func TestAssignmentsService_Changes_returnsOnlyChangedRecords(t *testing.T) {
 	inVirtualTime(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var saved string
 		read := func(f appsandbooks.AssignmentFilter) (n int, full bool) {
@@ -65,7 +66,8 @@ func TestAssignmentsService_Changes_givesOnlyWhatChanged(t *testing.T) {
 	})
 }
 
-// When the service returns no changes and no version, FirstVersionID is the version of the filter.
+// When the service returns no changes and no version, the FirstVersionID of the page is the
+// version of the filter.
 func TestAssignmentsService_Changes_keepsVersionWhenNothingChanged(t *testing.T) {
 	c, r := recordedClient(t, `{"assignments":[],"currentPageIndex":0,"size":0,"totalPages":1}`)
 	for page, err := range c.Assignments.Changes(t.Context(), appsandbooks.AssignmentFilter{SinceVersionID: "v7"}) {

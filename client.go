@@ -35,14 +35,14 @@ type Client struct {
 	opts    options
 	hub     *notificationHub
 
-	closeIdle   func()          // closes idle connections, if the client has its own transport
+	closeIdle   func()          // closeIdle closes the idle connections, if the client has its own transport
 	lifetime    context.Context // canceled by Close
 	endLifetime context.CancelCauseFunc
 }
 
 type service struct{ client *Client }
 
-// NewClient returns a client for the organizational unit of a content token. Stoken
+// NewClient returns a client for the organizational unit of a content token. The stoken
 // is the whole content of the .vpptoken file. NewClient sends no request. Its error
 // wraps [ErrInvalid].
 func NewClient(stoken string, opts ...Option) (*Client, error) {

@@ -13,12 +13,13 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// decode decodes the body of a success into out.
+// decode decodes the JSON body of a successful answer into out.
 func (r request) decode(body []byte, out any) error {
 	if len(body) == 0 {
 		return errors.New("the body is empty")
 	}
-	// An empty object takes two bytes in a body, but much more in memory.
+	// Limit the number of JSON objects: an empty object takes two bytes in a body, but
+	// much more in memory.
 	const maxObjects = 1 << 20
 	if bytes.Count(body, []byte("{")) > maxObjects {
 		return fmt.Errorf("the body has more than %d objects", maxObjects)
@@ -39,7 +40,7 @@ func (c *Client) failure(r request, f *transport.Failure) error {
 	if errors.As(f.Err, &inner) {
 		e.Number, e.Message, e.Info = inner.Number, inner.Message, inner.Info
 		if inner == f.Err { //nolint:errorlint // must be false for a wrapped error
-			e.err = nil // e already has everything that inner has
+			e.err = nil // the new Error already has all information of the inner one
 		}
 	}
 	// Leave out the JSON of a success: it contains names of people, and settings.
@@ -62,7 +63,7 @@ func inspectAnswer(status int, body []byte, clean func(string) string) transport
 			errorBody
 			EventID string `json:"eventId"`
 		}
-		err := json.Unmarshal(body, &b) // after a type error, the other fields are decoded
+		err := json.Unmarshal(body, &b) // ignore a type error: the other fields are decoded anyway
 		if syntax := (*json.SyntaxError)(nil); status/100 != 2 && errors.As(err, &syntax) {
 			b.Number = findErrorNumber(body)
 		}
@@ -71,7 +72,7 @@ func inspectAnswer(status int, body []byte, clean func(string) string) transport
 			_, known := meanings[b.Number]
 			return transport.Verdict{
 				Err:       e,
-				Apple:     b.Number > 0 && b.EventID == "", // an event id shows that the service started something
+				Apple:     b.Number > 0 && b.EventID == "", // an event id in an error answer shows that the service started something
 				Retryable: hasError(e, 0, retryableNumbers...) || !known && temporaryStatus,
 			}
 		}
@@ -82,7 +83,8 @@ func inspectAnswer(status int, body []byte, clean func(string) string) transport
 	return transport.Verdict{Err: &Error{StatusCode: status}, Retryable: temporaryStatus}
 }
 
-// maxMessage is the number of bytes that are kept of Apple's errorMessage.
+// maxMessage is the largest number of bytes of Apple's errorMessage that an Error
+// contains.
 const maxMessage = 1 << 10
 
 // errorNumberPattern matches an errorNumber in JSON, as a number or as a string.

@@ -33,7 +33,8 @@ func TestClient_doesNotHangOnSwitchingProtocols(t *testing.T) {
 					return
 				}
 				_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
-				_, _ = io.Copy(io.Discard, conn) // until the client closes the connection
+				// The server leaves the connection open until the client closes it.
+				_, _ = io.Copy(io.Discard, conn)
 			}()
 		}
 	}()
@@ -57,8 +58,8 @@ func TestClient_writeIsAmbiguousAfterSeeOther(t *testing.T) {
 	require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 }
 
-// A write is ambiguous when its answer has both an error number and an eventId: the
-// error does not prove that no event was started.
+// A write is ambiguous when its answer has both an error number and an eventId: the error
+// number does not prove that the service started no event.
 func TestClient_Do_errorWithEventIsAmbiguous(t *testing.T) {
 	requests := 0
 	rt := roundTripper(func(*http.Request) (*http.Response, error) {
@@ -73,8 +74,8 @@ func TestClient_Do_errorWithEventIsAmbiguous(t *testing.T) {
 	require.Equal(t, 1, requests)
 }
 
-// A write is retried and not ambiguous when its answer has a retryable error number and
-// a null eventId, because no event was started.
+// A write is retried and not ambiguous when its answer has a retryable error number and a
+// null eventId, because the service started no event.
 func TestClient_Do_refusalWithoutEventIsNotAmbiguous(t *testing.T) {
 	c := clientWithAnswer(t, 200, nil, `{"errorNumber":9646,"eventId":null}`)
 	err := c.Do(t.Context(), http.MethodPost, "assets/associate", nil, struct{}{}, nil)
@@ -83,7 +84,8 @@ func TestClient_Do_refusalWithoutEventIsNotAmbiguous(t *testing.T) {
 	require.Equal(t, 2, isError(t, err).Attempts)
 }
 
-// A redirect is an error, and the client sends nothing to its target.
+// A redirect (an HTTP 3xx answer) is an error, and the client sends nothing to the target
+// of the redirect.
 func TestClient_doesNotFollowRedirects(t *testing.T) {
 	var targetRequests atomic.Int32
 	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { targetRequests.Add(1) }))
@@ -101,8 +103,8 @@ func TestClient_doesNotFollowRedirects(t *testing.T) {
 	require.Zero(t, targetRequests.Load())
 }
 
-// A compressed answer is read like any other, and the size limit counts its
-// decompressed bytes.
+// The client reads a compressed answer like any other answer. The limit on the size of an
+// answer counts the decompressed bytes.
 func TestClient_limitsSizeOfDecompressedAnswer(t *testing.T) {
 	inVirtualTime(t, slowPages(time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 1)
@@ -116,8 +118,8 @@ func TestClient_limitsSizeOfDecompressedAnswer(t *testing.T) {
 	})
 }
 
-// The client removes tokens from error texts, but must not change an answer that
-// contains the token as a word.
+// The client removes the content token from error texts, but it does not change an answer
+// that contains the token's text as a word.
 func TestClient_keepsAnswersThatContainShortToken(t *testing.T) {
 	for _, token := range []string{"token", "test"} {
 		rt := roundTripper(func(*http.Request) (*http.Response, error) {
@@ -134,8 +136,8 @@ func TestClient_keepsAnswersThatContainShortToken(t *testing.T) {
 	}
 }
 
-// The client must recognize each of these answers as an error. Number is 0 if the
-// answer has no errorNumber, and -1 if its errorNumber is not a number.
+// The client must recognize each answer in this table as an error. The field number is 0 if
+// the answer has no errorNumber, and -1 if its errorNumber is not a number.
 func TestClient_findsErrorInUnusualBodies(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int

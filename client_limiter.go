@@ -12,11 +12,11 @@ import (
 // several clients of the unit share. Clients that share a limiter from [NewLimiter]
 // also share the five page reads that Apple allows at once.
 type Limiter interface {
-	// Acquire blocks until a request may be sent. It returns the context's error when
-	// the context ends, and an error at once when the rest of a pause is longer than
-	// maxPause. If that error has a method RetryAfter() time.Duration, the client reports
-	// its result as Error.RetryAfter. The caller calls release once, when the request is answered or has
-	// failed.
+	// Acquire blocks until a request may be sent. It returns the context's error when the
+	// context ends, and an error at once when the rest of a pause is longer than maxPause.
+	// If that error has a method RetryAfter() time.Duration, the client reports its result
+	// as Error.RetryAfter. The caller calls release once, when the request is answered or
+	// has failed.
 	Acquire(ctx context.Context, maxPause time.Duration) (release func(), err error)
 	// Pause delays all requests for d from now. It never shortens a pause.
 	Pause(d time.Duration)

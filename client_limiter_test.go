@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Retry-After of thousands of years pauses the client for one day; after that day it
-// sends requests again.
+// A Retry-After of thousands of years pauses the client for one day. After that day the
+// client sends requests again.
 func TestClient_limitsRetryAfterToOneDay(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"99999999999"}}, Times: 1})
@@ -29,13 +29,15 @@ func TestClient_limitsRetryAfterToOneDay(t *testing.T) {
 		time.Sleep(time.Hour)
 		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
 		require.NoError(t, err)
-		srv.ResetRequests() // the stand-in recorded that the client ignored the rest of the Retry-After
+		// ResetRequests drops a violation that the stand-in recorded: the client ignored
+		// the rest of the Retry-After.
+		srv.ResetRequests()
 	})
 }
 
-// A Retry-After pauses all requests of the client, not only the request that received
-// it.
-func TestClient_holdsBackAllRequestsDuringRetryAfter(t *testing.T) {
+// A Retry-After pauses all requests of the client, not only the request whose answer
+// contained the Retry-After.
+func TestClient_delaysAllRequestsDuringRetryAfter(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729, Header: http.Header{"Retry-After": {"60"}}, Times: 1})
 		began := time.Now()
@@ -50,7 +52,8 @@ func TestClient_holdsBackAllRequestsDuringRetryAfter(t *testing.T) {
 		require.Equal(t, 60*time.Second, time.Since(began))
 		require.NoError(t, <-done)
 
-		// A pause that is longer than WithMaxPause (default 5 minutes) ends the call at once.
+		// A call ends at once, with an error, when the pause is longer than WithMaxPause
+		// (default 5 minutes).
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729, Header: http.Header{"Retry-After": {"3600"}}, Times: 1})
 		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
 		require.Equal(t, time.Hour, isError(t, err).RetryAfter)
@@ -70,14 +73,16 @@ func TestClient_holdsBackAllRequestsDuringRetryAfter(t *testing.T) {
 
 // In no second does the client send more requests than the service's
 // maxRequestPerSecond.
-func TestClient_keepsToRequestRateOfService(t *testing.T) {
+func TestClient_respectsRequestRateOfService(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		began := time.Now()
 		for range 46 {
 			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 			require.NoError(t, err)
 		}
-		require.Equal(t, 3*time.Second, time.Since(began)) // 15 a second; the first 15 are sent at once
+		// The rate is 15 requests a second, and the client sends the first 15 requests at
+		// once.
+		require.Equal(t, 3*time.Second, time.Since(began))
 	})
 }
 
@@ -98,7 +103,7 @@ func TestLimiter_keepsRateAcrossClients(t *testing.T) {
 	})
 }
 
-// A shorter pause does not shorten a longer pause that is in progress.
+// When a long pause is in progress, Limiter.Pause with a shorter time does not shorten it.
 func TestLimiter_Pause_isNotShortenedByShorterPause(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		limiter := appsandbooks.NewLimiter()
@@ -114,9 +119,10 @@ func TestLimiter_Pause_isNotShortenedByShorterPause(t *testing.T) {
 	})
 }
 
-// The client respects the Retry-After of any answer, also with HTTP 200. It compares an
-// HTTP date with the answer's Date header, not with its own clock.
-func TestClient_obeysRetryAfterOfAnyAnswer(t *testing.T) {
+// The client respects the Retry-After of any answer, also of an answer with HTTP 200. If
+// the Retry-After is an HTTP date, the client compares it with the answer's Date header,
+// not with the client's own clock.
+func TestClient_respectsRetryAfterOfAnyAnswer(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		number int
@@ -150,12 +156,12 @@ func TestClient_obeysRetryAfterOfAnyAnswer(t *testing.T) {
 	}
 }
 
-// A call whose deadline ends before the pause fails at once, also when other calls wait
-// for the end of the pause.
+// A call whose deadline is before the end of a pause fails at once, also when other calls
+// wait for the end of the pause.
 func TestClient_failsAtOnceWhenPauseOutlastsDeadline(t *testing.T) {
 	for name, test := range map[string]struct {
 		path   string
-		places int // so many calls use up the page reads or the request rate
+		places int // the number of calls that use up the page reads or the request rate
 		call   func(context.Context, *appsandbooks.Client) error
 	}{
 		"page reads": {"users", 5, func(ctx context.Context, c *appsandbooks.Client) error {
@@ -184,13 +190,15 @@ func TestClient_failsAtOnceWhenPauseOutlastsDeadline(t *testing.T) {
 	}
 }
 
-// A call that already waits for the request rate fails as soon as a pause begins that
-// outlasts its deadline.
+// A call that waits for the request rate fails as soon as a pause begins that ends after
+// the call's deadline.
 func TestClient_leavesQueueWhenPauseOutlastsDeadline(t *testing.T) {
 	inVirtualTime(t, []appsandbookstest.Option{appsandbookstest.WithLatency(100 * time.Millisecond)}, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "client/config", Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
 		var waiting sync.WaitGroup
-		for range 15 + 1 { // 15 calls use up the rate, and one waits at the head of the queue
+		// 15 calls use up the request rate, and one more call waits at the head of the
+		// queue.
+		for range 15 + 1 {
 			waiting.Go(func() { assert.NoError(t, errorOf(c.Config.ClientConfig(t.Context()))) })
 			synctest.Wait()
 		}

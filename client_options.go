@@ -59,7 +59,7 @@ func WithBaseURL(base string) Option {
 func WithHTTPClient(c *http.Client) Option {
 	return func(o *options) error {
 		if c == nil {
-			return errors.New("WithHTTPClient: nil")
+			return errors.New("WithHTTPClient: the client is nil")
 		}
 		o.http = c
 		return nil
@@ -72,7 +72,7 @@ func WithHTTPClient(c *http.Client) Option {
 func WithTokenSource(f func(context.Context) (string, error)) Option {
 	return func(o *options) error {
 		if f == nil {
-			return errors.New("WithTokenSource: nil")
+			return errors.New("WithTokenSource: the function is nil")
 		}
 		o.token = f
 		return nil
@@ -104,7 +104,7 @@ func WithUserAgent(name string) Option {
 func WithLimiter(l Limiter) Option {
 	return func(o *options) error {
 		if l == nil {
-			return errors.New("WithLimiter: nil")
+			return errors.New("WithLimiter: the limiter is nil")
 		}
 		o.limiter = l
 		return nil
@@ -125,7 +125,7 @@ func WithLogger(l *slog.Logger) Option {
 func WithRetry(maxAttempts int, minWait, maxWait time.Duration) Option {
 	return func(o *options) error {
 		if maxAttempts < 1 || minWait < 0 || maxWait < minWait {
-			return fmt.Errorf("WithRetry: %d attempts, %s to %s", maxAttempts, minWait, maxWait)
+			return fmt.Errorf("WithRetry: %d attempts with waits of %s to %s is not possible", maxAttempts, minWait, maxWait)
 		}
 		o.maxAttempts, o.minBackoff, o.maxBackoff = maxAttempts, min(minWait, forever), min(maxWait, forever)
 		return nil
@@ -137,7 +137,7 @@ func WithRetry(maxAttempts int, minWait, maxWait time.Duration) Option {
 func WithMaxPause(d time.Duration) Option {
 	return func(o *options) error {
 		if d < 0 {
-			return fmt.Errorf("WithMaxPause: %s", d)
+			return fmt.Errorf("WithMaxPause: %s is negative", d)
 		}
 		o.maxPause = min(d, forever)
 		return nil
@@ -149,7 +149,7 @@ func WithMaxPause(d time.Duration) Option {
 func WithTimeout(d time.Duration) Option {
 	return func(o *options) error {
 		if d <= 0 {
-			return fmt.Errorf("WithTimeout: %s", d)
+			return fmt.Errorf("WithTimeout: %s is not positive", d)
 		}
 		o.timeout = min(d, forever)
 		return nil
@@ -157,15 +157,15 @@ func WithTimeout(d time.Duration) Option {
 }
 
 // WithPolling sets when [Operation.Wait] and [StatusService.Wait] poll the status of
-// an event. FirstPoll is the time from the start of the wait, or from the acceptance
-// of the request, to the first poll (default 5 s). Interval is the shortest time
+// an event. The firstPoll is the time from the start of the wait, or from the acceptance
+// of the request, to the first poll (default 5 s). The interval is the shortest time
 // between an answer of PENDING and the next poll (default 30 s, the minimum that
 // Apple requires). If the client receives notifications (see [Client.Notify]), the
 // first poll comes after interval, unless firstPoll is longer.
 func WithPolling(firstPoll, interval time.Duration) Option {
 	return func(o *options) error {
 		if firstPoll < 0 || interval <= 0 {
-			return fmt.Errorf("WithPolling: %s, %s", firstPoll, interval)
+			return fmt.Errorf("WithPolling: a first poll after %s with an interval of %s is not possible", firstPoll, interval)
 		}
 		o.firstPoll, o.pollInterval = min(firstPoll, forever), min(interval, forever)
 		return nil
@@ -178,7 +178,7 @@ func WithPolling(firstPoll, interval time.Duration) Option {
 func WithStallTime(d time.Duration) Option {
 	return func(o *options) error {
 		if d <= 0 {
-			return fmt.Errorf("WithStallTime: %s", d)
+			return fmt.Errorf("WithStallTime: %s is not positive", d)
 		}
 		o.stallTime = min(d, forever)
 		return nil
@@ -199,7 +199,7 @@ func defaultTransport() *http.Transport {
 		MaxIdleConnsPerHost:    10,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
-		// Without pings, HTTP/2 goes on using a connection that was dropped without
+		// Without pings, HTTP/2 continues to use a connection that was dropped without
 		// a FIN or RST, and attempt after attempt fails on it.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 	}

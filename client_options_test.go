@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// WithTimeout limits each attempt, not the call: the client gives up the slow attempt
-// after 10 s and retries.
+// WithTimeout limits each attempt, not the whole call. With a timeout of 10 s the client
+// gives up a slow attempt after 10 s and retries.
 func TestWithTimeout_appliesToEachAttempt(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour, Times: 1})
@@ -33,8 +33,8 @@ func TestWithTimeout_appliesToEachAttempt(t *testing.T) {
 	})
 }
 
-// A client sends many requests over one TCP connection, also when half of them fail,
-// and does not change the caller's http.Client.
+// A client sends many requests over one TCP connection, also when half of the requests
+// fail. The client does not change the caller's http.Client.
 func TestWithHTTPClient_reusesConnectionsAndStaysUnchanged(t *testing.T) {
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)
@@ -65,8 +65,8 @@ func TestWithHTTPClient_reusesConnectionsAndStaysUnchanged(t *testing.T) {
 	require.Same(t, tr, hc.Transport)
 }
 
-// Each client that shares an http.Client sends its own token, and no client changes the
-// http.Client.
+// When clients share an http.Client, each client sends its own content token, and no client
+// changes the http.Client.
 func TestWithHTTPClient_keepsTokensApartWhenShared(t *testing.T) {
 	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
 		uid := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer secret-of-")
@@ -133,8 +133,8 @@ func TestWithHTTPClient_faultyTransportCausesErrorNotPanic(t *testing.T) {
 	}
 }
 
-// The longest time.Duration must not overflow where the client adds or doubles
-// durations.
+// The options accept the longest time.Duration: the client's sums and doublings of
+// durations do not overflow.
 func TestWithRetry_acceptsLongestDurations(t *testing.T) {
 	const longest = time.Duration(math.MaxInt64)
 	for _, test := range []struct {
@@ -182,8 +182,8 @@ func TestWithRetry_acceptsLongestDurations(t *testing.T) {
 	})
 }
 
-// WithTimeout limits an attempt also when the caller's http.Client has a longer
-// Timeout.
+// WithTimeout limits an attempt also when the Timeout of the caller's http.Client is
+// longer.
 func TestWithTimeout_limitsHTTPClientWithLongerTimeout(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour})
@@ -232,8 +232,8 @@ func TestNewClient_refusesBadOptions(t *testing.T) {
 	}
 }
 
-// A client without a token can read the service configuration; every other call fails
-// with ErrNoToken and is not sent.
+// A client without a content token can read the service configuration. Every other call
+// fails with ErrNoToken, and the client does not send its request.
 func TestWithoutToken_allowsOnlyServiceConfig(t *testing.T) {
 	r := &recordedAnswers{t: t, answers: []string{"walkthrough/01-service-config.response.json"}}
 	c, err := appsandbooks.NewClient("", appsandbooks.WithoutToken(), appsandbooks.WithHTTPClient(&http.Client{Transport: r}))
@@ -247,9 +247,9 @@ func TestWithoutToken_allowsOnlyServiceConfig(t *testing.T) {
 	require.Len(t, r.requests, 1)
 }
 
-// The client calls the token source for each request, so that a renewed token is used
-// at once.
-func TestWithTokenSource_isAskedForEachRequest(t *testing.T) {
+// The client calls the token source before each attempt, so that a renewed token is used at
+// once.
+func TestWithTokenSource_isCalledBeforeEachAttempt(t *testing.T) {
 	r := &recordedAnswers{t: t, answers: []string{`{}`, `{}`}}
 	n := 0
 	c, err := appsandbooks.NewClient("", appsandbooks.WithHTTPClient(&http.Client{Transport: r}),

@@ -30,20 +30,20 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 // request is one call of an endpoint.
 type request struct {
 	method  string
-	path    string // of the endpoint, relative to the base URL
-	key     string // the endpoint's key in the urls of the service configuration; "" if it has none
+	path    string // path of the endpoint, relative to the base URL
+	key     string // the endpoint's key in the urls of the service configuration; "" if there is no such key
 	query   url.Values
-	in      any // encoded as the JSON body; nil for no body
+	in      any // the value that is encoded as the JSON body; nil for no body
 	class   transport.Class
-	page    bool // a page read, of which only five may be in progress at once
+	page    bool // true for a page read; only five page reads may be in progress at once
 	turn    transport.Turn
 	noToken bool          // the endpoint needs no token
-	grace   time.Duration // how long an attempt in progress may go on after the context ends
+	grace   time.Duration // how long an attempt in progress may continue after the context ends
 	secret  string        // a secret in the body, which errors and logs must not contain
-	claim   bool          // claims the organizational unit; allowed after a takeover
+	claim   bool          // true for a claim of the organizational unit, which is allowed after a takeover
 }
 
-// do sends r and decodes the answer into out, unless out is nil.
+// do sends the request r and decodes the answer into out, unless out is nil.
 func (c *Client) do(ctx context.Context, r request, out any) error {
 	if c.lifetime.Err() != nil {
 		return fmt.Errorf("%s %s: %w", r.method, r.path, ErrClosed)
@@ -102,7 +102,7 @@ func (r request) ids(body []byte) (ids []string) {
 		SerialNumbers []string      `json:"serialNumbers"`
 		Users         []UserRequest `json:"users"`
 	}
-	_ = json.Unmarshal(body, &in) // the body of Do can have any form
+	_ = json.Unmarshal(body, &in) // ignore the error: the caller of Do can send a body of any form
 	for _, u := range in.Users {
 		ids = append(ids, u.ClientUserID, u.Email, u.ManagedAppleID)
 	}

@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An answer with more than a million empty objects is refused, because the decoded
-// objects need much more memory than their JSON.
+// The client refuses an answer with more than a million empty JSON objects, because the
+// decoded objects need much more memory than the JSON.
 func TestClient_limitsNumberOfDecodedObjects(t *testing.T) {
 	c := clientWithAnswer(t, 200, nil, `{"users":[{}`+strings.Repeat(",{}", 1<<20)+`]}`)
 	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
@@ -31,13 +31,13 @@ func TestClient_limitsNumberOfDecodedObjects(t *testing.T) {
 	require.ErrorContains(t, err, "objects")
 }
 
-// A read is retried only after failures that may pass. Each case states the attempts
-// that the service must see and the virtual time that the call may take.
+// A read is retried only after temporary failures. Each case states the attempts that the
+// service must see and the virtual time that the call may take.
 func TestClient_Do_retriesReads(t *testing.T) {
 	header := func(v string) http.Header { return http.Header{"Retry-After": {v}} }
 	for name, test := range map[string]struct {
 		fault    appsandbookstest.Fault
-		attempts int // attempts that reach the service
+		attempts int // the number of attempts that reach the service
 		ok       bool
 		min, max time.Duration
 	}{
@@ -95,7 +95,8 @@ func TestClient_Do_retriesOnlyWritesThatWereNotCarriedOut(t *testing.T) {
 		ok        bool
 		ambiguous bool
 	}{
-		"failed connection":  {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultDial, Times: 2}, attempts: 1, ok: true}, // the two failed attempts did not reach the service
+		// The two attempts with a failed connection did not reach the service.
+		"failed connection":  {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultDial, Times: 2}, attempts: 1, ok: true},
 		"reset before":       {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore, Times: 1}, attempts: 1, ambiguous: true},
 		"reset after":        {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetAfter, Times: 1}, attempts: 1, ambiguous: true},
 		"cut body":           {fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultCutBody, Times: 1}, attempts: 1, ambiguous: true},
@@ -139,8 +140,8 @@ func TestClient_Do_retriesOnlyWritesThatWereNotCarriedOut(t *testing.T) {
 	}
 }
 
-// Retries stop when the retry budget is spent, so that they do not make an outage
-// worse.
+// The client stops retrying when its retry budget is spent, so that retries do not make an
+// outage worse.
 func TestClient_stopsRetriesWhenBudgetIsSpent(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9603})
@@ -150,7 +151,8 @@ func TestClient_stopsRetriesWhenBudgetIsSpent(t *testing.T) {
 			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 			require.ErrorIs(t, err, appsandbooks.ErrInternal)
 		}
-		earned := int(time.Since(began) / (10 * time.Second)) // the budget grows by one retry every ten seconds
+		// The retry budget grows by one retry every ten seconds.
+		earned := int(time.Since(began) / (10 * time.Second))
 		require.Less(t, earned, 15)
 		require.Equal(t, calls+100+earned, countPath(srv, "users"))
 
@@ -162,7 +164,7 @@ func TestClient_stopsRetriesWhenBudgetIsSpent(t *testing.T) {
 	})
 }
 
-// Clients whose requests fail at the same moment retry at different moments.
+// Clients whose requests fail at the same moment retry at different (random) moments.
 func TestClient_spreadsRetriesOfManyClients(t *testing.T) {
 	inVirtualTime(t, []appsandbookstest.Option{appsandbookstest.WithLimits(func() appsandbookstest.Limits {
 		l := appsandbookstest.DefaultLimits()
@@ -187,7 +189,9 @@ func TestClient_spreadsRetriesOfManyClients(t *testing.T) {
 		for _, r := range srv.Requests()[200:] {
 			buckets[r.Time.Sub(began)/(50*time.Millisecond)]++
 		}
-		require.Len(t, buckets, 10) // retries in every 50 ms of the first 500 ms
+		// The service receives retries in each of the ten intervals of 50 ms in the first
+		// 500 ms.
+		require.Len(t, buckets, 10)
 	})
 }
 
@@ -207,18 +211,19 @@ func TestClient_keepsCauseOfCancellation(t *testing.T) {
 		require.ErrorIs(t, err, appsandbooks.ErrInternal) // the error of the last attempt
 		require.Equal(t, 1, isError(t, err).Attempts)
 
-		// The call does not begin a pause that outlasts its deadline.
+		// A call does not begin a pause that ends after the call's deadline.
 		ctx2, cancel2 := context.WithTimeout(t.Context(), 41*time.Second)
 		defer cancel2()
 		began = time.Now()
 		_, err = c.Users.List(ctx2, appsandbooks.UserFilter{})
 		require.ErrorIs(t, err, appsandbooks.ErrInternal)
-		require.Equal(t, 40*time.Second, time.Since(began)) // the rest of the first pause, and nothing of the second
+		// The call waited for the rest of the first pause, but not for the second pause.
+		require.Equal(t, 40*time.Second, time.Since(began))
 	})
 }
 
-// A canceled write waits for its answer, but not for a pause that the answer asks for,
-// because no attempt can follow.
+// A canceled write still waits for its answer. It does not wait for a pause that the answer
+// asks for, because no attempt can follow.
 func TestClient_endsGracePeriodWhenNoAttemptCanFollow(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLatency(2 * time.Second)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -236,7 +241,8 @@ func TestClient_endsGracePeriodWhenNoAttemptCanFollow(t *testing.T) {
 	})
 }
 
-// A certificate error is not retried, because the next attempt would fail, too.
+// A failure to verify the server's certificate is not retried, because the next attempt
+// would fail, too.
 func TestClient_doesNotRetryCertificateErrors(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
 	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
@@ -251,9 +257,8 @@ func TestClient_doesNotRetryCertificateErrors(t *testing.T) {
 	require.Equal(t, 1, isError(t, err).Attempts)
 }
 
-// A write that is canceled during a pause ends at once. The five seconds in which a
-// canceled write may still get its answer do not apply, because no request is in
-// progress.
+// A write that is canceled during a pause ends at once. The client waits up to five seconds
+// for the answer to a canceled write only if a request is in progress.
 func TestClient_endsPauseOfWriteWhenCanceled(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9729, Header: http.Header{"Retry-After": {"60"}}})
@@ -281,7 +286,7 @@ func TestClient_retriesWriteAfterFailedConnection(t *testing.T) {
 }
 
 // Each attempt has one Authorization header and the whole body, also when the transport
-// changed the header of the attempt before.
+// changed the header of the previous attempt.
 func TestClient_Do_sendsWholeRequestOnEachAttempt(t *testing.T) {
 	var seen []string
 	c := clientWithTransport(t, func(r *http.Request) (*http.Response, error) {
@@ -311,14 +316,15 @@ func TestClient_sendsNothingAfterContextEnds(t *testing.T) {
 		_, err = associateOne(ctx, srv, c)
 		require.ErrorIs(t, err, reason)
 		synctest.Wait()
-		for _, r := range srv.Requests() { // the limits are still read, because all callers share them
+		// The client still reads the service's limits, because all callers share them.
+		for _, r := range srv.Requests() {
 			require.Equal(t, "service/config", r.Path)
 		}
 	})
 }
 
-// When a proxy refuses the connection, the error contains the proxy's status, the proxy
-// receives no token, and the write is not ambiguous.
+// When an HTTP proxy refuses the connection, the error contains the proxy's status, the
+// proxy receives no content token, and the write is not ambiguous.
 func TestClient_Do_reportsProxyRefusalWithoutSendingToken(t *testing.T) {
 	var seen atomic.Value
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -339,8 +345,8 @@ func TestClient_Do_reportsProxyRefusalWithoutSendingToken(t *testing.T) {
 	require.Equal(t, "CONNECT[] []", seen.Load())
 }
 
-// A write that got no answer on a reused connection is not sent again, not even by
-// net/http.
+// When a write gets no answer on a reused connection, neither the client nor net/http sends
+// the write again.
 func TestClient_Do_doesNotRepeatWriteWithoutAnswer(t *testing.T) {
 	var writes atomic.Int32
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -361,8 +367,8 @@ func TestClient_Do_doesNotRepeatWriteWithoutAnswer(t *testing.T) {
 	require.NoError(t, write())
 }
 
-// After retries the error has the status and the body of the last attempt, and Attempts
-// counts all attempts.
+// When all retries fail, the error has the status and the body of the last attempt, and its
+// field Attempts counts all attempts.
 func TestClient_returnsLastErrorAfterRetries(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore, Times: 4})
@@ -374,8 +380,8 @@ func TestClient_returnsLastErrorAfterRetries(t *testing.T) {
 	})
 }
 
-// An answer with missing, null or unknown fields is read; an answer with an identifier
-// of a wrong type is an error.
+// The client reads an answer with missing, null or unknown fields. An answer with an
+// identifier of a wrong type is an error.
 func TestClient_readsAnswersWithMissingOrUnknownFields(t *testing.T) {
 	for name, body := range map[string]string{
 		"empty object":     `{}`,

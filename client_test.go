@@ -29,14 +29,15 @@ func TestNewClient_refusesOldTLSVersions(t *testing.T) {
 		require.NoError(t, err)
 		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
 		require.Error(t, err)
-		// With an accepted version the handshake fails later, because of the certificate.
+		// With an accepted TLS version the handshake fails later, because of the
+		// certificate.
 		require.Equal(t, accepted, strings.Contains(err.Error(), "certificate"), "%x: %v", version, err)
 		c.Close()
 		srv.Close()
 	}
 }
 
-// Calls of a closed client, and calls in progress while it is closed, fail with
+// Calls of a closed client, and calls in progress while the client is closed, fail with
 // ErrClosed and not with context.Canceled.
 func TestClient_Close_endsCallsWithErrClosed(t *testing.T) {
 	for _, after := range []time.Duration{0, 50 * time.Millisecond, 150 * time.Millisecond, time.Second, 5050 * time.Millisecond} {
@@ -60,7 +61,7 @@ func TestClient_Close_endsCallsWithErrClosed(t *testing.T) {
 				for name, call := range calls {
 					wg.Go(func() {
 						err := call()
-						if err == nil { // the call returned before Close
+						if err == nil { // the call returned before Close was called
 							return
 						}
 						assert.ErrorIs(t, err, appsandbooks.ErrClosed, name)
@@ -75,7 +76,7 @@ func TestClient_Close_endsCallsWithErrClosed(t *testing.T) {
 				c.Close()
 				for name, call := range calls {
 					if name == "config" && after >= 150*time.Millisecond {
-						continue // the cache holds the service configuration
+						continue // the client's cache holds the service configuration
 					}
 					err := call()
 					require.ErrorIs(t, err, appsandbooks.ErrClosed, name)
@@ -86,7 +87,7 @@ func TestClient_Close_endsCallsWithErrClosed(t *testing.T) {
 	}
 }
 
-// Nil arguments and zero values cause errors or have no effect, but never panic.
+// Nil arguments and zero values cause errors or have no effect, but never cause a panic.
 func TestClient_nilAndZeroValuesDoNotPanic(t *testing.T) {
 	c := clientWithTransport(t, func(*http.Request) (*http.Response, error) { return nil, errors.New("no") }, appsandbooks.WithRetry(1, 0, 0))
 	for name, f := range map[string]func() error{

@@ -15,29 +15,29 @@ import (
 // lists).
 type Attempt struct {
 	Method      string
-	Path        string      // of the endpoint, such as "assets/associate"; the Path of [Error]
-	Count       int         // 1 for the first attempt of a call
-	StatusCode  int         // HTTP status; 0 if no answer came
+	Path        string      // path of the endpoint, such as "assets/associate", as in the Path of [Error]
+	Count       int         // number of the attempt; 1 for the first attempt of a call
+	StatusCode  int         // HTTP status of the answer; 0 if no answer came
 	ErrorNumber ErrorNumber // Apple's errorNumber; 0 if the answer has none
 	Err         error       // nil for a success
 	Size        int         // decompressed size of the answer's body, in bytes
 	// Queued is how long the attempt waited for the pace, for a pause that another
 	// request caused, or for other page reads.
 	Queued     time.Duration
-	Waited     time.Duration // wait between the attempt before and Queued; 0 for the first attempt
-	Took       time.Duration // from the sending to the last byte of the answer
+	Waited     time.Duration // wait after the previous attempt, before Queued; 0 for the first attempt
+	Took       time.Duration // time from the sending of the request to the last byte of the answer
 	RetryAfter time.Duration // the pause that the answer asks for; 0 if it asks for none
-	Again      bool          // true if another attempt follows
+	Again      bool          // true if another attempt of the call follows
 }
 
-// WithTrace makes the client call f after each attempt of each call, with the context
-// of the call. The goroutine of the call waits for f, so f must return quickly. F can
-// run in many goroutines at once. The client does not report requests that were never
-// sent, for example because the context was canceled or a pause was too long.
+// WithTrace makes the client call f after each attempt of each call, with the context of
+// the call. The goroutine of the call waits for f, so f must return quickly. The client
+// can call it run in many goroutines at once. The client does not report requests that
+// were never sent, for example because the context was canceled or a pause was too long.
 func WithTrace(f func(ctx context.Context, a Attempt)) Option {
 	return func(o *options) error {
 		if f == nil {
-			return errors.New("WithTrace: nil")
+			return errors.New("WithTrace: the function is nil")
 		}
 		o.trace = f
 		return nil

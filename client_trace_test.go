@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// collectAttempts runs f in virtual time with a traced client, and returns the attempts
-// that the trace hook received.
+// collectAttempts runs f in virtual time with a client that has a trace hook, and returns
+// the attempts that the trace hook received.
 func collectAttempts(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client), opts ...appsandbooks.Option) (all []appsandbooks.Attempt) {
 	t.Helper()
 	var mu sync.Mutex
@@ -38,7 +38,7 @@ func collectAttempts(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Se
 	return all
 }
 
-// The trace hook receives every attempt of a call, with its result and its waiting
+// The trace hook receives every attempt of a call, with the attempt's result and waiting
 // time.
 func TestWithTrace_reportsEachAttempt(t *testing.T) {
 	all := collectAttempts(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -111,7 +111,8 @@ func TestWithTrace_reportsTimeInQueue(t *testing.T) {
 	}
 }
 
-// A call that sends no request reports no attempt, and WithTrace refuses nil.
+// A call that sends no request reports no attempt to the trace hook. WithTrace refuses a
+// nil hook.
 func TestWithTrace_reportsNothingWithoutAttempt(t *testing.T) {
 	all := collectAttempts(t, func(t *testing.T, _ *appsandbookstest.Server, c *appsandbooks.Client) {
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -124,7 +125,8 @@ func TestWithTrace_reportsNothingWithoutAttempt(t *testing.T) {
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 }
 
-// The log lines of attempts have the form that docs/operations.md documents.
+// The log lines that the client writes for attempts have the form that docs/operations.md
+// documents.
 func TestWithLogger_writesDocumentedLines(t *testing.T) {
 	var out bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
@@ -160,7 +162,8 @@ func TestClient_writesNothingToStandardLogger(t *testing.T) {
 	require.Empty(t, text.String())
 }
 
-// An unreadable answer is logged as a warning, also when its status is 200.
+// The client logs an answer that it cannot read as a warning, also when the HTTP status is
+// 200.
 func TestWithLogger_warnsOfUnreadableAnswer(t *testing.T) {
 	var text bytes.Buffer
 	c, _ := sameAnswerClient(t, 200, []byte("<html>Sign in to this network"), appsandbooks.WithLogger(slog.New(slog.NewTextHandler(&text, nil))))

@@ -31,18 +31,19 @@ func (m *Meta) meta() *Meta { return m }
 
 // MDMInfo identifies a device management service. All three fields are required.
 type MDMInfo struct {
-	ID       string `json:"id"`       // unique in the organization; at most Limits.MaxMDMIDLength long
-	Name     string `json:"name"`     // shown to people; at most Limits.MaxMDMNameLength long
-	Metadata string `json:"metadata"` // any text; at most Limits.MaxMDMMetadataLength long
+	ID       string `json:"id"`       // an id that is unique in the organization; at most Limits.MaxMDMIDLength long
+	Name     string `json:"name"`     // a name that people see; at most Limits.MaxMDMNameLength long
+	Metadata string `json:"metadata"` // the metadata is any text; at most Limits.MaxMDMMetadataLength long
 }
 
 // ServiceConfig has the limits and the URLs of the service. Both change without
 // notice.
 type ServiceConfig struct {
-	ErrorCodes        []Error            `json:"errorCodes,omitzero"` // with Number and Message only; incomplete in Apple's samples
+	// ErrorCodes have only Number and Message. The list is incomplete in Apple's samples.
+	ErrorCodes        []Error            `json:"errorCodes,omitzero"`
 	Limits            Limits             `json:"limits"`
 	NotificationTypes []NotificationType `json:"notificationTypes,omitzero"`
-	URLs              map[string]string  `json:"urls,omitzero"` // the keys are Apple's, such as "invitationEmail"
+	URLs              map[string]string  `json:"urls,omitzero"` // URLs by Apple's keys, such as "invitationEmail"
 	Meta
 }
 
@@ -90,8 +91,8 @@ type cachedConfig struct {
 }
 
 const (
-	configFresh = 5 * time.Minute  // Apple advises to read the configuration every 5 minutes
-	configStale = 30 * time.Minute // older limits are used only if the service cannot be reached
+	configFresh = 5 * time.Minute  // Apple advises to read the service configuration every 5 minutes
+	configStale = 30 * time.Minute // limits older than configStale are used only if the service cannot be reached
 )
 
 // ServiceConfig returns the service configuration: limits and URLs. It returns the
@@ -111,7 +112,7 @@ func (s *ConfigService) ServiceConfig(ctx context.Context) (*ServiceConfig, erro
 	return c.config.clone(), nil
 }
 
-// clone returns a copy that the caller may change.
+// clone returns a copy of the configuration that the caller may change.
 func (c *ServiceConfig) clone() *ServiceConfig {
 	d := *c
 	d.ErrorCodes = slices.Clone(c.ErrorCodes)
@@ -137,8 +138,8 @@ func (s *ConfigService) refreshIfStale() {
 // already in progress.
 func (s *ConfigService) refreshInBackground() { s.startRefresh(context.Background()) }
 
-// refresh reads the configuration and returns it. Callers that run at the same time
-// share one read, which goes on if one of them gives up.
+// refresh reads the configuration and returns it. Callers that run at the same time share
+// one read, which continues if the context of one of them ends.
 func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
 	select {
 	case r := <-s.startRefresh(ctx):
@@ -155,7 +156,8 @@ func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
 // channel receives the result.
 func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Result {
 	return s.flight.DoChan("", func() (any, error) {
-		// The read does not end with the context of a caller, so it needs its own limit.
+		// The read of the configuration does not end with the context of a caller, so it
+		// needs its own time limit.
 		timeout := s.client.opts.maxPause + 2*time.Minute
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 		defer cancel()

@@ -10,8 +10,9 @@ import (
 // ClientConfig is the client configuration: what the service has stored about the
 // organizational unit and the device management service. All fields are optional.
 type ClientConfig struct {
-	CountryISO2ACode            string             `json:"countryISO2ACode,omitzero"`
-	DefaultPlatform             string             `json:"defaultPlatform,omitzero"` // "volumestore" (education) or "enterprisestore"
+	CountryISO2ACode string `json:"countryISO2ACode,omitzero"`
+	// DefaultPlatform is "volumestore" (education) or "enterprisestore".
+	DefaultPlatform             string             `json:"defaultPlatform,omitzero"`
 	LocationName                string             `json:"locationName,omitzero"`
 	NotificationURL             string             `json:"notificationUrl,omitzero"`
 	NotificationAuthToken       Secret             `json:"notificationAuthToken,omitzero"`
@@ -50,7 +51,8 @@ func (s *ConfigService) UpdateClientConfig(ctx context.Context, r Registration) 
 	return s.updateClientConfig(ctx, r, false)
 }
 
-// updateClientConfig sends r. With claim, it is sent even after a takeover.
+// updateClientConfig sends the registration r. With claim, it sends r even after a
+// takeover.
 func (s *ConfigService) updateClientConfig(ctx context.Context, r Registration, claim bool) (*ClientConfig, error) {
 	if err := s.client.opts.guard.checkClaim(r.MDMInfo); err != nil {
 		return nil, err

@@ -8,8 +8,8 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// ClientConfig reads all settings of the unit, and returns the notification secret as a
-// Secret.
+// ConfigService.ClientConfig reads all settings of the organizational unit, and returns the
+// notification secret as a Secret.
 func TestConfigService_ClientConfig_readsAllSettings(t *testing.T) {
 	c, r := recordedClient(t, `{"countryISO2ACode":"US","defaultPlatform":"enterprisestore","locationName":"HQ","uId":"204",
 		"notificationUrl":"https://mdm.example.com/n","notificationAuthToken":"s3cret","subscribedNotificationTypes":["ASSET_COUNT"]}`)
@@ -24,7 +24,7 @@ func TestConfigService_ClientConfig_readsAllSettings(t *testing.T) {
 	}, config)
 }
 
-// UpdateClientConfig sends only the fields that are set.
+// UpdateClientConfig sends only the fields that the caller has set.
 func TestConfigService_UpdateClientConfig_sendsOnlyWhatIsSet(t *testing.T) {
 	for body, registration := range map[string]appsandbooks.Registration{
 		`{}`: {},
@@ -38,8 +38,8 @@ func TestConfigService_UpdateClientConfig_sendsOnlyWhatIsSet(t *testing.T) {
 	}
 }
 
-// UpdateClientConfig refuses a Handler, which only Register can use, and a secret that
-// is not a bearer token. It sends nothing.
+// UpdateClientConfig refuses a Handler (only Register can use a Handler) and a secret that
+// is not a valid bearer token. In both cases it sends nothing.
 func TestConfigService_UpdateClientConfig_refusesInvalidInput(t *testing.T) {
 	c, r := recordedClient(t)
 	handler, err := appsandbooks.NewNotificationHandler(nil, appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret("s3cret")))

@@ -12,24 +12,24 @@ import (
 // field is 0 if the service did not send it; the SDK then uses the value in Apple's
 // documentation.
 type Limits struct {
-	MaxAssets                    int // distinct assets in one associate or disassociate request
-	MaxClientUserIDs             int // distinct users in one associate or disassociate request
-	MaxSerialNumbers             int // distinct devices in one associate or disassociate request
-	MaxRevokeClientUserIDs       int // distinct users in one revoke request
-	MaxRevokeSerialNumbers       int // distinct devices in one revoke request
-	MaxUsers                     int // users in one create, update or retire request
-	MaxSubscriptions             int // distinct subscriptions in one subscription request
-	MaxSubscriptionClientUserIDs int // distinct users in one subscription request
-	MaxNotificationLength        int // length of the notification URL, and of the notification secret
+	MaxAssets                    int // largest number of distinct assets in an associate or disassociate request
+	MaxClientUserIDs             int // largest number of distinct users in an associate or disassociate request
+	MaxSerialNumbers             int // largest number of distinct devices in an associate or disassociate request
+	MaxRevokeClientUserIDs       int // largest number of distinct users in a revoke request
+	MaxRevokeSerialNumbers       int // largest number of distinct devices in a revoke request
+	MaxUsers                     int // largest number of users in a create, update or retire request
+	MaxSubscriptions             int // largest number of distinct subscriptions in a subscription request
+	MaxSubscriptionClientUserIDs int // largest number of distinct users in a subscription request
+	MaxNotificationLength        int // largest length of the notification URL, and of the notification secret
 	MaxMDMIDLength               int // length of MDMInfo.ID
 	MaxMDMNameLength             int // length of MDMInfo.Name
 	MaxMDMMetadataLength         int // length of MDMInfo.Metadata
-	MaxRequestPerSecond          int // requests per second for the organizational unit, of all clients together
+	MaxRequestPerSecond          int // largest number of requests per second for the unit, of all clients together
 
-	Other map[string]int // limits that the SDK has no field for; the keys are Apple's
+	Other map[string]int // limits that the SDK has no field for, by Apple's keys
 }
 
-// defaultLimits are the values in Apple's samples.
+// defaultLimits are the limits in Apple's samples.
 var defaultLimits = Limits{
 	MaxAssets: 25, MaxClientUserIDs: 1000, MaxSerialNumbers: 1000,
 	MaxRevokeClientUserIDs: 100, MaxRevokeSerialNumbers: 100, MaxUsers: 100,
@@ -38,7 +38,7 @@ var defaultLimits = Limits{
 	MaxRequestPerSecond: 15,
 }
 
-// fields returns a pointer to each field except Other, by Apple's key.
+// fields returns a pointer to each field of the limits except Other, by Apple's key.
 func (l *Limits) fields() map[string]*int {
 	return map[string]*int{
 		"maxAssets":                    &l.MaxAssets,
@@ -97,7 +97,7 @@ func (l Limits) MarshalJSON() ([]byte, error) {
 	return json.Marshal(all)
 }
 
-// orDefaults returns the limits with the default in place of each value below 1.
+// orDefaults returns the limits, with the default limit in place of each value below 1.
 func (l Limits) orDefaults() Limits {
 	defaults := defaultLimits
 	from := defaults.fields()

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Limits that are missing, zero, negative or huge cause neither an endless loop nor
-// additional requests.
+// Limits of the service configuration that are missing, zero, negative or huge cause
+// neither an endless loop nor additional requests.
 func TestLimits_unusableValuesCauseNoExtraRequests(t *testing.T) {
 	for _, limits := range []string{
 		`{}`, `{"limits":null}`,
@@ -30,7 +30,8 @@ func TestLimits_unusableValuesCauseNoExtraRequests(t *testing.T) {
 	}
 }
 
-// A limit with an invalid value is ignored, and the other limits are read.
+// The client ignores a limit of the service configuration that has an invalid value, and
+// reads the other limits.
 func TestLimits_ignoreInvalidValues(t *testing.T) {
 	c, _ := recordedClient(t, `{"limits":{"maxAssets":7,"maxUsers":"many","maxClientUserIds":1e30,"maxSerialNumbers":null,"perUser":{"x":1},"newLimit":3}}`)
 	config, err := c.Config.ServiceConfig(t.Context())

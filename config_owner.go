@@ -13,10 +13,10 @@ import (
 // organizational unit. It matches [ErrTakenOver].
 type TakeoverError struct {
 	UID string  // of the organizational unit
-	By  MDMInfo // the other device management service, from the service's answer
+	By  MDMInfo // the other device management service, as the answer of Apple's service shows it
 }
 
-// Error returns a text with the name and the ID of the other device management service.
+// Error returns a text with the name and the id of the other device management service.
 func (e *TakeoverError) Error() string {
 	return fmt.Sprintf("%v: %q (id %q) has claimed unit %s", ErrTakenOver, shorten(clean(e.By.Name), 100), shorten(clean(e.By.ID), 100), e.UID)
 }
@@ -24,12 +24,11 @@ func (e *TakeoverError) Error() string {
 // Is reports whether target is [ErrTakenOver].
 func (e *TakeoverError) Is(target error) bool { return target == ErrTakenOver }
 
-// WithOwner makes the client stop writing when another device management service
-// claims the organizational unit. Apple supports one device management service for each
-// unit, but does not lock the unit: a second one that registers replaces the first
-// without an error, and then both assign the same licenses. With this option, the
-// client compares the ID in each mdmInfo that the service sends with ours.ID. When they
-// differ:
+// WithOwner makes the client stop writing when another device management service claims
+// the organizational unit. Apple supports one device management service for each unit, but
+// does not lock the unit: a second one that registers replaces the first without an error,
+// and then both assign the same licenses. With this option, the client compares the id in
+// each mdmInfo that the service sends with owner.ID. When they differ:
 //
 //   - The client calls onTakeover once, unless it is nil. The goroutine of the call that
 //     received the answer runs it, so it must return quickly.
@@ -39,17 +38,17 @@ func (e *TakeoverError) Is(target error) bool { return target == ErrTakenOver }
 //
 // [ConfigService.Claim] claims the unit again. The client ignores answers without an
 // mdmInfo. The option itself claims nothing; call [ConfigService.Register].
-func WithOwner(ours MDMInfo, onTakeover func(*TakeoverError)) Option {
+func WithOwner(owner MDMInfo, onTakeover func(*TakeoverError)) Option {
 	return func(o *options) error {
-		if err := ours.check(); err != nil {
+		if err := owner.check(); err != nil {
 			return fmt.Errorf("WithOwner: %w", err)
 		}
-		o.guard = &guard{ours: ours, onTakeover: onTakeover}
+		o.guard = &guard{owner: owner, onTakeover: onTakeover}
 		return nil
 	}
 }
 
-// check returns an error if a field is empty.
+// check returns an error if a field of the MDMInfo is empty.
 func (m MDMInfo) check() error {
 	if m.ID == "" || m.Name == "" || m.Metadata == "" {
 		return errors.New("the ID, Name and Metadata of MDMInfo must not be empty")
@@ -60,16 +59,16 @@ func (m MDMInfo) check() error {
 // guard stops writes after another device management service has claimed the unit. A
 // nil guard allows every request.
 type guard struct {
-	ours       MDMInfo
+	owner      MDMInfo
 	onTakeover func(*TakeoverError)
 
 	mu         sync.Mutex
-	takeover   *TakeoverError // nil while the unit is ours, as far as the answers show
-	generation int            // number of our claims; answers to requests sent before a claim are ignored
+	takeover   *TakeoverError // the last takeover that an answer showed; nil if the unit is not taken over
+	generation int            // number of confirmed claims; answers to requests sent before a claim are ignored
 }
 
 // checkWrite returns an error for a write after a takeover, unless the write is a claim.
-// The generation is for observe.
+// The result generation is the argument for observe.
 func (g *guard) checkWrite(r request) (generation int, err error) {
 	if g == nil {
 		return 0, nil
@@ -84,9 +83,9 @@ func (g *guard) checkWrite(r request) (generation int, err error) {
 }
 
 // observe records a takeover if the answer to a request has the mdmInfo of another
-// device management service. Generation is from the checkWrite of the request.
+// device management service. The generation is from the checkWrite of the request.
 func (g *guard) observe(generation int, m *Meta) {
-	if g == nil || m.MDMInfo == nil || m.MDMInfo.ID == "" || m.MDMInfo.ID == g.ours.ID {
+	if g == nil || m.MDMInfo == nil || m.MDMInfo.ID == "" || m.MDMInfo.ID == g.owner.ID {
 		return
 	}
 	takeover := &TakeoverError{UID: m.UID, By: *m.MDMInfo}
@@ -101,7 +100,7 @@ func (g *guard) observe(generation int, m *Meta) {
 	}
 }
 
-// confirmClaim allows writes again, after the service confirmed our claim.
+// confirmClaim allows writes again, after the service confirmed a claim of this client.
 func (g *guard) confirmClaim() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -113,7 +112,7 @@ func (g *guard) confirmClaim() {
 // service. After a takeover it returns nil, because checkWrite then stops the request
 // with a better error.
 func (g *guard) checkClaim(m *MDMInfo) error {
-	if g == nil || m == nil || m.ID == g.ours.ID {
+	if g == nil || m == nil || m.ID == g.owner.ID {
 		return nil
 	}
 	g.mu.Lock()
@@ -143,14 +142,14 @@ func (s *ConfigService) Claim(ctx context.Context) (*ClientConfig, error) {
 	if g == nil {
 		return nil, invalidf("Claim needs a client with the option WithOwner")
 	}
-	config, err := s.updateClientConfig(ctx, Registration{MDMInfo: &g.ours}, true)
+	config, err := s.updateClientConfig(ctx, Registration{MDMInfo: &g.owner}, true)
 	if err != nil {
 		return nil, fmt.Errorf("claiming the unit: %w", err)
 	}
 	switch m := config.MDMInfo; {
 	case m == nil || m.ID == "":
 		return config, fmt.Errorf("claiming the unit: %w: the answer has no mdmInfo", ErrAnswerDiffers)
-	case m.ID != g.ours.ID:
+	case m.ID != g.owner.ID:
 		return config, fmt.Errorf("claiming the unit: %w", &TakeoverError{UID: config.UID, By: *m})
 	}
 	g.confirmClaim()

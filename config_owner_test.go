@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Any answer that names another device management service is a takeover, and only an
-// answer that names the owner ends it.
-func TestWithOwner_followsOwnerNamedInAnswers(t *testing.T) {
+// With WithOwner, any answer that names another device management service is a takeover of
+// the unit. Only an answer that names the owner ends the takeover.
+func TestWithOwner_detectsTakeoverInAnyAnswer(t *testing.T) {
 	write := func(c *appsandbooks.Client) error {
 		return c.Do(t.Context(), http.MethodPost, "assets/associate", nil, struct{}{}, nil)
 	}
@@ -59,8 +59,8 @@ type takeovers []*appsandbooks.TakeoverError
 
 func (l *takeovers) add(e *appsandbooks.TakeoverError) { *l = append(*l, e) }
 
-// After a takeover all writes fail with ErrTakenOver and are not sent, reads still
-// work, and Claim ends the takeover.
+// After a takeover of the unit all writes fail with ErrTakenOver and are not sent, reads
+// still work, and ConfigService.Claim ends the takeover.
 func TestWithOwner_refusesWritesAfterTakeover(t *testing.T) {
 	var reported takeovers
 	h := newHandler(t, nil)
@@ -125,8 +125,8 @@ func TestWithOwner_refusesWritesAfterTakeover(t *testing.T) {
 	require.Len(t, reported, 2, "the next takeover is reported, too")
 }
 
-// The request whose answer shows the takeover counts as sent, and the operation sends
-// no further request.
+// An operation stops at a takeover: the request whose answer shows the takeover counts as
+// sent, and the operation sends no further request.
 func TestWithOwner_stopsOperationAtTakeover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reported takeovers
@@ -174,7 +174,7 @@ func TestWithOwner_stopsOperationAtTakeover(t *testing.T) {
 	})
 }
 
-// The answer to a request that was sent before Claim does not count as a takeover.
+// When a request was sent before Claim, its answer does not count as a takeover.
 func TestConfigService_Claim_ignoresAnswersToEarlierRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reported takeovers
@@ -200,7 +200,7 @@ func TestConfigService_Claim_ignoresAnswersToEarlierRequests(t *testing.T) {
 	})
 }
 
-// Claim fails with ErrTakenOver when its answer names another service.
+// Claim fails with ErrTakenOver when its answer names another device management service.
 func TestConfigService_Claim_failsWhenUnitIsTakenAgain(t *testing.T) {
 	answer := `{"mdmInfo":{"id":"theirs","name":"x","metadata":"y"},"uId":"1"}`
 	r := &recordedAnswers{t: t, answers: []string{answer}}
@@ -213,9 +213,9 @@ func TestConfigService_Claim_failsWhenUnitIsTakenAgain(t *testing.T) {
 	require.ErrorIs(t, c.Subscriptions.Enable(t.Context()), appsandbooks.ErrTakenOver)
 }
 
-// WithOwner needs a complete MDMInfo, Claim needs WithOwner, and a registration must
+// WithOwner requires a complete MDMInfo, Claim requires WithOwner, and a registration must
 // not name another owner.
-func TestWithOwner_needsCompleteOwner(t *testing.T) {
+func TestWithOwner_requiresCompleteMDMInfo(t *testing.T) {
 	_, err := appsandbooks.NewClient(stoken, appsandbooks.WithOwner(appsandbooks.MDMInfo{ID: "1"}, nil))
 	require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 
@@ -230,9 +230,9 @@ func TestWithOwner_needsCompleteOwner(t *testing.T) {
 	require.ErrorIs(t, &appsandbooks.TakeoverError{}, appsandbooks.ErrTakenOver)
 }
 
-// A takeover is noticed on the pages of every list, with either of the two page
-// decoders.
-func TestWithOwner_noticesTakeoverInLists(t *testing.T) {
+// The client detects a takeover in the pages of every list, with either of the two decoders
+// of pages.
+func TestWithOwner_detectsTakeoverInLists(t *testing.T) {
 	for _, list := range []func(*testing.T, *appsandbooks.Client) error{
 		func(t *testing.T, c *appsandbooks.Client) error {
 			_, err := appsandbooks.Collect(c.Assignments.All(t.Context(), appsandbooks.AssignmentFilter{}))

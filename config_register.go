@@ -61,7 +61,7 @@ type Registration struct {
 // https://developer.apple.com/documentation/devicemanagement/client-config-4szk1
 func (s *ConfigService) Register(ctx context.Context, r Registration) (*ClientConfig, error) {
 	if g := s.client.opts.guard; g != nil && r.MDMInfo == nil {
-		r.MDMInfo = &g.ours
+		r.MDMInfo = &g.owner
 	}
 	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("registering for notifications: %w", err)
@@ -149,7 +149,8 @@ func (s *ConfigService) advice(r *Registration, before handlerSnapshot, err erro
 	return ""
 }
 
-// diagnose returns why the service's test failed, as far as the handler's counts show.
+// diagnose returns why the service's test notification failed, as far as the handler's
+// counts show.
 func (r *Registration) diagnose(before handlerSnapshot) string {
 	const reachability = "on the public internet, its name must resolve, its port must be open and its certificate must be trusted"
 	if r.Handler == nil {
@@ -210,7 +211,9 @@ func (r *Registration) differences(c *ClientConfig) []string {
 func (s *ConfigService) Unregister(ctx context.Context) (*ClientConfig, error) {
 	config, err := s.ClientConfig(ctx)
 	if err == nil {
-		err = blank(config) // sending the missing MDMInfo would remove the claim
+		// After a blank answer, the update would be sent without MDMInfo and remove the
+		// claim.
+		err = errIfBlank(config)
 	}
 	if err == nil {
 		config, err = s.updateClientConfig(ctx, Registration{

@@ -11,8 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Register sets the receiver, the notification types (all types by default) and the
-// owner. Unregister removes the types and keeps the owner.
+// ConfigService.Register sets the URL and the secret of the receiver, the notification
+// types (all types by default) and the owner. Unregister removes the types and keeps the
+// owner.
 func TestConfigService_Register_setsReceiverTypesAndOwner(t *testing.T) {
 	h := newHandlerOf(t, nil, withSecrets("another-units-secret"))
 	srv, c := newServerWithReceiver(t, h)
@@ -77,7 +78,7 @@ func TestConfigService_Register_replacesSecretWithoutGap(t *testing.T) {
 	}
 }
 
-// A failed registration does not remove a secret that the handler accepted before.
+// When a registration fails, the handler still accepts the secrets that it accepted before.
 func TestConfigService_Register_keepsOldSecretWhenRefused(t *testing.T) {
 	h := newHandler(t, nil)
 	_, c := newServerWithReceiver(t, http.NotFoundHandler())
@@ -94,9 +95,9 @@ func TestConfigService_Register_explainsRefusals(t *testing.T) {
 	long := strings.Repeat("x", 513)
 	for name, test := range map[string]struct {
 		change  func(r *appsandbooks.Registration, h *appsandbooks.NotificationHandler)
-		proxy   func(h http.Handler) http.Handler // in front of the handler; nil for none
+		proxy   func(h http.Handler) http.Handler // proxy wraps the handler; nil means no proxy
 		wantErr error
-		sent    bool   // whether the request reaches the service
+		sent    bool   // whether the registration request reaches the service
 		text    string // in the error
 	}{
 		"no URL": {change: func(r *appsandbooks.Registration, _ *appsandbooks.NotificationHandler) { r.NotificationURL = "" }, wantErr: appsandbooks.ErrNotificationConfigIncomplete, text: "NotificationURL and NotificationAuthToken"},
@@ -191,8 +192,8 @@ func TestConfigService_Register_explainsRefusals(t *testing.T) {
 	}
 }
 
-// Register fails with ErrAnswerDiffers when the answer states another configuration
-// than the request.
+// Register fails with ErrAnswerDiffers when the configuration in the answer differs from
+// the configuration in the request.
 func TestConfigService_Register_failsWhenAnswerDiffers(t *testing.T) {
 	types := `["ASSET_MANAGEMENT","USER_MANAGEMENT","USER_ASSOCIATED","ASSET_COUNT","SUBSCRIPTION_MANAGEMENT","SUBSCRIPTION_COUNT"]`
 	for name, test := range map[string]struct {
@@ -228,7 +229,8 @@ func TestConfigService_Register_failsWhenAnswerDiffers(t *testing.T) {
 	_, err = c.Config.Unregister(t.Context())
 	require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
 
-	// An answer that is not a configuration is an error: it does not prove that MDMInfo is empty.
+	// An answer that is not a client configuration is an error, because it does not prove
+	// that MDMInfo is empty.
 	c, r := recordedClient(t, `{}`)
 	_, err = c.Config.Unregister(t.Context())
 	require.Equal(t, 200, isError(t, err).StatusCode)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An unreadable field of the service configuration counts as missing, and the other
-// fields are read.
+// If the client cannot read a field of the service configuration, the field counts as
+// missing, and the other fields are read.
 func TestConfigService_ServiceConfig_ignoresUnreadableParts(t *testing.T) {
 	for _, part := range []string{
 		`"errorCodes":{}`, `"errorCodes":[{"errorNumber":"E1","errorMessage":"m"}]`, `"notificationTypes":[5]`, `"urls":[]`, `"urls":{"getUsers":5}`, `"uId":5`, `"mdmInfo":"x"`,
@@ -31,8 +31,8 @@ func TestConfigService_ServiceConfig_ignoresUnreadableParts(t *testing.T) {
 	require.Error(t, err)
 }
 
-// The limits are requested once for all callers, used for five minutes, then refreshed
-// in the background, and kept when the refresh fails.
+// The client requests the service's limits once for all callers, uses them for five
+// minutes, then refreshes them in the background, and keeps them when the refresh fails.
 func TestConfigService_ServiceConfig_isCachedForAllCallers(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLatency(time.Second)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -63,11 +63,11 @@ func TestConfigService_ServiceConfig_isCachedForAllCallers(t *testing.T) {
 			require.NoError(t, err)
 			return op.Plan().Requests
 		}
-		time.Sleep(4 * time.Minute) // virtual time, like all sleeps below
+		time.Sleep(4 * time.Minute) // all sleeps of this test are in virtual time
 		require.Equal(t, 1, requests())
 		time.Sleep(2 * time.Minute)
 		began := time.Now()
-		require.Equal(t, 1, requests()) // the old limits, without waiting
+		require.Equal(t, 1, requests()) // the operation uses the old limits, without waiting
 		require.Zero(t, time.Since(began))
 		time.Sleep(2 * time.Second)
 		require.Equal(t, 10, requests())
@@ -75,13 +75,13 @@ func TestConfigService_ServiceConfig_isCachedForAllCallers(t *testing.T) {
 
 		srv.AddFault(appsandbookstest.Fault{Path: "service/config", Status: 500, Body: "<html>"})
 		time.Sleep(time.Hour)
-		require.Equal(t, 10, requests()) // the limits from the last successful request
+		require.Equal(t, 10, requests()) // the client keeps the limits from the last successful request
 		_, err := c.Config.ServiceConfig(t.Context())
-		require.Error(t, err) // ServiceConfig itself reports the error
+		require.Error(t, err) // ServiceConfig itself returns the error of the refresh
 	})
 }
 
-// ServiceConfig waits for a pause like any other call.
+// ConfigService.ServiceConfig waits for the end of a pause like any other call.
 func TestConfigService_ServiceConfig_waitsForPause(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Number: 9729, Header: http.Header{"Retry-After": {"200"}}, Times: 1})
@@ -92,8 +92,9 @@ func TestConfigService_ServiceConfig_waitsForPause(t *testing.T) {
 	})
 }
 
-// ServiceConfig returns a copy: what the caller changes in it stays with the caller.
-func TestConfigService_ServiceConfig_returnsACopy(t *testing.T) {
+// ConfigService.ServiceConfig returns a copy: a change that the caller makes to it has no
+// effect on the client.
+func TestConfigService_ServiceConfig_returnsCopy(t *testing.T) {
 	c, _ := recordedClient(t, `{"errorCodes":[{"errorNumber":9601,"errorMessage":"x"},null],"limits":{"maxNew":1},"urls":{"a":"b"},"notificationTypes":["ASSET_COUNT"]}`)
 	first, err := c.Config.ServiceConfig(t.Context())
 	require.NoError(t, err)

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The token is sent only to the configured host over https, whatever URLs the service
-// configuration names.
+// The client sends the content token only to the configured host and over https, whatever
+// URLs the service configuration names.
 func TestServiceConfig_doesNotSendTokenToOtherHosts(t *testing.T) {
 	authorized := map[string]string{}
 	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -28,9 +28,9 @@ func TestServiceConfig_doesNotSendTokenToOtherHosts(t *testing.T) {
 	require.Equal(t, map[string]string{"https://vpp.itunes.apple.com": "Bearer " + canaryToken}, authorized)
 }
 
-// A URL from the service configuration is used only if it has the host of the base URL
-// or, for Apple's service, if it is an https URL with the default port on a host of
-// apple.com.
+// The client uses a URL from the service configuration only if its host is the host of the
+// base URL or, for Apple's service, if it is an https URL with the default port on a host
+// of apple.com.
 func TestServiceConfig_urlsAreUsedOnlyWhenSafe(t *testing.T) {
 	for _, test := range []struct{ base, named, want string }{
 		{appsandbooks.DefaultBaseURL, "https://vpp.itunes.apple.com/mdm/v3/users", "https://vpp.itunes.apple.com/mdm/v3/users"},
@@ -42,7 +42,8 @@ func TestServiceConfig_urlsAreUsedOnlyWhenSafe(t *testing.T) {
 		{appsandbooks.DefaultBaseURL, "https://other.apple.com:8443/users", ""},
 		{appsandbooks.DefaultBaseURL, "://", ""},
 		{"http://127.0.0.1:9/mdm/v2", "http://127.0.0.1:9/elsewhere/users", "http://127.0.0.1:9/elsewhere/users"},
-		{"http://127.0.0.1:9/mdm/v2", "https://vpp.itunes.apple.com/mdm/v2/users", ""}, // Apple's URLs, sent by a test server
+		// A test server sends Apple's URLs.
+		{"http://127.0.0.1:9/mdm/v2", "https://vpp.itunes.apple.com/mdm/v2/users", ""},
 		{"http://127.0.0.1:9/mdm/v2", "http://127.0.0.1:10/mdm/v2/users", ""},
 	} {
 		r := &recordedAnswers{t: t, answers: []string{fmt.Sprintf(`{"limits":{},"urls":{"getUsers":%q}}`, test.named), `{}`}}

@@ -17,11 +17,11 @@
 //	if err != nil {
 //		return err // the service accepted nothing
 //	}
-//	report, err := op.Wait(ctx) // until each pair of app and device has an outcome
+//	report, err := op.Wait(ctx) // Wait returns when each pair of app and device has an outcome
 //	for o := range report.Problems() {
 //		log.Println(o.SerialNumber, o.Status, o.Err)
 //	}
-//	return err // nil only if every pair succeeded
+//	return err // the error is nil only if every pair succeeded
 //
 // # Terms
 //
@@ -75,7 +75,7 @@
 //   - The context bounds the call, including its waits and retries. When the context
 //     ends, the call returns an error that wraps the context's error and its cause. A
 //     request of an operation that is in progress then has five more seconds to return
-//     its event ID.
+//     its event id.
 //   - A failed call is retried according to the section Retries.
 //   - If the input is invalid, the error wraps [ErrInvalid], and nothing is sent.
 //   - Calls can be made from any number of goroutines.
@@ -98,7 +98,7 @@
 // ([*EventError]). The text of an error contains neither the token nor ids of people.
 //
 // The following table has the numbers of the service's errors, their constants, and what
-// to do. The [docs/operations.md] describes them in more detail:
+// to do. The guide [docs/operations.md] describes them in more detail:
 //
 //	9601  ErrLoginRequired                  Pass a content token.
 //	9602  ErrInvalidArgument                Correct the request.
@@ -196,8 +196,8 @@
 //     when its answer was lost, because the answer may have been PENDING. The next poll
 //     comes when the interval of [WithPolling] has passed.
 //   - A Retry-After, in seconds or as a date, delays all requests of the client and of
-//     the clients that share its [Limiter], for at most a day. It counts on status 429, on
-//     status 5xx, and with an error that means "later". If the pause is longer than
+//     the clients that share its [Limiter], for at most a day. It applies to status 429,
+//     to status 5xx, and to an error that means "later". If the pause is longer than
 //     [WithMaxPause] allows, the call ends with an [*Error] whose RetryAfter is set.
 //   - If the context's deadline comes before the end of a pause, or of the wait between two
 //     attempts, the call ends at once.

@@ -29,21 +29,21 @@ var ErrAnswerDiffers = errors.New("appsandbooks: the service's answer does not m
 // Test for its meaning with errors.Is and a constant such as [ErrTokenRevoked], or with
 // a predicate such as [IsRetryable].
 type Error struct {
-	StatusCode int         // HTTP status; 0 if no answer came, and in the failures of an event
+	StatusCode int         // HTTP status of the answer; 0 if no answer came, and in the failures of an event
 	Number     ErrorNumber // Apple's errorNumber; 0 if the answer has none
 	Message    string      // Apple's errorMessage, for people; do not compare it
 	Info       *ErrorInfo  // the assets, users and devices that failed; nil if Apple does not name them
 
 	Method     string        // HTTP method
-	Path       string        // of the endpoint, without the query, which contains ids of users and devices
+	Path       string        // path of the endpoint, without the query, which contains ids of users and devices
 	Attempts   int           // number of attempts that were started
 	RetryAfter time.Duration // the pause that the service last asked for; 0 if it asked for none
 	Ambiguous  bool          // true if a write may have been carried out: see ErrAmbiguous
 	Excerpt    string        // the first 512 bytes of an answer that is not an Apple error; "" for the JSON of a success
 
 	err          error
-	incomplete   bool // the body of the answer is incomplete
-	contextEnded bool // the caller's context has ended
+	incomplete   bool // true if the body of the answer is incomplete
+	contextEnded bool // true if the caller's context has ended
 }
 
 // Error returns a text for people. It never contains the token, the query or a header.
@@ -161,13 +161,14 @@ type errorInfoBody struct {
 // returns an error.
 func (i *ErrorInfo) UnmarshalJSON(data []byte) error {
 	var b errorInfoBody
-	// A field of an unexpected type must not hide the error number next to it.
+	// Ignore the error: an ErrorInfo with a field of an unexpected type must not hide the
+	// error number.
 	_ = json.Unmarshal(data, &b)
 	*i = ErrorInfo{b.Assets, b.ClientUserIDs, b.SerialNumbers, slices.Clone(data)}
 	return nil
 }
 
-// MarshalJSON writes Raw, or the other fields if Raw is nil.
+// MarshalJSON writes the Raw of the ErrorInfo, or its other fields if Raw is nil.
 func (i *ErrorInfo) MarshalJSON() ([]byte, error) {
 	if i.Raw != nil {
 		return i.Raw, nil
@@ -188,7 +189,7 @@ func (i *ErrorInfo) String() string {
 		what string
 	}{{len(i.Assets), "assets"}, {len(i.ClientUserIDs), "clientUserIds"}, {len(i.SerialNumbers), "serialNumbers"}} {
 		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+			parts = append(parts, fmt.Sprintf("%s: %d", p.what, p.n))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -266,8 +267,8 @@ func (e *Error) isNetworkError() bool {
 		!transport.IsCertificateError(e.err) && !errors.Is(e.err, ErrInvalid)
 }
 
-// isLimit reports whether a part of the request was larger than the current
-// limits of the service.
+// isLimit reports whether err means that a request was larger than the current limits of
+// the service.
 func isLimit(err error) bool { return hasError(err, 0, limitNumbers...) }
 
 // IsNotFound reports whether a user, an event or a subscription that the

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Exactly the error numbers that report an exceeded limit make an operation split a
-// request.
+// An operation splits a request after exactly those error numbers that report an exceeded
+// limit.
 func TestErrorNumber_limits(t *testing.T) {
 	limits := map[ErrorNumber]bool{9700: true, 9701: true, 9702: true, 9711: true, 9713: true, 9714: true, 9724: true, 9725: true, 9816: true}
 	require.NotEmpty(t, meanings)

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every error number of Apple's table has a text, and only the predicate of its group
-// matches it.
+// Every error number of Apple's table has a text. Of the predicates for groups of error
+// numbers, only the predicate of the number's own group matches.
 func TestErrorNumber_hasMeaningAndMatchingPredicate(t *testing.T) {
 	// All numbers of Apple's table.
 	numbers := []int{

@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// IsRetryable is true for a timeout and for a cut answer, and false for a certificate
-// error and a canceled context.
+// IsRetryable is true for a timeout and for an answer that was cut off, and false for a
+// certificate error and a canceled context.
 func TestIsRetryable_distinguishesNetworkFailures(t *testing.T) {
 	noAnswer := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer noAnswer.Close()
@@ -37,7 +37,8 @@ func TestIsRetryable_distinguishesNetworkFailures(t *testing.T) {
 	for base, retryable := range map[string]bool{noAnswer.URL: true, cutAnswer.URL: true, untrusted.URL: false} {
 		c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(base), appsandbooks.WithTimeout(200*time.Millisecond), appsandbooks.WithRetry(1, 0, 0))
 		require.NoError(t, err)
-		// The id "509" is also a part of "x509", which is in the text of certificate errors.
+		// The client user id "509" is also a part of "x509", which is in the text of
+		// certificate errors.
 		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{ClientUserID: "509"})
 		require.Equal(t, retryable, appsandbooks.IsRetryable(err), "%v", err)
 		ended, cancel := context.WithCancel(t.Context())
@@ -48,8 +49,9 @@ func TestIsRetryable_distinguishesNetworkFailures(t *testing.T) {
 	}
 }
 
-// For any answer, a call returns a value or an *Error that is safe to print: without
-// control characters, without the token, and with an excerpt of at most 512 bytes.
+// For any answer, a call returns a value or an *Error that is safe to print: its text has
+// no control characters, no content token, and an excerpt of at most 512 bytes of the
+// answer.
 func FuzzErrors(f *testing.F) {
 	for _, body := range []string{
 		``, `{}`, `null`, `[]`, `<html>Bad Gateway</html>`, `{"errorNumber":9622,"errorMessage":"bad token STOKEN"}`, `{"errorNumber":"9602"}`,
@@ -89,8 +91,8 @@ func FuzzErrors(f *testing.F) {
 	})
 }
 
-// IsRetryable is true for failures that may pass and have no error number. IsAuth finds
-// an HTTP 401 among joined errors.
+// IsRetryable is true for temporary failures without an error number. IsAuth finds an HTTP
+// 401 among joined errors.
 func TestIsRetryable_coversFailuresWithoutErrorNumber(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 	c := clientWithTransport(t, func(*http.Request) (*http.Response, error) { return nil, refused }, appsandbooks.WithRetry(2, 0, 0))
@@ -98,7 +100,7 @@ func TestIsRetryable_coversFailuresWithoutErrorNumber(t *testing.T) {
 	require.True(t, appsandbooks.IsRetryable(err), "%v", err)
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "users", Status: 503, Body: "x", Header: http.Header{"Retry-After": {"3600"}}, Times: 1})
-		for range 2 { // the second request is not sent
+		for range 2 { // only the first request is sent; the second is not
 			_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
 			require.Equal(t, time.Hour, isError(t, err).RetryAfter)
 			require.True(t, appsandbooks.IsRetryable(err), "%v", err)

@@ -5,7 +5,7 @@ import (
 	"unicode"
 )
 
-// clean replaces control characters with spaces, so that text from the server fits into
+// clean replaces control characters with spaces, so that text from the service fits into
 // one log line.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {

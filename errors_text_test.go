@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The texts of an error have fewer than 2000 bytes, however long the service's message
-// is.
+// The texts of an Error have fewer than 2000 bytes, also when the service's message is
+// longer.
 func TestError_shortensLongMessage(t *testing.T) {
 	c := clientWithAnswer(t, 400, nil, `{"errorNumber":9602,"errorMessage":"`+strings.Repeat("long ", 1<<17)+`"}`)
 	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})

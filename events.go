@@ -30,7 +30,7 @@ const (
 	EventFailed   EventState = "FAILED"
 )
 
-// EventType says what an event does. It does not distinguish assets from subscriptions. A
+// EventType is what an event does. It does not distinguish assets from subscriptions. A
 // value that the SDK does not know is kept as it is.
 type EventType string
 
@@ -83,6 +83,7 @@ type EventError struct {
 	Status  *EventStatus
 }
 
+// Error returns the id of the event and its failures, as a text for people.
 func (e *EventError) Error() string {
 	if e.Status == nil {
 		return "the event failed"
@@ -126,8 +127,9 @@ func (s *StatusService) Get(ctx context.Context, eventID string) (*EventStatus, 
 	return s.get(ctx, eventID, transport.Read)
 }
 
-// get is Get with a class. With transport.Poll, for callers that poll again later anyway, a
-// request is not repeated if its lost answer may have been PENDING.
+// get is Get with the retry class of the call. The class transport.Poll is for callers
+// that poll again later: then a request is not repeated if its lost answer may have been
+// PENDING.
 func (s *StatusService) get(ctx context.Context, eventID string, class transport.Class) (*EventStatus, error) {
 	if eventID == "" {
 		return nil, invalidf("the event id is empty")
@@ -159,23 +161,23 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 	if eventID == "" {
 		return nil, invalidf("the event id is empty")
 	}
-	hints := s.client.hub.listen()
-	defer hints.close()
-	hints.add(eventID)
+	w := s.client.hub.newWaiter()
+	defer w.close()
+	w.add(eventID)
 
 	var last *EventStatus
 	var namedTasks taskCount
 	began := time.Now()
 	notBefore, next := began, began.Add(s.client.firstPoll())
 	for {
-		for _, n := range hints.takeAll() {
+		for _, n := range w.takeAll() {
 			namedTasks.add(n)
 			next = notBefore
 		}
 		if status := namedTasks.status(last); status != nil && time.Now().Before(notBefore) {
 			return status, status.failure(eventID)
 		}
-		if err := hints.wait(ctx, time.Until(next)); err != nil {
+		if err := w.wait(ctx, time.Until(next)); err != nil {
 			return last, fmt.Errorf("waiting for event %s: %w", printableEventID(eventID), err)
 		}
 		if time.Now().Before(next) {

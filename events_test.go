@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Notifications about assignments do not end the wait for a revocation, because the number of
-// its assignments is unknown.
+// Notifications about assignments do not end the wait for a revocation, because the number
+// of assignments that the revocation removes is unknown.
 func TestStatusService_Wait_notificationsDoNotEndRevocation(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		addAssets(srv, 2, 5)
@@ -40,8 +40,8 @@ func TestStatusService_Wait_notificationsDoNotEndRevocation(t *testing.T) {
 	})
 }
 
-// A null in the failures of an event is ignored: the event fails without a reason, and the
-// operation can be saved.
+// A null in the list of failures of an event is ignored: the event fails without a reason,
+// and the operation can be saved.
 func TestEventStatus_ignoresNullAmongFailures(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "status", Status: 200, Body: `{"eventType":"ASSOCIATE","eventStatus":"FAILED",

@@ -32,8 +32,8 @@ func ExampleAssetsService_Pages_restarts() {
 	defer srv.Close()
 	defer client.Close()
 
-	// The list restarts up to three times when the data changes while it is read.
-	// The pages read before a restart are dropped.
+	// The list restarts up to three times when its data changes while it is read. The
+	// program drops the pages that it read before a restart.
 	var assets []appsandbooks.Asset
 	for page, err := range client.Assets.Pages(context.Background(), appsandbooks.AssetFilter{ListOptions: appsandbooks.ListOptions{Restarts: 3}}) {
 		if errors.Is(err, appsandbooks.ErrRestarted) {
@@ -58,7 +58,7 @@ func ExampleAssetsService_Revoke() {
 		appsandbookstest.Assignment{AdamID: "361309726", SerialNumber: "C02XL0GYJGH5"},
 		appsandbookstest.Assignment{AdamID: "409201541", SerialNumber: "C02XL0GYJGH5"})
 
-	// The device was wiped: revoke all of its assignments.
+	// The device was wiped, so revoke all assignments of the device.
 	op, err := client.Assets.Revoke(ctx, appsandbooks.AssetChange{SerialNumbers: []string{"C02XL0GYJGH5"}})
 	if err != nil {
 		log.Fatal(err)
@@ -68,8 +68,8 @@ func ExampleAssetsService_Revoke() {
 	// Output: assets/revoke: 1 of 1 succeeded
 }
 
-// A change can contain assets and targets, of which every asset is assigned to every
-// target, and also single pairs. A pair that is named twice counts once.
+// A change can contain assets and targets, and also single pairs. Every asset of the change
+// is assigned to every target of the change. A pair that is named twice counts once.
 func ExampleAssetsService_Associate() {
 	srv, client := exampleService()
 	defer srv.Close()

@@ -15,7 +15,7 @@ func ExampleAssignmentsService_Changes() {
 	defer client.Close()
 	ctx := context.Background()
 
-	version := "" // the first run reads all assignments
+	version := "" // an empty version: the first run reads all assignments
 	sync := func() error {
 		next := version
 		for page, err := range client.Assignments.Changes(ctx, appsandbooks.AssignmentFilter{SinceVersionID: version}) {

@@ -14,7 +14,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// Do calls an endpoint for which the SDK has no method.
+// Client.Do calls an endpoint for which the SDK has no method.
 func ExampleClient_Do() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -66,7 +66,8 @@ func ExampleWithTrace() {
 	// GET client/config 2 200 0 false
 }
 
-// The client uses a renewed token from its next attempt on.
+// When the token source returns a renewed content token, the client uses it from the next
+// attempt on.
 func ExampleWithTokenSource() {
 	srv, err := appsandbookstest.NewServer()
 	if err != nil {
@@ -86,7 +87,8 @@ func ExampleWithTokenSource() {
 	// Output: <nil>
 }
 
-// Two clients of one organizational unit share its request rate.
+// Two clients of one organizational unit with the same Limiter share the unit's request
+// rate.
 func ExampleWithLimiter() {
 	srv, err := appsandbookstest.NewServer()
 	if err != nil {
@@ -118,7 +120,7 @@ func ExampleWithLogger() {
 		Level: slog.LevelDebug,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey || a.Key == "took" {
-				return slog.Attr{} // these values differ in every run
+				return slog.Attr{} // the time and the duration (took) differ in every run
 			}
 			return a
 		},
@@ -134,7 +136,8 @@ func ExampleWithLogger() {
 	// Output: level=DEBUG msg="appsandbooks: request" method=GET path=users attempt=1 status=200
 }
 
-// WithTimeout limits each attempt. The client retries an attempt that took too long.
+// WithTimeout limits each attempt. The client retries an attempt that took longer than the
+// limit.
 func ExampleWithTimeout() {
 	srv, err := appsandbookstest.NewServer()
 	if err != nil {
@@ -156,8 +159,8 @@ func ExampleWithTimeout() {
 	// Output: <nil>
 }
 
-// A program that cannot wait for minutes gets the error at once, and the time
-// after which the service accepts requests again.
+// With WithMaxPause, a program that cannot wait for minutes gets the error at once. The
+// error has the time after which the service accepts requests again.
 func ExampleWithMaxPause() {
 	srv, err := appsandbookstest.NewServer()
 	if err != nil {
@@ -181,7 +184,7 @@ func ExampleWithMaxPause() {
 	// Output: 2m0s
 }
 
-// The service configuration is the only call that needs no content token.
+// Reading the service configuration is the only call that needs no content token.
 func ExampleWithoutToken() {
 	srv, err := appsandbookstest.NewServer()
 	if err != nil {

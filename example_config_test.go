@@ -32,7 +32,8 @@ func ExampleConfigService_Register() {
 			if m := n.AssetManagement; m != nil {
 				fmt.Println(m.Type, m.Result, len(m.Assignments))
 			}
-			return nil // the notification is stored, and the service does not deliver it again
+			// The program has stored the notification, and the service does not deliver it again.
+			return nil
 		},
 		appsandbooks.WithNotificationSecrets(secret),
 		appsandbooks.WithNotify(client.Notify), // ends the wait for the event
@@ -40,7 +41,8 @@ func ExampleConfigService_Register() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // in production behind a proxy that terminates TLS
+	// In production, this listener is behind a proxy that terminates TLS.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -91,7 +93,8 @@ func ExampleConfigService_ServiceConfig() {
 	// Output: 25 1000
 }
 
-// ClientConfig needs a valid content token, so it shows whether the token can be used.
+// ClientConfig needs a valid content token, so its result shows whether the token can be
+// used.
 func ExampleConfigService_ClientConfig() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -108,7 +111,8 @@ func ExampleConfigService_ClientConfig() {
 	// Output: revoked: a newer token was downloaded
 }
 
-// After another service has claimed the unit, writes fail and are not sent.
+// After another device management service has claimed the unit, the client's writes fail
+// and are not sent.
 func ExampleWithOwner() {
 	srv, err := appsandbookstest.NewServer()
 	if err != nil {
@@ -128,7 +132,8 @@ func ExampleWithOwner() {
 	}
 
 	srv.Unit().TakeOver(appsandbookstest.MDMInfo{ID: "77", Name: "Another MDM", Metadata: "2.0"})
-	_, _ = client.Users.List(ctx, appsandbooks.UserFilter{}) // every answer names the service that manages the unit
+	// Every answer names the device management service that manages the unit.
+	_, _ = client.Users.List(ctx, appsandbooks.UserFilter{})
 	_, err = client.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
 	fmt.Println(errors.Is(err, appsandbooks.ErrTakenOver))
 	// Output:

@@ -36,7 +36,8 @@ func ExampleIsAuth() {
 	// Output: true GET users: the content token was revoked (9625): The content token has been revoked. (HTTP 401)
 }
 
-// A content token with read-only rights can read lists, but cannot change anything.
+// With a content token that has read-only rights, a program can read lists but cannot
+// change anything.
 func ExampleIsForbidden() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -48,8 +49,8 @@ func ExampleIsForbidden() {
 	// Output: true
 }
 
-// The SDK has already retried the call where that is safe. IsRetryable reports whether
-// a later call may succeed.
+// The SDK has already retried the call if a retry is safe. IsRetryable reports whether a
+// later call may succeed.
 func ExampleIsRetryable() {
 	srv, client := exampleService()
 	defer srv.Close()

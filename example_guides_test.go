@@ -40,21 +40,21 @@ func quickStart(ctx context.Context, stoken string, serials []string) error {
 	if err != nil {
 		return err // the service accepted nothing
 	}
-	report, err := op.Wait(ctx) // until each pair of app and device has an outcome
+	report, err := op.Wait(ctx) // Wait returns when each pair of app and device has an outcome
 	for o := range report.Problems() {
 		log.Println(o.SerialNumber, o.Status, o.Err)
 	}
-	return err // nil only if every pair succeeded
+	return err // the error is nil only if every pair succeeded
 }
 
 // The quick start of README.md returns when its context is canceled.
 func TestAssetsService_Associate_quickStartCompilesAndEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // otherwise the call would go to Apple
+	cancel() // without cancel the call would go to Apple
 	require.ErrorIs(t, quickStart(ctx, "dG9rZW4=", []string{"C02XL0GYJGH5"}), context.Canceled)
 }
 
-// The test in README.md, against a stand-in, succeeds.
+// The example test in README.md, which uses a stand-in, succeeds.
 func TestAssetsService_Associate_succeedsAgainstStandIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
@@ -91,7 +91,7 @@ func Example_report() {
 	fmt.Println("buy more:", errors.Is(err, appsandbooks.ErrNotEnoughLicenses))
 	// Output:
 	// assets/associate: 3 of 4 succeeded, 1 failed
-	// 361309726 G6TZ1A2BCDEF failed not enough licenses (9709): There are not enough licenses available. [1 assets, 1 serialNumbers]
+	// 361309726 G6TZ1A2BCDEF failed not enough licenses (9709): There are not enough licenses available. [assets: 1, serialNumbers: 1]
 	// buy more: true
 }
 
@@ -114,7 +114,7 @@ func installApp(ctx context.Context, client *appsandbooks.Client, mdm nanoMDM, a
 			err = errors.Join(err, mdm.install(ctx, udids[o.SerialNumber], adamID))
 		}
 	}
-	return err // it also names the devices without a license
+	return err // the error also names the devices without a license
 }
 
 type nanoMDM struct{ url, apiKey string }
@@ -149,7 +149,7 @@ const installApplication = `<?xml version="1.0" encoding="UTF-8"?>
 	<key>CommandUUID</key><string>%s</string>
 </dict></plist>`
 
-// installApp sends the install command only to the devices that got a license.
+// The function installApp sends the install command only to the devices that got a license.
 func TestReport_Outcomes_selectsDevicesForInstallation(t *testing.T) {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -178,9 +178,9 @@ func TestReport_Outcomes_selectsDevicesForInstallation(t *testing.T) {
 
 // docs/fleet.md
 
-// fleet holds one client for each organizational unit, by the uId of the unit.
+// fleet holds one Client for each organizational unit, by the uId of the unit.
 type fleet struct {
-	http  *http.Client // all clients share its transport
+	http  *http.Client // all clients share the transport of http
 	mu    sync.RWMutex
 	units map[string]*appsandbooks.Client
 }
@@ -198,7 +198,8 @@ func (f *fleet) add(ctx context.Context, stoken string, opts ...appsandbooks.Opt
 	if err != nil {
 		return "", err
 	}
-	config, err := client.Config.ClientConfig(ctx) // returns the uId, or an error if the token cannot be used
+	// ClientConfig returns the uId, or an error if the token cannot be used.
+	config, err := client.Config.ClientConfig(ctx)
 	if err != nil {
 		client.Close()
 		return "", err
@@ -225,7 +226,8 @@ func (f *fleet) receiver(secrets ...appsandbooks.Secret) (http.Handler, error) {
 	return appsandbooks.NewNotificationHandler(
 		func(ctx context.Context, n *appsandbooks.Notification) error {
 			if n.AssetCount != nil {
-				return store(ctx, n.UID, n.AssetCount) // before the handler acknowledges it
+				// store returns before the handler acknowledges the notification.
+				return store(ctx, n.UID, n.AssetCount)
 			}
 			return nil
 		},
@@ -283,8 +285,8 @@ func onEnrollment(ctx context.Context, client *appsandbooks.Client, serial strin
 	return err
 }
 
-// onEnrollment assigns the app, and returns ErrNotEnoughLicenses when no license is
-// left.
+// The function onEnrollment assigns the app to a device, and returns ErrNotEnoughLicenses
+// when no license is left.
 func TestAssetsService_Associate_assignsOnEnrollment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(42 * time.Second))
@@ -310,13 +312,13 @@ func TestAssetsService_Associate_assignsOnEnrollment(t *testing.T) {
 			t.Errorf("two devices, one license: %v", err)
 		}
 		for _, v := range srv.Violations() {
-			t.Error(v) // for example, a status was polled too often
+			t.Error(v) // a violation, for example: the status of an event was polled too often
 		}
 	})
 }
 
-// onEnrollment succeeds after faults that the SDK handles, and returns the error of the
-// others.
+// The function onEnrollment succeeds after faults that the SDK handles, and returns the
+// error of a fault that the SDK cannot handle.
 func TestAssetsService_Associate_handlesFaultsOnEnrollment(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault func(srv *appsandbookstest.Server)
@@ -357,7 +359,7 @@ func TestAssetsService_Associate_handlesFaultsOnEnrollment(t *testing.T) {
 	}
 }
 
-// The handler receives a notification of a purchase.
+// The notification handler receives the ASSET_COUNT notification of a purchase.
 func TestNotificationHandler_receivesPurchase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		received := make(chan *appsandbooks.Notification, 1)
@@ -393,7 +395,8 @@ func TestNotificationHandler_receivesPurchase(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		unit.Purchase("361309726", "STDQ", 25) // what a content manager does in Apple's portal
+		// Purchase does what a content manager does in Apple's portal.
+		unit.Purchase("361309726", "STDQ", 25)
 		if n := <-received; n.AssetCount == nil || n.AssetCount.CountDelta != 25 {
 			t.Errorf("%+v", n)
 		}
@@ -430,14 +433,15 @@ func syncUsers(ctx context.Context, client *appsandbooks.Client, since string, s
 		if err != nil {
 			return since, err
 		}
-		save(page.Items, page.Full) // Full: the whole list, because the version is empty or too old
+		// Full is true if the page is of the whole list, because the version is empty or too old.
+		save(page.Items, page.Full)
 		next = page.FirstVersionID
 	}
 	return next, nil
 }
 
-// syncUsers gets all users first, then only the new user, and all users again after the
-// service has dropped the version.
+// The first call of syncUsers gets all users, a later call gets only the new user, and a call
+// after the service has dropped the version gets all users again.
 func TestUsersService_Changes_keepsCopyUpToDate(t *testing.T) {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -478,7 +482,7 @@ func advice(err error) string {
 	return err.Error()
 }
 
-// advice returns the text that matches the error number.
+// For each of these error numbers, the function advice returns a matching text.
 func TestErrorNumber_leadsToMatchingAdvice(t *testing.T) {
 	for number, want := range map[appsandbooks.ErrorNumber]string{
 		9625: "download", 9622: "damaged", 9637: "right to assign", 9709: "buy more", 9729: "later", 9602: "invalid",

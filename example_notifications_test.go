@@ -14,14 +14,15 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// One handler receives the notifications of many customers' organizational units. Each
-// unit has its own notification URL and its own secrets.
+// One NotificationHandler receives the notifications of many customers' organizational
+// units. Each unit has its own notification URL and its own secrets.
 func ExampleWithUnitSecrets() {
 	type unit struct {
-		secrets []appsandbooks.Secret // the current secret and, while it is replaced, the previous one
+		// secrets has the current secret and, while it is replaced, the previous secret.
+		secrets []appsandbooks.Secret
 		client  *appsandbooks.Client
 	}
-	units := map[string]unit{} // by uId; a database in production
+	units := map[string]unit{} // the units by uId; in production a database has them
 
 	handler, err := appsandbooks.NewNotificationHandler(nil,
 		appsandbooks.WithRequestSecrets(func(r *http.Request) ([]appsandbooks.Secret, error) {
@@ -44,17 +45,18 @@ func ExampleWithUnitSecrets() {
 	// Output:
 }
 
-// The handler is an http.Handler. Mount it at the URL that is registered with the
-// service.
+// The NotificationHandler is an http.Handler. Mount it at the notification URL that is
+// registered with the service.
 func ExampleNewNotificationHandler() {
 	handler, err := appsandbooks.NewNotificationHandler(
 		func(_ context.Context, n *appsandbooks.Notification) error {
 			if n.AssetCount != nil {
 				fmt.Printf("%+d licenses of %s\n", n.AssetCount.CountDelta, n.AssetCount.AdamID)
 			}
-			return nil // the notification is stored, and the service does not deliver it again
+			// The program has stored the notification, and the service does not deliver it again.
+			return nil
 		},
-		// The handler accepts both secrets while the old one is replaced.
+		// The handler accepts both secrets while the old secret is replaced.
 		appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret("new-secret"), appsandbooks.NewSecret("old-secret")))
 	if err != nil {
 		log.Fatal(err)

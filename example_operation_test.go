@@ -52,7 +52,7 @@ func ExampleOperation_Plan() {
 	// Output: 100000 assignments in 6 requests
 }
 
-// Retry starts a new operation for the pairs that failed for a temporary reason.
+// Operation.Retry starts a new operation for the pairs that failed for a temporary reason.
 func ExampleOperation_Retry() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -98,8 +98,8 @@ func ExampleOperation_Undo() {
 	// Output: assets/disassociate: 2 of 2 succeeded
 }
 
-// The status COMPLETE does not prove that a device exists. Verify reads the assignments
-// back.
+// The event status COMPLETE does not prove that a device exists. Operation.Verify reads the
+// assignments back.
 func ExampleOperation_Verify() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -174,7 +174,8 @@ func ExampleWithJournal() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// Here the process is killed and started again.
+	// Here the process is killed and started again, and the new process resumes the
+	// operation.
 	op, err := client.Resume(file.Bytes(), appsandbooks.WithJournal(journal))
 	if err != nil {
 		log.Fatal(err)
@@ -205,7 +206,8 @@ func ExampleWithProgress() {
 	// Output: 1 of 1 requests, 2 of 2 pairs
 }
 
-// A job engine must not sleep. Step returns the time at which the next step is due.
+// A job engine runs steps at given times and must not sleep. Operation.Step returns the
+// time at which the next step is due.
 func ExampleOperation_Step() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -227,7 +229,7 @@ func ExampleOperation_Step() {
 		if next.IsZero() {
 			break
 		}
-		time.Sleep(time.Until(next)) // a job engine would save the operation instead
+		time.Sleep(time.Until(next)) // a job engine would save the operation instead of sleeping
 	}
 	fmt.Println(op.Report())
 	// Output: assets/associate: 1 of 1 succeeded

@@ -50,8 +50,8 @@ func ExampleSubscriptionsService_All() {
 	// Output: 67890 of app 361309726 ACTIVE 25
 }
 
-// Disassociate takes seats back at once. With Deferred it takes them back at the end of
-// the billing period.
+// Disassociate takes the seats of a subscription back at once. With Deferred it takes them
+// back at the end of the billing period.
 func ExampleSubscriptionsService_Disassociate() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -107,7 +107,7 @@ func ExampleSubscriptionAdminsService_Add() {
 }
 
 // The service has no call that reads whether subscriptions are enabled. The errors of
-// Enable and Disable show it.
+// SubscriptionsService.Enable and Disable show it.
 func ExampleSubscriptionsService_Enable() {
 	srv, client := exampleService()
 	defer srv.Close()

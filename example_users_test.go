@@ -55,7 +55,8 @@ func ExampleUsersService_All() {
 	// user-2 Associated
 }
 
-// The first run reads all users. Later runs read only the users that have changed.
+// The first run reads all users. Later runs read only the users that have changed since the
+// previous run.
 func ExampleUsersService_Changes() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -83,7 +84,7 @@ func ExampleUsersService_Changes() {
 	// user-3 false
 }
 
-// Update gives a Managed Apple Account to a user who has none.
+// UsersService.Update gives a Managed Apple Account to a user who has none.
 func ExampleUsersService_Update() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -122,7 +123,8 @@ func ExampleUsersService_Retire() {
 	// Output: users/retire: 1 of 1 succeeded 1 <nil>
 }
 
-// The service does not send invitations. The program must send the link to the user.
+// The service does not send invitations to users. The program must send the invitation link
+// to the user.
 func ExampleUsersService_InvitationURL() {
 	srv, client := exampleService()
 	defer srv.Close()

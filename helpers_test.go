@@ -29,8 +29,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// clientWithAnswer returns a client that gets the same answer to every request, with two
-// attempts for a call and no pause between them. It is closed at the end of the test.
+// clientWithAnswer returns a client whose every request gets the same answer. The client makes two
+// attempts for a call, without a pause between them, and is closed at the end of the test.
 func clientWithAnswer(t *testing.T, status int, header http.Header, body string, opts ...appsandbooks.Option) *appsandbooks.Client {
 	if header == nil {
 		header = http.Header{}
@@ -50,7 +50,7 @@ func (unlimitedRate) Pause(time.Duration) {}
 
 func (unlimitedRate) SetRate(int) {}
 
-// isError returns the *Error in err, and fails the test if err has none.
+// isError returns the *Error that err wraps, and fails the test if err wraps none.
 func isError(t testing.TB, err error) *appsandbooks.Error {
 	t.Helper()
 	var e *appsandbooks.Error
@@ -58,7 +58,7 @@ func isError(t testing.TB, err error) *appsandbooks.Error {
 	return e
 }
 
-// roundTripper is a function that is used as an http.RoundTripper.
+// roundTripper is a function type that implements http.RoundTripper.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -67,8 +67,8 @@ var ourMDM = appsandbooks.MDMInfo{ID: "522d5c43-44ca-4f7e-ba7a-53570cf60765", Na
 
 const receiverURL = "https://mdm.example.com/notifications"
 
-// newServerWithReceiver returns a stand-in that delivers its notifications to receiver, and a
-// client of its default unit. Both are closed at the end of the test.
+// newServerWithReceiver returns a stand-in that delivers its notifications to receiver, and a client
+// of the stand-in's default unit. Both are closed at the end of the test.
 func newServerWithReceiver(t *testing.T, receiver http.Handler, opts ...appsandbooks.Option) (*appsandbookstest.Server, *appsandbooks.Client) {
 	t.Helper()
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithNotificationTransport(appsandbookstest.HandlerTransport(receiver)))
@@ -79,8 +79,8 @@ func newServerWithReceiver(t *testing.T, receiver http.Handler, opts ...appsandb
 	return srv, c
 }
 
-// sameAnswerClient returns a client that gets the same answer to every request, with one attempt
-// for a call, and the number of its requests. The caller closes the client.
+// sameAnswerClient returns a client whose every request gets the same answer, and the number of the
+// client's requests. The client makes one attempt for a call. The caller closes the client.
 func sameAnswerClient(t *testing.T, status int, body []byte, opts ...appsandbooks.Option) (*appsandbooks.Client, *atomic.Int32) {
 	t.Helper()
 	requests := new(atomic.Int32)
@@ -95,8 +95,8 @@ func sameAnswerClient(t *testing.T, status int, body []byte, opts ...appsandbook
 	return c, requests
 }
 
-// exampleService returns a stand-in with two assets, two users and a subscription, and a client
-// of it. The client first polls an event after 1 ms, so that examples run fast.
+// exampleService returns a stand-in with two assets, two users and a subscription, and a client of
+// the stand-in. The client polls an event for the first time after 1 ms, so that examples run fast.
 func exampleService() (*appsandbookstest.Server, *appsandbooks.Client) {
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(0))
 	if err != nil {
@@ -123,17 +123,17 @@ func decodeBody(r *http.Request, out any) error { return json.NewDecoder(r.Body)
 
 func readCloser(s string) io.ReadCloser { return io.NopCloser(strings.NewReader(s)) }
 
-// TestMain fails if a goroutine still runs after all tests.
+// TestMain fails if a goroutine is still running after all tests.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// shortestTimeOfPages returns the shortest time in which n pages can be read: first the page
-// that has the number of pages, and then five pages at a time.
+// shortestTimeOfPages returns the shortest time in which a client can read a list of n pages: first
+// the first page, which has the number of pages, and then five pages at a time.
 func shortestTimeOfPages(n int, latency time.Duration) time.Duration {
 	return latency + time.Duration((n-1+4)/5)*latency
 }
 
 // slowPages returns the options of a stand-in that answers after a latency, with two records on a
-// page, and that accepts 1000 requests per second.
+// page of a list, and that accepts 1000 requests per second.
 func slowPages(latency time.Duration, more ...appsandbookstest.Option) []appsandbookstest.Option {
 	limits := appsandbookstest.DefaultLimits()
 	limits.MaxRequestPerSecond = 1000
@@ -143,8 +143,8 @@ func slowPages(latency time.Duration, more ...appsandbookstest.Option) []appsand
 	}, more...)
 }
 
-// fillPages adds assignments that fill n pages of a stand-in with slowPages. firstPage is the
-// number of pages that earlier calls have filled.
+// fillPages adds assignments that fill n pages of a stand-in with the options of slowPages.
+// firstPage is the number of pages that earlier calls of fillPages have filled.
 func fillPages(srv *appsandbookstest.Server, firstPage, n int) {
 	var list []appsandbookstest.Assignment
 	for i := range 2 * n {
@@ -153,7 +153,7 @@ func fillPages(srv *appsandbookstest.Server, firstPage, n int) {
 	srv.Unit().AddAssignments(list...)
 }
 
-// pageIndexes returns the indexes of pages, and fails the test on an error.
+// pageIndexes reads a list and returns the indexes of its pages. It fails the test on an error.
 func pageIndexes(t *testing.T, pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) (all []int) {
 	t.Helper()
 	for page, err := range pages {
@@ -163,7 +163,7 @@ func pageIndexes(t *testing.T, pages iter.Seq2[*appsandbooks.Page[appsandbooks.A
 	return all
 }
 
-// numbersUpTo returns the numbers from 0 to n-1.
+// numbersUpTo returns the n numbers from 0 to n-1.
 func numbersUpTo(n int) (all []int) {
 	for i := range n {
 		all = append(all, i)
@@ -171,16 +171,16 @@ func numbersUpTo(n int) (all []int) {
 	return all
 }
 
-// hookSecret is the secret of the notifications that newHandler accepts.
+// hookSecret is the bearer token of notifications that the handler of newHandler accepts.
 const hookSecret = "s3cret-of-the-receiver"
 
-// newHandler returns a handler that accepts hookSecret.
+// newHandler returns a notification handler that accepts hookSecret.
 func newHandler(t testing.TB, f hook, opts ...appsandbooks.NotificationOption) *appsandbooks.NotificationHandler {
 	t.Helper()
 	return newHandlerOf(t, f, append([]appsandbooks.NotificationOption{withSecrets(hookSecret)}, opts...)...)
 }
 
-// newHandlerOf returns a handler with these options. It accepts no secret by default.
+// newHandlerOf returns a notification handler with the given options. It adds no secret to them.
 func newHandlerOf(t testing.TB, f hook, opts ...appsandbooks.NotificationOption) *appsandbooks.NotificationHandler {
 	t.Helper()
 	h, err := appsandbooks.NewNotificationHandler(f, opts...)
@@ -199,7 +199,7 @@ func secretsOf(all []string) (secrets []appsandbooks.Secret) {
 	return secrets
 }
 
-// notificationRequest returns the POST of a notification, as the service sends it.
+// notificationRequest returns the HTTP request of a notification, as the service sends it.
 func notificationRequest(body string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "https://mdm.example.com/notifications", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
@@ -207,20 +207,20 @@ func notificationRequest(body string) *http.Request {
 	return r
 }
 
-// post returns the answer of a handler to a request.
+// post passes a request to an HTTP handler and returns the handler's answer.
 func post(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
 }
 
-// assetCountNotification returns an ASSET_COUNT notification as JSON.
+// assetCountNotification returns the JSON of an ASSET_COUNT notification with the given ids.
 func assetCountNotification(id, uid string) string {
 	return fmt.Sprintf(`{"notification":{"adamId":"361309726","countDelta":25,"pricingParam":"STDQ"},`+
 		`"notificationId":%q,"notificationType":"ASSET_COUNT","uId":%q}`, id, uid)
 }
 
-// idRecorder records the IDs of the notifications that a hook gets.
+// idRecorder records the ids of the notifications that a hook receives.
 type idRecorder struct {
 	mu  sync.Mutex
 	ids []string
@@ -238,16 +238,17 @@ const (
 	someEventID     = "954910a8-3d9c-4fde-948d-253e5aef431a"
 )
 
-// notificationJSON returns a notification with a payload, as the service writes it.
+// notificationJSON returns the JSON of a notification with the given type and payload, as the
+// service writes it.
 func notificationJSON(typ appsandbooks.NotificationType, payload string) string {
 	return `{"notification":` + payload + `,"notificationId":"6e7a2c1b-4f0d-4c55-9a58-0d1f6c2b7e90",` +
 		`"notificationType":"` + string(typ) + `","uId":"` + notificationUID + `"}`
 }
 
-// publishedNotifications are notifications of the forms that Apple documents outside its
+// publishedNotifications has notifications of the forms that Apple documents outside its
 // walkthrough, with made-up values, and notifications with unknown or invalid payloads. The
-// function check tests the decoded notification. A notification that cannot be encoded without
-// Raw has the word "payload" or "unlimited" in its name.
+// function check tests the decoded notification. The name of a notification has the word "payload"
+// or "unlimited" if the notification cannot be encoded without its field Raw.
 var publishedNotifications = map[string]struct {
 	typ     appsandbooks.NotificationType
 	payload string
@@ -376,8 +377,8 @@ var publishedNotifications = map[string]struct {
 	},
 }
 
-// inVirtualTime runs f in virtual time with a stand-in in memory and a client of its default
-// unit. It fails the test if the stand-in has recorded a violation of its rules of conduct.
+// inVirtualTime runs f in virtual time with a stand-in in memory and a client of the stand-in's
+// default unit. It fails the test if the stand-in has recorded a violation of its rules of conduct.
 func inVirtualTime(t *testing.T, options []appsandbookstest.Option, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -410,8 +411,8 @@ func names(prefix string, n int) []string {
 	return all
 }
 
-// addAssets adds n assets to the default unit and returns their IDs, of which the first has the
-// Adam ID 1000. Each asset has this number of licenses.
+// addAssets adds n assets to the default unit of a stand-in and returns their ids, of which the
+// first has the Adam ID 1000. Each asset has the given number of licenses.
 func addAssets(srv *appsandbookstest.Server, n, licenses int) []appsandbooks.AssetID {
 	ids := make([]appsandbooks.AssetID, n)
 	for i := range ids {
@@ -421,7 +422,7 @@ func addAssets(srv *appsandbookstest.Server, n, licenses int) []appsandbooks.Ass
 	return ids
 }
 
-// addUsers adds n users to the default unit and returns their IDs.
+// addUsers adds n users to the default unit of a stand-in and returns their ids.
 func addUsers(srv *appsandbookstest.Server, n int) []string {
 	ids := names("user-", n)
 	for _, id := range ids {
@@ -430,7 +431,7 @@ func addUsers(srv *appsandbookstest.Server, n int) []string {
 	return ids
 }
 
-// countPath returns the number of requests with a path that the stand-in received.
+// countPath returns how many requests with a path the stand-in received.
 func countPath(srv *appsandbookstest.Server, path string) int {
 	n := 0
 	for _, r := range srv.Requests() {
@@ -472,7 +473,7 @@ func requireLedgerAgrees(t testing.TB, srv *appsandbookstest.Server, r *appsandb
 	require.Equal(t, r.Unconfirmed, totals[appsandbooks.OutcomeUnconfirmed])
 }
 
-// deviceAssignments returns the assignments of asset 1000 to some devices.
+// deviceAssignments returns assignments of asset 1000 to the devices with the given serial numbers.
 func deviceAssignments(serials []string) (all []appsandbookstest.Assignment) {
 	for _, s := range serials {
 		all = append(all, appsandbookstest.Assignment{AdamID: "1000", PricingParam: "STDQ", SerialNumber: s})
@@ -480,38 +481,38 @@ func deviceAssignments(serials []string) (all []appsandbookstest.Assignment) {
 	return all
 }
 
-// deviceChange returns a change of asset 1000 on some devices.
+// deviceChange returns an AssetChange of asset 1000 and the devices with the given serial numbers.
 func deviceChange(serials []string) appsandbooks.AssetChange {
 	return appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "1000"}}, SerialNumbers: serials}
 }
 
-// answersWithoutList are answers to a request for assignments that have no usable list.
+// answersWithoutList has answers to a request for assignments. No answer has a usable list.
 var answersWithoutList = []string{
 	`{}`, `null`, `{"status":"ok"}`, `{"assignments":null}`,
 	`{"errorNumber":"INTERNAL","errorMessage":"try later"}`, `{"errorMessage":"try later","assignments":[]}`,
 }
 
-// errorOf returns the error of a call and drops its result.
+// errorOf takes the two results of a call, and returns the error and drops the value.
 func errorOf[T any](_ T, err error) error { return err }
 
-// drain reads a list to its end and returns its error.
+// drain reads a list to its end and returns the error of the list.
 func drain[T any](seq iter.Seq2[T, error]) error { return errorOf(appsandbooks.Collect(seq)) }
 
-// errCrash is the error of a journal whose process has crashed.
+// errCrash is the error of a journal in tests that simulate a crash of the process.
 var errCrash = errors.New("crashed")
 
 // canaryInner is the secret part of canaryToken, and canarySecret is a secret of notifications.
-// Tests search everything that a program can print for both.
+// Tests search everything that a program can print for these two texts.
 const (
 	canaryInner  = "canary-inner-token"
 	canarySecret = "canary-notification-secret"
 )
 
-// canaryToken is a content token that has canaryInner in it.
+// canaryToken is a content token that contains canaryInner.
 var canaryToken = base64.StdEncoding.EncodeToString([]byte(`{"token":"` + canaryInner + `","expDate":"2099-01-01T00:00:00+0000","orgName":"Org"}`))
 
-// clientWithTransport returns a client that sends its requests through rt. It is closed at the
-// end of the test.
+// clientWithTransport returns a client that sends its requests through rt. It is closed at the end
+// of the test.
 func clientWithTransport(t *testing.T, rt roundTripper, opts ...appsandbooks.Option) *appsandbooks.Client {
 	t.Helper()
 	c, err := appsandbooks.NewClient(stoken, append([]appsandbooks.Option{appsandbooks.WithHTTPClient(&http.Client{Transport: rt})}, opts...)...)
@@ -528,11 +529,12 @@ func associateOne(ctx context.Context, srv *appsandbookstest.Server, c *appsandb
 // stoken is a content token that is well-formed and that no service accepts.
 const stoken = "eyJ0b2tlbiI6Im5vdGhpbmciLCJleHBEYXRlIjoiMjAzMC0xMS0wOFQyMjozMzoyMiswMDAwIiwib3JnTmFtZSI6Ik9SRzEyMzQ1In0="
 
-// recordedAnswers is a transport that gives its answers one after another, each with status 200,
-// and records the requests and their bodies. One request too many fails the test.
+// recordedAnswers is an HTTP transport that returns its answers one after another, each with status
+// 200, and records the requests and their bodies. It fails the test on a request for which no
+// answer is left.
 type recordedAnswers struct {
 	t        *testing.T
-	answers  []string // paths below testdata, or JSON objects
+	answers  []string // file names below testdata, or JSON objects
 	requests []*http.Request
 	bodies   []string
 }
@@ -569,11 +571,12 @@ func fixture(t testing.TB, name string) string {
 	return string(data)
 }
 
-// recordedClient returns a client that gets these answers one after another, and its transport.
+// recordedClient returns a client whose requests get the given answers one after another, and the
+// client's transport.
 func recordedClient(t *testing.T, answers ...string) (*appsandbooks.Client, *recordedAnswers) {
 	t.Helper()
 	r := &recordedAnswers{t: t, answers: answers}
-	// The base URL differs from Apple's, so that a request with a fixed URL is noticed.
+	// The base URL differs from Apple's, so that the test notices a request with a fixed URL.
 	c, err := appsandbooks.NewClient(stoken,
 		appsandbooks.WithBaseURL("https://vpp.example.com/base/mdm/v2"),
 		appsandbooks.WithHTTPClient(&http.Client{Transport: r}))

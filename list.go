@@ -76,23 +76,23 @@ func (p *Page[T]) completeAt(index int, byCursor bool) (next int, complete bool)
 	return index, !p.Changed && p.TotalPages <= index+1 && (p.VersionID != "" || p.TotalPages > 0)
 }
 
-// list is one of the service's lists.
+// list is one of the service's lists, such as the list of users.
 type list[T any] struct {
 	path   string               // of the endpoint
-	urlKey string               // in the service configuration's urls; empty when it has none
-	cursor bool                 // a page names the next by a cursor; otherwise pages have an index
-	answer func() listAnswer[T] // returns a new value to decode an answer into
+	urlKey string               // key of the list's URL in the service configuration; empty if it has none
+	cursor bool                 // true if a page names the next page by a cursor; false if pages have an index
+	answer func() listAnswer[T] // answer returns a new value for the decoding of one answer
 }
 
-// listAnswer is a pointer to the answer of a list endpoint.
+// listAnswer is a pointer to the decoded answer of a list endpoint.
 type listAnswer[T any] interface {
-	place() place
+	place() pagePosition
 	meta() *Meta
 	items() []T
 }
 
-// place is where a page is in its list, as the service sent it.
-type place struct {
+// pagePosition is where a page is in its list, as the service sent it.
+type pagePosition struct {
 	index      int
 	next       *int   // the index of the next page; nil on the last page
 	nextCursor string // empty on the last page
@@ -110,8 +110,8 @@ type indexedPage struct {
 	Meta
 }
 
-func (p *indexedPage) place() place {
-	return place{index: p.CurrentPageIndex, next: p.NextPageIndex, totalPages: p.TotalPages, versionID: p.VersionID}
+func (p *indexedPage) place() pagePosition {
+	return pagePosition{index: p.CurrentPageIndex, next: p.NextPageIndex, totalPages: p.TotalPages, versionID: p.VersionID}
 }
 
 // cursorPage has the fields that the answers of lists with cursors share.
@@ -121,15 +121,17 @@ type cursorPage struct {
 	Meta
 }
 
-func (p *cursorPage) place() place { return place{nextCursor: p.NextCursor, versionID: p.VersionID} }
+func (p *cursorPage) place() pagePosition {
+	return pagePosition{nextCursor: p.NextCursor, versionID: p.VersionID}
+}
 
-// readPage is a page with the answer that contained it.
+// readPage is a page of a list, with the decoded answer that contained it.
 type readPage[T any] struct {
 	*Page[T]
 	answer listAnswer[T]
 }
 
-// read reads the page that begins at start.
+// read reads the page of the list that begins at start, which is an index or a cursor.
 func (l *list[T]) read(ctx context.Context, c *Client, filter url.Values, start string, turn transport.Turn) (*readPage[T], error) {
 	q := maps.Clone(filter)
 	switch {
@@ -156,8 +158,8 @@ func (l *list[T]) read(ctx context.Context, c *Client, filter url.Values, start 
 	return &readPage[T]{page, answer}, nil
 }
 
-// one reads the page that begins at o.Start.
-func (l *list[T]) one(ctx context.Context, c *Client, filter url.Values, o ListOptions) (*Page[T], error) {
+// page reads the page of the list that begins at o.Start.
+func (l *list[T]) page(ctx context.Context, c *Client, filter url.Values, o ListOptions) (*Page[T], error) {
 	if _, err := l.index(o); err != nil {
 		return nil, err
 	}
@@ -185,7 +187,7 @@ func (l *list[T]) all(ctx context.Context, c *Client, filter url.Values, o ListO
 	return items(l.pages(ctx, c, filter, o))
 }
 
-// index returns the page index that a list begins at; 0 for a list by cursor.
+// index returns the page index that reading begins at. It returns 0 for a list by cursor.
 func (l *list[T]) index(o ListOptions) (int, error) {
 	if l.cursor || o.Start == "" {
 		return 0, nil
@@ -197,26 +199,27 @@ func (l *list[T]) index(o ListOptions) (int, error) {
 	return index, nil
 }
 
-// blank returns an error for an answer that contains none of the expected
+// errIfBlank returns an error for an answer that contains none of the expected
 // fields, such as JSON from a proxy.
-func blank(answer any) error {
+func errIfBlank(answer any) error {
 	if reflect.ValueOf(answer).Elem().IsZero() {
 		return &Error{StatusCode: http.StatusOK, Attempts: 1, Message: "the answer contains none of the expected fields"}
 	}
 	return nil
 }
 
-// blankPage is blank for a page of a list. It ignores the fields about the unit, because
-// an answer with those alone is not a page.
-func blankPage(answer any, meta *Meta) error {
+// errIfBlankPage returns an error for an answer that contains none of the fields of a
+// page. It ignores the fields about the unit, because an answer with those fields alone is
+// not a page.
+func errIfBlankPage(answer any, meta *Meta) error {
 	kept := *meta
 	*meta = Meta{}
-	err := blank(answer)
+	err := errIfBlank(answer)
 	*meta = kept
 	return err
 }
 
-// plainPage is a page whose records package records can decode.
+// plainPage is a page of a list whose records can be decoded by package records.
 type plainPage interface{ decodePlain(body []byte) bool }
 
 // decodePlain decodes the records of a page with package records, and the rest
@@ -238,12 +241,13 @@ func decodePlain[T any](body []byte, name string, page any, all *[]T, field func
 	return true
 }
 
-// versionsDiffer reports whether two versions are known and different.
+// versionsDiffer reports whether two version ids of a list are known and different.
 func versionsDiffer(a, b string) bool { return a != b && a != "" && b != "" }
 
-// withRestarts yields the pages of a list. Read yields the pages and their error, and
-// returns an error only if the data changed. Then withRestarts yields ErrRestarted and
-// calls read again, at most restarts times, and yields ErrDataChanged after that.
+// withRestarts yields the pages of a list. The function read yields the pages and their
+// error, and returns an error only if the data changed. Then withRestarts yields
+// ErrRestarted and calls read again, at most restarts times, and yields ErrDataChanged
+// after that.
 func withRestarts[P any](restarts int, read func(yield func(P, error) bool) error) iter.Seq2[P, error] {
 	return func(yield func(P, error) bool) {
 		for remaining := restarts; ; remaining-- {
@@ -263,7 +267,7 @@ func withRestarts[P any](restarts int, read func(yield func(P, error) bool) erro
 	}
 }
 
-// items yields the records of pages, and their errors.
+// items yields the records of the pages, one by one, and the errors of the pages.
 func items[T any](pages iter.Seq2[*Page[T], error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for page, err := range pages {

@@ -21,7 +21,7 @@ type readAhead[K comparable, P any] struct {
 	cancel  context.CancelFunc
 	read    pageReader[K, P]
 	started map[K]chan pageResult[P]
-	turn    <-chan struct{} // closed when the page that was started last is about to be sent
+	turn    <-chan struct{} // turn is closed when the request for the page that was started last is about to be sent
 	wg      sync.WaitGroup
 }
 
@@ -39,7 +39,7 @@ func newReadAhead[K comparable, P any](ctx context.Context, read pageReader[K, P
 	return a
 }
 
-// start starts to read a page, unless it was started before.
+// start starts to read a page in the background, unless it was started before.
 func (a *readAhead[K, P]) start(key K) {
 	if a.started[key] != nil {
 		return
@@ -63,12 +63,12 @@ func (a *readAhead[K, P]) wait(key K) (P, error) {
 	return result.page, result.err
 }
 
-// drop removes the pages that are not needed any more.
+// drop removes the pages that were read ahead and are not needed any more.
 func (a *readAhead[K, P]) drop(unneeded func(K) bool) {
 	maps.DeleteFunc(a.started, func(key K, _ chan pageResult[P]) bool { return unneeded(key) })
 }
 
-// stop cancels the requests in progress, and returns when they have ended.
+// stop cancels the page requests in progress, and returns when they have ended.
 func (a *readAhead[K, P]) stop() {
 	a.cancel()
 	a.wg.Wait()

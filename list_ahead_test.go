@@ -24,8 +24,8 @@ func serials(prefix string, n int) (all []string) {
 	return all
 }
 
-// All reads the first page alone and the other pages five at a time, each page once and
-// in order.
+// AssignmentsService.All reads the first page alone and the other pages five at a time. It
+// reads each page once and returns the pages in order.
 func TestAssignmentsService_All_readsFivePagesAtOnce(t *testing.T) {
 	const latency = 200 * time.Millisecond
 	for _, n := range []int{1, 2, 6, 7, 11, 353} {
@@ -47,13 +47,13 @@ func TestAssignmentsService_All_readsFivePagesAtOnce(t *testing.T) {
 	}
 }
 
-// Reading ahead does not wait until the service's rate is known: until then the
+// Reading ahead does not wait until the service's request rate is known. Until then the
 // documented default of 15 requests a second applies.
 func TestAssignmentsService_Pages_doesNotStallBeforeRateIsKnown(t *testing.T) {
 	const latency = 10 * time.Millisecond
 	options := slowPages(latency, appsandbookstest.WithLimits(appsandbookstest.DefaultLimits()))
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		const n = 14 // 15 requests with that for the service configuration
+		const n = 14 // with the request for the service configuration, these are 15 requests
 		fillPages(srv, 0, n)
 		start := time.Now()
 		require.Equal(t, numbersUpTo(n), pageIndexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
@@ -62,13 +62,14 @@ func TestAssignmentsService_Pages_doesNotStallBeforeRateIsKnown(t *testing.T) {
 }
 
 // Reading ahead does not exceed the request rate of the service.
-func TestAssignmentsService_Pages_keepsToRequestRate(t *testing.T) {
-	for _, rate := range []int{3, 15, 40} { // inVirtualTime requires that the stand-in saw no second with more requests
+func TestAssignmentsService_Pages_respectsRequestRate(t *testing.T) {
+	// inVirtualTime requires that the stand-in received no more requests in any second.
+	for _, rate := range []int{3, 15, 40} {
 		limits := appsandbookstest.DefaultLimits()
 		limits.MaxRequestPerSecond = rate
 		options := slowPages(30*time.Millisecond, appsandbookstest.WithLimits(limits))
 		inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-			if rate < 15 { // the client assumes 15 requests a second until it knows the rate
+			if rate < 15 { // the client assumes 15 requests a second until it knows the service's rate
 				_, err := c.Config.ServiceConfig(t.Context())
 				require.NoError(t, err)
 			}
@@ -78,9 +79,9 @@ func TestAssignmentsService_Pages_keepsToRequestRate(t *testing.T) {
 	}
 }
 
-// Pages sends no request before the loop begins, and then reads at most ten pages ahead
-// of the loop.
-func TestAssignmentsService_Pages_requestsNothingBeforeItIsRead(t *testing.T) {
+// Pages sends no request before the loop over the pages begins, and then reads at most ten
+// pages ahead of the loop.
+func TestAssignmentsService_Pages_requestsNothingBeforeLoopBegins(t *testing.T) {
 	const latency = 100 * time.Millisecond
 	inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 30)
@@ -89,7 +90,7 @@ func TestAssignmentsService_Pages_requestsNothingBeforeItIsRead(t *testing.T) {
 		time.Sleep(time.Second)
 		require.Empty(t, srv.Requests())
 		for range pages { //nolint:errcheck // the test checks the requests, not the pages
-			time.Sleep(10 * time.Second) // time in which ten pages are read ahead, and no more
+			time.Sleep(10 * time.Second) // ten pages are read ahead in this time, and no more
 			break
 		}
 		var at []time.Duration
@@ -106,13 +107,13 @@ func TestAssignmentsService_Pages_requestsNothingBeforeItIsRead(t *testing.T) {
 	})
 }
 
-// A slow loop determines how long the list takes, because at most ten pages are read
-// ahead of it.
+// A slow loop over the pages of a list determines how long the list takes, because at most
+// ten pages are read ahead of the loop.
 func TestAssignmentsService_Pages_waitsForSlowConsumer(t *testing.T) {
 	const n, latency = 353, 200 * time.Millisecond
 	for work, want := range map[time.Duration]time.Duration{
 		7 * time.Millisecond:   shortestTimeOfPages(n, latency) + 2*7*time.Millisecond, // the last round has two pages
-		40 * time.Millisecond:  2*latency + (n-1)*40*time.Millisecond,                  // exactly as fast as the pages arrive
+		40 * time.Millisecond:  2*latency + (n-1)*40*time.Millisecond,                  // the loop is exactly as fast as the pages arrive
 		60 * time.Millisecond:  2*latency + (n-1)*60*time.Millisecond,
 		300 * time.Millisecond: latency + n*300*time.Millisecond,
 	} {
@@ -133,15 +134,17 @@ func TestAssignmentsService_Pages_waitsForSlowConsumer(t *testing.T) {
 	}
 }
 
-// When the loop ends by break, cancellation or panic, Pages returns at once, cancels
-// its requests and leaves no goroutine.
+// When a loop over Pages ends by break, cancellation or panic, Pages returns at once,
+// cancels its requests and leaves no goroutine.
 func TestAssignmentsService_Pages_stopsAtOnceWhenLoopEnds(t *testing.T) {
 	const latency = 200 * time.Millisecond
 	for _, stop := range []string{"break", "cancel", "panic"} {
 		t.Run(stop, func(t *testing.T) {
 			inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 				fillPages(srv, 0, 100)
-				_, err := c.Config.ServiceConfig(t.Context()) // so that the client sends no request for it in the background
+				// Without this call the client would request the service configuration in
+				// the background.
+				_, err := c.Config.ServiceConfig(t.Context())
 				require.NoError(t, err)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
@@ -154,7 +157,9 @@ func TestAssignmentsService_Pages_stopsAtOnceWhenLoopEnds(t *testing.T) {
 						if err != nil {
 							require.Equal(t, "cancel", stop)
 							require.ErrorIs(t, err, context.Canceled)
-							continue // an error is the last element, also without break
+							// An error is the last element of Pages, also when the loop
+							// does not break.
+							continue
 						}
 						if page.Index < 6 {
 							continue
@@ -182,10 +187,11 @@ func stacks() string {
 	return string(buf[:runtime.Stack(buf, true)])
 }
 
-// Two loops over lists of one unit share the five parallel page reads.
+// Two loops over lists of one organizational unit share the five parallel page reads.
 func TestAssignmentsService_Pages_sharesParallelReadsBetweenLists(t *testing.T) {
 	const n, latency = 23, 100 * time.Millisecond
-	for _, shared := range []bool{false, true} { // false: one client; true: two clients with one limiter
+	// shared is false for one client, and true for two clients with one limiter.
+	for _, shared := range []bool{false, true} {
 		inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 			fillPages(srv, 0, n)
 			other := c
@@ -210,14 +216,15 @@ func TestAssignmentsService_Pages_sharesParallelReadsBetweenLists(t *testing.T) 
 	}
 }
 
-// Pages reads the pages that are added while the loop runs, and sets Changed once the
-// version has changed.
+// Pages also reads the pages that are added to the list while the loop runs. It sets
+// Changed once the list's version has changed.
 func TestAssignmentsService_Pages_followsGrowingList(t *testing.T) {
 	const latency = 100 * time.Millisecond
 	inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 6)
 		start := time.Now()
-		time.AfterFunc(latency+latency/4, func() { fillPages(srv, 6, 20) }) // while pages 1 to 5 are requested
+		// The list grows while pages 1 to 5 are requested.
+		time.AfterFunc(latency+latency/4, func() { fillPages(srv, 6, 20) })
 		var first string
 		var changed []bool
 		n := 0
@@ -236,7 +243,8 @@ func TestAssignmentsService_Pages_followsGrowingList(t *testing.T) {
 		require.True(t, changed[25])
 		require.Equal(t, shortestTimeOfPages(26, latency), time.Since(start), "the new pages are read five at a time, too")
 
-		// Changes since the version of the first page returns the added assignments.
+		// Changes since the version of the first page returns the assignments that were
+		// added.
 		var added []string
 		for page, err := range c.Assignments.Changes(t.Context(), appsandbooks.AssignmentFilter{SinceVersionID: first}) {
 			require.NoError(t, err)
@@ -265,8 +273,8 @@ func TestAssignmentsService_All_continuesAfterEmptyPages(t *testing.T) {
 	})
 }
 
-// A loop that is abandoned in an unusual way sends no further requests, and the next
-// loop over the same iterator begins with the first page.
+// When a loop over Pages is abandoned in an unusual way, the iterator sends no further
+// requests, and the next loop over the same iterator begins with the first page.
 func TestAssignmentsService_Pages_startsOverAfterAbandonedLoop(t *testing.T) {
 	for name, abandon := range map[string]func(iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]){
 		"Goexit": func(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) {
@@ -305,8 +313,8 @@ func TestAssignmentsService_Pages_startsOverAfterAbandonedLoop(t *testing.T) {
 	}
 }
 
-// When several goroutines loop over one iterator, each goroutine gets every page.
-func TestAssignmentsService_Pages_givesEveryPageToEachGoroutine(t *testing.T) {
+// When several goroutines loop over one iterator of Pages, each goroutine gets every page.
+func TestAssignmentsService_Pages_yieldsEveryPageToEachGoroutine(t *testing.T) {
 	inVirtualTime(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 7)
 		pages := c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})
@@ -318,8 +326,8 @@ func TestAssignmentsService_Pages_givesEveryPageToEachGoroutine(t *testing.T) {
 	})
 }
 
-// Nested loops do not block each other, although they share the five parallel page
-// reads.
+// Nested loops over lists do not block each other, although they share the five parallel
+// page reads.
 func TestAssignmentsService_Pages_supportsNestedLoops(t *testing.T) {
 	inVirtualTime(t, slowPages(10*time.Millisecond), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		fillPages(srv, 0, 6)
@@ -337,7 +345,7 @@ func TestAssignmentsService_Pages_supportsNestedLoops(t *testing.T) {
 	})
 }
 
-// A loop with a slow body does not delay the other loops of the client.
+// A loop over a list with a slow body does not delay the other loops of the client.
 func TestAssignmentsService_Pages_slowLoopDoesNotDelayOthers(t *testing.T) {
 	const n, latency = 40, 10 * time.Millisecond
 	inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -350,7 +358,7 @@ func TestAssignmentsService_Pages_slowLoopDoesNotDelayOthers(t *testing.T) {
 				<-next
 			}
 		})
-		time.Sleep(time.Second) // the slow loop has read ahead as many pages as it may
+		time.Sleep(time.Second) // the slow loop has read ahead as many pages as the client allows
 		began := time.Now()
 		require.Equal(t, numbersUpTo(n), pageIndexes(t, c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
 		require.Equal(t, shortestTimeOfPages(n, latency), time.Since(began))

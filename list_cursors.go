@@ -29,8 +29,8 @@ func (l *list[T]) byCursor(ctx context.Context, c *Client, filter url.Values, o 
 			version string
 			changed bool
 			seed    = maphash.MakeSeed()
-			seen    = map[uint64]bool{} // hashes of the cursors, because cursors can be long
-			empty   int                 // consecutive pages without a record
+			seen    = map[uint64]bool{} // hashes of the cursors that were read; the cursors can be long
+			empty   int                 // number of consecutive pages without a record
 		)
 		for cursor := first; ; {
 			seen[maphash.String(seed, cursor)] = true
@@ -42,7 +42,9 @@ func (l *list[T]) byCursor(ctx context.Context, c *Client, filter url.Values, o 
 				yield(nil, err)
 				return nil
 			}
-			if err := blank(page.answer); err != nil { // an empty list can be an answer with the unit's fields alone
+			// The answer for an empty list can have only the fields about the unit, so do
+			// not use errIfBlankPage.
+			if err := errIfBlank(page.answer); err != nil {
 				yield(nil, err)
 				return nil
 			}

@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A list by cursor with endless empty pages ends with ErrNoProgress.
+// A list that is read by cursor ends with ErrNoProgress when the service returns empty
+// pages without end.
 func TestSubscriptionsService_Pages_stopsAtEndlessEmptyPages(t *testing.T) {
 	var n atomic.Int64
 	rt := roundTripper(func(*http.Request) (*http.Response, error) {
@@ -27,8 +28,8 @@ func TestSubscriptionsService_Pages_stopsAtEndlessEmptyPages(t *testing.T) {
 	require.ErrorIs(t, drain(c.Subscriptions.Pages(t.Context(), appsandbooks.SubscriptionFilter{})), appsandbooks.ErrNoProgress)
 }
 
-// An answer for a list by cursor may omit the list when it is empty.
-func TestSubscriptionsService_All_acceptsMissingEmptyList(t *testing.T) {
+// When a list by cursor is empty, the service's answer may omit the list.
+func TestSubscriptionsService_All_acceptsAnswerWithoutList(t *testing.T) {
 	c := clientWithAnswer(t, 200, nil, `{"uId":"1","tokenExpirationDate":"2030-01-01T00:00:00+0000"}`)
 	all, err := appsandbooks.Collect(c.Subscriptions.All(t.Context(), appsandbooks.SubscriptionFilter{}))
 	require.NoError(t, err)
@@ -63,8 +64,8 @@ func TestSubscriptionsService_Pages_readsOnePageAhead(t *testing.T) {
 	}
 }
 
-// Each case states the service's answers for each cursor, and the pages and errors that
-// the loop gets. The text page! means a page with Changed set.
+// Each case states the service's answers for each cursor, and the pages and errors that the
+// loop gets. In the expected text, "page!" means a page with Changed set.
 func TestSubscriptionsService_Pages_followsCursors(t *testing.T) {
 	page := func(next, version string) string {
 		return fmt.Sprintf(`{"subscriptions":[{"parentAdamId":null,"adamId":1}],"nextCursor":%q,"versionId":%q}`, next, version)
@@ -72,7 +73,7 @@ func TestSubscriptionsService_Pages_followsCursors(t *testing.T) {
 	config := `{"limits":{"maxRequestPerSecond":1000}}`
 	for _, test := range []struct {
 		name   string
-		pages  map[string][]string // the answers for each cursor, in order
+		pages  map[string][]string // the service's answers for each cursor, in order
 		filter appsandbooks.SubscriptionFilter
 		want   string
 	}{
@@ -134,8 +135,9 @@ func TestSubscriptionsService_Pages_followsCursors(t *testing.T) {
 	}
 }
 
-// The fields of the lists with a page index are no part of a list by cursor: an answer
-// that has only those is not an empty list, and their types do not matter.
+// A list by cursor does not use the fields of lists with a page index. An answer that has
+// only those fields is an error, not an empty list, and the types of those fields do not
+// matter.
 func TestSubscriptionsService_All_ignoresFieldsOfIndexedLists(t *testing.T) {
 	for _, body := range []string{`{"size":0,"totalPages":1}`, `{"currentPageIndex":7}`, `{"nextPageIndex":1}`} {
 		c := clientWithAnswer(t, http.StatusOK, nil, body)

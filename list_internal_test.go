@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Pages of users and assignments have their own decoder. Its result must equal that of
-// encoding/json for every answer.
+// Pages of users and assignments have their own JSON decoder. For every answer its result
+// must equal the result of encoding/json.
 func TestPage_decodesLikeEncodingJSON(t *testing.T) {
 	read := func(name string) string {
 		text, err := os.ReadFile(filepath.Join("testdata", "walkthrough", name))
@@ -43,8 +43,8 @@ func TestPage_decodesLikeEncodingJSON(t *testing.T) {
 	}
 }
 
-// requireDecodedLikeEncodingJSON decodes body with request.decode and with
-// encoding/json, and requires the same value or an error from both.
+// requireDecodedLikeEncodingJSON decodes body with request.decode and with encoding/json,
+// and requires that both return the same value or that both return an error.
 func requireDecodedLikeEncodingJSON[T any, P interface {
 	*T
 	plainPage

@@ -11,8 +11,9 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// maxAnomalies is how many anomalies are tolerated while a list is read. A changing list
-// causes a few; a broken list causes them endlessly.
+// maxAnomalies is the largest number of announced pages that do not exist, and of
+// consecutive pages past the announced total, while a list is read. A changing list has a
+// few of them; a broken list has them endlessly.
 const maxAnomalies = 100
 
 // byIndex reads a list whose pages have an index. It reads pages ahead and yields
@@ -29,10 +30,10 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 		var (
 			version string // of the first page
 			changed bool
-			last    = first - 1 // the page that was yielded last
-			missing = -1        // the last page that was announced, but does not exist
+			last    = first - 1 // index of the page that was yielded last
+			missing = -1        // index of the last page that was announced, but does not exist; -1 if none
 			shrunk  int         // number of such pages
-			pastEnd int         // consecutive pages that name a next page past the announced total
+			pastEnd int         // number of consecutive pages that name a next page past the announced total
 		)
 		for index := first; ; {
 			page, err := ahead.wait(index)
@@ -51,7 +52,7 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 				yield(nil, err)
 				return nil
 			}
-			if err := blankPage(page.answer, page.answer.meta()); err != nil {
+			if err := errIfBlankPage(page.answer, page.answer.meta()); err != nil {
 				yield(nil, err)
 				return nil
 			}
@@ -80,9 +81,9 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 				return nil
 			}
 			if next != nil && *next > index {
-				c.Config.refreshIfStale() // a long read must follow changes of the rate
+				c.Config.refreshIfStale() // a long read of a list must follow changes of maxRequestPerSecond
 				ahead.start(*next)
-				// TotalPages can be huge, so do not add to it.
+				// TotalPages can be so large that adding to it overflows.
 				for i := *next; i < index+readAheadPages && i < info.totalPages-1; i++ {
 					ahead.start(i + 1)
 				}
@@ -99,9 +100,9 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 	})
 }
 
-// changes yields the pages of what changed since a version, or the pages of the whole
-// list if since is "" or if the service rejects the version. Read reads the pages since
-// a version.
+// changes yields the pages of what changed since a version, or the pages of the whole list
+// if since is "" or if the service rejects the version. The function read reads the pages
+// since a version.
 func changes[T any](since string, read func(since string) iter.Seq2[*Page[T], error]) iter.Seq2[*Page[T], error] {
 	return func(yield func(*Page[T], error) bool) {
 		for since := since; ; since = "" {
@@ -114,7 +115,7 @@ func changes[T any](since string, read func(since string) iter.Seq2[*Page[T], er
 				if err == nil {
 					page.Full = since == ""
 					if page.FirstVersionID == "" {
-						page.FirstVersionID = since // nothing changed, so the service may send no version
+						page.FirstVersionID = since // no record changed, so the service may send no version
 					}
 				}
 				if !yield(page, err) {

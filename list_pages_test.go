@@ -20,7 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A list fails when its first page always announces a next page that does not exist.
+// A list fails when its first page always states that a next page exists, but the next page
+// does not exist.
 func TestAssignmentsService_Pages_failsWhenNextPageNeverExists(t *testing.T) {
 	var n atomic.Int64
 	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -34,11 +35,11 @@ func TestAssignmentsService_Pages_failsWhenNextPageNeverExists(t *testing.T) {
 	require.Error(t, drain(c.Assignments.Pages(t.Context(), appsandbooks.AssignmentFilter{})))
 }
 
-// scriptedPages is a transport that answers each request for a page of a list with the
-// body that its function page returns.
+// scriptedPages is an HTTP transport that answers each request for a page of a list with
+// the body that its function page returns.
 type scriptedPages struct {
 	latency time.Duration
-	page    func(index, read int) string // read is the number of earlier requests for the page
+	page    func(index, read int) string // read is the number of earlier requests for the same page
 
 	mu    sync.Mutex
 	reads map[int]int
@@ -75,7 +76,8 @@ func (s *scriptedPages) RoundTrip(r *http.Request) (*http.Response, error) {
 
 const invalidPageIndexJSON = `{"errorNumber":9650,"errorMessage":"Invalid pageIndex."}`
 
-// pageJSON returns a page without records. A negative next means that no page follows.
+// pageJSON returns the JSON of a page without records. If next is negative, no page
+// follows.
 func pageJSON(index, next, total int, version string) string {
 	follow := ""
 	if next >= 0 {
@@ -85,8 +87,8 @@ func pageJSON(index, next, total int, version string) string {
 		index, follow, total, version)
 }
 
-// unchangingList returns a function that gives the bodies of a list of n pages, all
-// with version v1.
+// unchangingList returns a function that returns the JSON of each page of a list of n
+// pages, all with version v1.
 func unchangingList(n int) func(index, read int) string {
 	return func(index, _ int) string {
 		switch {
@@ -99,7 +101,7 @@ func unchangingList(n int) func(index, read int) string {
 	}
 }
 
-// listResults returns a text for each element of pages: the index of a page, with an
+// listResults reads pages and returns a text for each element: the index of a page, with an
 // exclamation mark if Changed is set, or the name or number of an error.
 func listResults(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], error]) (all []string) {
 	for page, err := range pages {
@@ -123,11 +125,12 @@ func listResults(pages iter.Seq2[*appsandbooks.Page[appsandbooks.Assignment], er
 	return all
 }
 
-// Each case is a list that changes or contradicts itself. It states the pages and
+// Each case is a list that changes or contradicts itself. The case states the pages and
 // errors that the loop gets, and the rounds of parallel requests that the loop takes.
 func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing.T) {
 	const latency = 100 * time.Millisecond
-	// list returns an unchanging list of n pages, except for the bodies that other returns.
+	// list returns the pages of an unchanging list of n pages. If the function other
+	// returns a body for a page, list returns that body instead.
 	list := func(n int, other func(index, read int) string) func(index, read int) string {
 		return func(index, read int) string {
 			if body := other(index, read); body != "" {
@@ -155,7 +158,8 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 			name: "the list has fewer pages than announced",
 			page: func(index, _ int) string {
 				if index == 0 {
-					return pageJSON(0, 1, 20, "v1") // but the list has only four pages
+					// The first page states 20 pages, but the list has only four.
+					return pageJSON(0, 1, 20, "v1")
 				}
 				return unchangingList(4)(index, 0)
 			},
@@ -322,7 +326,8 @@ func TestAssignmentsService_Pages_handlesChangingAndInconsistentLists(t *testing
 	}
 }
 
-// When the version expires between two pages, Changes begins again with the full list.
+// When the list's version expires between two pages, Changes begins again with the full
+// list.
 func TestAssignmentsService_Changes_beginsAgainWhenVersionExpires(t *testing.T) {
 	s := &scriptedPages{page: func(index, read int) string {
 		if index == 2 && read == 0 {
@@ -341,8 +346,8 @@ func TestAssignmentsService_Changes_beginsAgainWhenVersionExpires(t *testing.T) 
 	require.Equal(t, []string{"0 false", "1 false", "0 true", "1 true", "2 true"}, got)
 }
 
-// A list fails when one of its pages is an answer without a list; it must not look
-// complete.
+// A list fails when the answer for one of its pages contains no list. The incomplete list
+// must not look complete.
 func TestAssignmentsService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
 	for _, body := range answersWithoutList {
 		t.Run(body, func(t *testing.T) {
@@ -357,7 +362,7 @@ func TestAssignmentsService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
 	}
 }
 
-// A page that contains only the uId is an error, not the end of the list.
+// A page of a list that contains only the uId is an error, not the end of the list.
 func TestAssignmentsService_All_failsWhenPageHasOnlyUnitID(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithPageSize(2)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -370,7 +375,8 @@ func TestAssignmentsService_All_failsWhenPageHasOnlyUnitID(t *testing.T) {
 	})
 }
 
-// Invalid page numbers and totals end the loop with an error after few requests.
+// Invalid page numbers and totals end the loop over a list with an error after few
+// requests.
 func TestAssignmentsService_Pages_endsOnInvalidPageNumbers(t *testing.T) {
 	for name, test := range map[string]struct {
 		page        func(index, read int) string
@@ -414,7 +420,7 @@ func TestAssignmentsService_Pages_endsOnInvalidPageNumbers(t *testing.T) {
 	}
 }
 
-// An answer with no field of a page is an error, not an empty list.
+// An answer without any field of a page is an error, not an empty list.
 func TestUsersService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
 	for _, body := range []string{`null`, `{}`, `{"message":"ok"}`, `{"users":null}`} {
 		t.Run(body, func(t *testing.T) {
@@ -425,8 +431,9 @@ func TestUsersService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
 	}
 }
 
-// The cursor of the subscription lists is no part of a list with a page index: an answer
-// that has only a cursor is not an empty list, and its type does not matter.
+// A list with a page index does not use the cursor of the subscription lists. An answer
+// that has only a cursor is an error, not an empty list, and the type of the cursor does
+// not matter.
 func TestUsersService_All_ignoresCursor(t *testing.T) {
 	c := clientWithAnswer(t, http.StatusOK, nil, `{"nextCursor":"abc"}`)
 	_, err := appsandbooks.Collect(c.Users.All(t.Context(), appsandbooks.UserFilter{}))
@@ -438,8 +445,8 @@ func TestUsersService_All_ignoresCursor(t *testing.T) {
 	require.Len(t, got, 1)
 }
 
-// A list that is read again because its data changed is read again from
-// ListOptions.Start, not from its first page.
+// When a list restarts because its data changed, reading begins again at ListOptions.Start,
+// not at the list's first page.
 func TestUsersService_Pages_restartsAtStart(t *testing.T) {
 	var indexes []string
 	version := 0
@@ -450,7 +457,7 @@ func TestUsersService_Pages_restartsAtStart(t *testing.T) {
 		index := r.URL.Query().Get("pageIndex")
 		indexes = append(indexes, index)
 		if len(indexes) == 2 {
-			version++ // while page 3 is read for the first time
+			version++ // the version changes while page 3 is read for the first time
 		}
 		next := `"nextPageIndex":3,`
 		if index == "3" {
@@ -465,7 +472,8 @@ func TestUsersService_Pages_restartsAtStart(t *testing.T) {
 	require.Equal(t, []string{"2", "3", "2", "3"}, indexes)
 }
 
-// A Start that is not a page index is refused before a request is sent.
+// A value of ListOptions.Start that is not a page index is refused before a request is
+// sent.
 func TestUsersService_Pages_refusesInvalidStart(t *testing.T) {
 	c, r := recordedClient(t)
 	filter := appsandbooks.UserFilter{ListOptions: appsandbooks.ListOptions{Start: "abc"}}

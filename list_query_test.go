@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every filter is sent as a query parameter; a filter that is a pointer is also sent
-// when it points to a zero value.
+// The client sends every filter of a list as a query parameter. It also sends a filter that
+// is a pointer to a zero value.
 func TestClient_sendsEveryFilterOfLists(t *testing.T) {
 	const page, cursor = `{"currentPageIndex":0}`, `{}`
 	for want, call := range map[string]struct {

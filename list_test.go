@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever the pages contain, a loop over a list ends after few requests, also when all
-// answers are the same.
+// Whatever the pages of a list contain, a loop over the list ends after few requests, also
+// when all answers are the same.
 func FuzzPages(f *testing.F) {
 	for _, body := range []string{
 		`{}`, `{"nextPageIndex":1}`, `{"nextPageIndex":0}`, `{"nextPageIndex":-1}`, `{"nextPageIndex":9223372036854775807,"totalPages":9223372036854775807}`,
@@ -24,7 +24,8 @@ func FuzzPages(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		synctest.Test(t, func(t *testing.T) { // virtual time, because requests are paced
+		// The test runs in virtual time, because the client limits its request rate.
+		synctest.Test(t, func(t *testing.T) {
 			c, requests := sameAnswerClient(t, 200, body)
 			defer c.Close()
 			lists := []func(context.Context) error{
@@ -46,14 +47,15 @@ func FuzzPages(f *testing.F) {
 				if err := readList(t.Context()); err != nil && !errors.Is(err, appsandbooks.ErrNoProgress) {
 					_ = isError(t, err)
 				}
-				require.LessOrEqual(t, int(requests.Load()), 12) // including the pages that are read ahead
+				// The number includes the pages that are read ahead.
+				require.LessOrEqual(t, int(requests.Load()), 12)
 			}
 		})
 	})
 }
 
-// When the data changes, Collect begins again at most Restarts times and returns each
-// record once. After more changes it fails with ErrDataChanged.
+// When the data changes, Collect begins again, at most ListOptions.Restarts times, and
+// returns each record once. After more changes Collect fails with ErrDataChanged.
 func TestCollect_beginsAgainWhenDataChanges(t *testing.T) {
 	var srv *appsandbookstest.Server
 	changes := 0
@@ -78,7 +80,7 @@ func TestCollect_beginsAgainWhenDataChanges(t *testing.T) {
 	})
 }
 
-// An empty list takes one request and is not an error.
+// Reading an empty list takes one request and returns no error.
 func TestCollect_returnsNothingForEmptyLists(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		assets, err := appsandbooks.Collect(c.Assets.All(t.Context(), appsandbooks.AssetFilter{}))
@@ -91,8 +93,8 @@ func TestCollect_returnsNothingForEmptyLists(t *testing.T) {
 	})
 }
 
-// A page of each list has every field that the service sent.
-func TestPage_hasEveryFieldThatTheServiceSends(t *testing.T) {
+// A Page of each list has every field that the service sent.
+func TestPage_hasEveryFieldOfAnswer(t *testing.T) {
 	const tail = `"currentPageIndex":1,"nextPageIndex":2,"size":1,"totalPages":4,"versionId":"v","uId":"204",` +
 		`"tokenExpirationDate":"2031-02-03T04:05:06+0000","mdmInfo":{"id":"i","name":"n","metadata":"m"}}`
 	date := appsandbooks.Time{Time: time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)}

@@ -15,19 +15,26 @@ const (
 	// NotificationTest is the test that the service sends before it answers
 	// [ConfigService.Register]. It has no payload.
 	NotificationTest NotificationType = "TEST_NOTIFICATION"
-	// NotificationAssetManagement has an [AssetManagement].
+	// NotificationAssetManagement is the type of notifications whose payload is an
+	// [AssetManagement].
 	NotificationAssetManagement NotificationType = "ASSET_MANAGEMENT"
-	// NotificationAssetCount has an [AssetCount].
+	// NotificationAssetCount is the type of notifications whose payload is an
+	// [AssetCount].
 	NotificationAssetCount NotificationType = "ASSET_COUNT"
-	// NotificationUserManagement has a [UserManagement].
+	// NotificationUserManagement is the type of notifications whose payload is a
+	// [UserManagement].
 	NotificationUserManagement NotificationType = "USER_MANAGEMENT"
-	// NotificationUserAssociated has a [UsersAssociated].
+	// NotificationUserAssociated is the type of notifications whose payload is a
+	// [UsersAssociated].
 	NotificationUserAssociated NotificationType = "USER_ASSOCIATED"
-	// NotificationSubscriptionManagement has a [SubscriptionManagement].
+	// NotificationSubscriptionManagement is the type of notifications whose payload is a
+	// [SubscriptionManagement].
 	NotificationSubscriptionManagement NotificationType = "SUBSCRIPTION_MANAGEMENT"
-	// NotificationSubscriptionCount has a [Subscription].
+	// NotificationSubscriptionCount is the type of notifications whose payload is a
+	// [Subscription].
 	NotificationSubscriptionCount NotificationType = "SUBSCRIPTION_COUNT"
-	// NotificationUnlimitedAsset has a payload that Apple does not document.
+	// NotificationUnlimitedAsset is the type of notifications whose payload Apple does not
+	// document.
 	NotificationUnlimitedAsset NotificationType = "UNLIMITED_ASSET"
 )
 
@@ -42,9 +49,9 @@ func NotificationTypes() []NotificationType {
 }
 
 // payloads has a row for each type of notification except [NotificationTest]. All code
-// that depends on the type uses it. To add a type, add its constant and its row here,
-// and its payload type and field of [Notification] below. A payload that reports what an
-// event did embeds [EventResult] and has a method elements.
+// that depends on the type uses this table. To add a type, add its constant and its row
+// here, and its payload type and field of [Notification] below. A payload that reports
+// what an event did embeds [EventResult] and has a method elements.
 var payloads = []payload{
 	payloadOf(NotificationAssetManagement, func(n *Notification) **AssetManagement { return &n.AssetManagement }),
 	payloadOf(NotificationUserManagement, func(n *Notification) **UserManagement { return &n.UserManagement }),
@@ -57,7 +64,7 @@ var payloads = []payload{
 
 // Notification is a message that the service POSTs to the notification URL. The
 // service does not guarantee delivery: a notification can be lost, can arrive twice
-// (with the same ID), and can arrive after a later one. It contains no time. It has at
+// (with the same id), and can arrive after a later one. It contains no time. It has at
 // most 100 elements, so the service sends several notifications for a large event.
 //
 // Type decides which of the payload pointers is set. None is set for a test, for a
@@ -67,9 +74,9 @@ var payloads = []payload{
 //
 // Source: https://developer.apple.com/documentation/devicemanagement/subscribing-to-notifications
 type Notification struct {
-	ID   string // different for each notification of a unit; without further meaning
+	ID   string // an id that is different for each notification of a unit; without further meaning
 	Type NotificationType
-	UID  string          // identifies the organizational unit
+	UID  string          // the uId of the organizational unit
 	Raw  json.RawMessage // the payload as the service sent it
 
 	// Other has the fields outside the payload that the SDK does not know. It is nil
@@ -105,7 +112,8 @@ type EventResult struct {
 	EventID string             `json:"eventId"`
 	Result  NotificationResult `json:"result"`
 	Type    EventType          `json:"type"`
-	Error   *Error             `json:"error,omitzero"` // the reason for every element, with NotificationFailure
+	// Error is the reason for every element. It is set only with NotificationFailure.
+	Error *Error `json:"error,omitzero"`
 }
 
 // AssetManagement reports assignments that an event made or removed, or that it failed
@@ -134,7 +142,7 @@ type SubscriptionManagement struct {
 type AssetCount struct {
 	AssetID
 	// CountDelta is the change of the number of licenses. When a notification with the
-	// same ID arrives again, it reports the same change, so do not count it again.
+	// same id arrives again, it reports the same change, so do not count it again.
 	CountDelta int `json:"countDelta"`
 }
 

@@ -10,12 +10,14 @@ import (
 // pairCount counts the pairs of a request that notifications have named. The number of
 // a pair is asset*targets + target, in the numbering of assets, users and devices.
 type pairCount struct {
-	tables                 *tables
-	assets, users, devices map[int32]int   // index in tables to number in the request; devices follow users
+	tables *tables
+	// assets, users and devices map an index in tables to a number in the request. The
+	// numbers of devices follow those of users.
+	assets, users, devices map[int32]int
 	targets                int             // number of users and devices of the request
-	named                  []uint64        // bit set with a bit for each pair
-	remaining              int             // number of pairs that are not named yet
-	failed                 map[int]verdict // by pair, for the named pairs that failed
+	named                  []uint64        // set of the named pairs, with one bit for each pair of the request
+	remaining              int             // number of pairs of the request that no notification has named yet
+	failed                 map[int]verdict // verdicts of the named pairs that failed, by the number of the pair
 }
 
 // newPairCount returns a pairCount for a request, in which no pair is named.
@@ -39,7 +41,8 @@ func newPairCount(t *tables, p batch.Part) *pairCount {
 	}
 }
 
-// complete reports whether every pair was named. It is false for nil.
+// complete reports whether notifications have named every pair of the request. It returns
+// false for a nil pairCount.
 func (c *pairCount) complete() bool { return c != nil && c.remaining == 0 }
 
 // add counts the elements of a notification. An element that arrives twice counts once,
@@ -54,7 +57,8 @@ func (c *pairCount) add(n *Notification) {
 	}
 }
 
-// mark counts one element. user is empty if the target is a device.
+// mark counts one element of a notification. The argument user is empty if the target is a
+// device.
 func (c *pairCount) mark(asset AssetID, user, device string, r *EventResult) {
 	pair := 0
 	if len(c.tables.assets) > 0 {
@@ -92,7 +96,7 @@ func (c *pairCount) mark(asset AssetID, user, device string, r *EventResult) {
 		}
 		c.failed[pair] = verdict{OutcomeFailed, reason}
 	default:
-		return // an unknown result shows neither success nor failure
+		return // a notification with an unknown result shows neither success nor failure
 	}
 	c.named[word] |= bit
 	c.remaining--
@@ -111,8 +115,10 @@ func (n *Notification) countElements() int {
 // pair, or one user or device. A task that is named twice counts once. The zero value
 // is ready for use.
 type taskCount struct {
-	seed      maphash.Seed
-	seen      map[uint64]struct{} // hashes of the tasks; after a collision the count stays too small, and the client polls
+	seed maphash.Seed
+	// seen has the hashes of the counted tasks. After a collision of two hashes, the count
+	// stays too small, and the client polls.
+	seen      map[uint64]struct{}
 	failed    int
 	failures  []*Error // reasons of the failed tasks; one for each notification that has a reason
 	eventType EventType
@@ -132,7 +138,7 @@ func (t *taskCount) add(n *Notification) {
 // countTask counts one task, unless it was counted before.
 func (t *taskCount) countTask(r *EventResult, e AssetPair) {
 	if r.Result != NotificationSuccess && r.Result != NotificationFailure {
-		return // an unknown result shows neither success nor failure
+		return // a notification with an unknown result shows neither success nor failure
 	}
 	if t.seen == nil {
 		t.seed, t.seen = maphash.MakeSeed(), map[uint64]struct{}{}
@@ -158,7 +164,7 @@ func (t *taskCount) countTask(r *EventResult, e AssetPair) {
 }
 
 // status returns the final status of the event if notifications have named exactly as
-// many tasks as last, the last polled status, says that the event has. Otherwise it
+// many tasks as last, the last polled status, shows that the event has. Otherwise it
 // returns nil. It always returns nil for a revocation, because Apple does not document
 // what NumRequested counts there.
 func (t *taskCount) status(last *EventStatus) *EventStatus {

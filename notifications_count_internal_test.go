@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Notifications end an event only when they name exactly as many different tasks as
-// were requested.
+// Notifications end the wait for an event only when they name exactly as many different
+// tasks of the event as were requested.
 func TestStatusService_Wait_countsEachNotifiedTaskOnce(t *testing.T) {
 	notificationOf := func(result NotificationResult, serials ...string) *Notification {
 		n := eventNotification("e", 0)

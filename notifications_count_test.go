@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A notification does not end a revocation of all assignments of a target, because the
-// number of those assignments is not known beforehand.
+// When an operation revokes all assignments of a target, a notification does not end the
+// wait, because the number of those assignments is not known beforehand.
 func TestOperation_Wait_notificationsDoNotEndRevocation(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 2, 10), SerialNumbers: []string{"C02"}})

@@ -61,11 +61,13 @@ type memoryDeduper struct {
 	maxEntries int
 	ttl        time.Duration
 
-	mu      sync.Mutex
-	claims  map[dedupeID]chan struct{} // a channel is nil until another caller waits for it; End closes it
+	mu sync.Mutex
+	// claims has the claims in progress. The channel of a claim is nil until another
+	// caller waits for the claim. End closes the channel.
+	claims  map[dedupeID]chan struct{}
 	handled map[dedupeID]struct{}
-	order   []dedupeEntry // ring buffer with an entry for each element of handled
-	head    int           // index of the oldest entry in order
+	order   []dedupeEntry // ring buffer with an entry for each notification in handled
+	head    int           // index of the oldest entry in the ring buffer order
 }
 
 // dedupeID is the first half of the SHA-256 of a key.
@@ -142,14 +144,15 @@ func (d *memoryDeduper) End(_ context.Context, key string, done bool) error {
 	return nil
 }
 
-// expire removes the entries whose time is over. The caller holds d.mu.
+// expire removes the handled notifications that must not be remembered any longer. The
+// caller holds d.mu.
 func (d *memoryDeduper) expire(now time.Time) {
 	for len(d.handled) > 0 && now.After(d.order[d.head].until) {
 		d.pop()
 	}
 }
 
-// pop removes the oldest entry. The caller holds d.mu.
+// pop removes the oldest of the handled notifications. The caller holds d.mu.
 func (d *memoryDeduper) pop() {
 	delete(d.handled, d.order[d.head].id)
 	d.order[d.head] = dedupeEntry{}

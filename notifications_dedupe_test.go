@@ -23,8 +23,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// A duplicate waits for the first delivery. It is acknowledged if the hook succeeded;
-// if the hook failed, one duplicate is passed to the hook.
+// A duplicate of a notification waits for the hook of the first delivery. If the hook
+// succeeds, the handler acknowledges the duplicate. If the hook fails, the handler passes
+// one of the duplicates to the hook.
 func TestNotificationHandler_holdsDuplicatesUntilFirstIsDone(t *testing.T) {
 	for name, fails := range map[string]bool{"first succeeds": false, "first fails": true} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +67,8 @@ func TestNotificationHandler_holdsDuplicatesUntilFirstIsDone(t *testing.T) {
 	}
 }
 
-// Notifications of different units with the same id are different notifications.
+// Notifications of different units are different notifications, also when they have the
+// same id.
 func TestNotificationHandler_separatesEqualIDsOfDifferentUnits(t *testing.T) {
 	var d idRecorder
 	h := newHandler(t, d.write)
@@ -80,8 +82,8 @@ func TestNotificationHandler_separatesEqualIDsOfDifferentUnits(t *testing.T) {
 	assert.Equal(t, []string{"1", "1", long, long + "x"}, d.ids)
 }
 
-// The Deduper of NewDeduper remembers the latest 131,072 successes for longer than 15
-// minutes, and forgets failures.
+// The Deduper of NewDeduper remembers the latest 131,072 notifications that were handled
+// with success. It remembers each for longer than 15 minutes, and forgets failures.
 func TestNewDeduper_remembersRecentSuccesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
@@ -108,7 +110,8 @@ func TestNewDeduper_remembersRecentSuccesses(t *testing.T) {
 		require.True(t, begin("a"), "a success is forgotten after an hour")
 		require.NoError(t, d.End(ctx, "a", true))
 
-		// The latest 131,072 successes are remembered, also when they have the same time.
+		// The Deduper remembers the latest 131,072 successes, also when all of them have
+		// the same time.
 		const n = 1 << 17
 		for i := range n {
 			require.True(t, begin(strconv.Itoa(i)))
@@ -123,8 +126,8 @@ func TestNewDeduper_remembersRecentSuccesses(t *testing.T) {
 	})
 }
 
-// sharedDeduper is a Deduper made of two functions, like one that several machines
-// share.
+// sharedDeduper is a Deduper made of two functions. It stands in for a Deduper that several
+// machines share.
 type sharedDeduper struct {
 	begin func(key string) (bool, error)
 	end   func(ctx context.Context, key string, done bool) error
@@ -136,9 +139,10 @@ func (d sharedDeduper) End(ctx context.Context, key string, done bool) error {
 	return d.end(ctx, key, done)
 }
 
-// The handler answers 503 when Begin fails, acknowledges without the hook when Begin
-// reports a duplicate, and calls End with the result of the hook.
-func TestNotificationHandler_obeysCustomDeduper(t *testing.T) {
+// With a custom Deduper the handler answers 503 when Begin fails, acknowledges without a
+// call of the hook when Begin reports a duplicate, and calls End with the result of the
+// hook.
+func TestNotificationHandler_usesCustomDeduper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log []string
 		shared := sharedDeduper{
@@ -175,9 +179,9 @@ func TestNotificationHandler_obeysCustomDeduper(t *testing.T) {
 	})
 }
 
-// Over TCP, with failing hooks and with duplicate, forged, oversized, cut and slow
-// deliveries, the hook succeeds once for each genuine notification and never for
-// another one. No goroutine is left.
+// The hook succeeds once for each genuine notification and never for another one. This
+// holds over TCP, with failing hooks and with duplicate, forged, oversized, cut and slow
+// deliveries. No goroutine is left.
 func TestNotificationHandler_deliversGenuineNotificationsOnce(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	var d idRecorder
@@ -232,7 +236,9 @@ func TestNotificationHandler_deliversGenuineNotificationsOnce(t *testing.T) {
 		case 1:
 			deliveries = append(deliveries, func() {
 				body := assetCountNotification(forged, "1") + strings.Repeat(" ", 100<<10)
-				assert.Contains(t, []int{413, 0}, send(hookSecret, strings.NewReader(body))) // 0: the server closed the connection before the body was sent
+				// The status 0 means that the server closed the connection before the body
+				// was sent.
+				assert.Contains(t, []int{413, 0}, send(hookSecret, strings.NewReader(body)))
 			})
 		case 2:
 			deliveries = append(deliveries, func() {
@@ -275,14 +281,14 @@ func TestNotificationHandler_deliversGenuineNotificationsOnce(t *testing.T) {
 	}
 }
 
-// A hook that returns nil after its time limit has succeeded: the handler does not call
-// it again for the same notification.
+// A hook that returns nil after its time limit has succeeded. The handler does not call the
+// hook again for the same notification.
 func TestNotificationHandler_lateSuccessIsNotDeliveredAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
 		h := newHandler(t, func(context.Context, *appsandbooks.Notification) error {
 			calls++
-			time.Sleep(time.Minute) // virtual; the hook ignores its context
+			time.Sleep(time.Minute) // this is virtual time, and the hook ignores its context
 			return nil
 		}, appsandbooks.WithNotificationTimeouts(0, time.Second))
 		for range 2 {

@@ -206,32 +206,32 @@ func (h *NotificationHandler) Serve(ctx context.Context, l net.Listener) error {
 
 // ServeHTTP implements [http.Handler].
 func (h *NotificationHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h.slots == nil { // not made by NewNotificationHandler
+	if h.slots == nil { // the handler was not made by NewNotificationHandler
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
 	h.seen.requests.Add(1)
 	in := delivery{NotificationHandler: h, r: r, w: w, control: http.NewResponseController(w)}
-	// Set before anything is read. It also limits the rest of the body, which the
-	// http.Server reads after this function.
+	// Set the deadline before anything is read. The deadline also limits the rest of the
+	// body, which the http.Server reads after this function.
 	in.hasReadDeadline = in.control.SetReadDeadline(time.Now().Add(h.opts.readTimeout)) == nil
 	in.answer(in.serve())
 }
 
-// refusal describes an answer other than 200. A nil *refusal means 200.
+// refusal describes an answer of the handler other than 200. A nil *refusal means 200.
 type refusal struct {
 	status int    // HTTP status
-	reason string // for the log; without secrets and ids
-	err    error  // for the log; nil if there is no underlying error
+	reason string // the reason of the refusal, for the log; without secrets and ids
+	err    error  // the underlying error, for the log; nil if there is none
 }
 
-// delivery is one request to a handler.
+// delivery is one request to a NotificationHandler.
 type delivery struct {
 	*NotificationHandler
 	r               *http.Request
 	w               http.ResponseWriter
 	control         *http.ResponseController
-	hasReadDeadline bool          // false for response writers without deadlines, as in tests
+	hasReadDeadline bool          // false if the response writer supports no deadlines, as in tests
 	n               *Notification // nil until the body is parsed
 }
 
@@ -263,7 +263,7 @@ func (in *delivery) answer(refused *refusal) {
 		header.Set("Allow", http.MethodPost)
 	}
 	if in.n == nil {
-		header.Set("Connection", "close") // a part of the body may be unread
+		header.Set("Connection", "close") // close the connection, because the rest of the body may be unread
 	}
 	http.Error(in.w, http.StatusText(refused.status), refused.status)
 }
@@ -311,7 +311,7 @@ func (in *delivery) serve() (refused *refusal) {
 		}
 	}
 	if n.Type == NotificationTest {
-		in.notify() // first: if it panics, Register must not report an accepted test
+		in.notify() // call notify before the test is counted: if notify panics, Register must not report an accepted test
 		in.seen.tests.Add(1)
 		return nil
 	}
@@ -380,7 +380,8 @@ func (in *delivery) acquireSlot() bool {
 
 func (in *delivery) releaseSlot() { <-in.slots }
 
-// readBody reads the body, up to the largest size that WithNotificationLimits allows.
+// readBody reads the body of the request, up to the largest size that
+// WithNotificationLimits allows.
 func (in *delivery) readBody() ([]byte, *refusal) {
 	limit, length := in.opts.maxBody, in.r.ContentLength
 	if length > limit {
@@ -390,7 +391,8 @@ func (in *delivery) readBody() ([]byte, *refusal) {
 	if length >= 0 {
 		size = length
 	}
-	// One byte more than the declared length, so that one Read can also report the end.
+	// The buffer has one byte more than the declared length, so that one Read can also
+	// report the end.
 	body := make([]byte, 0, min(size, 64<<10)+1)
 	for {
 		n, err := in.r.Body.Read(body[len(body):cap(body)])
@@ -400,8 +402,8 @@ func (in *delivery) readBody() ([]byte, *refusal) {
 			return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more bytes than the limit of %d", limit), nil}
 		case err == io.EOF:
 			if in.hasReadDeadline {
-				// The http.Server reads on to notice that the service closes the
-				// connection. The deadline must not end that.
+				// The http.Server continues to read, to detect that the service closes the
+				// connection. The deadline must not end this reading.
 				_ = in.control.SetReadDeadline(time.Time{})
 			}
 			return body, nil

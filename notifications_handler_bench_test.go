@@ -15,12 +15,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// repeatedDelivery posts the same notification repeatedly, each time with another
-// notification id.
+// repeatedDelivery posts the same notification repeatedly to a handler, each time with
+// another notification id.
 type repeatedDelivery struct {
 	handler http.Handler
 	body    []byte
-	id      []byte // the part of body with the notification id
+	id      []byte // the part of body that is the notification id
 	n       int
 	request *http.Request
 	reader  bytes.Reader
@@ -109,7 +109,7 @@ func BenchmarkHandler(b *testing.B) {
 }
 
 // BenchmarkWakeOverLoopback measures the time from the end of an event to the return of
-// Operation.Wait over loopback TCP. It includes one notification and one poll.
+// Operation.Wait, over loopback TCP. The time includes one notification and one poll.
 func BenchmarkWakeOverLoopback(b *testing.B) {
 	var client *appsandbooks.Client
 	h, err := appsandbooks.NewNotificationHandler(nil, withSecrets(hookSecret),

@@ -24,8 +24,8 @@ import (
 
 type hook = func(context.Context, *appsandbooks.Notification) error
 
-// The handler answers after the hook returned: 200 for nil, 503 for an error and 500
-// for a panic.
+// The notification handler answers after the hook has returned: with 200 for nil, with 503
+// for an error and with 500 for a panic.
 func TestNotificationHandler_answersOnlyAfterHooks(t *testing.T) {
 	calls := 0
 	h := newHandler(t, func(context.Context, *appsandbooks.Notification) error {
@@ -49,8 +49,8 @@ func TestNotificationHandler_answersOnlyAfterHooks(t *testing.T) {
 	assert.Equal(t, 5, calls, "the last delivery is a duplicate, for which the hook is not called")
 }
 
-// A request without an accepted secret gets 401, and the handler does not read its
-// body.
+// A delivery without an accepted secret gets 401, and the handler does not read the
+// delivery's body.
 func TestNotificationHandler_readsBodyOnlyWithRightSecret(t *testing.T) {
 	var d idRecorder
 	h := newHandlerOf(t, d.write, withSecrets(hookSecret, "previous-secret"))
@@ -96,8 +96,8 @@ func TestNotificationHandler_readsBodyOnlyWithRightSecret(t *testing.T) {
 	}
 }
 
-// The handler accepts a secret from AddSecret until RemoveSecret, and AddSecret refuses
-// an empty secret.
+// A notification handler accepts a secret from AddSecret until RemoveSecret, and AddSecret
+// refuses an empty secret.
 func TestNotificationHandler_AddSecret_acceptsSecretUntilRemoved(t *testing.T) {
 	h := newHandlerOf(t, nil, withSecrets("old"))
 	accepts := func(secret string) bool {
@@ -120,7 +120,7 @@ func TestNotificationHandler_AddSecret_acceptsSecretUntilRemoved(t *testing.T) {
 	require.ErrorIs(t, h.AddSecret(appsandbooks.NewSecret("")), appsandbooks.ErrInvalid)
 }
 
-// pipeListener is a net.Listener in memory, for servers in virtual time.
+// pipeListener is a net.Listener in memory, for HTTP servers in virtual time.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -156,9 +156,9 @@ func (p *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) 
 	}
 }
 
-// withServedHandler serves a handler in virtual time and runs f. The function send
-// posts a notification on a new connection; the function stop ends Serve and returns
-// its error.
+// withServedHandler serves a notification handler in virtual time and runs f. The function
+// send posts a notification on a new connection. The function stop ends Serve and returns
+// the error of Serve.
 func withServedHandler(
 	t *testing.T, hook hook, timeouts appsandbooks.NotificationOption,
 	f func(send func(body io.Reader) (*http.Response, error), stop func() error),
@@ -188,8 +188,8 @@ func withServedHandler(
 	})
 }
 
-// A body that does not arrive within the time limit for reading is answered with 408,
-// and later requests are served.
+// When the body of a delivery does not arrive within the time limit for reading, the
+// handler answers with 408, and it serves later requests.
 func TestNotificationHandler_Serve_stopsReadingSlowBody(t *testing.T) {
 	var d idRecorder
 	withServedHandler(t, d.write, appsandbooks.WithNotificationTimeouts(7*time.Second, 0),
@@ -214,8 +214,8 @@ func TestNotificationHandler_Serve_stopsReadingSlowBody(t *testing.T) {
 		})
 }
 
-// A hook has its own time limit. Neither the time limit for reading the body nor a
-// canceled request shortens it.
+// A hook has its own time limit. Neither the time limit for reading the body nor the
+// cancellation of the HTTP request shortens it.
 func TestNotificationHandler_givesHooksTheirOwnTimeLimit(t *testing.T) {
 	took := make(chan time.Duration, 1)
 	timeouts := appsandbooks.WithNotificationTimeouts(time.Second, 20*time.Second)
@@ -253,7 +253,7 @@ func TestNotificationHandler_givesHooksTheirOwnTimeLimit(t *testing.T) {
 	})
 }
 
-// Serve answers the requests in progress before it returns.
+// NotificationHandler.Serve answers the requests in progress before it returns.
 func TestNotificationHandler_Serve_answersOpenRequestsBeforeReturning(t *testing.T) {
 	var d idRecorder
 	withServedHandler(t, func(ctx context.Context, n *appsandbooks.Notification) error {
@@ -273,7 +273,8 @@ func TestNotificationHandler_Serve_answersOpenRequestsBeforeReturning(t *testing
 		_, err = send(strings.NewReader(assetCountNotification("after", "1")))
 		require.Error(t, err)
 	})
-	// Serve returns an error when a hook runs for longer than both time limits together.
+	// Serve returns an error when a hook runs for longer than the time limits for reading
+	// and for hooks together.
 	withServedHandler(t, func(context.Context, *appsandbooks.Notification) error {
 		time.Sleep(time.Minute)
 		return nil
@@ -287,15 +288,16 @@ func TestNotificationHandler_Serve_answersOpenRequestsBeforeReturning(t *testing
 	})
 }
 
-// Serve returns the error of its listener.
+// NotificationHandler.Serve returns the error of its net.Listener.
 func TestNotificationHandler_Serve_returnsListenerError(t *testing.T) {
 	l := newPipeListener()
 	require.NoError(t, l.Close())
 	require.ErrorIs(t, newHandler(t, nil).Serve(t.Context(), l), net.ErrClosed)
 }
 
-// A notification above the limit of concurrent hooks waits for two seconds at most.
-// Then it is answered with 503, so that the service delivers it again.
+// When more notifications arrive than the limit of concurrent hooks allows, a notification
+// waits for at most two seconds. Then the handler answers with 503, so that the service
+// delivers the notification again.
 func TestNotificationHandler_limitsConcurrentHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running, maxRunning atomic.Int32
@@ -315,14 +317,16 @@ func TestNotificationHandler_limitsConcurrentHooks(t *testing.T) {
 		for range 10 {
 			got[<-codes]++
 		}
-		assert.Equal(t, map[int]int{200: 6, 503: 4}, got) // three at once, three after 1.5 s; the others get 503 after 2 s
+		// Three hooks run at once and three more after 1.5 s. The other notifications get
+		// 503 after 2 s.
+		assert.Equal(t, map[int]int{200: 6, 503: 4}, got)
 		assert.EqualValues(t, 3, maxRunning.Load())
 		assert.Equal(t, http.StatusOK, post(h, notificationRequest(assetCountNotification("later", "1"))).Code)
 	})
 }
 
-// Whatever is sent, the handler acknowledges only genuine notifications: test
-// notifications, and those for which the hook returned nil.
+// Whatever request is sent, the notification handler acknowledges only genuine
+// notifications: test notifications, and those for which the hook returned nil.
 func FuzzHandler(f *testing.F) {
 	for _, p := range publishedNotifications {
 		f.Add("POST", "Bearer "+hookSecret, []byte(notificationJSON(p.typ, p.payload)))
@@ -363,7 +367,7 @@ func FuzzHandler(f *testing.F) {
 	})
 }
 
-// The time limit for reading a body also applies over TLS and HTTP/2.
+// The handler's time limit for reading a body also applies over TLS and HTTP/2.
 func TestNotificationHandler_limitsReadingTimeOverHTTP2(t *testing.T) {
 	var d idRecorder
 	h := newHandler(t, d.write, appsandbooks.WithNotificationTimeouts(50*time.Millisecond, 0))

@@ -13,15 +13,15 @@ import (
 // the notification can arrive before the answer that names the event, and an operation
 // can be sent or resumed long before Wait is called.
 type notificationHub struct {
-	expected  atomic.Bool  // a notification has arrived, so more are expected
+	expected  atomic.Bool  // true after the first notification: more notifications are expected
 	lastWrite atomic.Int64 // when this client last sent a write, in Unix nanoseconds
 
 	mu                sync.Mutex
 	waiters           map[string]map[*waiter]bool // by event id
 	unclaimed         map[string]*unclaimedEvent  // by event id
-	unclaimedOrder    []string                    // keys of unclaimed, oldest first
-	unclaimedElements int                         // number of elements in unclaimed
-	sweep             *time.Timer                 // removes old events; nil when unclaimed is empty
+	unclaimedOrder    []string                    // keys of unclaimed (ids of events), oldest first
+	unclaimedElements int                         // number of elements in all notifications of unclaimed
+	sweep             *time.Timer                 // timer that removes old events; nil if unclaimed is empty
 }
 
 // unclaimedEvent has the notifications of an event that has no waiter.
@@ -43,8 +43,9 @@ const (
 	// from the first one, if the client has sent a write in the 10 minutes before it.
 	// Such an event may be the client's own.
 	keepAfterWrite = 10 * time.Minute
-	// keepWithoutWrite is how long a hub stores them if the client has sent no write in
-	// that time. It is also the interval at which old notifications are removed.
+	// keepWithoutWrite is how long a hub stores the notifications of an event if the
+	// client has sent no write in the 10 minutes before the first one. It is also the
+	// interval at which old notifications are removed.
 	keepWithoutWrite = time.Minute
 )
 
@@ -67,7 +68,7 @@ func (h *notificationHub) deliver(n *Notification) {
 	if id == "" {
 		return
 	}
-	small := *n // the waiters do not need Raw and Other
+	small := *n // the waiters do not need the fields Raw and Other of a notification
 	small.Raw, small.Other = nil, nil
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -139,7 +140,7 @@ func (h *notificationHub) scheduleSweep() {
 	})
 }
 
-// close removes all stored notifications and stops the timer.
+// close removes all stored notifications from the hub and stops its timer.
 func (h *notificationHub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -156,19 +157,20 @@ func (h *notificationHub) close() {
 type waiter struct {
 	hub    *notificationHub
 	events map[string]bool // ids of the events
-	signal chan struct{}   // receives a value after queue has grown
+	signal chan struct{}   // signal receives a value after a notification was added to queue
 
 	mu       sync.Mutex
 	queue    []*Notification
 	elements int // number of elements in queue
 }
 
-// listen returns a waiter without events. The caller must close it.
-func (h *notificationHub) listen() *waiter {
+// newWaiter returns a waiter without events. The caller must close it.
+func (h *notificationHub) newWaiter() *waiter {
 	return &waiter{hub: h, events: map[string]bool{}, signal: make(chan struct{}, 1)}
 }
 
-// add makes w collect the notifications of an event, including those that are stored.
+// add makes the waiter w collect the notifications of an event, including those that are
+// stored.
 func (w *waiter) add(event string) {
 	if w.events[event] {
 		return
@@ -220,7 +222,7 @@ func (w *waiter) enqueue(n *Notification) {
 	}
 }
 
-// takeAll returns the notifications in the queue and empties the queue.
+// takeAll returns the notifications in the queue of the waiter and empties the queue.
 func (w *waiter) takeAll() []*Notification {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -12,20 +12,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// eventNotification returns a notification that names the given number of elements of
-// an event.
+// eventNotification returns a notification of an event. It has the given number of
+// elements.
 func eventNotification(event string, elements int) *Notification {
 	n := &Notification{ID: "1", Raw: []byte("{}"), AssetManagement: &AssetManagement{Assignments: make([]Assignment, elements)}}
 	n.AssetManagement.EventID = event
 	return n
 }
 
-// The hub keeps at most maxUnclaimed elements, and each notification only for a limited
-// time.
+// The notification hub keeps at most maxUnclaimed elements of notifications for events
+// without a waiter. It keeps each notification only for a limited time.
 func TestClient_Notify_limitsMemoryOfUnclaimedNotifications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newNotificationHub()
-		kept := func() map[string]*unclaimedEvent { // a copy, because the sweep changes the map
+		// kept returns a copy, because the sweep changes the map.
+		kept := func() map[string]*unclaimedEvent {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			return maps.Clone(h.unclaimed)
@@ -39,7 +40,7 @@ func TestClient_Notify_limitsMemoryOfUnclaimedNotifications(t *testing.T) {
 		h.deliver(eventNotification("huge", maxUnclaimed+1))
 		require.Empty(t, kept())
 
-		// A client that has sent no write keeps notifications for keepBriefly.
+		// The hub of a client that has sent no write keeps a notification for keepBriefly.
 		h.deliver(eventNotification("others", 1))
 		time.Sleep(keepWithoutWrite - 1)
 		require.Contains(t, kept(), "others")
@@ -47,7 +48,7 @@ func TestClient_Notify_limitsMemoryOfUnclaimedNotifications(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, kept())
 
-		// A client that has sent a write keeps notifications for keepUnclaimed.
+		// The hub of a client that has sent a write keeps a notification for keepUnclaimed.
 		h.noteWrite()
 		h.deliver(eventNotification("old", 1))
 		time.Sleep(keepAfterWrite / 2)
@@ -73,10 +74,11 @@ func TestClient_Notify_limitsMemoryOfUnclaimedNotifications(t *testing.T) {
 	})
 }
 
-// A listener that does not take its notifications queues at most maxQueued elements.
-func TestClient_Notify_limitsQueueOfOneListener(t *testing.T) {
+// A waiter whose notifications are not taken queues at most maxQueued elements of
+// notifications.
+func TestClient_Notify_limitsQueueOfOneWaiter(t *testing.T) {
 	h := newNotificationHub()
-	l := h.listen()
+	l := h.newWaiter()
 	l.add("e")
 	for range 2 * maxQueued / 100 {
 		h.deliver(eventNotification("e", 100))
@@ -88,8 +90,9 @@ func TestClient_Notify_limitsQueueOfOneListener(t *testing.T) {
 	require.Empty(t, h.waiters)
 }
 
-// While listeners open and close, each notification reaches exactly one of them.
-func TestClient_Notify_losesNothingWhenListenersChange(t *testing.T) {
+// While waiters are added to the hub and closed, each notification reaches exactly one
+// waiter.
+func TestClient_Notify_losesNothingWhenWaitersChange(t *testing.T) {
 	h := newNotificationHub()
 	h.noteWrite()
 	const events, each = 20, 50
@@ -110,13 +113,13 @@ func TestClient_Notify_losesNothingWhenListenersChange(t *testing.T) {
 			last = true
 		default:
 		}
-		l := h.listen()
+		l := h.newWaiter()
 		for e := range events {
 			if last || rand.N(2) == 0 {
 				l.add(fmt.Sprint(e))
 			}
 		}
-		if last || rand.N(2) == 0 { // the other listeners close without taking their notifications
+		if last || rand.N(2) == 0 { // the other waiters close without taking their notifications
 			for _, n := range l.takeAll() {
 				require.Nil(t, n.Raw)
 				got++

@@ -14,16 +14,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// notifyingServer is a stand-in in virtual time that sends notifications through a
-// handler to a client of its default unit.
+// notifyingServer is a stand-in in virtual time whose notifications go through a handler to
+// a client of the stand-in's default unit.
 type notifyingServer struct {
 	*testing.T
 	srv    *appsandbookstest.Server
 	client *appsandbooks.Client
 }
 
-// withNotifyingServer runs f with a notifyingServer whose events take delay. It
-// requires that the client breaks no rule of conduct.
+// withNotifyingServer runs f with a notifyingServer whose events take the time delay. It
+// requires that the client breaks no rule of conduct of the stand-in.
 func withNotifyingServer(t *testing.T, delay time.Duration, delivery appsandbookstest.NotificationOptions, f func(r *notifyingServer), more ...appsandbookstest.Option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -58,7 +58,8 @@ func (r *notifyingServer) associate(assets, devices int) *appsandbooks.Operation
 	return op
 }
 
-// With notifications every kind of operation ends at the moment when its events end.
+// When the client receives notifications, an operation of every kind ends at the moment
+// when its events end.
 func TestClient_Notify_endsOperationsWhenTheirEventsEnd(t *testing.T) {
 	kinds := map[string]func(r *notifyingServer) (*appsandbooks.Operation, error){
 		"associate": func(r *notifyingServer) (*appsandbooks.Operation, error) {
@@ -81,7 +82,8 @@ func TestClient_Notify_endsOperationsWhenTheirEventsEnd(t *testing.T) {
 		},
 	}
 	for name, begin := range kinds {
-		// The events end before the first poll, between two polls, or after many polls.
+		// The values of delay cover events that end before the first poll, between two
+		// polls, and after many polls.
 		for _, delay := range []time.Duration{20 * time.Millisecond, 12 * time.Second, 45 * time.Second, 5 * time.Minute} {
 			t.Run(fmt.Sprint(name, " ", delay), func(t *testing.T) {
 				withNotifyingServer(t, delay, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
@@ -98,8 +100,8 @@ func TestClient_Notify_endsOperationsWhenTheirEventsEnd(t *testing.T) {
 	}
 }
 
-// With notifications StatusService.Wait returns at the moment when the event ends, with
-// the same status as a poll.
+// When the client receives notifications, StatusService.Wait returns at the moment when the
+// event ends, with the same status as a poll.
 func TestStatusService_Wait_endsOnNotification(t *testing.T) {
 	for _, delay := range []time.Duration{20 * time.Millisecond, 12 * time.Second, 45 * time.Second, 5 * time.Minute} {
 		for _, number := range []int{0, 9709} {
@@ -112,7 +114,8 @@ func TestStatusService_Wait_endsOnNotification(t *testing.T) {
 					id := r.associate(3, 250).EventIDs()[0]
 					status, err := r.client.Status.Wait(r.Context(), id)
 					require.Equal(t, delay, time.Since(began))
-					time.Sleep(30 * time.Second) // the interval between two polls applies to Get, too
+					// The interval between two polls also applies to StatusService.Get.
+					time.Sleep(30 * time.Second)
 					polled, pollErr := r.client.Status.Get(r.Context(), id)
 					require.NoError(t, pollErr)
 					require.Equal(t, polled.State, status.State)
@@ -131,7 +134,7 @@ func TestStatusService_Wait_endsOnNotification(t *testing.T) {
 	}
 }
 
-// Notifications give the same failed pairs as the status of the event.
+// Notifications state the same failed pairs as the status of the event.
 func TestClient_Notify_reportsSameFailuresAsStatus(t *testing.T) {
 	for _, delay := range []time.Duration{12 * time.Second, 45 * time.Second} {
 		withNotifyingServer(t, delay, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
@@ -147,8 +150,8 @@ func TestClient_Notify_reportsSameFailuresAsStatus(t *testing.T) {
 	}
 }
 
-// The report is correct whatever happens to the notifications, and the client does not
-// poll too early.
+// The report of an operation is correct whatever happens to the notifications, and the
+// client does not poll too early.
 func TestClient_Notify_keepsResultsCorrectWhenDeliveryIsUnreliable(t *testing.T) {
 	for name, delivery := range map[string]appsandbookstest.NotificationOptions{
 		"all lost":       {Loss: 1},
@@ -177,11 +180,13 @@ func TestClient_Notify_keepsResultsCorrectWhenDeliveryIsUnreliable(t *testing.T)
 	}
 }
 
-// A notification may arrive before the answer that names its event, and still ends the
-// wait.
+// A notification that arrives before the answer that names its event still ends the wait
+// for the event.
 func TestClient_Notify_acceptsNotificationBeforeAnswerToRequest(t *testing.T) {
 	withNotifyingServer(t, 100*time.Millisecond, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
-		_, err := r.client.Config.ServiceConfig(r.Context()) // reads the limits, so that Associate need not
+		// This call reads the service's limits, so that Associate does not have to read
+		// them.
+		_, err := r.client.Config.ServiceConfig(r.Context())
 		require.NoError(t, err)
 		began := time.Now()
 		op := r.associate(2, 250)
@@ -192,8 +197,8 @@ func TestClient_Notify_acceptsNotificationBeforeAnswerToRequest(t *testing.T) {
 	}, appsandbookstest.WithLatency(2*time.Second))
 }
 
-// Notifications that arrive before Wait, between two calls of Step or after a canceled
-// Wait are not lost.
+// A notification is not lost when it arrives before Operation.Wait, between two calls of
+// Step or after a canceled Wait.
 func TestClient_Notify_keepsNotificationsThatArriveBeforeWait(t *testing.T) {
 	withNotifyingServer(t, 3*time.Second, appsandbookstest.NotificationOptions{}, func(r *notifyingServer) {
 		op := r.associate(2, 250)
@@ -230,8 +235,8 @@ func TestClient_Notify_keepsNotificationsThatArriveBeforeWait(t *testing.T) {
 	})
 }
 
-// A client that receives notifications polls after 30 s for the first time; without
-// notifications it polls after 5 s.
+// A client that receives notifications polls an event for the first time after 30 s.
+// Without notifications it polls for the first time after 5 s.
 func TestClient_Notify_postponesFirstPoll(t *testing.T) {
 	for name, test := range map[string]struct {
 		opts      []appsandbooks.Option
@@ -264,7 +269,7 @@ func TestClient_Notify_postponesFirstPoll(t *testing.T) {
 	}
 }
 
-// One handler can pass notifications to the clients of many units.
+// One notification handler can pass notifications to the clients of many units.
 func TestClient_Notify_servesManyUnitsFromOneHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clients := map[string]*appsandbooks.Client{}
@@ -315,7 +320,7 @@ func TestClient_Notify_servesManyUnitsFromOneHandler(t *testing.T) {
 	})
 }
 
-// A notification ends Wait before the next poll would be due.
+// A notification ends Operation.Wait before the next poll is due.
 func TestClient_Notify_endsWaitBeforeNextPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c *appsandbooks.Client
@@ -353,7 +358,7 @@ func TestClient_Notify_endsWaitBeforeNextPoll(t *testing.T) {
 	})
 }
 
-// Notify of a client that does not exist, and a nil notification, change nothing.
+// Client.Notify changes nothing when the client or the notification is nil.
 func TestClient_Notify_ignoresNil(t *testing.T) {
 	var missing *appsandbooks.Client
 	require.NotPanics(t, func() {

@@ -17,7 +17,7 @@ import (
 
 // NewNotificationHandler returns ErrInvalid for missing or empty secrets, negative
 // limits and nil arguments.
-func TestNewNotificationHandler_refusesMissingSecretsAndNegativeBounds(t *testing.T) {
+func TestNewNotificationHandler_refusesMissingSecretsAndNegativeLimits(t *testing.T) {
 	for name, secrets := range map[string][]string{"no secret": nil, "empty secret": {""}, "second secret empty": {"a", ""}} {
 		t.Run(name, func(t *testing.T) {
 			h, err := appsandbooks.NewNotificationHandler(nil, withSecrets(secrets...))
@@ -101,7 +101,7 @@ func TestWithUnitSecrets_checksSecretsOfUnit(t *testing.T) {
 		{"b", "secret-a", 401},
 		{"", "secret-a", 401},
 		{"c", "secret-a", 401},
-		{"z", "secret-z", 401}, // not one of the secrets of WithNotificationSecrets
+		{"z", "secret-z", 401}, // this secret is not one of the secrets of WithNotificationSecrets
 		{"broken", "secret-a", 503},
 	} {
 		r := notificationRequest(assetCountNotification(strconv.Itoa(i), test.uid))

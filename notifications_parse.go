@@ -44,7 +44,7 @@ func (n *Notification) parse(data []byte) error {
 		return errors.New("no notificationId")
 	}
 	*n = Notification{ID: body.ID, Type: body.Type, UID: body.UID, Raw: body.Notification}
-	_ = n.decodePayload() // a payload that cannot be decoded is still in Raw
+	_ = n.decodePayload() // ignore the error: a payload that cannot be decoded is still in Raw
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// For each input that the fast parser accepts, it gives the same notification as the
-// full parser.
+// For each notification that the fast parser accepts, it returns the same value as the full
+// parser.
 func FuzzParsePlain(f *testing.F) {
 	for _, typ := range append(NotificationTypes(), NotificationTest, "MOON_PHASE") {
 		for _, payload := range []string{
@@ -33,7 +33,7 @@ func FuzzParsePlain(f *testing.F) {
 	})
 }
 
-// The fast parser accepts the form in which the service writes notifications.
+// The fast parser of notifications accepts the form in which the service writes them.
 func TestParseNotification_takesFastPathForUsualForm(t *testing.T) {
 	for _, data := range []string{
 		`{"notification":{"adamId":"361309726","countDelta":25,"pricingParam":"STDQ"},"notificationId":"4a7801be","notificationType":"ASSET_COUNT","uId":"2049"}`,

@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A request that is not a complete notification is answered with a 4xx status and does
-// not reach the hook.
-func TestNotificationHandler_refusesWhatIsNoNotification(t *testing.T) {
+// The handler answers a request that is not a complete notification with a 4xx status and
+// does not pass it to the hook.
+func TestNotificationHandler_refusesInvalidNotifications(t *testing.T) {
 	var d idRecorder
 	h := newHandler(t, d.write, appsandbooks.WithNotificationLimits(1000, 0))
 	fits := assetCountNotification("fits", "1")
@@ -54,8 +54,8 @@ func TestNotificationHandler_refusesWhatIsNoNotification(t *testing.T) {
 	assert.Equal(t, []string{"fits", "pieces"}, slices.Compact(d.ids))
 }
 
-// The fields around the payload may be unknown to the SDK, in any order, and written
-// with escapes.
+// In the JSON of a notification, the fields around the payload may be unknown to the SDK,
+// in any order, and written with escapes.
 func TestParseNotification_acceptsUnknownFieldsAndAnyOrder(t *testing.T) {
 	const body = ` { "sentAt": "2030-01-02T03:04:05+0000", "uId" : "2049", "notificationType":"ASSET\u005fCOUNT",
 		"notificationId":"a\"b", "notification" : {"adamId":"}\"{","countDelta":1,"pricingParam":"STDQ"}, "signed": true } `

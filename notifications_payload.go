@@ -6,11 +6,13 @@ import (
 	"iter"
 )
 
-// payload says how notifications of one type store their payload.
+// payload describes how notifications of one type store their payload.
 type payload struct {
-	typ    NotificationType
-	decode func(n *Notification, raw json.RawMessage) error // decodes raw into the payload field
-	get    func(n *Notification) any                        // returns the payload field, or nil if it is not set
+	typ NotificationType
+	// decode decodes raw into the payload field of n.
+	decode func(n *Notification, raw json.RawMessage) error
+	// get returns the payload field of n, or nil if the field is not set.
+	get func(n *Notification) any
 }
 
 // eventPayload is a payload that reports what an event did.
@@ -94,7 +96,7 @@ func (n *Notification) decodePayload() error {
 	return noPayload(n.Type).decode(n, n.Raw)
 }
 
-// payload returns the payload that is set, or nil if none is set.
+// payload returns the payload of the notification that is set, or nil if none is set.
 func (n *Notification) payload() any {
 	for _, p := range payloads {
 		if v := p.get(n); v != nil {
@@ -104,7 +106,8 @@ func (n *Notification) payload() any {
 	return nil
 }
 
-// eventPayload returns the payload if it reports what an event did, and nil otherwise.
+// eventPayload returns the payload of the notification if it reports what an event did,
+// and nil otherwise.
 func (n *Notification) eventPayload() eventPayload {
 	if n == nil {
 		return nil
@@ -128,8 +131,8 @@ func (n *Notification) EventID() string {
 
 // Elements returns an iterator over the pairs, or the users, whose result the
 // notification reports. It yields nothing for a notification that reports no event.
-// The Adam ID of a subscription is converted to a decimal string. The PricingParam of
-// a subscription, and an empty one of an asset, is STDQ. An element that is a user has
+// The Adam ID of a subscription is converted to a decimal string. The PricingParam is
+// STDQ for a subscription, and for an asset without one. An element that is a user has
 // only a ClientUserID.
 func (n *Notification) Elements() iter.Seq[AssetPair] {
 	if p := n.eventPayload(); p != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The hook receives every notification. The field for its type is set if the SDK has
-// one and can read the payload.
+// The hook receives notifications of every type. The Notification's field for the type is
+// set if the SDK has such a field and can read the payload.
 func TestNewNotificationHandler_hookReceivesEveryType(t *testing.T) {
 	var typed, all, notified []appsandbooks.NotificationType
 	h := newHandler(t, func(_ context.Context, n *appsandbooks.Notification) error {
@@ -55,8 +55,8 @@ func TestNewNotificationHandler_hookReceivesEveryType(t *testing.T) {
 	assert.Len(t, notified, len(want)+1, "a test notification reaches WithNotify")
 }
 
-// Elements yields the pairs or users that the notification of an event names, and
-// nothing for other notifications.
+// Notification.Elements yields the pairs or users that the notification of an event names,
+// and nothing for other notifications.
 func TestNotification_Elements(t *testing.T) {
 	for body, want := range map[string][]appsandbooks.AssetPair{
 		`{"notificationId":"1","notificationType":"ASSET_MANAGEMENT","uId":"u","notification":{"eventId":"e","result":"SUCCESS","type":"ASSOCIATE",
@@ -80,8 +80,8 @@ func TestNotification_Elements(t *testing.T) {
 	}
 }
 
-// Fields of a subscription that the count of its seats does not have cannot make the
-// notification unreadable.
+// A SUBSCRIPTION_COUNT notification is read also when it has fields of a Subscription that
+// are not documented for the notification, whatever the types of these fields are.
 func TestNotification_subscriptionCountReadsDocumentedFields(t *testing.T) {
 	n, err := appsandbooks.ParseNotification([]byte(`{"notificationId":"1","notificationType":"SUBSCRIPTION_COUNT","uId":"u","notification":{
 		"adamId":5,"parentAdamId":7,"status":1,"periodEndDate":2,"counts":{"total":{"renewing":3,"expiring":1}}}}`))
@@ -92,7 +92,7 @@ func TestNotification_subscriptionCountReadsDocumentedFields(t *testing.T) {
 	}, n.SubscriptionCount)
 }
 
-// NotificationTypes has every documented type except the test.
+// NotificationTypes returns every documented type except the type of test notifications.
 func TestNotificationTypes(t *testing.T) {
 	require.ElementsMatch(t, []appsandbooks.NotificationType{
 		"ASSET_MANAGEMENT", "ASSET_COUNT", "USER_MANAGEMENT", "USER_ASSOCIATED",

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A notification that is parsed and encoded again gives the same JSON.
-func TestNotification_staysSameWhenReadAndWritten(t *testing.T) {
+// A notification that is parsed and encoded again has the same JSON.
+func TestNotification_isUnchangedAfterDecodingAndEncoding(t *testing.T) {
 	files, err := filepath.Glob("testdata/walkthrough/*notification.json")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
@@ -41,7 +41,8 @@ func TestNotification_staysSameWhenReadAndWritten(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(body), same))
 			assert.Equal(t, n, same)
 
-			// Without Raw the decoded payload is encoded, if the SDK knows all of its fields.
+			// Without the field Raw, the notification is encoded from its decoded payload.
+			// This works if the SDK knows all fields of the payload.
 			if needsRaw := strings.Contains(name, "tomorrow") || strings.Contains(name, "payload") || strings.Contains(name, "unlimited"); !needsRaw {
 				n.Raw = nil
 				again, err = json.Marshal(n)
@@ -52,8 +53,8 @@ func TestNotification_staysSameWhenReadAndWritten(t *testing.T) {
 	}
 }
 
-// addNotificationSeeds adds the notifications of the walkthrough and of
-// publishedNotifications.
+// addNotificationSeeds adds the notifications of Apple's walkthrough and of
+// publishedNotifications to the seeds of a fuzz test.
 func addNotificationSeeds(f *testing.F) {
 	files, err := filepath.Glob("testdata/walkthrough/*notification.json")
 	if err != nil {
@@ -69,8 +70,8 @@ func addNotificationSeeds(f *testing.F) {
 	f.Add([]byte(`{"notification":{"a":"\\\"}"},"notificationId":"1","NOTIFICATIONTYPE":"X","uid":"2","x":{}}`))
 }
 
-// For any input, ParseNotification returns ErrInvalid or a notification that stays the
-// same when it is encoded and parsed again.
+// For any input, ParseNotification returns ErrInvalid or a notification that stays the same
+// when the notification is encoded and parsed again.
 func FuzzParseNotification(f *testing.F) {
 	addNotificationSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -46,16 +46,17 @@ import (
 // An Operation is safe for concurrent use. Only one Submit, Step, Wait or Verify
 // runs at a time; another call waits until it returns.
 type Operation struct {
-	// The busy token guards readbackFailingSince, journaling guards the three fields below
-	// it, and mu guards the fields below it; a part is written only with both the token and
-	// mu, so either of the two is enough to read it. The other fields do not change after
-	// start or Resume.
+	// The busy token guards readbackFailingSince. The mutex journaling guards journaled,
+	// continuesJournal and changedByResume. The mutex mu guards the fields after mu. A
+	// request (part) is changed only by a goroutine that holds both the busy token and mu,
+	// so either of the two is enough to read the request. The other fields do not change
+	// after start or Resume.
 
 	client *Client
 	id     string
 	tables tables
 	opts   operationOptions
-	busy   chan struct{} // holds one token: the right to change parts
+	busy   chan struct{} // busy holds one token: the right to change the requests (parts)
 
 	// readbackFailingSince is the time of the first failure of a series of failed
 	// read-backs. It is zero if the last one succeeded.
@@ -64,9 +65,9 @@ type Operation struct {
 	// journaling keeps the changes and their journal entries in the same order. It is
 	// locked before mu.
 	journaling       sync.Mutex
-	journaled        bool    // the journal has the whole operation and every later change
-	continuesJournal bool    // the journal has everything except the state of changedByResume
-	changedByResume  []*part // parts whose state Resume changed
+	journaled        bool    // true if the journal has the whole operation and every later change
+	continuesJournal bool    // true if the journal has everything except the state of changedByResume
+	changedByResume  []*part // the requests whose state Resume has changed
 
 	mu   sync.Mutex
 	unit string // uId of the organizational unit; "" until an answer contains it
@@ -77,20 +78,22 @@ type Operation struct {
 	// announced limits do not explain. They are nil if there was no such refusal.
 	learnedLimits        *batch.Limits
 	events               map[string]bool // ids of all events of the operation
-	pendingNotifications []*Notification // passed to Notify and not processed yet
-	parts                []*part         // the index is the id; no part is ever removed
-	halt                 error           // why the operation stopped sending; nil if it did not
-	progress             Progress
+	pendingNotifications []*Notification // notifications that were passed to Notify and are not processed yet
+	// parts are the requests. The index is the id of a request. No request is ever
+	// removed.
+	parts    []*part
+	halt     error // why the operation stopped sending; nil if it did not
+	progress Progress
 }
 
 // Progress counts the requests and the pairs of an operation. The pairs of
 // requests that are not finished are only in Pairs.
 type Progress struct {
-	Requests    int // planned so far; splitting and sending again add requests
+	Requests    int // requests that are planned so far; splitting and sending again add requests
 	Accepted    int // requests that the service accepted as an event
 	Finished    int // requests whose pairs have an outcome, whatever it is
 	Pairs       int
-	Succeeded   int // pairs of finished requests, like Failed and Unconfirmed
+	Succeeded   int // pairs that succeeded; Succeeded, Failed and Unconfirmed count finished requests only
 	Failed      int
 	Unconfirmed int
 }
@@ -127,7 +130,7 @@ func (c *Client) start(ctx context.Context, k kind, fillTables func(*tables) err
 	return op, op.Submit(ctx)
 }
 
-// newOperation returns an operation without tables and parts, whose busy token is
+// newOperation returns an operation without tables and requests, whose busy token is
 // available.
 func (c *Client) newOperation(k kind, opts []OperationOption) (*Operation, error) {
 	op := &Operation{client: c, id: rand.Text(), tables: tables{kind: k}, busy: make(chan struct{}, 1), events: map[string]bool{}}
@@ -227,8 +230,8 @@ func (op *Operation) Retry(ctx context.Context, opts ...OperationOption) (*Opera
 // the inverse of creating users is retiring them. For any other kind, or if no pair
 // succeeded, the error is [ErrInvalid].
 //
-// Undo also removes what existed before the operation. To associate an asset that
-// is already associated is a success. To create a user is a success too, if the
+// Undo also removes what existed before the operation. Associating an asset that
+// is already associated is a success. Creating a user is a success too, if the
 // result of the request is unknown and reading back shows the user.
 func (op *Operation) Undo(ctx context.Context, opts ...OperationOption) (*Operation, error) {
 	inverse, ok := map[kind]kind{
@@ -243,7 +246,8 @@ func (op *Operation) Undo(ctx context.Context, opts ...OperationOption) (*Operat
 	return op.derive(ctx, inverse, OutcomeSucceeded, opts)
 }
 
-// derive starts a new operation of kind k with the pairs of op whose outcome is want.
+// derive starts a new operation of kind k with the pairs of the operation op whose outcome
+// is want.
 func (op *Operation) derive(ctx context.Context, k kind, want OutcomeStatus, opts []OperationOption) (*Operation, error) {
 	r := op.Report()
 	return op.client.start(ctx, k, func(t *tables) error {

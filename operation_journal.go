@@ -28,16 +28,20 @@ type savedOperation struct {
 	Parts    []savedPart   `json:"parts"`
 }
 
-// savedPart is the saved form of a part, in a savedOperation or in a journal entry.
+// savedPart is the saved form of a request, in a savedOperation or in a journal entry.
+// The JSON names are part of the saved form and do not follow the field names.
 type savedPart struct {
 	ID    int       `json:"part"`
 	State partState `json:"state"`
-	// Assets, Users and Devices are absent in an entry for a part that the journal has.
-	Assets           runs              `json:"assets,omitzero"`
-	Users            runs              `json:"users,omitzero"`
-	Devices          runs              `json:"devices,omitzero"`
-	EventID          string            `json:"eventId,omitzero"`
-	Unit             string            `json:"uId,omitzero"` // only in the entry of an accepted request
+	// Assets, Users and Devices are absent in an entry for a request that the journal
+	// already contains.
+	Assets  runs   `json:"assets,omitzero"`
+	Users   runs   `json:"users,omitzero"`
+	Devices runs   `json:"devices,omitzero"`
+	EventID string `json:"eventId,omitzero"`
+	// Unit is the uId of the organizational unit. Only the entry of an accepted request
+	// has it.
+	Unit             string            `json:"uId,omitzero"`
 	SentAt           time.Time         `json:"at,omitzero"`
 	NextPoll         time.Time         `json:"nextLook,omitzero"`
 	NotBefore        time.Time         `json:"floor,omitzero"`
@@ -51,7 +55,7 @@ type savedPart struct {
 	Exceptions       []savedExceptions `json:"odd,omitzero"`
 }
 
-// savedExceptions are pairs of a part with one verdict that differs from the part's
+// savedExceptions are pairs of a request with one verdict that differs from the request's
 // verdict.
 type savedExceptions struct {
 	Pairs   runs          `json:"pairs"`
@@ -99,7 +103,7 @@ type savedError struct {
 	Number   ErrorNumber `json:"number,omitzero"`
 	Message  string      `json:"message,omitzero"`
 	Attempts int         `json:"attempts,omitzero"`
-	Also     []*Error    `json:"also,omitzero"` // up to 8 more errors of the service
+	Also     []*Error    `json:"also,omitzero"` // up to 8 more errors of the service that the saved error wraps
 }
 
 // savedSentinels maps names in saved operations to the SDK's errors that an outcome can
@@ -135,7 +139,7 @@ func saveError(err error) *savedError {
 	return s
 }
 
-// restoredError is an error that was saved and restored. It unwraps to reasons.
+// restoredError is an error of a saved operation. It unwraps to reasons.
 type restoredError struct {
 	text    string
 	reasons []error
@@ -145,7 +149,7 @@ func (e *restoredError) Error() string { return e.text }
 
 func (e *restoredError) Unwrap() []error { return e.reasons }
 
-// restore returns the error, and nil for nil.
+// restore returns the saved error as an error value, and nil for nil.
 func (s *savedError) restore() error {
 	if s == nil {
 		return nil
@@ -192,7 +196,7 @@ func (op *Operation) saved() savedOperation {
 	return s
 }
 
-// saved returns the saved form of the part. withContent adds its assets, users and
+// saved returns the saved form of the request. withContent adds its assets, users and
 // devices, which never change. The caller holds op.mu.
 func (p *part) saved(withContent bool) savedPart {
 	s := savedPart{
@@ -202,7 +206,7 @@ func (p *part) saved(withContent bool) savedPart {
 	if withContent {
 		s.Assets, s.Users, s.Devices = toRuns(p.Assets), toRuns(p.Users), toRuns(p.Devices)
 	}
-	// Pairs with the same outcome and the same error value share an entry.
+	// Pairs with the same outcome and the same error value share one savedExceptions.
 	type group struct {
 		outcome OutcomeStatus
 		err     error
@@ -250,10 +254,10 @@ func (op *Operation) startJournal(ctx context.Context) error {
 	return op.writeJournal(ctx, saved)
 }
 
-// journalEntry returns the journal entry for a step that changed p and added pieces. It
-// returns nil if the operation has no journal. It returns the whole operation if the
-// journal does not have it, for example because writing an earlier entry failed. The
-// caller holds op.journaling and op.mu.
+// journalEntry returns the journal entry for a step that changed the request p and added
+// the requests in pieces. It returns nil if the operation has no journal. It returns the
+// whole operation if the journal does not have it, for example because writing an earlier
+// entry failed. The caller holds op.journaling and op.mu.
 func (op *Operation) journalEntry(p *part, pieces []*part) any {
 	switch {
 	case op.opts.journal == nil:
@@ -277,7 +281,8 @@ func (op *Operation) writeJournal(ctx context.Context, v any) error {
 	if err == nil {
 		text = append(text, '\n')
 		if !op.journaled {
-			// End the line that a crash or a failed write can have left incomplete.
+			// End the journal line that a crash or a failed write can have left
+			// incomplete.
 			text = append([]byte{'\n'}, text...)
 		}
 		err = op.opts.journal(context.WithoutCancel(ctx), text)

@@ -15,10 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An operation finishes when each of its steps runs in another process that has only the
-// journal, also when a process crashes after it has written an entry.
+// An operation finishes when each of its steps runs in another process that has only the journal.
+// The same holds when a process crashes after it has written an entry of the journal.
 func TestWithContinuedJournal_finishesOperationAcrossProcesses(t *testing.T) {
-	// Each string marks the entry after which the process crashes; the empty one means no crash.
+	// Each string marks the journal entry after which the process crashes. The empty string means
+	// no crash.
 	for _, crashAfter := range []string{"", `"sending"`, `"submitted"`, `"asking"`} {
 		t.Run("crash after "+crashAfter, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -27,7 +28,7 @@ func TestWithContinuedJournal_finishesOperationAcrossProcesses(t *testing.T) {
 				write := func(ctx context.Context, entry []byte) error {
 					if crashAfter != "" && len(journal) > 0 && bytes.Contains(journal[len(journal)-1], []byte(crashAfter)) {
 						stopProcess()
-						return context.Canceled // a crashed process writes no further entry
+						return context.Canceled // a crashed process writes no further entry to the journal
 					}
 					journal = append(journal, bytes.Clone(entry))
 					return nil
@@ -67,8 +68,9 @@ func TestWithContinuedJournal_finishesOperationAcrossProcesses(t *testing.T) {
 				}
 				require.Equal(t, 1, operationEntries)
 				r := op.Report()
-				// A pair is unconfirmed when its request has the entry "sending" but was not
-				// sent before the crash. Without WithResend, it is not sent again.
+				// A pair is unconfirmed when the journal has the entry "sending" for its request,
+				// but the request was not sent before the crash. Without WithResend, the request
+				// is not sent again.
 				require.Equal(t, r.Total, r.Succeeded+r.Unconfirmed)
 				requireLedgerAgrees(t, srv, r)
 				require.Empty(t, srv.Violations())
@@ -77,10 +79,11 @@ func TestWithContinuedJournal_finishesOperationAcrossProcesses(t *testing.T) {
 	}
 }
 
-// When the last line of the journal is incomplete, the resumed operation writes a complete
-// entry of itself first.
+// When the last line of the journal is incomplete, the resumed operation first writes an entry
+// with its complete state.
 func TestWithContinuedJournal_startsAgainWhenJournalIsIncomplete(t *testing.T) {
-	for _, ending := range []string{"", "\n[{"} { // no newline at the end; a line that was cut off
+	// The journal ends without a newline, or with a line that was cut off.
+	for _, ending := range []string{"", "\n[{"} {
 		inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 			op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 				Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3),
@@ -103,7 +106,8 @@ func TestWithContinuedJournal_startsAgainWhenJournalIsIncomplete(t *testing.T) {
 	}
 }
 
-// errors.Is reports the same for the error of an outcome before and after Resume.
+// For the error of an outcome, errors.Is reports the same before an operation is saved and after
+// Resume.
 func TestOperation_MarshalJSON_keepsErrorsOfOutcomes(t *testing.T) {
 	saveAndResume := func(t *testing.T, c *appsandbooks.Client, op *appsandbooks.Operation) *appsandbooks.Operation {
 		t.Helper()
@@ -141,13 +145,14 @@ func TestOperation_MarshalJSON_keepsErrorsOfOutcomes(t *testing.T) {
 	})
 }
 
-// When the journal fails at one entry and then works again, every later state of the
+// When the journal function fails at one entry and then works again, every later state of the
 // journal can be resumed, and the report counts each pair once.
 func TestWithJournal_canBeResumedAfterFailureAtAnyEntry(t *testing.T) {
 	limits := appsandbookstest.DefaultLimits()
 	limits.MaxSerialNumbers, limits.MaxClientUserIDs = 3, 3
 	options := []appsandbookstest.Option{appsandbookstest.WithLimits(limits), appsandbookstest.WithEventDelay(8 * time.Second)}
-	storedBytes := map[string]func([]byte) []byte{ // what the journal stores of the failed entry
+	// The functions return the part of the failed entry that the journal stores.
+	storedBytes := map[string]func([]byte) []byte{
 		"nothing": func([]byte) []byte { return nil },
 		"half":    func(entry []byte) []byte { return entry[:len(entry)/2] },
 		"all":     func(entry []byte) []byte { return entry },
@@ -157,7 +162,8 @@ func TestWithJournal_canBeResumedAfterFailureAtAnyEntry(t *testing.T) {
 		for failAt := 0; !allEntriesTried; failAt++ {
 			t.Run(fmt.Sprintf("%s of entry %d is stored", amount, failAt), func(t *testing.T) {
 				// The rules of conduct are not checked: an old state of the journal is resumed
-				// after the operation has finished, so its requests are sent twice.
+				// after the operation has finished, so the requests of the operation are sent
+				// twice.
 				synctest.Test(t, func(t *testing.T) {
 					srv, err := appsandbookstest.NewServer(options...)
 					require.NoError(t, err)
@@ -199,7 +205,9 @@ func TestWithJournal_canBeResumedAfterFailureAtAnyEntry(t *testing.T) {
 					for i, saved := range states {
 						op, err := c.Resume(saved)
 						if i == 0 && failAt == 0 && amount != "all" {
-							require.Error(t, err) // the journal has no complete operation yet
+							// The journal does not contain a complete operation yet, so Resume
+							// fails.
+							require.Error(t, err)
 							continue
 						}
 						require.NoError(t, err, "state %d of the journal:\n%s", i, saved)
@@ -214,8 +222,8 @@ func TestWithJournal_canBeResumedAfterFailureAtAnyEntry(t *testing.T) {
 	}
 }
 
-// An operation that was saved as indented JSON writes a complete entry of itself first when
-// it continues in the same journal, because indented JSON is not an entry.
+// An operation that was saved as indented JSON, and continues in the same journal, first writes
+// an entry with its complete state, because indented JSON is not an entry.
 func TestWithContinuedJournal_startsAgainAfterIndentedJSON(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
@@ -239,7 +247,7 @@ func TestWithContinuedJournal_startsAgainAfterIndentedJSON(t *testing.T) {
 }
 
 // The journal function may call the read methods of its operation without a deadlock.
-func TestWithJournal_mayReadItsOperation(t *testing.T) {
+func TestWithJournal_writeFunctionMayReadOperation(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var op *appsandbooks.Operation
 		entries := 0
@@ -254,6 +262,7 @@ func TestWithJournal_mayReadItsOperation(t *testing.T) {
 		require.NoError(t, err)
 		_, err = op.Wait(t.Context())
 		require.NoError(t, err)
-		require.GreaterOrEqual(t, entries, 4) // the plan, the sending, the event, the outcome
+		// The journal has an entry for the plan, the sending, the event and the outcome.
+		require.GreaterOrEqual(t, entries, 4)
 	})
 }

@@ -6,10 +6,10 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// namedItems returns the assets, users and devices of p that the ErrorInfo of e names,
-// and nil for each list that it does not name. An asset without a pricingParam
-// names both STDQ and PLUS. [ErrAssetNotDeviceAssignable] without targets names all
-// devices.
+// namedItems returns the assets, users and devices of the request p that the ErrorInfo of
+// the error e names, and nil for each list that it does not name. An asset without a
+// pricingParam names both STDQ and PLUS. [ErrAssetNotDeviceAssignable] without targets
+// names all devices.
 func (t *tables) namedItems(p batch.Part, e *Error) (assets, users, devices []int32) {
 	if e.Info == nil {
 		return nil, nil, nil
@@ -27,12 +27,12 @@ func (t *tables) namedItems(p batch.Part, e *Error) (assets, users, devices []in
 	users = indexesOf(p.Users, t.userIndex, e.Info.ClientUserIDs)
 	devices = indexesOf(p.Devices, t.deviceIndex, e.Info.SerialNumbers)
 	if e.Number == ErrAssetNotDeviceAssignable && users == nil && devices == nil {
-		devices = p.Devices // the asset can still be assigned to users
+		devices = p.Devices // the pairs with devices fail: the asset can still be assigned to users
 	}
 	return assets, users, devices
 }
 
-// indexesOf returns the indexes of names that are in set, each once.
+// indexesOf returns the table indexes of the names, each once, if they are in set.
 func indexesOf(set []int32, idx index[string], names []string) []int32 {
 	if len(names) == 0 {
 		return nil
@@ -51,9 +51,9 @@ func indexesOf(set []int32, idx index[string], names []string) []int32 {
 	return found
 }
 
-// namedPairs divides a part into the pairs that an error names and the rest. If the
+// namedPairs divides a request into the pairs that an error names and the rest. If the
 // error names no asset, it is about all assets. If it names neither users nor devices, it
-// is about all targets. If it names nothing of the part, both results are empty.
+// is about all targets. If it names nothing of the request, both results are empty.
 func (t *tables) namedPairs(p batch.Part, e *Error) (named batch.Part, rest []batch.Part) {
 	assets, users, devices := t.namedItems(p, e)
 	if assets == nil && users == nil && devices == nil {
@@ -69,8 +69,8 @@ func (t *tables) namedPairs(p batch.Part, e *Error) (named batch.Part, rest []ba
 	if named.Len() == 0 {
 		return named, nil
 	}
-	others := batch.Part{Assets: without(p.Assets, assets), Users: p.Users, Devices: p.Devices}
-	same := batch.Part{Assets: assets, Users: without(p.Users, users), Devices: without(p.Devices, devices)}
+	others := batch.Part{Assets: subtract(p.Assets, assets), Users: p.Users, Devices: p.Devices}
+	same := batch.Part{Assets: assets, Users: subtract(p.Users, users), Devices: subtract(p.Devices, devices)}
 	for _, r := range []batch.Part{others, same} {
 		if r.Len() > 0 {
 			rest = append(rest, r)
@@ -79,8 +79,8 @@ func (t *tables) namedPairs(p batch.Part, e *Error) (named batch.Part, rest []ba
 	return named, rest
 }
 
-// without returns the elements of all that are not in some.
-func without(all, some []int32) []int32 {
+// subtract returns the elements of the list all that are not in the list some.
+func subtract(all, some []int32) []int32 {
 	drop := make(map[int32]bool, len(some))
 	for _, i := range some {
 		drop[i] = true
@@ -94,8 +94,8 @@ func without(all, some []int32) []int32 {
 	return rest
 }
 
-// eachPosition calls f with the position in p of each pair of subset. All pairs of
-// subset must be pairs of p.
+// eachPosition calls f with the position in the request p of each pair of the request
+// subset. All pairs of subset must be pairs of p.
 func eachPosition(p, subset batch.Part, f func(i int)) {
 	n := len(p.Users) + len(p.Devices)
 	positions := func(all, some []int32) []int {
@@ -120,18 +120,18 @@ func eachPosition(p, subset batch.Part, f func(i int)) {
 	}
 }
 
-// judge returns the outcomes of the pairs of a part from the status of its finished
+// judge returns the outcomes of the pairs of a request from the status of its finished
 // event: the verdict of most pairs, and the exceptions by position. Failures name
 // items, not pairs. So the counts of the status decide whether all pairs that the
 // failures name have failed, or only some of them.
 //
-// With n = pairs of the part, missing = numRequested - numCompleted, and named = number
+// With n = pairs of the request, missing = numRequested - numCompleted, and named = number
 // of pairs that the failures name, the first row that applies decides:
 //
 //	condition                                            named pairs    other pairs
 //	any kind:
 //	  the type of the event is known, and another kind's  unconfirmed    unconfirmed
-//	Revoke (Apple does not document what the counts count):
+//	Revoke (Apple does not document what the numbers count):
 //	  no failures, COMPLETE, missing <= 0                 -              succeeded
 //	  a failure names no pair, or no pair is named        failed         unconfirmed
 //	  otherwise                                           failed         succeeded
@@ -150,7 +150,7 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 	n := p.Len()
 	event := &EventError{Status: s}
 	named := map[int]verdict{}
-	unnamed := 0 // failures that name no pair of the part
+	unnamed := 0 // number of failures that name no pair of the request
 	for _, f := range s.Failures {
 		if f == nil {
 			continue
@@ -177,7 +177,7 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 	}
 	missing := s.NumRequested - s.NumCompleted
 	switch {
-	case s.NumRequested != n, missing < 0: // the counts do not match this request
+	case s.NumRequested != n, missing < 0: // the counts of the event's status do not match this request
 	case missing == n && s.State == EventFailed:
 		var why error = event
 		if unnamed == 1 && len(s.Failures) == 1 {
@@ -187,7 +187,7 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 	case unnamed == 0 && missing == len(named) && (missing > 0 || s.State == EventComplete):
 		return verdict{outcome: OutcomeSucceeded}, named
 	case unnamed == 0 && missing < len(named):
-		// Some of the named pairs failed, but the status does not say which.
+		// Some of the named pairs failed, but the status does not show which.
 		return verdict{outcome: OutcomeSucceeded}, asUnconfirmed(named)
 	}
 	return unconfirmed, asUnconfirmed(named)

@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A pair stays unconfirmed when the status has another event type, or counts that do not fit
-// the request, and the assignments cannot be read back. Verify then finds the outcome in the
-// list of assignments.
+// A pair stays unconfirmed when the status of its event has another event type, or counts that do
+// not fit the request, and the assignments cannot be read back. Verify then finds the outcome of
+// the pair in the list of assignments.
 func TestOperation_Wait_leavesPairsUnconfirmedWhenStatusDoesNotFit(t *testing.T) {
 	for name, body := range map[string]string{
 		"another event type":              `{"eventStatus":"COMPLETE","eventType":"DISASSOCIATE","numRequested":1,"numCompleted":1}`,
@@ -40,7 +40,7 @@ func TestOperation_Wait_leavesPairsUnconfirmedWhenStatusDoesNotFit(t *testing.T)
 
 // When the failures of an event name more pairs than failed, Wait reads the assignments back
 // and gives each pair its outcome.
-func TestOperation_Wait_readsBackWhenFailuresNameTooMuch(t *testing.T) {
+func TestOperation_Wait_readsBackWhenFailuresNameTooManyPairs(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLooseErrorInfo()}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "1", Total: 3})
@@ -110,8 +110,9 @@ func TestOperation_Wait_readsBackWhenFailuresNameNothing(t *testing.T) {
 	})
 }
 
-// When the event of a resent request leaves pairs without an outcome, Wait reads them back.
-func TestWithResend_readsBackPairsThatSecondEventLeavesOpen(t *testing.T) {
+// When the event of a resent request leaves pairs without an outcome, Wait reads the assignments
+// of these pairs back.
+func TestWithResend_readsBackPairsThatSecondEventLeavesUnconfirmed(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLooseErrorInfo()}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetBefore, Times: 1})

@@ -18,7 +18,7 @@ const maxPairLists = 1000
 
 // findPairs sets present[pair] to true for each pair that the service lists; all values
 // are false at first. If the error is nil, a pair that stays false is not listed. If the
-// error is [ErrDataChanged], it may be listed all the same. If a list changes while it is
+// error is [ErrDataChanged], the pair may still be listed. If a list changes while it is
 // read, findPairs tries again for the pairs that are still false, up to four times in all.
 // From the second try on, it reads one list for each pair, if there are at most
 // maxPairLists pairs.
@@ -216,9 +216,9 @@ func eachRecord[T any](op *Operation, pages iter.Seq2[*Page[T], error], byCursor
 	return nil
 }
 
-// showsUpdate reports whether the user has what the request r set, as far as the list
-// shows it. The list does not show the Managed Apple Account, only whether the user is
-// associated with an account.
+// showsUpdate reports whether the user u has the values that the request r sets, as far as
+// the list shows them. The list does not show the Managed Apple Account, only whether the
+// user is associated with an account.
 func showsUpdate(u User, r UserRequest) bool {
 	return (r.Email == "" || u.Email == r.Email) && (r.ManagedAppleID == "" || u.Status == UserAssociated)
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// withChangingList runs f on a unit where asset 1000 is assigned to four old devices, with
-// four assignments on a page. After f has called changeNextRead, another client removes the
-// first assignment just before page 1 is read. The first record of page 1 then moves to
-// page 0, which was read already, so the reader of the list misses this record.
+// withChangingList runs f on an organizational unit where asset 1000 is assigned to four old
+// devices, with four assignments on a page. After f has called changeNextRead, another client
+// removes the first assignment just before page 1 of the list is read. The first record of page 1
+// then moves to page 0, which was read already, so the reader of the list misses this record.
 func withChangingList(t *testing.T, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, changeNextRead func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -45,9 +45,9 @@ func withChangingList(t *testing.T, f func(t *testing.T, srv *appsandbookstest.S
 	})
 }
 
-// When a list changes while it is read, a pair that was not found in it does not count as
-// missing: a new assignment does not fail, and a lost removal does not succeed.
-func TestOperation_Verify_distrustsListThatChangedWhileRead(t *testing.T) {
+// When a list changes while Verify reads it, a pair that was not found in the list does not count
+// as missing: a new assignment does not fail, and a lost removal does not succeed.
+func TestOperation_Verify_failsNoPairWhenListChanges(t *testing.T) {
 	withChangingList(t, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, changeNextRead func()) {
 		op, err := c.Assets.Associate(t.Context(), deviceChange(names("NEW", 4)))
 		require.NoError(t, err)
@@ -71,8 +71,9 @@ func TestOperation_Verify_distrustsListThatChangedWhileRead(t *testing.T) {
 	})
 }
 
-// An answer without a list does not count as an empty list: no outcome changes because of it.
-func TestOperation_Verify_distrustsAnswerWithoutList(t *testing.T) {
+// An answer without a list does not count as an empty list: Verify changes no outcome after
+// this answer.
+func TestOperation_Verify_failsNoPairAfterAnswerWithoutList(t *testing.T) {
 	for _, body := range append([]string{`{"uId":"UID"}`}, answersWithoutList...) { // with the uId of the unit
 		t.Run(body, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -102,8 +103,9 @@ func TestOperation_Verify_distrustsAnswerWithoutList(t *testing.T) {
 	}
 }
 
-// A list with the uId of another unit changes no outcome: Verify returns ErrOtherUnit.
-func TestOperation_Verify_distrustsListOfOtherUnit(t *testing.T) {
+// Verify returns ErrOtherUnit when the list has the uId of another organizational unit, and
+// changes no outcome.
+func TestOperation_Verify_refusesListOfOtherUnit(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		addAssets(srv, 1, 5)
 		op, err := c.Assets.Associate(t.Context(), deviceChange(names("C02", 3)))
@@ -120,7 +122,8 @@ func TestOperation_Verify_distrustsListOfOtherUnit(t *testing.T) {
 	})
 }
 
-// Verify finds out which pairs are present while another client changes the list all the time.
+// Verify finds out which pairs are present, even while another client changes the list
+// continually.
 func TestOperation_Verify_succeedsWhileOthersChangeList(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLatency(50 * time.Millisecond)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {

@@ -14,7 +14,7 @@ type operationOptions struct {
 	bisect          bool
 	resend          bool
 	journal         func(ctx context.Context, entry []byte) error
-	continueJournal bool // new entries follow those that Resume was given
+	continueJournal bool // true if the new journal entries follow the entries that Resume has read
 	progress        func(Progress)
 }
 
@@ -67,7 +67,7 @@ func WithProgress(f func(Progress)) OperationOption {
 // context that write receives is never canceled.
 //
 // [Client.Resume] reads all entries, joined in the order in which they were written.
-// If the last entry of a request says that it was about to be sent, and no event is
+// If the last entry of a request shows that it was about to be sent, and no event is
 // recorded, the result of that request is unknown.
 func WithJournal(write func(ctx context.Context, entry []byte) error) OperationOption {
 	return func(o *operationOptions) error { return o.setJournal("WithJournal", write) }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// With WithPlanOnly, Associate only plans: the first request is sent by Wait.
+// With WithPlanOnly, Associate makes a plan and sends no write. Wait sends the first request.
 func TestWithPlanOnly_sendsNothingBeforeWait(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{

@@ -16,13 +16,15 @@ func formatAdamID(id int64) string { return strconv.FormatInt(id, 10) }
 // refer to them by index, so that a million pairs need little memory.
 type tables struct {
 	kind     kind
-	assets   []AssetID     // for subscriptions: the Adam ID in decimal; empty for kinds without assets
+	assets   []AssetID     // assets, or the Adam IDs of subscriptions in decimal; empty for kinds without assets
 	users    []string      // clientUserIds
 	devices  []string      // serialNumbers
-	requests []UserRequest // for create and update: the request of each user, at the user's index
+	requests []UserRequest // the UserRequest of each user of a Create or Update, at the user's index
 	renewing bool
 	deferred bool
-	pairs    []batch.Pair // set until buildParts; nil if every asset is combined with every target
+	// pairs are the pairs of the change until buildParts. They are nil if every asset is
+	// combined with every target.
+	pairs []batch.Pair
 
 	assetIndex  index[AssetID]
 	userIndex   index[string]
@@ -32,7 +34,8 @@ type tables struct {
 // An index maps a value to its index in a table.
 type index[T comparable] map[T]int32
 
-// intern returns the index of v in the table. It adds v if the table does not contain it.
+// intern returns the index of the value v in a table. It adds v if the table does not
+// contain it.
 func intern[T comparable](table *[]T, idx *index[T], v T) int32 {
 	if *idx == nil {
 		*idx = index[T]{}
@@ -68,7 +71,7 @@ func isAdamID(id string) bool {
 	return err == nil && n > 0 && formatAdamID(n) == id
 }
 
-// user checks a clientUserId, adds it to its table and returns its index.
+// user checks a clientUserId, adds it to the table of users and returns its index.
 func (t *tables) user(id string) (int32, error) {
 	if err := checkName("clientUserId", id); err != nil {
 		return 0, err
@@ -76,14 +79,14 @@ func (t *tables) user(id string) (int32, error) {
 	return intern(&t.users, &t.userIndex, id), nil
 }
 
-// device checks a serialNumber, adds it to its table and returns its index.
+// device checks a serialNumber, adds it to the table of devices and returns its index.
 func (t *tables) device(serial string) (int32, error) {
 	if err := checkName("serialNumber", serial); err != nil {
 		return 0, err
 	}
-	// White space comes from reading a list wrongly, and the service accepts serial
-	// numbers that do not exist. Only Associate refuses it, so that an assignment
-	// with such a serial number can still be removed.
+	// White space in a serial number comes from reading a list wrongly, and the service
+	// accepts serial numbers that do not exist. Only Associate refuses white space, so
+	// that an assignment with such a serial number can still be removed.
 	if t.kind == associateAssets && strings.ContainsFunc(serial, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' }) {
 		return 0, invalidf("a serialNumber contains white space or a control character")
 	}
@@ -103,9 +106,9 @@ func checkName(what, name string) error {
 	return nil
 }
 
-// at adds the name of the list and the index of the invalid item to an error. It
+// withPosition adds the name of the list and the index of the invalid item to an error. It
 // returns nil for nil.
-func at(list string, i int, err error) error {
+func withPosition(list string, i int, err error) error {
 	if err != nil {
 		err = fmt.Errorf("%w (%s[%d])", err, list, i)
 	}
@@ -117,12 +120,12 @@ func at(list string, i int, err error) error {
 func (t *tables) addTargets(users, devices []string) error {
 	for i, id := range users {
 		if _, err := t.user(id); err != nil {
-			return at("ClientUserIDs", i, err)
+			return withPosition("ClientUserIDs", i, err)
 		}
 	}
 	for i, serial := range devices {
 		if _, err := t.device(serial); err != nil {
-			return at("SerialNumbers", i, err)
+			return withPosition("SerialNumbers", i, err)
 		}
 	}
 	if len(t.users)+len(t.devices) == 0 {
@@ -136,7 +139,7 @@ func (t *tables) addTargets(users, devices []string) error {
 func (t *tables) addAssetChange(c AssetChange) error {
 	for i, id := range c.Assets {
 		if _, err := t.asset(id); err != nil {
-			return at("Assets", i, err)
+			return withPosition("Assets", i, err)
 		}
 	}
 	targets := len(c.ClientUserIDs) + len(c.SerialNumbers)
@@ -159,21 +162,21 @@ func (t *tables) addAssetChange(c AssetChange) error {
 	for i, p := range c.Pairs {
 		a, err := t.asset(AssetID{p.AdamID, p.PricingParam})
 		if err != nil {
-			return at("Pairs", i, err)
+			return withPosition("Pairs", i, err)
 		}
 		if (p.ClientUserID == "") == (p.SerialNumber == "") {
-			return at("Pairs", i, invalidf("a pair needs either a clientUserId or a serialNumber, not both"))
+			return withPosition("Pairs", i, invalidf("a pair needs either a clientUserId or a serialNumber, not both"))
 		}
 		if p.ClientUserID != "" {
 			u, err := t.user(p.ClientUserID)
 			if err != nil {
-				return at("Pairs", i, err)
+				return withPosition("Pairs", i, err)
 			}
 			t.pairs = append(t.pairs, batch.UserPair(a, u))
 		} else {
 			d, err := t.device(p.SerialNumber)
 			if err != nil {
-				return at("Pairs", i, err)
+				return withPosition("Pairs", i, err)
 			}
 			t.pairs = append(t.pairs, batch.DevicePair(a, d))
 		}
@@ -186,7 +189,7 @@ func (t *tables) addAssetChange(c AssetChange) error {
 func (t *tables) addSubscriptionChange(c SubscriptionChange) error {
 	for i, id := range c.AdamIDs {
 		if _, err := t.asset(AssetID{AdamID: formatAdamID(id)}); err != nil {
-			return at("AdamIDs", i, err)
+			return withPosition("AdamIDs", i, err)
 		}
 	}
 	if (len(c.AdamIDs) > 0 || len(c.Pairs) == 0) && len(c.ClientUserIDs) == 0 {
@@ -207,11 +210,11 @@ func (t *tables) addSubscriptionChange(c SubscriptionChange) error {
 	for i, p := range c.Pairs {
 		a, err := t.asset(AssetID{AdamID: formatAdamID(p.AdamID)})
 		if err != nil {
-			return at("Pairs", i, err)
+			return withPosition("Pairs", i, err)
 		}
 		u, err := t.user(p.ClientUserID)
 		if err != nil {
-			return at("Pairs", i, err)
+			return withPosition("Pairs", i, err)
 		}
 		t.pairs = append(t.pairs, batch.UserPair(a, u))
 	}
@@ -246,7 +249,7 @@ func (t *tables) presizeIndexes(pairs []AssetPair) {
 }
 
 // productToPairs sets t.pairs to every asset in the tables with every target in the
-// tables, and reserves space for more pairs.
+// tables, and reserves capacity for the given number of further pairs.
 func (t *tables) productToPairs(more int) {
 	t.pairs = make([]batch.Pair, 0, len(t.assets)*(len(t.users)+len(t.devices))+more)
 	for a := range t.assets {
@@ -259,7 +262,7 @@ func (t *tables) productToPairs(more int) {
 	}
 }
 
-// addUserIDs adds the clientUserIds of a Retire.
+// addUserIDs adds the clientUserIds of a Retire to the table of users.
 func (t *tables) addUserIDs(c UserChange) error {
 	if len(c.Users) > 0 {
 		return invalidf("Retire takes ClientUserIDs, not Users")
@@ -281,13 +284,13 @@ func (t *tables) addUserRequests(c UserChange) error {
 		i, err := t.user(r.ClientUserID)
 		switch {
 		case err != nil:
-			return at("Users", n, err)
+			return withPosition("Users", n, err)
 		case !utf8.ValidString(r.Email + r.ManagedAppleID):
-			return at("Users", n, invalidf("an email or a managedAppleId is not valid UTF-8"))
+			return withPosition("Users", n, invalidf("an email or a managedAppleId is not valid UTF-8"))
 		case int(i) == len(t.requests):
 			t.requests = append(t.requests, r)
 		case t.requests[i] != r:
-			return at("Users", n, invalidf("two different requests for one clientUserId"))
+			return withPosition("Users", n, invalidf("two different requests for one clientUserId"))
 		}
 	}
 	return nil
@@ -312,8 +315,8 @@ func (t *tables) addPairOf(o *tables, p batch.Pair) {
 	t.pairs = append(t.pairs, batch.UserPair(asset, user))
 }
 
-// buildParts returns the requests for the pairs, or, if no pairs are set, for every
-// asset with every target. It deletes the pairs, because the requests contain them.
+// buildParts returns the requests (parts) for the pairs, or, if no pairs are set, for
+// every asset with every target. It deletes the pairs, because the requests contain them.
 func (t *tables) buildParts(l batch.Limits) []batch.Part {
 	if t.pairs != nil {
 		parts := batch.Pairs(t.pairs, l)
@@ -323,7 +326,7 @@ func (t *tables) buildParts(l batch.Limits) []batch.Part {
 	return batch.Product(max(1, len(t.assets)), len(t.users), len(t.devices), l)
 }
 
-// body returns the value whose JSON is the body of the request for p.
+// body returns the value whose JSON is the body of the request p.
 func (t *tables) body(p batch.Part) any {
 	users, devices := valuesAt(t.users, p.Users), valuesAt(t.devices, p.Devices)
 	switch t.kind {

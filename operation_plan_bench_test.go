@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkPlan measures the planning of a million pairs: names become indexes, and indexes
-// become requests. It also reports the number of requests.
+// BenchmarkPlan measures how long the plan of a million pairs takes: names become indexes, and
+// indexes become requests. It also reports the number of requests.
 func BenchmarkPlan(b *testing.B) {
 	const n = 1_000_000
 	r := rand.New(rand.NewPCG(1, 2))

@@ -24,7 +24,8 @@ func TestAssetsService_Disassociate_acceptsSerialNumberWithSpace(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A change that is empty, incomplete or invalid returns ErrInvalid and sends no request.
+// An operation whose change is empty, incomplete or invalid returns ErrInvalid and sends no
+// request.
 func TestOperation_refusesEmptyAndInvalidChanges(t *testing.T) {
 	c, r := recordedClient(t)
 	ctx := t.Context()
@@ -43,7 +44,8 @@ func TestOperation_refusesEmptyAndInvalidChanges(t *testing.T) {
 		"empty Adam ID": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{}}, SerialNumbers: []string{"C"}})
 		},
-		"user ID not UTF-8": func() (*appsandbooks.Operation, error) { // JSON encoding would change the ID
+		// JSON encoding would change a user id that is not UTF-8.
+		"user ID not UTF-8": func() (*appsandbooks.Operation, error) {
 			return c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: asset, ClientUserIDs: []string{"a\xff"}})
 		},
 		"serial number not UTF-8": func() (*appsandbooks.Operation, error) {
@@ -130,7 +132,7 @@ func TestOperation_Plan_extraPairCostsOneRequest(t *testing.T) {
 
 // Associate does not change the slices of the caller, and a later change of these slices does
 // not change the operation.
-func TestAssetsService_Associate_neitherKeepsNorChangesInput(t *testing.T) {
+func TestAssetsService_Associate_copiesInput(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		addAssets(srv, 1, 2)
 		change := appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "1000"}}, SerialNumbers: []string{"C02", "C03"}}
@@ -145,8 +147,9 @@ func TestAssetsService_Associate_neitherKeepsNorChangesInput(t *testing.T) {
 	})
 }
 
-// Invalid input returns ErrInvalid, and the error names the field and the index of the input.
-func TestOperation_refusesInvalidInputAndNamesItsPlace(t *testing.T) {
+// When the input of an operation is invalid, the method returns ErrInvalid, and the error names
+// the field and the index of the input.
+func TestOperation_refusesInvalidInputAndNamesField(t *testing.T) {
 	c, r := recordedClient(t)
 	associate := func(change appsandbooks.AssetChange) error {
 		return errorOf(c.Assets.Associate(t.Context(), change, appsandbooks.WithPlanOnly()))
@@ -182,8 +185,8 @@ func TestOperation_refusesInvalidInputAndNamesItsPlace(t *testing.T) {
 	require.Empty(t, r.requests)
 }
 
-// The writes that Apple's walkthrough does not show have the documented path and body. Do sends
-// any other request below the base URL, and refuses a path that is not plain.
+// The writes that Apple's walkthrough does not show have the documented path and body. Client.Do
+// sends any other request below the base URL, and refuses an invalid path.
 func TestOperation_sendsDocumentedRequestBodies(t *testing.T) {
 	change := appsandbooks.AssetChange{
 		Assets:        []appsandbooks.AssetID{{AdamID: "1"}, {AdamID: "2", PricingParam: appsandbooks.PricingPLUS}},

@@ -28,21 +28,21 @@ func (op *Operation) Wait(ctx context.Context) (*Report, error) {
 	if err := op.pollStalledAgain(ctx); err != nil {
 		return op.reportAndError(err)
 	}
-	hints := op.client.hub.listen()
-	defer hints.close()
+	w := op.client.hub.newWaiter()
+	defer w.close()
 	for {
-		next, err := op.step(ctx, hints)
+		next, err := op.step(ctx, w)
 		if next.IsZero() || err != nil {
 			return op.reportAndError(err)
 		}
-		if err := hints.wait(ctx, time.Until(next)); err != nil {
+		if err := w.wait(ctx, time.Until(next)); err != nil {
 			return op.reportAndError(contextError(ctx))
 		}
 	}
 }
 
-// pollStalledAgain polls each stalled event of a finished part once, if the part's
-// notBefore allows it. A final status replaces the outcomes of the part. A temporary
+// pollStalledAgain polls each stalled event of a finished request once, if the request's
+// notBefore allows the poll. A final status replaces the outcomes of the request. A temporary
 // error, or an event that the service does not find, changes nothing.
 func (op *Operation) pollStalledAgain(ctx context.Context) error {
 	for _, p := range op.inState(partFinished) {
@@ -53,7 +53,8 @@ func (op *Operation) pollStalledAgain(ctx context.Context) error {
 		if p.eventID == "" || !stalled || p.notBefore.After(time.Now()) {
 			continue
 		}
-		// Journal the poll first, so that a process that resumes also keeps the interval.
+		// Journal the poll before it is sent, so that a process that resumes also keeps
+		// the interval.
 		if err := op.update(ctx, p, func() { p.notBefore, _ = op.client.nextPoll(nil) }); err != nil {
 			return err
 		}
@@ -96,9 +97,9 @@ func (op *Operation) Step(ctx context.Context) (next time.Time, err error) {
 		return time.Time{}, err
 	}
 	defer op.release()
-	hints := op.client.hub.listen()
-	defer hints.close()
-	return op.step(ctx, hints)
+	w := op.client.hub.newWaiter()
+	defer w.close()
+	return op.step(ctx, w)
 }
 
 // reportAndError returns the results of Wait and Verify: the report, and an
@@ -111,15 +112,15 @@ func (op *Operation) reportAndError(err error) (*Report, error) {
 	return r, &OperationError{Report: r, Cause: err}
 }
 
-// step is Step for a caller that holds the busy token. hints delivers the notifications
-// of the operation's events.
-func (op *Operation) step(ctx context.Context, hints *waiter) (time.Time, error) {
+// step is Step for a caller that holds the busy token. The waiter w collects the
+// notifications of the operation's events.
+func (op *Operation) step(ctx context.Context, w *waiter) (time.Time, error) {
 	if op.haltError() == nil && len(op.inState(partPlanned)) > 0 {
 		if err := op.submit(ctx); err != nil {
 			return time.Time{}, err
 		}
 	}
-	if err := op.pollDue(ctx, hints); err != nil {
+	if err := op.pollDue(ctx, w); err != nil {
 		return time.Time{}, err
 	}
 	if ctx.Err() != nil {
@@ -134,7 +135,7 @@ func (op *Operation) step(ctx context.Context, hints *waiter) (time.Time, error)
 	for _, p := range op.parts {
 		due := p.nextPoll
 		switch {
-		case p.state == partPlanned && op.halt == nil: // a read-back returned pairs to the plan
+		case p.state == partPlanned && op.halt == nil: // reading back has planned pairs to be sent again
 			due = time.Now()
 		case p.state != partSubmitted && p.state != partUnknown && !p.needsReadback():
 			continue
@@ -149,24 +150,25 @@ func (op *Operation) step(ctx context.Context, hints *waiter) (time.Time, error)
 	return next, nil
 }
 
-// maxPollsPerRound is the largest number of polls before new notifications are processed.
+// maxPollsPerRound is the largest number of events that are polled before new
+// notifications are processed.
 const maxPollsPerRound = 16
 
 // pollDue processes the notifications that have arrived and polls the events that are
 // due, until none is due.
-func (op *Operation) pollDue(ctx context.Context, hints *waiter) error {
+func (op *Operation) pollDue(ctx context.Context, w *waiter) error {
 	submitted := op.inState(partSubmitted)
 	events := make(map[string]*part, len(submitted))
 	for _, p := range submitted {
 		events[p.eventID] = p
-		hints.add(p.eventID)
+		w.add(p.eventID)
 	}
 	op.mu.Lock()
 	pending := op.pendingNotifications
 	op.pendingNotifications = nil
 	op.mu.Unlock()
 	for {
-		for _, n := range append(pending, hints.takeAll()...) {
+		for _, n := range append(pending, w.takeAll()...) {
 			if p := events[n.EventID()]; p != nil {
 				op.countNotification(ctx, p, n)
 			}
@@ -201,7 +203,7 @@ func (op *Operation) pollDue(ctx context.Context, hints *waiter) error {
 	}
 }
 
-// poll polls the event of one part. An error that it returns ends the wait.
+// poll polls the event of one request. An error that it returns ends the wait.
 func (op *Operation) poll(ctx context.Context, p *part) error {
 	// Journal the poll first, so that a process that resumes also keeps the interval.
 	if err := op.update(ctx, p, func() { p.polling = true }); err != nil {
@@ -218,7 +220,8 @@ func (op *Operation) poll(ctx context.Context, p *part) error {
 		_ = op.update(ctx, p, func() {
 			p.polling = false
 			if e := (*Error)(nil); errors.As(err, &e) && e.Attempts > 0 && e.Number == 0 {
-				p.notBefore, p.nextPoll = op.client.nextPoll(nil) // the lost answer may have been PENDING
+				// The lost answer to the poll may have been PENDING.
+				p.notBefore, p.nextPoll = op.client.nextPoll(nil)
 			}
 		})
 		return err
@@ -239,7 +242,7 @@ func (op *Operation) poll(ctx context.Context, p *part) error {
 	})
 }
 
-// pendingSince returns since when the part's event is known to be unfinished, after a
+// pendingSince returns since when the request's event is known to be unfinished, after a
 // poll with result err. If the poll answered PENDING, that is the time when the event
 // was accepted. If the poll failed, it is the time of the first of the failed polls,
 // because the event may have finished since the last answer.
@@ -256,7 +259,7 @@ func (op *Operation) pendingSince(p *part, err error) time.Time {
 	return p.pollFailingSince
 }
 
-// countNotification records a notification of a part's event. When notifications have
+// countNotification records a notification of a request's event. When notifications have
 // named all pairs, the event is polled as soon as the interval allows. If a poll is not
 // allowed yet, the notifications are the result. The pairs of a Revoke cannot be
 // counted, so each of its notifications causes a poll.
@@ -286,7 +289,7 @@ func (op *Operation) countNotification(ctx context.Context, p *part, n *Notifica
 	}
 }
 
-// finishFromNotifications finishes a part with the results that notifications gave for
+// finishFromNotifications finishes a request with the results that notifications gave for
 // all of its pairs.
 func (op *Operation) finishFromNotifications(ctx context.Context, p *part) error {
 	return op.update(ctx, p, func() { op.finish(p, verdict{outcome: OutcomeSucceeded}, p.namedPairs.failed) })

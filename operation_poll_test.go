@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// When the service asks for a pause of an hour or more, Wait returns the error at once instead
-// of waiting.
+// When the service requests a pause of an hour or more, Wait returns the error at once instead of
+// waiting.
 func TestOperation_Wait_givesUpOnLongPause(t *testing.T) {
 	for _, pause := range []string{"3600", "99999999999999999999"} {
 		inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -27,7 +27,8 @@ func TestOperation_Wait_givesUpOnLongPause(t *testing.T) {
 			require.GreaterOrEqual(t, isError(t, err).RetryAfter, time.Hour)
 			_, err = c.Status.Wait(t.Context(), op.EventIDs()[0])
 			require.NotZero(t, isError(t, err).RetryAfter)
-			require.Equal(t, 10*time.Second, time.Since(began)) // the first poll of each of the two waits, after 5 s
+			// Each of the two waits sends its first poll after 5 s.
+			require.Equal(t, 10*time.Second, time.Since(began))
 		})
 	}
 }
@@ -77,7 +78,7 @@ func TestOperation_Wait_pollsAfterFiveThenEveryThirtySeconds(t *testing.T) {
 		for _, at := range statusTimes(srv) {
 			polls = append(polls, at.Sub(began))
 		}
-		require.Len(t, polls, 4) // at 5, 35, 65 and 95 s; each interval can be up to 3 s longer
+		require.Len(t, polls, 4) // the polls are sent after 5, 35, 65 and 95 s; each interval can be up to 3 s longer
 		require.Equal(t, 5*time.Second, polls[0])
 		for i := 1; i < len(polls); i++ {
 			require.GreaterOrEqual(t, polls[i]-polls[i-1], 30*time.Second)
@@ -86,7 +87,7 @@ func TestOperation_Wait_pollsAfterFiveThenEveryThirtySeconds(t *testing.T) {
 	})
 }
 
-// statusTimes returns the times of the polls that the stand-in received.
+// statusTimes returns the times of the polls of events that the stand-in received.
 func statusTimes(srv *appsandbookstest.Server) (times []time.Time) {
 	for _, r := range srv.Requests() {
 		if r.Path == "status" {
@@ -115,8 +116,8 @@ func TestOperation_Wait_keepsPollIntervalAfterCancellation(t *testing.T) {
 	})
 }
 
-// A pause that is too long ends Wait with an error that has RetryAfter. A Wait after the pause
-// finishes the operation.
+// A pause that is longer than the client accepts ends Wait with an error that has RetryAfter. A
+// Wait after the pause finishes the operation.
 func TestOperation_Wait_stopsAtLongPauseAndContinuesAfterIt(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3)})
@@ -137,7 +138,7 @@ func TestOperation_Wait_stopsAtLongPauseAndContinuesAfterIt(t *testing.T) {
 	})
 }
 
-// One failed poll of an old event does not make the event stalled: Wait polls again.
+// When one poll of an old event fails, the event does not count as stalled: Wait polls it again.
 func TestOperation_Wait_pollsOldEventAgainAfterBrokenConnection(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 2), SerialNumbers: names("C02", 3)})
@@ -152,8 +153,8 @@ func TestOperation_Wait_pollsOldEventAgainAfterBrokenConnection(t *testing.T) {
 	})
 }
 
-// Wait gives up after 10 minutes when an event stays PENDING: its pairs are unconfirmed with
-// ErrStalled. Verify gives them an outcome when the event has finished.
+// Wait gives up after 10 minutes when an event stays PENDING: the pairs of the event are
+// unconfirmed with ErrStalled. Verify gives them an outcome when the event has finished.
 func TestOperation_Wait_givesUpOnStalledEvent(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().HoldEvents(true)
@@ -177,8 +178,8 @@ func TestOperation_Wait_givesUpOnStalledEvent(t *testing.T) {
 	})
 }
 
-// When the token source changes to another unit, Wait stops with ErrOtherUnit, changes nothing
-// in that unit, and leaves all pairs unconfirmed.
+// When the token source changes to the token of another unit, Wait stops with ErrOtherUnit,
+// changes nothing in that unit, and leaves all pairs unconfirmed.
 func TestOperation_Wait_stopsWhenTokenSourceSwitchesUnit(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
 		other := srv.NewUnit("other")
@@ -245,7 +246,7 @@ func TestOperation_Wait_confirmsStalledEventThatFinishesLate(t *testing.T) {
 	}
 }
 
-// When a later poll of a stalled event fails, the outcomes that Wait found before stay.
+// When a later poll of a stalled event fails, the outcomes that Wait found before do not change.
 func TestOperation_Wait_keepsKnownOutcomesWhenPollFails(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		addAssets(srv, 1, 5)
@@ -287,8 +288,8 @@ func TestOperation_Wait_sendsFewRequestsAfterTokenIsRevoked(t *testing.T) {
 	})
 }
 
-// A refusal without an error number of the service ends Wait after one poll. The next Wait
-// finishes the operation.
+// When the service refuses a poll without an error number, Wait ends after this poll. The next
+// Wait finishes the operation.
 func TestOperation_Wait_stopsAtRefusalAndCanContinue(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 405, 410, 451} {
 		inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -306,8 +307,8 @@ func TestOperation_Wait_stopsAtRefusalAndCanContinue(t *testing.T) {
 	}
 }
 
-// A caller who calls Step whenever it is due reaches the end, or an error, within 60 steps and
-// an hour, also when polls or reads fail permanently.
+// A caller who calls Operation.Step whenever it is due gets to the end of the operation, or to an
+// error, within 60 steps and an hour, also when polls or reads fail permanently.
 func TestOperation_Step_endsAfterFewStepsDespiteFaults(t *testing.T) {
 	for name, fault := range map[string]appsandbookstest.Fault{
 		"no fault":      {Path: "nothing"},

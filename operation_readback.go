@@ -9,8 +9,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// readBackOpen reads back the unconfirmed pairs of the parts that are due: parts with an
-// unknown result, and finished parts whose event left pairs unconfirmed. If a list cannot
+// readBackOpen reads back the unconfirmed pairs of the requests that are due: requests with an
+// unknown result, and finished requests whose event left pairs unconfirmed. If a list cannot
 // be read because of a temporary error, because it changed, or because it did not
 // advance, readBackOpen plans another try after the polling interval. It returns the
 // error when the read-back has failed for the stall time.
@@ -54,12 +54,13 @@ func (op *Operation) readBackOpen(ctx context.Context) error {
 // change, the pair fails with [ErrNotVerified]. Verify also shows changes that other
 // programs made in the meantime.
 //
-// Some pairs stay unconfirmed when the data does not show the change. For a request
-// whose answer was lost, a pair is unconfirmed until six times the stall time (an hour by
+// Some pairs stay unconfirmed when the data does not show the change. For a request whose
+// answer was lost, a pair is unconfirmed until six times the stall time (an hour by
 // default; see [WithStallTime]) has passed, because the service may still process the
 // request. After that time the pair fails, but not at the first reading of the request:
-// the first Verify leaves it unconfirmed, and a later one lets it fail. The pairs of a Revoke and of a deferred Disassociate never fail, because the data
-// does not show their results at once.
+// the first Verify leaves it unconfirmed, and a later Verify reports it as failed. The
+// pairs of a Revoke and of a deferred Disassociate never fail, because the data does not
+// show their results at once.
 //
 // Like Wait, Verify returns the report, and an [*OperationError] unless every pair
 // succeeded.
@@ -77,10 +78,10 @@ func (op *Operation) Verify(ctx context.Context) (*Report, error) {
 	}))
 }
 
-// readBack reads back the pairs of some parts whose verdict satisfies isWanted, and
+// readBack reads back the pairs of some requests whose verdict satisfies isWanted, and
 // updates their verdicts.
 func (op *Operation) readBack(ctx context.Context, parts []*part, isWanted func(verdict) bool) error {
-	present := map[batch.Pair]bool{} // true if the service lists the pair
+	present := map[batch.Pair]bool{} // the value of a pair is true if the service lists the pair
 	for _, p := range parts {
 		for i := range p.Len() {
 			if isWanted(p.verdictOf(i)) {
@@ -111,15 +112,15 @@ func (op *Operation) readBack(ctx context.Context, parts []*part, isWanted func(
 	return err
 }
 
-// applyReadback updates the verdicts of one part. isWanted selects the pairs to update.
+// applyReadback updates the verdicts of one request. isWanted selects the pairs to update.
 // isReliable reports whether the read-back shows if a pair is present or not. isAchieved
 // reports whether the pair is in the state that the operation wants: present, or for a
 // removal absent.
 func (op *Operation) applyReadback(ctx context.Context, p *part, isWanted func(verdict) bool, isReliable, isAchieved func(batch.Pair) bool) error {
 	unknown := p.state == partUnknown
-	undecided := unknown && p.nextPoll.After(time.Now()) // Verify reads before the part is due
+	undecided := unknown && p.nextPoll.After(time.Now()) // Verify can read a request back before it is due
 	verdicts := make(map[int]verdict, p.Len())
-	notVerified := map[error]error{} // one error for each reason, shared by its pairs
+	notVerified := map[error]error{} // one ErrNotVerified for each reason, shared by the pairs with that reason
 	var missing, found []batch.Pair
 	for i := range p.Len() {
 		v := p.verdictOf(i)
@@ -133,7 +134,7 @@ func (op *Operation) applyReadback(ctx context.Context, p *part, isWanted func(v
 		case isAchieved(key):
 			found = append(found, key)
 			verdicts[i] = verdict{outcome: OutcomeSucceeded}
-		case v.outcome == OutcomeFailed: // an earlier Verify did not find it either
+		case v.outcome == OutcomeFailed: // an earlier Verify did not find the pair either
 			verdicts[i] = v
 		case unknown || op.mayStillComplete(p, v.err) || op.tables.kind == revokeAssets || op.tables.deferred || p.priorUncertainty != nil && p.eventID == "":
 			// The service may still process the request, or an earlier request for
@@ -154,7 +155,7 @@ func (op *Operation) applyReadback(ctx context.Context, p *part, isWanted func(v
 		}
 	}
 	if unknown && undecided && len(missing) > 0 {
-		return nil // the service may still process the request
+		return nil // no outcome yet: the service may still process the request
 	}
 	resendable := op.tables.kind != revokeAssets && !op.tables.deferred
 	if unknown && op.opts.resend && p.resent < maxResends && resendable && len(missing) > 0 {
@@ -167,7 +168,7 @@ func (op *Operation) applyReadback(ctx context.Context, p *part, isWanted func(v
 	})
 }
 
-// mayStillComplete reports whether the service may still process a part that left the
+// mayStillComplete reports whether the service may still process a request that left the
 // pair with error err. A stalled event can finish at any time. A lost request, or one
 // whose event is not found, can be processed until six stall times after it was sent.
 func (op *Operation) mayStillComplete(p *part, err error) bool {
@@ -175,7 +176,7 @@ func (op *Operation) mayStillComplete(p *part, err error) bool {
 	return errors.Is(err, ErrStalled) || lost && time.Since(p.sentAt) < 6*op.client.opts.stallTime
 }
 
-// commonVerdict returns the verdict of the pair at position 0 for the whole part, and
+// commonVerdict returns the verdict of the pair at position 0 for the whole request, and
 // the verdicts that differ from it as exceptions. It deletes the equal ones from all.
 func commonVerdict(all map[int]verdict) (verdict, map[int]verdict) {
 	first := all[0]
@@ -187,8 +188,8 @@ func commonVerdict(all map[int]verdict) (verdict, map[int]verdict) {
 	return first, all
 }
 
-// resend replaces a part with an unknown result: with finished parts for the pairs that
-// were found, and with planned parts for the missing pairs, which are sent again.
+// resend replaces a request with an unknown result: with finished requests for the pairs that
+// were found, and with planned requests for the missing pairs, which are sent again.
 func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch.Pair) error {
 	limits, err := op.client.Config.limits(ctx)
 	if err != nil {

@@ -77,13 +77,13 @@ func TestOperation_Wait_repeatsFailedReadback(t *testing.T) {
 	})
 }
 
-// While the service may still execute a request whose answer was lost, the pairs stay
-// unconfirmed and the request is not sent again. A later Verify confirms them.
+// While the service may still process a request whose answer was lost, the pairs stay unconfirmed
+// and the request is not sent again. A later Verify confirms the pairs.
 func TestOperation_Verify_leavesPairsUnconfirmedWhileRequestMayArrive(t *testing.T) {
 	for _, test := range []struct {
-		delay     time.Duration // from the acceptance of a request to the end of its event
+		delay     time.Duration // the time from the acceptance of a request to the end of its event
 		resend    bool          // with WithResend
-		succeeded int           // number of pairs that Wait confirms
+		succeeded int           // the number of pairs that Wait confirms
 	}{
 		{delay: 20 * time.Second, succeeded: 3},
 		{delay: 20 * time.Second, resend: true, succeeded: 3},
@@ -144,8 +144,8 @@ func TestOperation_Verify_correctsResultOfOutdatedList(t *testing.T) {
 	})
 }
 
-// A user who existed before with another email address does not confirm the creation of a lost
-// request. The user stays unconfirmed, so Undo has nothing to undo.
+// A user who existed before, with another email address, is no proof that the service processed a
+// creation whose answer was lost. The user stays unconfirmed, so Undo has nothing to undo.
 func TestUsersService_Create_existingUserDoesNotConfirmLostRequest(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().AddUser(appsandbookstest.User{ClientUserID: "u", Email: "old@example.com", Status: appsandbookstest.UserAssociated})
@@ -160,8 +160,8 @@ func TestUsersService_Create_existingUserDoesNotConfirmLostRequest(t *testing.T)
 	})
 }
 
-// A book that stays with a retired user does not confirm the association of the book with a
-// new user of the same ID.
+// A book that stays with a retired user is no proof that the book was assigned to a new user with
+// the same id.
 func TestOperation_Wait_bookOfRetiredUserDoesNotConfirmAssociation(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "7", ProductType: appsandbookstest.ProductBook, Total: 10, UsersOnly: true, Irrevocable: true})
@@ -193,7 +193,7 @@ func TestOperation_Wait_bookOfRetiredUserDoesNotConfirmAssociation(t *testing.T)
 	})
 }
 
-// A seat that ends with the billing period does not confirm the association of a renewing seat.
+// A seat that ends with the billing period is no proof that a renewing seat was assigned.
 func TestSubscriptionsService_Associate_expiringSeatDoesNotConfirmRenewingOne(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().AddUser(appsandbookstest.User{ClientUserID: "u", Status: appsandbookstest.UserAssociated})
@@ -208,8 +208,9 @@ func TestSubscriptionsService_Associate_expiringSeatDoesNotConfirmRenewingOne(t 
 	})
 }
 
-// Verify fails the pairs of a lost request one hour after it was sent if the service does not
-// list them. Before that, they stay unconfirmed. Retry can then send them again.
+// When the answer to a request was lost, Verify fails the pairs of the request that the service
+// does not list one hour after the request was sent. Before that, these pairs stay unconfirmed.
+// After that, Retry can send them again.
 func TestOperation_Verify_failsLostRequestAfterLongTime(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
@@ -221,7 +222,7 @@ func TestOperation_Verify_failsLostRequestAfterLongTime(t *testing.T) {
 		time.Sleep(30 * time.Minute) // virtual
 		report, err = op.Verify(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
-		require.Equal(t, 1, report.Unconfirmed, "the service may still execute the request")
+		require.Equal(t, 1, report.Unconfirmed, "the service may still process the request")
 		time.Sleep(30 * time.Minute) // virtual
 		report, err = op.Verify(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrNotVerified)

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// OutcomeStatus says whether the change of one pair succeeded, failed, or is unconfirmed.
+// OutcomeStatus is the result of the change of one pair: succeeded, failed or unconfirmed.
 type OutcomeStatus string
 
 // Each pair of an operation has exactly one of these outcomes.
@@ -29,8 +29,8 @@ const (
 type Outcome struct {
 	AssetPair
 	Status  OutcomeStatus
-	Err     error  // the reason; nil if the pair succeeded
-	EventID string // the event that the pair belongs to; empty if the service has created none
+	Err     error  // why the pair did not succeed; nil if it succeeded
+	EventID string // id of the event that the pair belongs to; empty if the service has created none
 }
 
 // A Report holds the outcome of each pair of an operation at one moment. The totals
@@ -43,7 +43,7 @@ type Report struct {
 	Unconfirmed int
 
 	tables *tables
-	parts  []*part // copies; their exceptions are shared with the operation and never modified
+	parts  []*part // copies of the requests; their exceptions are shared with the operation and never modified
 }
 
 // Report returns the state of the operation at this moment.
@@ -67,7 +67,7 @@ func (op *Operation) Report() *Report {
 	return r
 }
 
-// add adds n pairs with outcome s to the totals.
+// add adds n pairs with outcome s to the totals of the report.
 func (r *Report) add(s OutcomeStatus, n int) {
 	switch s {
 	case OutcomeSucceeded:
@@ -79,7 +79,8 @@ func (r *Report) add(s OutcomeStatus, n int) {
 	}
 }
 
-// each calls f for each pair, with its part and its position, until f returns false.
+// each calls f for each pair of the report, with its request and its position, until f
+// returns false.
 func (r *Report) each(f func(p *part, i int, v verdict) bool) {
 	for _, p := range r.parts {
 		for i := range p.Len() {
@@ -102,7 +103,7 @@ func (r *Report) Problems() iter.Seq[Outcome] {
 	return func(yield func(Outcome) bool) {
 		for _, p := range r.parts {
 			if p.outcome == OutcomeSucceeded && len(p.exceptions) == 0 {
-				continue // the usual case: no need to check each pair
+				continue // all pairs of the request succeeded, which is the usual case: do not check each pair
 			}
 			for i := range p.Len() {
 				if v := p.verdictOf(i); v.outcome != OutcomeSucceeded && !yield(r.outcome(p, i, v)) {
@@ -113,7 +114,7 @@ func (r *Report) Problems() iter.Seq[Outcome] {
 	}
 }
 
-// outcome returns the Outcome of the pair at position i of p.
+// outcome returns the Outcome of the pair at position i of the request p.
 func (r *Report) outcome(p *part, i int, v verdict) Outcome {
 	o := Outcome{Status: v.outcome, Err: v.err, EventID: p.eventID}
 	key := p.pairAt(i)
@@ -149,7 +150,8 @@ func (r *Report) String() string {
 	return b.String()
 }
 
-// reasons returns the errors of the pairs, each text once, at most maxReasons of them.
+// reasons returns the errors of the pairs of the report, each text once, at most
+// maxReasons of them.
 func (r *Report) reasons(maxReasons int) (errs []error) {
 	known := map[string]bool{}
 	add := func(err error) {
@@ -162,7 +164,7 @@ func (r *Report) reasons(maxReasons int) (errs []error) {
 		if p.outcome != OutcomeSucceeded && len(p.exceptions) < p.Len() {
 			add(p.err)
 		}
-		seen := map[error]bool{} // pairs with the same reason share one error value
+		seen := map[error]bool{} // errors that were seen: pairs with the same reason share one error value
 		for _, v := range p.exceptions {
 			if !seen[v.err] {
 				seen[v.err] = true
@@ -193,6 +195,7 @@ func (e *OperationError) report() *Report {
 	return e.Report
 }
 
+// Error returns the totals of the report, the cause and up to three reasons of the pairs.
 func (e *OperationError) Error() string {
 	var text strings.Builder
 	report := e.report()

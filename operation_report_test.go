@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A report counts each pair once, also while requests are divided because the service refused
-// them. The same holds for an operation that is saved and resumed at that time.
+// A report counts each pair once, also while an operation divides requests because the service
+// refused them. The same holds for an operation that is saved and resumed at that time.
 func TestOperation_Report_countsEachPairOnceDuringSplits(t *testing.T) {
 	const latency = 100 * time.Millisecond
 	limits := appsandbookstest.DefaultLimits()
@@ -29,7 +29,7 @@ func TestOperation_Report_countsEachPairOnceDuringSplits(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				for range 30 { // several reports at the time when answers arrive
+				for range 30 { // The test reads several reports at the time when answers arrive.
 					r := op.Report()
 					require.Equal(t, 60, r.Total)
 					require.Equal(t, 60, r.Succeeded+r.Failed+r.Unconfirmed)

@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The progress function gets counts that never decrease, and the complete counts at the end.
+// The function of WithProgress gets counts that never decrease, and the complete counts at the
+// end.
 func TestWithProgress_reportsGrowingCounts(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var reported []appsandbooks.Progress

@@ -27,10 +27,10 @@ import (
 // If saved cannot be read, or contradicts itself, the error is [ErrInvalid].
 func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
 	var op *Operation
-	var invalidLine error // the first line that could not be read since the last whole operation
+	var invalidLine error // the first line of the journal that could not be read since the last whole operation
 	lines := bytes.Lines(saved)
 	indented := json.Valid(saved) && bytes.Contains(bytes.TrimSpace(saved), []byte("\n"))
-	if indented { // one operation whose JSON was formatted with line breaks
+	if indented { // saved holds one operation, whose JSON was formatted with line breaks
 		lines = slices.Values([][]byte{saved})
 	}
 	for line := range lines {
@@ -81,8 +81,8 @@ func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, erro
 	return op, nil
 }
 
-// savedLine is one line of a journal. It is either a whole operation, or the parts that one
-// step changed. The parts of a step are one line, so that a crash leaves all of them in the
+// savedLine is one line of a journal. It is either a whole operation, or the requests that one
+// step changed. The requests of a step are one line, so that a crash leaves all of them in the
 // journal or none.
 type savedLine struct {
 	operation *savedOperation
@@ -122,7 +122,7 @@ func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*O
 	return op, nil
 }
 
-// validate returns an error for saved tables that no change can produce.
+// validate returns an error if no change can produce these saved tables.
 func (t *tables) validate() error {
 	subscriptions := t.kind == associateSubscriptions || t.kind == disassociateSubscriptions
 	withAssets := t.kind == associateAssets || t.kind == disassociateAssets || subscriptions
@@ -152,7 +152,7 @@ func (t *tables) validate() error {
 	return nil
 }
 
-// checkDisjoint returns an error if two parts contain the same pair, because the pair would
+// checkDisjoint returns an error if two requests contain the same pair, because the pair would
 // have two outcomes.
 func (op *Operation) checkDisjoint() error {
 	t := &op.tables
@@ -183,13 +183,13 @@ func (op *Operation) checkDisjoint() error {
 	return nil
 }
 
-// restorePart adds a part to the operation, or updates the part with the same id.
+// restorePart adds a request to the operation, or updates the request with the same id.
 func (op *Operation) restorePart(s savedPart) error {
 	if s.ID == len(op.parts) {
 		op.parts = append(op.parts, &part{id: s.ID})
 	}
 	if s.ID < 0 || s.ID >= len(op.parts) {
-		return invalidf("saved operation: part %d is out of order", s.ID)
+		return invalidf("saved operation: request %d is out of order", s.ID)
 	}
 	p := op.parts[s.ID]
 	if p.Len() == 0 {
@@ -201,9 +201,9 @@ func (op *Operation) restorePart(s savedPart) error {
 		if e := errors.Join(err[:]...); e != nil {
 			return e
 		}
-		const maxPairs = 1 << 24 // above any limit of the service; bounds memory for invalid input
+		const maxPairs = 1 << 24 // more pairs than the service allows; bounds the memory for invalid input
 		if n := b.Len(); n == 0 || n > maxPairs {
-			return invalidf("saved operation: part %d has %d pairs", s.ID, n)
+			return invalidf("saved operation: request %d has %d pairs", s.ID, n)
 		}
 		p.Part = b
 	}
@@ -211,10 +211,10 @@ func (op *Operation) restorePart(s savedPart) error {
 	case partPlanned, partSubmitted, partFinished, partReplaced, partUnknown:
 	case partSending:
 	default:
-		return invalidf("saved operation: part %d is in state %q", s.ID, s.State)
+		return invalidf("saved operation: request %d is in state %q", s.ID, s.State)
 	}
 	if s.State == partSubmitted && s.EventID == "" {
-		return invalidf("saved operation: part %d has no event", s.ID)
+		return invalidf("saved operation: request %d has no event", s.ID)
 	}
 	p.state, p.eventID, p.sentAt, p.nextPoll, p.notBefore = s.State, s.EventID, s.SentAt, s.NextPoll, s.NotBefore
 	if s.Unit != "" {
@@ -225,12 +225,12 @@ func (op *Operation) restorePart(s savedPart) error {
 	if p.verdict, err = restoreVerdict(s.Outcome, s.Err); err != nil {
 		return err
 	}
-	expected := verdict{outcome: OutcomeUnconfirmed} // of a part that is not finished
+	expected := verdict{outcome: OutcomeUnconfirmed} // the expected verdict of a request that is not finished
 	if p.state == partPlanned {
 		expected = p.unsentVerdict(nil)
 	}
 	if p.state != partFinished && p.state != partReplaced && (p.outcome != expected.outcome || len(s.Exceptions) > 0) {
-		return invalidf("saved operation: part %d is not finished, but has the outcome %q or exceptions", s.ID, p.outcome)
+		return invalidf("saved operation: request %d is not finished, but has the outcome %q or exceptions", s.ID, p.outcome)
 	}
 	p.exceptions = nil
 	for _, e := range s.Exceptions {
@@ -246,7 +246,7 @@ func (op *Operation) restorePart(s savedPart) error {
 			p.exceptions = map[int]verdict{}
 		}
 		if len(p.exceptions)+len(pairs) > p.Len() {
-			return invalidf("saved operation: part %d has two outcomes for a pair", s.ID)
+			return invalidf("saved operation: request %d has two outcomes for a pair", s.ID)
 		}
 		for _, i := range pairs {
 			p.exceptions[int(i)] = v
@@ -268,7 +268,7 @@ func restoreVerdict(s OutcomeStatus, e *savedError) (verdict, error) {
 }
 
 // finishRestore makes a restored operation ready to run. It counts the progress, and
-// changes the parts whose request or poll was in progress when the record ended.
+// changes the requests that were being sent or polled when the journal or the saved form ended.
 func (op *Operation) finishRestore() {
 	now := time.Now()
 	for _, p := range op.parts {
@@ -282,14 +282,14 @@ func (op *Operation) finishRestore() {
 			op.events[p.eventID] = true
 		}
 		if p.state == partSending {
-			// The record ends while the request was being sent.
+			// The journal or the saved form ends while the request was being sent.
 			err := &Error{Method: "POST", Path: string(op.tables.kind), Ambiguous: true, Message: "interrupted while the request was being sent"}
 			p.state, p.verdict, p.sentAt = partUnknown, verdict{OutcomeUnconfirmed, err}, now
 			p.nextPoll = now.Add(op.client.opts.pollInterval)
 			op.changedByResume = append(op.changedByResume, p)
 		}
 		if p.polling {
-			p.notBefore, p.nextPoll = op.client.nextPoll(nil) // the lost answer may have been PENDING
+			p.notBefore, p.nextPoll = op.client.nextPoll(nil) // the lost answer to the poll may have been PENDING
 			p.polling = false
 			op.changedByResume = append(op.changedByResume, p)
 		}

@@ -51,8 +51,8 @@ func FuzzResumeAndWait(f *testing.F) {
 	})
 }
 
-// savedOperations returns operations of several kinds in their saved form, from different
-// moments of an operation, and one journal.
+// savedOperations returns the saved forms of operations of several kinds, planned, in progress,
+// or with a lost answer, and one journal.
 func savedOperations(t testing.TB) (blobs [][]byte) {
 	t.Helper()
 	srv, err := appsandbookstest.NewServer()
@@ -84,8 +84,8 @@ func savedOperations(t testing.TB) (blobs [][]byte) {
 	return append(blobs, journal.Bytes())
 }
 
-// An operation that was canceled while it sent its requests, and then saved, is finished by
-// another client that resumes it. No request is sent twice.
+// When an operation is canceled while it sends its requests, and is then saved, another client
+// can resume and finish it. No request is sent twice.
 func TestClient_Resume_finishesCanceledOperation(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLatency(2 * time.Second)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -95,12 +95,12 @@ func TestClient_Resume_finishesCanceledOperation(t *testing.T) {
 		op, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{
 			Assets: addAssets(srv, 25, 100_000), SerialNumbers: names("C02", 20_000),
 		})
-		require.NoError(t, err) // Associate succeeds, because the service accepted some requests
+		require.NoError(t, err) // Associate returns no error, because the service accepted some requests.
 		report, err := op.Wait(ctx)
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, err, reason)
 		// Reading the limits takes 2 s, and four requests take 2 s. When the context ends
-		// after 7 s, the third group of four requests is in progress. It gets 5 s more.
+		// after 7 s, the third group of four requests is in progress. This group gets 5 s more.
 		require.Equal(t, 12, countPath(srv, "assets/associate"))
 		require.Len(t, op.EventIDs(), 12)
 		require.Equal(t, 8*25*1000, report.Failed)
@@ -147,8 +147,9 @@ func TestClient_Resume_keepsRequestRate(t *testing.T) {
 	})
 }
 
-// An operation that is resumed with the token of another unit changes nothing in that unit and
-// takes no outcome from its data. The pair stays unconfirmed, and the right client finishes it.
+// An operation that is resumed with the token of another organizational unit changes nothing in
+// that unit, and takes no outcome from the data of that unit. The pair stays unconfirmed, and the
+// right client finishes the operation.
 func TestClient_Resume_changesNothingInOtherUnit(t *testing.T) {
 	for name, start := range map[string]func(ctx context.Context, srv *appsandbookstest.Server, c *appsandbooks.Client, journal appsandbooks.OperationOption) (*appsandbooks.Operation, error){
 		"associate": func(ctx context.Context, _ *appsandbookstest.Server, c *appsandbooks.Client, journal appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
@@ -203,15 +204,15 @@ func TestClient_Resume_changesNothingInOtherUnit(t *testing.T) {
 	}
 }
 
-// When a journal is cut off at any place, or its lines are damaged, Resume refuses it or returns
-// an operation whose report counts each pair once.
+// When a journal is cut off at any place, or its lines are damaged, Resume refuses the journal or
+// returns an operation whose report counts each pair once.
 func TestClient_Resume_refusesDamagedJournal(t *testing.T) {
 	const pairs = 2 * (2 + 1 + 2)
 	checkCounts := func(t *testing.T, op *appsandbooks.Operation) {
 		t.Helper()
 		r, n := op.Report(), 0
 		require.Equal(t, r.Total, r.Succeeded+r.Failed+r.Unconfirmed)
-		if r.Total > 1<<16 { // the damage made a number so large that the loop takes too long
+		if r.Total > 1<<16 { // the damage made the number of pairs so large that the loop would take too long
 			return
 		}
 		for range r.Outcomes() {
@@ -231,7 +232,8 @@ func TestClient_Resume_refusesDamagedJournal(t *testing.T) {
 		_, err = op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
 		whole := journal.Bytes()
-		plan := 1 + bytes.IndexByte(whole[1:], '\n') // the length of the first line, which has the plan
+		// The first line of the journal contains the plan. plan is the length of this line.
+		plan := 1 + bytes.IndexByte(whole[1:], '\n')
 		for i := 0; i <= len(whole); i += 3 {
 			op, err := c.Resume(whole[:i])
 			if i < plan {
@@ -243,7 +245,8 @@ func TestClient_Resume_refusesDamagedJournal(t *testing.T) {
 			checkCounts(t, op)
 		}
 		_, err = c.Resume(append(bytes.Clone(whole[:len(whole)-7]), append([]byte("\n"), whole...)...))
-		require.NoError(t, err) // the complete journal follows a line that was cut off
+		// Resume accepts the journal, because a complete journal follows a line that was cut off.
+		require.NoError(t, err)
 
 		lines := strings.SplitAfter(strings.TrimSpace(string(whole)), "\n")
 		r := rand.New(rand.NewPCG(1, 1))
@@ -299,8 +302,8 @@ func TestClient_Resume_worksAfterTokenOfOtherUnit(t *testing.T) {
 	})
 }
 
-// Wait on an operation that was resumed during an outage continues when the outage ends, here
-// after three minutes.
+// When an operation is resumed during an outage of the service, Wait continues after the outage,
+// here after three minutes.
 func TestClient_Resume_waitsForEndOfOutage(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := associateOne(t.Context(), srv, c)
@@ -319,8 +322,8 @@ func TestClient_Resume_waitsForEndOfOutage(t *testing.T) {
 	})
 }
 
-// savedSample is a saved operation for one asset and two devices. It has one planned request and
-// one request with an event.
+// savedSample is the saved form of an operation for one asset and two devices. It has one planned
+// request and one request with an event.
 const savedSample = `{"version":1,"id":"X","kind":"assets/associate","assets":[{"adamId":"1000","pricingParam":"STDQ"}],
 "devices":["C0","C1"],"parts":[
 {"part":0,"state":"planned","assets":[[0,1]],"devices":[[0,1]],"outcome":"failed","error":{"text":"not sent","marks":["notSent"]}},
@@ -340,7 +343,7 @@ func TestClient_Resume_acceptsIndentedJSON(t *testing.T) {
 }
 
 // Resume refuses a saved state that no operation can have. Such an operation would lose a pair,
-// count a pair twice, report a wrong outcome, or never final.
+// count a pair twice, report a wrong outcome, or never finish.
 func TestClient_Resume_refusesImpossibleState(t *testing.T) {
 	original := strings.ReplaceAll(savedSample, "\n", "")
 	for name, change := range map[string][]string{
@@ -375,8 +378,9 @@ func TestClient_Resume_refusesImpossibleState(t *testing.T) {
 	}
 }
 
-// FuzzResume checks that Resume either refuses its input or returns an operation whose report
-// counts each pair once, and which has the same report after it is saved and resumed again.
+// FuzzResume checks that Resume either refuses its input, or returns an operation whose report
+// counts each pair once. The report must be the same after the operation is saved and resumed
+// again.
 func FuzzResume(f *testing.F) {
 	f.Add([]byte(savedSample))
 	f.Add([]byte(strings.ReplaceAll(savedSample, "\n", "") + "\n" +
@@ -413,7 +417,7 @@ func FuzzResume(f *testing.F) {
 	})
 }
 
-// When the saved times of the next poll are years in the future, because the clock was wrong,
+// When the saved times of the next polls are years in the future, because the clock was wrong,
 // the resumed operation waits at most 6 minutes.
 func TestClient_Resume_ignoresPollTimesFarInFuture(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {

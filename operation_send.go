@@ -121,14 +121,14 @@ func (op *Operation) submit(ctx context.Context) error {
 	return op.nothingAccepted()
 }
 
-// explainUnsent gives the parts that were never sent the reason why the sending stopped.
+// explainUnsent gives the requests that were never sent the reason why the sending stopped.
 func (op *Operation) explainUnsent() {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	if op.halt == nil {
 		return
 	}
-	why := &notSentError{op.halt} // shared by all parts, so that a report counts it as one reason
+	why := &notSentError{op.halt} // all requests share this error, so that a report counts it as one reason
 	for _, p := range op.parts {
 		if p.state == partPlanned {
 			p.verdict = p.unsentVerdict(why)
@@ -168,14 +168,14 @@ func (op *Operation) nothingAccepted() error {
 	return fmt.Errorf("%s: nothing was accepted: %w", op.tables.kind, errors.Join(reasons...))
 }
 
-// haltError returns the reason why the sending stopped, or nil.
+// haltError returns the reason why the operation stopped sending, or nil.
 func (op *Operation) haltError() error {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	return op.halt
 }
 
-// stop ends the sending. The first reason is kept.
+// stop makes the operation stop sending, with the reason err. The first reason is kept.
 func (op *Operation) stop(err error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
@@ -185,12 +185,12 @@ func (op *Operation) stop(err error) {
 	}
 }
 
-// send sends one part and records the result.
+// send sends one request of the operation and records the result.
 func (op *Operation) send(ctx context.Context, p *part) {
 	if op.haltError() != nil {
 		return
 	}
-	// Do not send a part of a size that the service has refused before.
+	// Do not send a request of a size that the service has refused before.
 	if pieces := op.splitByLearnedLimits(p); len(pieces) > 1 {
 		if err := op.update(ctx, p, func() { op.replace(p, pieces) }); err != nil {
 			op.stop(err)
@@ -198,7 +198,7 @@ func (op *Operation) send(ctx context.Context, p *part) {
 		return
 	}
 	if err := op.update(ctx, p, func() { p.state, p.verdict = partSending, verdict{OutcomeUnconfirmed, ErrPending} }); err != nil {
-		// Do not send unless the journal has recorded the attempt.
+		// Do not send the request unless the journal has recorded that it is being sent.
 		op.stop(err)
 		_ = op.update(ctx, p, func() { op.returnToPlan(p, err) })
 		return
@@ -219,7 +219,7 @@ func (op *Operation) send(ctx context.Context, p *part) {
 		return
 	}
 	if other := op.checkUnit(answer.UID); other != nil {
-		// Another organizational unit accepted the request.
+		// The answer shows that another organizational unit accepted the request.
 		op.stop(other)
 		_ = op.update(ctx, p, func() {
 			p.eventID, p.sentAt = answer.EventID, time.Now()

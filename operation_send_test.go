@@ -13,8 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// When the answer to a request has no event ID, a very long one, or that of an earlier request,
-// the result of the request is unknown: its pairs are unconfirmed with ErrAmbiguous.
+// When the answer to a request has no event id, a very long event id, or the event id of an
+// earlier request, the result of the request is unknown: its pairs are unconfirmed with
+// ErrAmbiguous.
 func TestAssetsService_Associate_invalidEventIDIsAmbiguous(t *testing.T) {
 	for name, event := range map[string]string{"same ID twice": "e", "very long ID": strings.Repeat("e", 1<<10), "no ID": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -32,7 +33,7 @@ func TestAssetsService_Associate_invalidEventIDIsAmbiguous(t *testing.T) {
 					}
 				}
 				want := 2
-				if event == "e" { // the first request with this ID is valid
+				if event == "e" { // only the first request with the event id "e" is valid
 					want = 1
 				}
 				require.Equal(t, want, ambiguous)
@@ -41,13 +42,13 @@ func TestAssetsService_Associate_invalidEventIDIsAmbiguous(t *testing.T) {
 	}
 }
 
-// When the answer to a write is lost, the operation reads the assignments back. Only with
-// WithResend it sends the write again, and only if the service did not execute the first one.
-func TestWithResend_repeatsOnlyWritesThatWereNotCarriedOut(t *testing.T) {
+// When the answer to a write is lost, the operation reads the assignments back. It sends the
+// write again only with WithResend, and only if the service did not process the first one.
+func TestWithResend_repeatsOnlyWritesThatWereNotProcessed(t *testing.T) {
 	for _, test := range []struct {
 		kind      appsandbookstest.FaultKind
 		resend    bool // with WithResend
-		posts     int  // requests that the stand-in received
+		posts     int  // the number of requests that the stand-in received
 		succeeded int  // pairs, out of six
 	}{
 		{appsandbookstest.FaultResetAfter, false, 1, 6},
@@ -83,9 +84,9 @@ func TestWithResend_repeatsOnlyWritesThatWereNotCarriedOut(t *testing.T) {
 	}
 }
 
-// A user succeeds when the resent creation fails because the service has executed the first
-// request late, after the read-back.
-func TestWithResend_succeedsWhenFirstRequestIsCarriedOutLate(t *testing.T) {
+// When the resend of a user's creation fails because the service has processed the first request
+// late, after the read-back, the user succeeds.
+func TestWithResend_succeedsWhenFirstRequestIsProcessedLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(50 * time.Second))
 		require.NoError(t, err)
@@ -103,9 +104,9 @@ func TestWithResend_succeedsWhenFirstRequestIsCarriedOutLate(t *testing.T) {
 	})
 }
 
-// When a resend fails, the pairs stay unconfirmed, because the service may still execute the
+// When a resend fails, the pairs stay unconfirmed, because the service may still process the
 // first request.
-func TestWithResend_leavesPairsUnconfirmedWhenRepetitionFails(t *testing.T) {
+func TestWithResend_leavesPairsUnconfirmedWhenResendFails(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().HoldEvents(true)
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
@@ -146,7 +147,8 @@ func TestOperation_Wait_stopsSendingWhenTokenIsRevoked(t *testing.T) {
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9625, After: 3})
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: assets, SerialNumbers: names("C02", 20_000)})
 		require.NoError(t, err)
-		require.LessOrEqual(t, countPath(srv, "assets/associate"), 3+4) // four requests were in progress
+		// Four requests were in progress when the token was revoked.
+		require.LessOrEqual(t, countPath(srv, "assets/associate"), 3+4)
 		before := countPath(srv, "assets/associate")
 		report, err := op.Wait(t.Context()) // tries again, and stops again
 		require.ErrorIs(t, err, appsandbooks.ErrTokenRevoked)
@@ -165,7 +167,8 @@ func TestOperation_Wait_stopsSendingWhenTokenIsRevoked(t *testing.T) {
 	})
 }
 
-// When the service accepts no request, Associate returns the reason together with the operation.
+// When the service accepts no request of the operation, Associate returns the reason together
+// with the operation.
 func TestAssetsService_Associate_returnsErrorWhenNothingIsAccepted(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().SetTokenState(appsandbookstest.TokenExpired)
@@ -179,8 +182,9 @@ func TestAssetsService_Associate_returnsErrorWhenNothingIsAccepted(t *testing.T)
 	})
 }
 
-// Submit returns an error only if it is certain that the service accepted no request. It
-// returns nil when the result of a request is unknown, also when its resend is refused.
+// Submit returns an error only if it is certain that the service accepted no request. When the
+// result of a request is unknown, Submit returns nil, also when the resend of this request is
+// refused.
 func TestOperation_Submit_reportsNothingAcceptedOnlyWhenCertain(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetBefore, Times: 1})

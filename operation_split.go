@@ -8,8 +8,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
-// sendFailed handles the error of a request. It splits the part, returns it to the plan,
-// or gives the part an outcome, and it may stop the sending.
+// sendFailed handles the error of a request. It splits the request, returns it to the plan,
+// or gives the request an outcome, and it may stop the sending.
 func (op *Operation) sendFailed(ctx context.Context, p *part, err error) {
 	var e *Error
 	isError := errors.As(err, &e)
@@ -24,7 +24,7 @@ func (op *Operation) sendFailed(ctx context.Context, p *part, err error) {
 	case hasNumber && isLimit(err):
 		change = op.splitByLimits(ctx, p, err)
 	case !hasNumber && (!isError || e.StatusCode/100 != 4), IsAuth(err), IsForbidden(err), IsRetryable(err):
-		// The reason applies to the other parts too.
+		// The reason of the error applies to the other requests too.
 		op.stop(err)
 		change = func() { op.returnToPlan(p, err) }
 	case hasNumber && e.Info != nil && !e.Info.empty():
@@ -43,9 +43,9 @@ func (op *Operation) sendFailed(ctx context.Context, p *part, err error) {
 // that the operation uses smaller limits of its own (learnedLimits).
 const maxSplits = 4
 
-// splitByLimits reads the limits again and splits a part that was too large. If the
-// part fits the limits that were read, or was split too often, those limits are wrong.
-// Then the side that was too large is halved, for this part and for parts that are
+// splitByLimits reads the limits again and splits a request that was too large. If the
+// request fits the limits that were read, or was split too often, those limits are wrong.
+// Then the side that was too large is halved, for this request and for requests that are
 // sent later.
 func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) func() {
 	fresh, err := op.client.Config.refresh(ctx)
@@ -59,7 +59,7 @@ func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) fu
 		pieces = batch.Split(p.Part, op.lowerLearnedLimits(p, limits, cause))
 	}
 	if len(pieces) == 1 {
-		// A part that cannot be split is not too large, so the cause is something else.
+		// A request that cannot be split is not too large, so the cause is something else.
 		op.stop(cause)
 		return func() { op.finish(p, verdict{OutcomeFailed, cause}, nil) }
 	}
@@ -73,7 +73,7 @@ func (op *Operation) splitByLimits(ctx context.Context, p *part, cause error) fu
 
 // lowerLearnedLimits sets the learned limit of the side that cause is about to half of
 // that side of p, at least 1, and returns the learned limits.
-// [ErrTooManySubscriptions] does not say whether it is about assets or users: then the
+// [ErrTooManySubscriptions] does not show whether it is about assets or users: then the
 // longer side is halved. The first time, the other limits are taken from limits.
 func (op *Operation) lowerLearnedLimits(p *part, limits batch.Limits, cause error) batch.Limits {
 	op.mu.Lock()
@@ -94,8 +94,8 @@ func (op *Operation) lowerLearnedLimits(p *part, limits batch.Limits, cause erro
 	return limits
 }
 
-// splitByLearnedLimits splits a part by the learned limits. It returns nil if there
-// are none, and one piece if the part fits them.
+// splitByLearnedLimits splits a request by the learned limits. It returns nil if there
+// are none, and one piece if the request fits them.
 func (op *Operation) splitByLearnedLimits(p *part) []batch.Part {
 	op.mu.Lock()
 	defer op.mu.Unlock()
@@ -106,7 +106,7 @@ func (op *Operation) splitByLearnedLimits(p *part) []batch.Part {
 }
 
 // splitByNames fails the pairs that a refusal names and returns the other pairs to
-// the plan. If the refusal names no pair of the part, all pairs fail.
+// the plan. If the refusal names no pair of the request, all pairs fail.
 func (op *Operation) splitByNames(p *part, e *Error) func() {
 	named, rest := op.tables.namedPairs(p.Part, e)
 	if named.Len() == 0 {
@@ -118,8 +118,8 @@ func (op *Operation) splitByNames(p *part, e *Error) func() {
 	}
 }
 
-// bisect splits a part into two pieces. Repeating this isolates the invalid items. If
-// the part's budget is used up, its pairs fail with cause.
+// bisect splits a request into two pieces. Repeating this isolates the invalid items. If
+// the request's budget is used up, its pairs fail with cause.
 func (op *Operation) bisect(p *part, cause error) func() {
 	op.mu.Lock()
 	if p.bisectBudget == nil {
@@ -140,7 +140,7 @@ func (op *Operation) bisect(p *part, cause error) func() {
 		l.Users, l.Devices = half(targets), half(targets)
 	} else if len(p.Assets) > 1 {
 		l.Assets = half(len(p.Assets))
-	} else { // one asset, one user and one device: two pairs
+	} else { // the request has one asset, one user and one device: two pairs
 		return func() {
 			op.replace(p, []batch.Part{{Assets: p.Assets, Users: p.Users}, {Assets: p.Assets, Devices: p.Devices}})
 		}
@@ -148,7 +148,7 @@ func (op *Operation) bisect(p *part, cause error) func() {
 	return func() { op.replace(p, batch.Split(p.Part, l)) }
 }
 
-// replace replaces a part with pieces of it. The caller holds op.mu.
+// replace replaces a request with pieces of it. The caller holds op.mu.
 func (op *Operation) replace(p *part, pieces []batch.Part) {
 	p.state = partReplaced
 	op.progress.Requests--

@@ -27,13 +27,15 @@ func TestAssetsService_Associate_sendsFewestRequests(t *testing.T) {
 					ClientUserIDs: addUsers(srv, test.users),
 					SerialNumbers: names("C02", test.devices),
 				}
-				// The caller may give a device twice.
+				// The caller may give the same device twice.
 				change.SerialNumbers = append(change.SerialNumbers, change.SerialNumbers...)
 				began := time.Now()
 				op, err := c.Assets.Associate(t.Context(), change)
 				require.NoError(t, err)
 				require.Equal(t, test.requests, op.Plan().Requests)
-				if test.requests < 15 { // from 15 requests on, the pace of 15 requests per second takes time
+				// With 15 or more requests, the pace of 15 requests per second delays the
+				// requests.
+				if test.requests < 15 {
 					require.Zero(t, time.Since(began))
 				}
 
@@ -89,12 +91,13 @@ func TestOperation_Wait_leavesOutItemsNamedInRefusal(t *testing.T) {
 		require.ErrorIs(t, err, appsandbooks.ErrUserNotFound)
 		require.ErrorIs(t, err, appsandbooks.ErrAssetNotDeviceAssignable)
 		requireLedgerAgrees(t, srv, report)
-		require.Equal(t, 3*5+2*5, report.Succeeded) // failed: the unknown users, and the book on devices
+		// The pairs of the unknown users, and the pairs of the book with devices, have failed.
+		require.Equal(t, 3*5+2*5, report.Succeeded)
 	})
 }
 
-// When a refusal names no items, WithBisection finds the bad item with at most 64 more requests:
-// only its pairs fail. Without this option, the whole request fails.
+// When a refusal names no items, WithBisection finds the invalid item with at most 64 more
+// requests: only the pairs of this item fail. Without this option, the whole request fails.
 func TestWithBisection_isolatesItemsThatRefusalDoesNotName(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithoutErrorInfo()}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
@@ -135,12 +138,13 @@ func TestAssetsService_Associate_combinesSparsePairsIntoFewRequests(t *testing.T
 	})
 }
 
-// When the service names one bad user in each refusal, the operation leaves out one user at a
-// time, also when the limits have become smaller since the plan was made. The other users succeed.
+// When the service names one invalid user in each refusal, the operation leaves out one user at a
+// time, also when the limits have become smaller since the plan was made. The other users
+// succeed.
 func TestOperation_Wait_leavesOutItemsNamedOneAtATime(t *testing.T) {
 	for name, test := range map[string]struct {
 		users, bad int
-		limit      int // the new maxClientUserIds; zero means no change
+		limit      int // the new maxClientUserIds of the service; zero means no change
 		opts       []appsandbooks.OperationOption
 	}{
 		"4 of 20, smaller limit": {users: 20, bad: 4, limit: 10},
@@ -170,14 +174,14 @@ func TestOperation_Wait_leavesOutItemsNamedOneAtATime(t *testing.T) {
 	}
 }
 
-// When the limits become smaller, also without a change of the service configuration, all
-// pairs succeed and the number of additional requests is bounded.
+// When the limits become smaller, also while the service configuration still has the old limits,
+// all pairs succeed and the number of additional requests is bounded.
 func TestOperation_Wait_losesNoPairsWhenLimitsAreOutdated(t *testing.T) {
 	toOne := func(l *appsandbookstest.Limits) { l.MaxAssets, l.MaxSerialNumbers, l.MaxClientUserIDs = 1, 1, 1 }
 	fewer := func(l *appsandbookstest.Limits) { l.MaxSerialNumbers = 400 }
 	for name, test := range map[string]struct {
 		shrink          func(*appsandbookstest.Limits)
-		stale           bool // the configuration still has the old limits
+		stale           bool // the service configuration still has the old limits
 		assets, devices int
 		requests        int // the largest permitted number
 		opts            []appsandbooks.OperationOption
@@ -209,7 +213,7 @@ func TestOperation_Wait_losesNoPairsWhenLimitsAreOutdated(t *testing.T) {
 	}
 }
 
-// When the service refuses every request as too large, the operation gives up after less than 50
+// When the service refuses every request as too large, the operation gives up after fewer than 50
 // requests, and all pairs fail.
 func TestAssetsService_Associate_givesUpWhenEveryRequestIsTooLarge(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {

@@ -28,7 +28,8 @@ func TestOperation_Retry_repeatsOnlyFailedPairs(t *testing.T) {
 		require.Equal(t, 2, report.Failed)
 		requireLedgerAgrees(t, srv, report)
 
-		// What failed can be tried again, once there is something to try with.
+		// Retry sends the failed pairs again. They succeed, because the unit now has enough
+		// licenses.
 		srv.Unit().Purchase("1000", "STDQ", 2)
 		again, err := op.Retry(t.Context())
 		require.NoError(t, err)
@@ -38,7 +39,7 @@ func TestOperation_Retry_repeatsOnlyFailedPairs(t *testing.T) {
 		require.Equal(t, 2, report.Total)
 		requireLedgerAgrees(t, srv, report)
 
-		// And taken back.
+		// Undo removes the assignments again.
 		undo, err := op.Undo(t.Context())
 		require.NoError(t, err)
 		report, err = undo.Wait(t.Context())
@@ -48,12 +49,12 @@ func TestOperation_Retry_repeatsOnlyFailedPairs(t *testing.T) {
 	})
 }
 
-// Several waiters, a saver and a watcher share one operation, and it is carried out once.
+// Goroutines can wait for, save and read the same operation, and its requests are sent once.
 func TestOperation_canBeSharedByGoroutines(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var op *appsandbooks.Operation
 		var calls atomic.Int32
-		look := func() {
+		check := func() {
 			_, err := op.MarshalJSON()
 			assert.NoError(t, err)
 			r := op.Report()
@@ -62,7 +63,7 @@ func TestOperation_canBeSharedByGoroutines(t *testing.T) {
 			assert.LessOrEqual(t, len(op.EventIDs()), 3)
 		}
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 3, 3000), SerialNumbers: names("C02", 2500)},
-			appsandbooks.WithPlanOnly(), appsandbooks.WithProgress(func(appsandbooks.Progress) { calls.Add(1); look() }))
+			appsandbooks.WithPlanOnly(), appsandbooks.WithProgress(func(appsandbooks.Progress) { calls.Add(1); check() }))
 		require.NoError(t, err)
 		var wg sync.WaitGroup
 		for range 3 {
@@ -74,7 +75,7 @@ func TestOperation_canBeSharedByGoroutines(t *testing.T) {
 		}
 		wg.Go(func() {
 			for range 20 {
-				look()
+				check()
 				time.Sleep(time.Second) // virtual
 			}
 		})
@@ -89,7 +90,7 @@ func TestOperation_canBeSharedByGoroutines(t *testing.T) {
 	})
 }
 
-// An operation prints without the ids that it holds.
+// An operation that is printed does not show the ids that it holds.
 func TestOperation_printsNoIDs(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{

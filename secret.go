@@ -11,7 +11,7 @@ type Secret struct{ reveal func() string }
 // NewSecret returns a Secret that contains s.
 func NewSecret(s string) Secret { return Secret{func() string { return s }} }
 
-// Reveal returns the string. It returns "" for the zero Secret.
+// Reveal returns the secret string. It returns "" for the zero Secret.
 func (s Secret) Reveal() string {
 	if s.reveal == nil {
 		return ""

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Values that cannot be a secret are refused: white space at either end, a token after
-// "Bearer", and the text that replaces a secret in JSON.
+// Values that cannot be a notification secret are refused: a value with white space at either
+// end, a token after "Bearer", and the text that replaces a secret in JSON.
 func TestSecret_unusableValuesAreRefused(t *testing.T) {
 	for _, secret := range []string{"s3cret\n", " s3cret", "Bearer s3cret", "[REDACTED]"} {
 		_, err := appsandbooks.NewNotificationHandler(nil, appsandbooks.WithNotificationSecrets(appsandbooks.NewSecret(secret)))
@@ -33,7 +33,7 @@ func TestSecret_unusableValuesAreRefused(t *testing.T) {
 	require.Empty(t, r.requests)
 }
 
-// A secret does not appear in formatted, logged or encoded values; only Reveal returns
+// A Secret does not appear in formatted, logged or encoded values. Only the method Reveal returns
 // it.
 func TestSecret_printsRedacted(t *testing.T) {
 	const canary = "s3cr3t-canary"
@@ -60,8 +60,8 @@ func TestSecret_printsRedacted(t *testing.T) {
 	require.NotContains(t, b.String(), canary)
 	require.NotContains(t, b.String(), fmt.Sprintf("%x", canary))
 
-	// The secret is sent and is read from the answer, but an error does not contain it
-	// when the service repeats it.
+	// The client sends the secret and reads it from the answer. When the service repeats the
+	// secret in an error, the error of the call does not contain it.
 	c, r := recordedClient(t, `{"notificationAuthToken":"`+canary+`"}`,
 		`{"errorNumber":9711,"errorMessage":"`+canary+` is too long"}`, `{} `+canary)
 	config, err := c.Config.UpdateClientConfig(t.Context(), update)

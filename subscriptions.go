@@ -16,10 +16,13 @@ type SubscriptionsService service
 
 // Subscription is an in-app subscription, with the numbers of its seats.
 type Subscription struct {
-	ParentAdamID  *int64             `json:"parentAdamId"` // Adam ID of its app; nil when the service sends null
-	AdamID        int64              `json:"adamId"`
-	Status        SubscriptionStatus `json:"status,omitzero"`
-	PeriodEndDate string             `json:"periodEndDate,omitzero"` // YYYY-MM-DD without a time zone; see [time.DateOnly]
+	// ParentAdamID is the Adam ID of the subscription's app. It is nil if the service
+	// sends null.
+	ParentAdamID *int64             `json:"parentAdamId"`
+	AdamID       int64              `json:"adamId"`
+	Status       SubscriptionStatus `json:"status,omitzero"`
+	// PeriodEndDate has the form YYYY-MM-DD, without a time zone; see [time.DateOnly].
+	PeriodEndDate string             `json:"periodEndDate,omitzero"`
 	Counts        SubscriptionCounts `json:"counts,omitzero"`
 }
 
@@ -85,7 +88,7 @@ func (p *subscriptionAnswer) items() []Subscription { return p.Subscriptions }
 //
 // https://developer.apple.com/documentation/devicemanagement/get-subscriptions
 func (s *SubscriptionsService) List(ctx context.Context, f SubscriptionFilter) (*Page[Subscription], error) {
-	return subscriptionList.one(ctx, s.client, f.query(), f.ListOptions)
+	return subscriptionList.page(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // Pages reads the subscriptions page by page, in order. It requests the next page
@@ -124,8 +127,8 @@ type SubscriptionPair struct {
 
 // Associate assigns seats of subscriptions to users.
 //
-// Associate starts an [Operation], which says what is retried. Frequent errors in a
-// report are [ErrUserNotAssociated], [ErrSubscriptionAssignedByGroup] and
+// Associate starts an [Operation], whose documentation states what is retried. Frequent
+// errors in a report are [ErrUserNotAssociated], [ErrSubscriptionAssignedByGroup] and
 // [ErrNotEnoughLicenses].
 //
 // https://developer.apple.com/documentation/devicemanagement/associate-subscriptions
@@ -143,7 +146,7 @@ func (s *SubscriptionsService) Associate(ctx context.Context, change Subscriptio
 // the status of the event of a deferred change before the billing period ends. If the
 // event stays PENDING, the report has [ErrStalled].
 //
-// Disassociate starts an [Operation], which says what is retried.
+// Disassociate starts an [Operation], whose documentation states what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/disassociate-subscriptions
 func (s *SubscriptionsService) Disassociate(ctx context.Context, change SubscriptionChange, opts ...OperationOption) (*Operation, error) {
@@ -161,7 +164,7 @@ func (s *SubscriptionsService) Disassociate(ctx context.Context, change Subscrip
 // that reads the setting. If the answer does not show the setting, the error is
 // [ErrAnswerDiffers].
 //
-// Enable is retried like a read: to set the same value twice has no further effect.
+// Enable is retried like a read: setting the same value twice has no further effect.
 //
 // https://developer.apple.com/documentation/devicemanagement/enable-subscriptions
 func (s *SubscriptionsService) Enable(ctx context.Context) error {
@@ -173,7 +176,7 @@ func (s *SubscriptionsService) Enable(ctx context.Context) error {
 // organizational unit has subscriptions. If the answer does not show the setting, the
 // error is [ErrAnswerDiffers].
 //
-// Disable is retried like a read: to set the same value twice has no further effect.
+// Disable is retried like a read: setting the same value twice has no further effect.
 //
 // https://developer.apple.com/documentation/devicemanagement/disable-subscriptions
 func (s *SubscriptionsService) Disable(ctx context.Context) error {

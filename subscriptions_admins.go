@@ -15,8 +15,9 @@ type SubscriptionAdminsService service
 // SubscriptionAdmin is a user who administers a subscription inside its app.
 type SubscriptionAdmin struct {
 	SubscriptionPair
-	IDHash     string     `json:"idHash,omitzero"`
-	UserStatus UserStatus `json:"userStatus,omitzero"` // set only with SubscriptionAdminFilter.IncludeUserState
+	IDHash string `json:"idHash,omitzero"`
+	// UserStatus is set only with SubscriptionAdminFilter.IncludeUserState.
+	UserStatus UserStatus `json:"userStatus,omitzero"`
 }
 
 // SubscriptionAdminFilter selects administrators. The zero value selects all
@@ -25,7 +26,7 @@ type SubscriptionAdmin struct {
 type SubscriptionAdminFilter struct {
 	ListOptions
 	AdamIDs          []int64
-	IncludeUserState bool // adds UserStatus to each administrator
+	IncludeUserState bool // IncludeUserState adds UserStatus to each administrator
 }
 
 func (f SubscriptionAdminFilter) query() url.Values {
@@ -49,7 +50,7 @@ func (p *subscriptionAdminAnswer) items() []SubscriptionAdmin { return p.Admins 
 //
 // https://developer.apple.com/documentation/devicemanagement/get-subscription-administrators
 func (s *SubscriptionAdminsService) List(ctx context.Context, f SubscriptionAdminFilter) (*Page[SubscriptionAdmin], error) {
-	return subscriptionAdminList.one(ctx, s.client, f.query(), f.ListOptions)
+	return subscriptionAdminList.page(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // Pages reads the administrators page by page, in order. It requests the next page
@@ -97,7 +98,7 @@ func (s *SubscriptionAdminsService) post(ctx context.Context, path string, chang
 	}
 	for i, id := range change.ClientUserIDs {
 		if err := checkName("clientUserId", id); err != nil {
-			return at("ClientUserIDs", i, err)
+			return withPosition("ClientUserIDs", i, err)
 		}
 	}
 	in := subscriptionRequest{AdamIDs: unique(change.AdamIDs), ClientUserIDs: unique(change.ClientUserIDs)}

@@ -8,7 +8,7 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// Add and Remove send one request, in which each item is listed once.
+// SubscriptionAdmins.Add and Remove send one request, in which each item is listed once.
 func TestSubscriptionAdminsService_Add_sendsEachItemOnce(t *testing.T) {
 	c, r := recordedClient(t, `{"uId":"204","versionId":"v"}`, `{"uId":"204","versionId":"v"}`)
 	change := appsandbooks.SubscriptionChange{AdamIDs: []int64{5, 6, 5}, ClientUserIDs: []string{"a", "b", "a"}}
@@ -20,8 +20,8 @@ func TestSubscriptionAdminsService_Add_sendsEachItemOnce(t *testing.T) {
 	}
 }
 
-// Add and Remove return ErrInvalid without a request when items are missing, or when the change
-// has a field that is only for seats.
+// SubscriptionAdmins.Add and Remove return ErrInvalid without a request when items are missing,
+// or when the change has a field that is only for seats.
 func TestSubscriptionAdminsService_Add_refusesInvalidChanges(t *testing.T) {
 	c, r := recordedClient(t)
 	for _, change := range []appsandbooks.SubscriptionChange{

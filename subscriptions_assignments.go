@@ -13,7 +13,7 @@ type SubscriptionAssignmentsService service
 // SubscriptionAssignment is a seat that is assigned to a user.
 type SubscriptionAssignment struct {
 	SubscriptionPair
-	Renewing bool `json:"renewing"` // false means that the seat ends with the billing period
+	Renewing bool `json:"renewing"` // Renewing is false if the seat ends with the billing period
 }
 
 // SubscriptionAssignmentFilter selects subscription assignments. The zero value
@@ -49,7 +49,7 @@ func (p *subscriptionAssignmentAnswer) items() []SubscriptionAssignment { return
 //
 // https://developer.apple.com/documentation/devicemanagement/get-subscription-assignments
 func (s *SubscriptionAssignmentsService) List(ctx context.Context, f SubscriptionAssignmentFilter) (*Page[SubscriptionAssignment], error) {
-	return subscriptionAssignmentList.one(ctx, s.client, f.query(), f.ListOptions)
+	return subscriptionAssignmentList.page(ctx, s.client, f.query(), f.ListOptions)
 }
 
 // Pages reads the subscription assignments page by page, in order. It requests the

@@ -10,7 +10,8 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// All reads page after page by cursor, and starts at the cursor in ListOptions.Start.
+// SubscriptionAssignments.All reads all pages by cursor, and starts at the cursor in
+// ListOptions.Start.
 func TestSubscriptionAssignmentsService_All_followsCursors(t *testing.T) {
 	const first = `{"assignments":[{"adamId":5,"clientUserId":"a","renewing":true}],"nextCursor":"c2","versionId":"v"}`
 	const second = `{"assignments":[{"adamId":5,"clientUserId":"b"}],"versionId":"v"}`
@@ -25,7 +26,7 @@ func TestSubscriptionAssignmentsService_All_followsCursors(t *testing.T) {
 	}
 	c := clientWithTransport(t, func(r *http.Request) (*http.Response, error) {
 		answer, ok := answers[strings.TrimPrefix(r.URL.RequestURI(), "/mdm/v2/")]
-		if !ok { // a request for the service configuration
+		if !ok { // the request is for the service configuration
 			return &http.Response{StatusCode: http.StatusNotFound, Body: readCloser("")}, nil
 		}
 		return &http.Response{StatusCode: http.StatusOK, Body: readCloser(answer)}, nil

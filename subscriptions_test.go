@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Subscriptions can be enabled, assigned to users and removed from them. Disable fails while the
-// unit has subscriptions.
+// Subscriptions can be enabled, assigned to users and removed from users. Subscriptions.Disable
+// fails while the unit has subscriptions.
 func TestSubscriptionsService_enablesAssociatesAndDisassociates(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		err := c.Subscriptions.Enable(t.Context())
@@ -52,8 +52,9 @@ func TestSubscriptionsService_enablesAssociatesAndDisassociates(t *testing.T) {
 	})
 }
 
-// Enable and Disable return ErrAnswerDiffers if the answer does not show the new setting.
-func TestSubscriptionsService_Enable_checksTheAnswer(t *testing.T) {
+// Subscriptions.Enable and Disable return ErrAnswerDiffers if the answer does not show the new
+// setting.
+func TestSubscriptionsService_Enable_checksAnswer(t *testing.T) {
 	for body, enabled := range map[string]any{
 		`{"mdmInfo":null,"subscriptionManagement":true,"uId":"204"}`:  true,
 		`{"mdmInfo":null,"subscriptionManagement":false,"uId":"204"}`: false,

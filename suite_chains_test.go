@@ -18,9 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzChains runs operations of every kind one after another on the same unit, each with random
-// faults and in several processes. Every report must agree with the ledger of the stand-in, and
-// the ledger must have no other changes.
+// FuzzChains runs operations of every kind one after another on the same organizational unit,
+// each with random faults and in several processes. Every report must agree with the ledger of
+// the stand-in, and the ledger must have no other changes.
 func FuzzChains(f *testing.F) {
 	for seed := range uint64(100) {
 		f.Add(seed)
@@ -30,8 +30,9 @@ func FuzzChains(f *testing.F) {
 	})
 }
 
-// chain is a unit, a client of it, and the operations so far. All random numbers come from the
-// seed, and only the goroutine of the test draws them, so that a run can be repeated.
+// A chain is a sequence of random operations on one organizational unit. It contains the unit, a
+// client of the unit, and the operations so far. All random numbers come from the seed, and only
+// the goroutine of the test draws them, so that a run can be repeated.
 type chain struct {
 	t   *testing.T
 	r   *rand.Rand
@@ -39,22 +40,22 @@ type chain struct {
 	c   *appsandbooks.Client
 
 	assets        []appsandbooks.AssetID
-	irrevocable   map[string]bool // by Adam ID: the asset stays with a user after a revocation
-	users         []string        // client user IDs; some users do not exist
+	irrevocable   map[string]bool // by Adam ID; true if the asset stays with a user after a revocation
+	users         []string        // client user ids; some of these users do not exist
 	devices       []string
 	subscriptions []int64
 
-	last    chainOperation // Retry and Undo are called on this operation
+	last    chainOperation // the operation on which Retry and Undo are called
 	history []string       // logged if the test fails
 }
 
-// chainOperation is an operation of a chain.
+// A chainOperation is one of the random operations of a chain.
 type chainOperation struct {
 	op       *appsandbooks.Operation
-	renewing bool // associates renewing seats; only for subscriptions
+	renewing bool // true if the operation associates renewing seats; only for subscriptions
 }
 
-// chance returns true with probability p.
+// chance returns true with the probability p.
 func (ch *chain) chance(p float64) bool { return ch.r.Float64() < p }
 
 // seconds returns a random duration below n seconds, in whole seconds.
@@ -70,14 +71,14 @@ func (ch *chain) randomSubset(all []string) (subset []string) {
 	return subset
 }
 
-// logf adds a line to the history.
+// logf adds a line to the history of the chain, which a failed test shows.
 func (ch *chain) logf(format string, args ...any) {
 	ch.history = append(ch.history, fmt.Sprintf(format, args...))
 }
 
 // newChain returns a chain on a unit with small limits, so that an operation needs many requests.
 // Some assets have too few licenses. More than half of the units have notifications, and some of
-// these are lost.
+// these notifications are lost.
 func newChain(t *testing.T, seed uint64) *chain {
 	ch := &chain{t: t, r: rand.New(rand.NewPCG(seed, 77)), irrevocable: map[string]bool{}, subscriptions: []int64{900, 901}}
 	t.Cleanup(func() {
@@ -144,7 +145,7 @@ func newChain(t *testing.T, seed uint64) *chain {
 	return ch
 }
 
-// run runs one to five operations, and stops when a check has failed.
+// run runs one to five operations of the chain, and stops when a check has failed.
 func (ch *chain) run() {
 	for n := range 1 + ch.r.IntN(5) {
 		ch.endFaults()
@@ -159,15 +160,16 @@ func (ch *chain) run() {
 	ch.checkConduct()
 }
 
-// endFaults ends all faults, and waits until all events and notifications have finished.
+// endFaults removes all faults from the stand-in, and waits until all events and notifications
+// have finished.
 func (ch *chain) endFaults() {
 	ch.srv.ClearFaults()
 	ch.srv.Unit().HoldEvents(false)
 	time.Sleep(15 * time.Minute) // virtual
 }
 
-// runOperation starts operation n, finishes it, and compares its report with the ledger before
-// and after the operation.
+// runOperation starts operation n of the chain, finishes it, and compares its report with the
+// ledger before and after the operation.
 func (ch *chain) runOperation(n int, before ledger) {
 	journal := &unreliableJournal{failAt: -1}
 	if ch.chance(0.3) {
@@ -192,13 +194,13 @@ func (ch *chain) runOperation(n int, before ledger) {
 	next.op, report = ch.finish(ctx, cancel, n, next.op, journal, opts)
 
 	progress := next.op.Progress()
-	if journal == nil || journal.failAt != 0 { // a journal without its first entry cannot be resumed
+	if journal == nil || journal.failAt != 0 { // A journal without its first entry cannot be resumed.
 		assert.Equal(ch.t, report.Total, progress.Pairs, "%+v, %v", progress, report)
 		assert.LessOrEqual(ch.t, progress.Succeeded, report.Succeeded, "%+v, %v", progress, report)
 	}
 	ch.endFaults()
 	after := ch.ledger()
-	if ch.chance(0.3) { // the report must also be right when Verify reads the data after all faults
+	if ch.chance(0.3) { // The report must also be right when Verify reads the data after the faults have ended.
 		report, err = next.op.Verify(ch.t.Context())
 		ch.logf("%d: Verify after all faults: %v, %v", n, report, err)
 	}
@@ -206,8 +208,8 @@ func (ch *chain) runOperation(n int, before ledger) {
 	ch.last = next
 }
 
-// addFaults adds random faults, smaller limits, failing events and stalled events. It returns a
-// function that stops the timers of these faults.
+// addFaults adds random faults, smaller limits, failing events and stalled events to the
+// stand-in. It returns a function that stops the timers of these faults.
 func (ch *chain) addFaults() (stopTimers func()) {
 	r, unit := ch.r, ch.srv.Unit()
 	var timers []*time.Timer
@@ -263,10 +265,10 @@ func (ch *chain) addFaults() (stopTimers func()) {
 	}
 }
 
-// unreliableJournal fails at one entry.
+// unreliableJournal is a journal that fails at one entry.
 type unreliableJournal struct {
-	failAt int // number of the entry that fails; -1 for none
-	stores int // what is stored of the failed entry: 0 the first half, 1 everything, 2 nothing
+	failAt int // the number of the entry at which the journal fails; -1 for none
+	stores int // what the journal stores of the failed entry: 0 the first half, 1 everything, 2 nothing
 
 	mu      sync.Mutex
 	entries int
@@ -290,7 +292,8 @@ func (j *unreliableJournal) write(_ context.Context, entry []byte) error {
 	return errCrash
 }
 
-// options draws the options of an operation, and reports whether j is its journal.
+// options returns random options for an operation, and reports whether the operation uses j as
+// its journal.
 func (ch *chain) options(j *unreliableJournal) (opts []appsandbooks.OperationOption, journaled bool) {
 	if journaled = ch.chance(0.5); journaled {
 		opts = append(opts, appsandbooks.WithJournal(j.write))
@@ -307,7 +310,7 @@ func (ch *chain) options(j *unreliableJournal) (opts []appsandbooks.OperationOpt
 	return opts, journaled
 }
 
-// change draws a change of all assets on some targets, or of single pairs of them.
+// change returns a random change: all assets on some targets, or some single pairs of them.
 func (ch *chain) change() appsandbooks.AssetChange {
 	change := appsandbooks.AssetChange{Assets: ch.assets, ClientUserIDs: ch.randomSubset(ch.users), SerialNumbers: ch.randomSubset(ch.devices)}
 	if !ch.chance(0.4) {
@@ -371,8 +374,8 @@ func (ch *chain) start(ctx context.Context, opts []appsandbooks.OperationOption)
 	return next, err
 }
 
-// finish continues operation n until it is finished. One to three processes do it one after
-// another. Only the first one meets faults, and only until ctx ends.
+// finish continues operation n until it is finished. One to three simulated processes do this one
+// after another. Only the first process meets faults, and only until ctx ends.
 func (ch *chain) finish(
 	ctx context.Context, cancel context.CancelFunc, n int, op *appsandbooks.Operation, journal *unreliableJournal, opts []appsandbooks.OperationOption,
 ) (*appsandbooks.Operation, *appsandbooks.Report) {
@@ -403,7 +406,7 @@ func (ch *chain) finish(
 		}
 		resumed, err := ch.c.Resume(saved, opts...)
 		if err != nil && journal != nil && journal.failAt == 0 {
-			break // the journal has no complete entry, and nothing was sent
+			break // The journal has no complete entry, and no request was sent.
 		}
 		require.NoError(ch.t, err, "%s", saved)
 		require.Equal(ch.t, total, resumed.Report().Total)
@@ -417,7 +420,7 @@ func (ch *chain) finish(
 }
 
 // readConcurrently starts a goroutine that regularly reads, saves and resumes an operation while
-// it runs. The goroutine may also call Step. It ends when the caller calls stop.
+// it runs. The goroutine may also call Operation.Step. It ends when the caller calls stop.
 func (ch *chain) readConcurrently(op *appsandbooks.Operation) (stop func()) {
 	interval := 2*time.Second + ch.seconds(28)
 	callsStep := ch.chance(0.5)
@@ -451,18 +454,18 @@ func (ch *chain) readConcurrently(op *appsandbooks.Operation) (stop func()) {
 	}
 }
 
-// ledger has an entry for each assignment, seat and active user of the unit.
+// A ledger has an entry for each assignment, seat and active user of the unit.
 type ledger map[string]bool
 
-// assetEntry returns the ledger entry of an assignment.
+// assetEntry returns the ledger entry for an assignment of an asset.
 func assetEntry(asset, user, device string) string { return asset + "/" + user + "/" + device }
 
-// seatEntry returns the ledger entry of a seat.
+// seatEntry returns the ledger entry for a seat, with its user.
 func seatEntry(subscription, user string, renewing bool) string {
 	return fmt.Sprintf("seat %s/%s/%t", subscription, user, renewing)
 }
 
-// ledger returns the present content of the stand-in's ledger.
+// ledger returns the assignments, seats and active users that the stand-in has now.
 func (ch *chain) ledger() ledger {
 	l := ledger{}
 	for _, a := range ch.srv.Unit().Assignments() {
@@ -479,15 +482,16 @@ func (ch *chain) ledger() ledger {
 	return l
 }
 
-// entries returns the ledger entries that an outcome of an operation is about, and whether the
-// operation removes them. The pair is present if the ledger has any of them.
+// entries returns the ledger entries that belong to an outcome of an operation, and reports
+// whether the operation removes them. The pair of the outcome is present if the ledger has any of
+// these entries.
 func (ch *chain) entries(k chainOperation, o appsandbooks.Outcome) (entries []string, removes bool) {
 	switch kind := k.op.Kind(); kind {
 	case "assets/associate", "assets/disassociate":
 		return []string{assetEntry(o.AdamID, o.ClientUserID, o.SerialNumber)}, kind == "assets/disassociate"
 	case "assets/revoke":
 		for _, a := range ch.assets {
-			if !ch.irrevocable[a.AdamID] { // an irrevocable asset stays with its user
+			if !ch.irrevocable[a.AdamID] { // An irrevocable asset stays with its user after a revocation.
 				entries = append(entries, assetEntry(a.AdamID, o.ClientUserID, o.SerialNumber))
 			}
 		}
@@ -505,7 +509,7 @@ func (ch *chain) entries(k chainOperation, o appsandbooks.Outcome) (entries []st
 }
 
 // compare compares a report with the ledger before and after the operation. A pair that succeeded
-// must be in the state that the operation asked for. A pair that failed must not have changed to
+// must be in the state that the operation requested. A pair that failed must not have changed to
 // this state.
 func (ch *chain) compare(k chainOperation, report *appsandbooks.Report, total int, before, after ledger) {
 	t := ch.t
@@ -515,7 +519,7 @@ func (ch *chain) compare(k chainOperation, report *appsandbooks.Report, total in
 		seen[o.AssetPair] = true
 		assert.Equal(t, o.Status == appsandbooks.OutcomeSucceeded, o.Err == nil, "%v", o)
 		entries, removes := ch.entries(k, o)
-		if k.op.Kind() == "subscriptions/associate" { // a user who had the other kind of seat loses it
+		if k.op.Kind() == "subscriptions/associate" { // The service removes the other kind of seat from the user.
 			mayChange[seatEntry(o.AdamID, o.ClientUserID, !k.renewing)] = true
 		}
 		wasPresent, isPresent := false, false
@@ -532,7 +536,7 @@ func (ch *chain) compare(k chainOperation, report *appsandbooks.Report, total in
 	}
 	assert.Len(t, seen, total)
 	switch k.op.Kind() {
-	case "users/create", "users/retire": // the assignments of a retired user change, too
+	case "users/create", "users/retire": // When a user is retired, the assignments of the user also change.
 		return
 	}
 	for entry := range after {
@@ -548,8 +552,10 @@ func (ch *chain) compare(k chainOperation, report *appsandbooks.Report, total in
 func (ch *chain) checkConduct() {
 	for _, v := range ch.srv.Violations() {
 		switch v.Rule {
-		case appsandbookstest.RuleRepeatedWrite: // by a new operation, or by a resend after an unknown result
-		case appsandbookstest.RuleRetryAfter: // the request was sent before the answer with the pause arrived
+		// A new operation, or a resend after an unknown result, violates this rule.
+		case appsandbookstest.RuleRepeatedWrite:
+		// A request that was sent before the answer with the pause arrived violates this rule.
+		case appsandbookstest.RuleRetryAfter:
 			assert.Contains(ch.t, v.Detail, "7s too soon")
 		default:
 			assert.Fail(ch.t, "violation of a rule of conduct", "%v", v)

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// filesWithSuffix returns the contents of the repository's files whose names end with
-// suffix, by path.
+// filesWithSuffix returns the contents of the repository's files whose names end with suffix, in
+// a map by path.
 func filesWithSuffix(t *testing.T, suffix string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -48,9 +48,8 @@ func trimmedLines(code string) string {
 
 var goBlockPattern = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
 
-// Every block of Go code in a Markdown file, and the example in the package
-// documentation, occurs line by line in a Go file of the repository, where it is
-// compiled.
+// Every block of Go code in a Markdown file, and the example in the package documentation, also
+// occurs line by line in a Go file of the repository, which is compiled.
 func TestDocsShowCodeThatCompiles(t *testing.T) {
 	var source strings.Builder
 	for name, text := range filesWithSuffix(t, ".go") {
@@ -154,7 +153,7 @@ func parsePackage(t *testing.T) (files []*ast.File) {
 	return files
 }
 
-// receiverName returns the name of the receiver's type, or "" for a function.
+// receiverName returns the type name of a method's receiver, or "" for a function.
 func receiverName(f *ast.FuncDecl) string {
 	if f.Recv == nil {
 		return ""
@@ -170,7 +169,8 @@ func receiverName(f *ast.FuncDecl) string {
 // and links to Operation if the method returns an *Operation.
 func TestDocsOfEndpointsLinkToApple(t *testing.T) {
 	page := regexp.MustCompile(`\n\nhttps://developer\.apple\.com/documentation/devicemanagement/[a-z0-9-]+\n$`)
-	withoutPage := regexp.MustCompile(`^(Wait|All|Pages)$`) // these call a method whose comment has the URL
+	// Wait, All and Pages call a method whose comment has the URL.
+	withoutPage := regexp.MustCompile(`^(Wait|All|Pages)$`)
 	endpoints := 0
 	for _, file := range parsePackage(t) {
 		for _, d := range file.Decls {
@@ -191,7 +191,8 @@ func TestDocsOfEndpointsLinkToApple(t *testing.T) {
 
 // Every exported name has its own comment or that of its group.
 func TestDocsCoverEveryExportedName(t *testing.T) {
-	interfaceMethods := regexp.MustCompile(`^(Error|Unwrap|Is|String|LogValue|(Unm|M)arshal(JSON|Text)|Format)$`) // methods that implement an interface
+	// Methods of standard interfaces need no comment.
+	interfaceMethods := regexp.MustCompile(`^(Error|Unwrap|Is|String|LogValue|(Unm|M)arshal(JSON|Text)|Format)$`)
 	for _, file := range parsePackage(t) {
 		for _, d := range file.Decls {
 			switch d := d.(type) {

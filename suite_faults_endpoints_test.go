@@ -20,22 +20,23 @@ import (
 // The fault matrix tests every method that sends requests with every fault. A new method needs a
 // line in [endpoints]; without one, [TestFaultMatrixIsComplete] fails.
 
-// methodKind is what a method does when the answer to its request is lost.
+// methodKind states what a method does when the answer to its request is lost.
 type methodKind int
 
 const (
-	reads              methodKind = iota // retries
-	readsList                            // retries; an answer without a page is not an empty list
-	repeats                              // retries, because the request has the same effect twice as once
-	writes                               // does not send again, and returns ErrAmbiguous
-	writesWithoutEvent                   // like writes; the answer has no event
-	polls                                // polls again after the interval
-	writesAndReadsBack                   // like writes, and then reads the assignments back
+	reads              methodKind = iota // the method retries
+	readsList                            // the method retries; an answer without a page is not an empty list
+	repeats                              // the method retries, because the request has the same effect twice as once
+	writes                               // the method does not send again, and returns ErrAmbiguous
+	writesWithoutEvent                   // the method does the same as writes; the answer has no event
+	polls                                // the method polls again after the interval
+	writesAndReadsBack                   // the method does the same as writes, and then reads the assignments back
 )
 
-// endpoint is a method, and the request of this method that gets the faults.
+// An endpoint is a method of the SDK in the fault matrix, and the request of this method that
+// gets the faults.
 type endpoint struct {
-	method string // as a caller writes it: Service.Method
+	method string // the name of the method as a caller writes it: Service.Method
 	path   string // path of the request
 	kind   methodKind
 	call   func(context.Context, *appsandbooks.Client, *appsandbookstest.Server) error
@@ -58,14 +59,14 @@ var (
 	matrixConfig  = appsandbooks.Registration{MDMInfo: &appsandbooks.MDMInfo{ID: "i", Name: "n", Metadata: "m"}}
 )
 
-// Short names for the signatures in endpoints.
+// These short type names are for the signatures in endpoints.
 type (
 	ctx    = context.Context
 	client = *appsandbooks.Client
 	server = *appsandbookstest.Server
 )
 
-// endpoints has at least one line for each method that sends requests.
+// endpoints has at least one line for each method of the SDK that sends requests.
 var endpoints = []endpoint{
 	{"Client.Do", "users", reads, func(ctx ctx, c client, _ server) error {
 		return c.Do(ctx, http.MethodGet, "users", nil, nil, new(struct {
@@ -262,8 +263,8 @@ var endpoints = []endpoint{
 	}},
 }
 
-// errorOfSending returns the error of a call that sent an operation, or the first problem in the
-// operation's report.
+// errorOfSending returns err, the error of a call that sent an operation. If err is nil, it
+// returns the first problem in the operation's report.
 func errorOfSending(op *appsandbooks.Operation, err error) error {
 	if err != nil || op == nil {
 		return err
@@ -281,7 +282,7 @@ func firstProblem(r *appsandbooks.Report) error {
 	return nil
 }
 
-// finishedAssociation associates matrixAssets and waits for the end.
+// finishedAssociation associates matrixAssets, and returns the operation when it has finished.
 func finishedAssociation(ctx context.Context, c *appsandbooks.Client) (*appsandbooks.Operation, error) {
 	op, err := c.Assets.Associate(ctx, matrixAssets)
 	if err != nil {
@@ -291,7 +292,7 @@ func finishedAssociation(ctx context.Context, c *appsandbooks.Client) (*appsandb
 	return op, err
 }
 
-// newServerFor returns a stand-in whose default unit has data for every method.
+// newServerFor returns a stand-in whose default unit has data for the tested method.
 func newServerFor(t *testing.T, e endpoint) *appsandbookstest.Server {
 	t.Helper()
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithLatency(100*time.Millisecond), appsandbookstest.WithEventDelay(time.Second))
@@ -300,15 +301,16 @@ func newServerFor(t *testing.T, e endpoint) *appsandbookstest.Server {
 	u.AddAsset(appsandbookstest.Asset{AdamID: matrixAsset, Total: 10})
 	u.AddUser(appsandbookstest.User{ClientUserID: matrixUser, Status: appsandbookstest.UserAssociated})
 	if e.method == "Subscriptions.Disable" {
-		return srv // the service refuses Disable if the unit has subscriptions
+		return srv // The service refuses Subscriptions.Disable if the unit has subscriptions.
 	}
 	u.AddSubscription(appsandbookstest.Subscription{AdamID: matrixSeat, ParentAdamID: 1, Total: appsandbookstest.Seats{Renewing: 5}})
 	u.AddSubscriptionAssignments(appsandbookstest.SubscriptionAssignment{AdamID: matrixSeat, ClientUserID: matrixUser, Renewing: true})
 	return srv
 }
 
-// withServerFor runs f in virtual time with a stand-in and a client of its default unit. events is
-// the number of events that the unit has already. No goroutine may be left at the end.
+// withServerFor runs f in virtual time with a stand-in and a client of its default unit. The
+// argument events of f is the number of events that the unit has already. No goroutine may be
+// left at the end.
 func withServerFor(t *testing.T, e endpoint, f func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, events int)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -330,7 +332,8 @@ func withServerFor(t *testing.T, e endpoint, f func(t *testing.T, srv *appsandbo
 // matrix, because such a method sends requests.
 func TestFaultMatrixIsComplete(t *testing.T) {
 	known := map[string]bool{
-		// These send the same requests as Config.ClientConfig and Config.UpdateClientConfig.
+		// Register, Unregister and Claim send the same requests as Config.ClientConfig and
+		// Config.UpdateClientConfig.
 		"Config.Register": true, "Config.Unregister": true, "Config.Claim": true,
 	}
 	for _, e := range endpoints {

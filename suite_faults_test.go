@@ -17,37 +17,37 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// effect is what a fault means for a request.
+// effect states what a fault means for a request.
 type effect int
 
 const (
-	// temporary means that the service certainly did not execute the request, and that a retry
+	// temporary means that the service certainly did not process the request, and that a retry
 	// may succeed.
 	temporary effect = iota
-	// refused means that the service did not execute the request, unless resultUnknown is set.
+	// refused means that the service did not process the request, unless resultUnknown is set.
 	// The client does not retry.
 	refused
-	// lost means that the answer is missing. A read is retried.
+	// lost means that the answer to the request is missing. A read is retried.
 	lost
 	// unusable means that the answer cannot be decoded or is too large. A retry does not help.
 	unusable
-	// empty means that the answer has no content. This is enough for a read. A write needs
-	// the event in its answer.
+	// empty means that the answer has no content. This is enough for a read. A write needs the
+	// event in its answer.
 	empty
 	// usable means that the answer is unusual, but valid.
 	usable
 )
 
-// matrixFault is a fault of the fault matrix.
+// A matrixFault is a fault with which the fault matrix tests every method.
 type matrixFault struct {
 	name   string
 	effect effect
 	fault  appsandbookstest.Fault
 
-	wantErr       error // the error of a refusal, for errors.Is
-	resultUnknown bool  // the refusal does not prove that the service did nothing
-	large         bool  // the answer has tens of megabytes
-	wrongTypes    bool  // the answer is JSON with values of wrong types
+	wantErr       error // the error of a refusal, which errors.Is must find
+	resultUnknown bool  // true if the refusal does not prove that the service did nothing
+	large         bool  // true if the answer has tens of megabytes
+	wrongTypes    bool  // true if the answer is JSON with values of wrong types
 }
 
 // withHeader returns a fault that answers with an error number and a header field.
@@ -55,7 +55,7 @@ func withHeader(number int, key, value string) appsandbookstest.Fault {
 	return appsandbookstest.Fault{Number: number, Header: http.Header{key: {value}}}
 }
 
-// redirectTo returns a fault that redirects the request.
+// redirectTo returns a fault that redirects the request to another location.
 func redirectTo(status int, location string) appsandbookstest.Fault {
 	return appsandbookstest.Fault{Status: status, Body: " ", Header: http.Header{"Location": {location}}}
 }
@@ -65,7 +65,7 @@ func okAnswer(body string) appsandbookstest.Fault {
 	return appsandbookstest.Fault{Status: 200, Body: body}
 }
 
-// matrixFaults are the faults that every method meets.
+// matrixFaults are the faults with which the fault matrix tests every method.
 var matrixFaults = []matrixFault{
 	{name: "dial error", effect: temporary, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultDial}},
 	{name: "reset before", effect: lost, fault: appsandbookstest.Fault{Kind: appsandbookstest.FaultResetBefore}},
@@ -130,7 +130,8 @@ func TestFaultMatrix(t *testing.T) {
 		t.Run(e.method+" "+e.path, func(t *testing.T) {
 			t.Parallel()
 			for _, f := range matrixFaults {
-				if f.large && testing.Short() || f.effect == usable && e.kind == writesAndReadsBack { // the answer names an event that does not exist
+				// The answer of a usable fault names an event that does not exist.
+				if f.large && testing.Short() || f.effect == usable && e.kind == writesAndReadsBack {
 					continue
 				}
 				t.Run(f.name, func(t *testing.T) {
@@ -139,7 +140,7 @@ func TestFaultMatrix(t *testing.T) {
 					})
 				})
 				if f.large || f.effect == usable {
-					continue // such a fault occurs only once in the matrix
+					continue // A fault of this kind occurs only once in the matrix.
 				}
 				t.Run(f.name+", permanent", func(t *testing.T) {
 					withServerFor(t, e, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client, events int) {
@@ -151,13 +152,14 @@ func TestFaultMatrix(t *testing.T) {
 	}
 }
 
-// checkFault calls a method while a fault occurs, and checks its error, the number of attempts, the
-// time, and what the stand-in has executed. times is how often the fault occurs; zero means
-// always. events is the number of events that the unit had before.
+// checkFault calls a method while a fault occurs. It checks the error of the call, the number of
+// attempts, the time, and the events that the stand-in accepted. times is how often the fault
+// occurs; zero means always. events is the number of events that the unit had before.
 func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsandbookstest.Server, c *appsandbooks.Client, events int) {
 	fault := f.fault
 	fault.Path, fault.Times = e.path, times
-	if e.path == "client/config" || e.path == "subscriptions" { // other endpoints have the same path or a longer one
+	// Other endpoints have the same path, or a path that begins with this one.
+	if e.path == "client/config" || e.path == "subscriptions" {
 		fault.Method = http.MethodGet
 		if e.kind == repeats {
 			fault.Method = http.MethodPost
@@ -182,14 +184,14 @@ func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsand
 	once, write := times == 1, e.kind == writes || e.kind == writesWithoutEvent || e.kind == writesAndReadsBack
 	operation := strings.HasPrefix(e.method, "Operation.")
 
-	// Enable and Disable succeed only if the answer shows the setting.
+	// Subscriptions.Enable and Disable succeed only if the answer shows the new setting.
 	if setting := map[string]string{"Subscriptions.Enable": `"subscriptionManagement":true`, "Subscriptions.Disable": `"subscriptionManagement":false`}[e.method]; setting != "" &&
 		(f.effect == empty || f.effect == usable && fault.Body != "") && !strings.Contains(fault.Body, setting) {
 		require.ErrorIs(t, err, appsandbooks.ErrAnswerDiffers)
 		return
 	}
 
-	// An error has a known type, and contains neither the token nor personal data.
+	// The error of a call has a known type, and contains neither the token nor personal data.
 	if err != nil {
 		var apple *appsandbooks.Error
 		require.True(t, errors.As(err, &apple) || errors.Is(err, appsandbooks.ErrStalled) || errors.Is(err, appsandbooks.ErrNotVerified),
@@ -200,7 +202,7 @@ func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsand
 		}
 	}
 
-	// Whether the call succeeds, and whether its error is ambiguous.
+	// The test calculates whether the call must succeed, and whether its error must be ambiguous.
 	var succeeds, ambiguous bool
 	switch f.effect {
 	case usable:
@@ -212,7 +214,8 @@ func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsand
 		ambiguous = write
 	case unusable:
 		succeeds = once && e.kind == polls ||
-			f.wrongTypes && e.path == "service/config" && e.method != "Users.InvitationURL" // the client decodes each part of this answer separately
+			// The client decodes each part of the service configuration separately.
+			f.wrongTypes && e.path == "service/config" && e.method != "Users.InvitationURL"
 		ambiguous = write
 	case empty:
 		ambiguous = e.kind == writes || e.kind == writesAndReadsBack
@@ -236,10 +239,10 @@ func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsand
 	require.Equal(t, succeeds, err == nil, "%v", err)
 	require.Equal(t, ambiguous, errors.Is(err, appsandbooks.ErrAmbiguous), "%v", err)
 
-	// The number of attempts, and the time.
+	// The number of attempts and the time of the call are limited.
 	switch {
 	case e.kind == polls:
-		require.LessOrEqual(t, attempts, 5*21) // the polls of ten minutes, with up to five attempts each
+		require.LessOrEqual(t, attempts, 5*21) // the polls of ten minutes, with up to five attempts for each poll
 		require.LessOrEqual(t, took, 30*time.Minute)
 	case f.effect == refused || write && f.effect != temporary:
 		require.LessOrEqual(t, attempts, 1)
@@ -248,8 +251,8 @@ func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsand
 		require.LessOrEqual(t, took, 10*time.Minute)
 	}
 
-	// The service executes a write at most once, and not at all if the write fails with an
-	// error that is not ambiguous.
+	// The service processes a write at most once, and not at all if the write fails with an error
+	// that is not ambiguous.
 	if write && e.kind != writesWithoutEvent {
 		require.LessOrEqual(t, accepted, 1)
 		if err != nil && !ambiguous {
@@ -263,8 +266,8 @@ func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsand
 	require.Empty(t, srv.Violations())
 }
 
-// When the token is replaced between two attempts of a call, a client with a token source succeeds
-// with the new token. A client without one fails with ErrTokenRevoked.
+// When the token is replaced between two attempts of a call, a client with a token source
+// succeeds with the new token. A client without a token source fails with ErrTokenRevoked.
 func TestFaultMatrixTokenReplaced(t *testing.T) {
 	for _, e := range endpoints {
 		if e.path == "service/config" {
@@ -313,14 +316,15 @@ func TestFaultMatrixTokenReplaced(t *testing.T) {
 	}
 }
 
-// stepCounter is a transport that counts the steps of all requests: before a request is sent,
-// after its answer has arrived, and at the first read of the body. At one step it calls cancel.
+// stepCounter is an http.RoundTripper that counts the steps of all requests: before a request is
+// sent, after its answer has arrived, and at the first read of the body. At one of these steps it
+// calls cancel.
 type stepCounter struct {
 	next http.RoundTripper
 
 	mu       sync.Mutex
 	count    int
-	cancelAt int // number of the step, from zero; -1 for none
+	cancelAt int // the number of the step that calls cancel, from zero; -1 for none
 	cancel   func()
 }
 
@@ -336,7 +340,7 @@ func (s *stepCounter) step() {
 func (s *stepCounter) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.step() // before the request is sent
 	resp, err := s.next.RoundTrip(r)
-	s.step() // after the header of the answer, or an error
+	s.step() // This step is after the header of the answer, or after an error.
 	if err != nil {
 		return nil, err
 	}
@@ -344,7 +348,7 @@ func (s *stepCounter) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// steppedBody is the body of an answer whose first read is a step.
+// steppedBody is the body of an answer. The first read of the body is a step.
 type steppedBody struct {
 	io.ReadCloser
 	counter *stepCounter
@@ -356,11 +360,11 @@ func (b *steppedBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
-// errCallerCanceled is the cause of a canceled context.
+// errCallerCanceled is the cause of the canceled context in the tests.
 var errCallerCanceled = errors.New("the caller canceled")
 
-// When the context of a call is canceled at any step of its requests, the call returns within 6 s,
-// and its error, if any, wraps context.Canceled and the cause.
+// When the context of a call is canceled at any step of its requests, the call returns within 6
+// s. If the call fails, its error wraps context.Canceled and the cause.
 func TestFaultMatrixCanceled(t *testing.T) {
 	for _, e := range endpoints {
 		t.Run(e.method+" "+e.path, func(t *testing.T) {
@@ -384,7 +388,8 @@ func TestFaultMatrixCanceled(t *testing.T) {
 					s.count, s.cancelAt = 0, cancelAt
 					s.mu.Unlock()
 					err = e.call(ctx, c, srv)
-					// A read of the configuration that all callers share may still be in progress.
+					// A request for the configuration that all callers share may still be in
+					// progress.
 					s.mu.Lock()
 					total = s.count
 					took := time.Since(*canceledAt)
@@ -411,8 +416,8 @@ func TestFaultMatrixCanceled(t *testing.T) {
 	}
 }
 
-// A call with a canceled context sends no request. When the context is canceled during a pause, the
-// call ends at once.
+// A call with a canceled context sends no request. When the context is canceled during a pause of
+// the service, the call ends at once.
 func TestFaultMatrixCanceledInPause(t *testing.T) {
 	for _, e := range endpoints {
 		t.Run(e.method+" "+e.path, func(t *testing.T) {

@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// goFiles returns the Go files of the repository by directory, all modules included.
+// goFiles returns the names of the Go files in the repository, in a map by directory, for all
+// modules.
 func goFiles(t *testing.T) map[string][]string {
 	t.Helper()
 	files := map[string][]string{}
@@ -32,11 +33,11 @@ func goFiles(t *testing.T) map[string][]string {
 	return files
 }
 
-// standsApart matches the test files that belong to no source file: suites, examples
-// and helpers.
-var standsApart = regexp.MustCompile(`^(suite_.*|example_.*|example|helpers)_test\.go$`)
+// testsWithoutSource matches the names of test files that belong to no source file: suites,
+// examples and helpers.
+var testsWithoutSource = regexp.MustCompile(`^(suite_.*|example_.*|example|helpers)_test\.go$`)
 
-// testOf returns the name, without .go, of the source file that a test file tests.
+// testOf returns the name of the source file that a test file tests, without .go.
 func testOf(file string) string {
 	name := strings.TrimSuffix(file, "_test.go")
 	for _, suffix := range []string{"_internal", "_bench"} {
@@ -45,25 +46,25 @@ func testOf(file string) string {
 	return name
 }
 
-// Each test file is named after the source file beside it, except suites, examples and
+// Each test file has the name of a source file in the same directory, except suites, examples and
 // helpers. CONTRIBUTING.md states the rule.
 func TestLayout_testFilesAreBesideTheirSource(t *testing.T) {
 	for dir, files := range goFiles(t) {
 		for _, file := range files {
-			if strings.HasSuffix(file, "_test.go") && !standsApart.MatchString(file) {
+			if strings.HasSuffix(file, "_test.go") && !testsWithoutSource.MatchString(file) {
 				assert.True(t, slices.Contains(files, testOf(file)+".go"), "%s has no %s.go beside it", filepath.Join(dir, file), testOf(file))
 			}
 		}
 	}
 }
 
-// Each source file of the library has a test file of its name, except those that have
+// Each source file of the library has a test file with the same name, except the files that have
 // nothing to test by themselves.
 func TestLayout_sourceFilesHaveTests(t *testing.T) {
 	untested := []string{
 		"doc.go",            // comments only
-		"errors_table.go",   // generated; tested in internal/errortable
-		"operation_kind.go", // a table; each kind is tested with its service
+		"errors_table.go",   // generated code; the tests are in internal/errortable
+		"operation_kind.go", // a table of the operation kinds; each kind is tested with its service
 	}
 	files := goFiles(t)["."]
 	tested := map[string]bool{}
@@ -79,7 +80,7 @@ func TestLayout_sourceFilesHaveTests(t *testing.T) {
 	}
 }
 
-// No file is longer than 600 lines.
+// No Go file of the repository is longer than 600 lines.
 func TestLayout_filesAreShort(t *testing.T) {
 	for dir, files := range goFiles(t) {
 		for _, file := range files {
@@ -100,7 +101,7 @@ func TestLayout_testsAreNamedAfterWhatTheyTest(t *testing.T) {
 	}
 	declared := regexp.MustCompile(`(?m)^func Test([A-Z]\w*)\(t \*testing\.T\)`)
 	for _, file := range goFiles(t)["."] {
-		if !strings.HasSuffix(file, "_test.go") || standsApart.MatchString(file) {
+		if !strings.HasSuffix(file, "_test.go") || testsWithoutSource.MatchString(file) {
 			continue
 		}
 		text, err := os.ReadFile(file)

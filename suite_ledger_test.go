@@ -18,19 +18,19 @@ import (
 
 // FuzzReportAgreesWithLedger associates assets while random faults occur: broken connections,
 // HTML answers, refusals for the rate, errors with status 200, smaller limits, canceled contexts
-// and crashes. The report must agree with the ledger for each pair, and no other pair may be
-// assigned.
+// and crashes. The report must agree with the stand-in's ledger for each pair, and no other pair
+// may be assigned.
 func FuzzReportAgreesWithLedger(f *testing.F) {
 	for seed := range uint64(100) {
 		f.Add(seed)
 	}
-	f.Add(uint64(1242)) // a resend is refused, and the first request is executed late
+	f.Add(uint64(1242)) // with this seed, a resend is refused, and the first request is processed late
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		synctest.Test(t, func(t *testing.T) { associateThroughFaults(t, seed) })
 	})
 }
 
-// associateThroughFaults runs one association with the faults of a seed.
+// associateThroughFaults associates assets once, while the faults of the seed occur.
 func associateThroughFaults(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	chance := func(p float64) bool { return r.Float64() < p }
@@ -57,7 +57,7 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 	require.NoError(t, err)
 	defer srv.Close()
 
-	// Some assets have too few licenses, and some users do not exist.
+	// In the test's unit, some assets have too few licenses, and some users do not exist.
 	change := appsandbooks.AssetChange{SerialNumbers: names("C02", r.IntN(40))}
 	for i := range 1 + r.IntN(6) {
 		id := fmt.Sprint(100 + i)
@@ -70,7 +70,7 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 		}
 		change.ClientUserIDs = append(change.ClientUserIDs, id)
 	}
-	if chance(0.4) { // single pairs instead of assets and targets
+	if chance(0.4) { // The change has single pairs instead of assets and targets.
 		pairs := appsandbooks.AssetChange{}
 		for _, a := range change.Assets {
 			for _, u := range change.ClientUserIDs {
@@ -138,9 +138,9 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 		opts = append(opts, appsandbooks.WithBisection())
 	}
 
-	// One to three processes work on the operation, one after another. Each of them may be
-	// canceled or crash, except the last one.
-	limiter := appsandbooks.NewLimiter() // shared by the processes: it belongs to the unit
+	// One to three simulated processes work on the operation, one after another. Each of them may
+	// be canceled or crash, except the last one.
+	limiter := appsandbooks.NewLimiter() // all processes share the limiter, because the rate is that of the unit
 	var journal bytes.Buffer
 	var report *appsandbooks.Report
 	processes := 1 + r.IntN(3)
@@ -175,7 +175,7 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 			journal.Reset()
 			op, err = c.Assets.Associate(ctx, change, all...)
 		} else if op, err = c.Resume(journal.Bytes(), all...); err != nil && !bytes.Contains(journal.Bytes(), []byte("]}\n")) {
-			journal.Reset() // the first entry is cut off, so nothing was sent
+			journal.Reset() // The first entry of the journal is cut off, so no request was sent.
 			op, err = c.Assets.Associate(ctx, change, all...)
 		} else {
 			require.NoError(t, err, "journal:\n%s", journal.Bytes())
@@ -205,8 +205,9 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 	}
 	for _, v := range srv.Violations() {
 		switch v.Rule {
-		case appsandbookstest.RuleRepeatedWrite: // a resend after an unknown result
-		case appsandbookstest.RuleRetryAfter: // the request was sent before the answer with the pause arrived
+		case appsandbookstest.RuleRepeatedWrite: // a resend after an unknown result violates this rule
+		// A request that was sent before the answer with the pause arrived violates this rule.
+		case appsandbookstest.RuleRetryAfter:
 			require.Contains(t, v.Detail, "20s too soon")
 		default:
 			require.Fail(t, "violation of a rule of conduct", "%v", v)

@@ -25,8 +25,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Errors and logs must not contain 12 consecutive characters of a secret, also when the
-// answer contains it escaped, in part, decoded or in capitals.
+// Errors and logs must not contain 12 consecutive characters of a secret, also when the answer of
+// the service contains the secret escaped, in part, decoded or in capitals.
 func TestError_hidesSecretsInAnyEncoding(t *testing.T) {
 	token, inner := canaryToken, `{"token":"`+canaryInner
 	secret := "canary/notification+secret~0123456789=="
@@ -72,7 +72,7 @@ func TestError_hidesSecretsInAnyEncoding(t *testing.T) {
 	}
 }
 
-// Errors and logs do not show the user ids of the request or of the answer.
+// Errors and logs do not show the user ids in the request or in the answer.
 func TestError_hidesUserIDsOfRequestAndAnswer(t *testing.T) {
 	for name, body := range map[string]string{
 		"HTML page":     "<html>Not found: /users?clientUserId=ada%40example.com (ada@example.com, ada&#64;example&#46;com)</html>",
@@ -93,9 +93,9 @@ func TestError_hidesUserIDsOfRequestAndAnswer(t *testing.T) {
 	}
 }
 
-// The output of a failed assertion, which prints all fields of a Client, does not show
-// the token that the client has sent.
-func TestClient_dumpShowsNoToken(t *testing.T) {
+// A failed assertion prints all fields of a Client. Its output does not show the token that the
+// client has sent.
+func TestClient_isPrintedWithoutToken(t *testing.T) {
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)
 	defer srv.Close()
@@ -115,14 +115,14 @@ func TestClient_dumpShowsNoToken(t *testing.T) {
 	require.NotContains(t, string(output), srv.Unit().Token()[:20])
 }
 
-// assertionOutput collects the messages of failed assertions.
+// assertionOutput collects the messages of failed assertions as text.
 type assertionOutput string
 
 func (s *assertionOutput) Errorf(format string, args ...any) {
 	*s += assertionOutput(fmt.Sprintf(format, args...))
 }
 
-// Errors and log lines contain no token, no user id and no control character.
+// Errors and log lines of the client contain no token, no user id and no control character.
 func TestError_hidesTokenAndUserIDs(t *testing.T) {
 	var log bytes.Buffer
 	refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
@@ -136,7 +136,7 @@ func TestError_hidesTokenAndUserIDs(t *testing.T) {
 			body := `{"errorNumber":9622,"errorMessage":"bad token ` + stoken + `"}`
 			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
 		},
-		func() (*http.Response, error) { // with an escape sequence of JSON
+		func() (*http.Response, error) { // the token is repeated with an escape sequence of JSON
 			body := `{"errorNumber":9622,"errorMessage":"bad token ` + strings.ReplaceAll(stoken, "=", `\u003d`) + `"}`
 			return &http.Response{StatusCode: 401, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
 		},
@@ -148,7 +148,7 @@ func TestError_hidesTokenAndUserIDs(t *testing.T) {
 			body := io.MultiReader(strings.NewReader("<html>"+stoken), iotest.ErrReader(io.ErrUnexpectedEOF))
 			return &http.Response{StatusCode: 200, Body: io.NopCloser(body), Header: http.Header{}}, nil
 		},
-		func() (*http.Response, error) { // a transport that returns a *url.Error
+		func() (*http.Response, error) { // the RoundTripper returns a *url.Error
 			return nil, &url.Error{Op: "Get", URL: "https://proxy.example.com/?clientUserId=person", Err: refused}
 		},
 	}
@@ -172,8 +172,8 @@ func TestError_hidesTokenAndUserIDs(t *testing.T) {
 	}
 }
 
-// Answers, logs and the printed handler contain neither the secret nor the value of a
-// panic.
+// The answers, the logs and the printed form of a notification handler contain neither the secret
+// of notifications nor the value of a panic.
 func TestNotificationHandler_keepsSecretsOutOfAnswersAndLogs(t *testing.T) {
 	const canary = "canary-4f1c9b"
 	var logged bytes.Buffer
@@ -185,7 +185,7 @@ func TestNotificationHandler_keepsSecretsOutOfAnswersAndLogs(t *testing.T) {
 	var texts strings.Builder
 	for _, h := range []*appsandbooks.NotificationHandler{
 		newHandlerOf(t, func(context.Context, *appsandbooks.Notification) error { panic(errors.New(canary)) }, opts...),
-		newHandlerOf(t, nil, opts...), // without a hook, unknown notifications are logged
+		newHandlerOf(t, nil, opts...), // a handler without a hook, which logs unknown notifications
 	} {
 		for _, body := range []string{assetCountNotification("1", "1"), "<html>", strings.Repeat(" ", 3000), notificationJSON("NEW", `{}`)} {
 			for _, header := range []string{"Bearer " + canary, "Basic " + canary, canary, "Bearer x" + canary} {
@@ -216,12 +216,12 @@ func TestNotificationHandler_keepsSecretsOutOfAnswersAndLogs(t *testing.T) {
 	}
 }
 
-// findSecret returns a part of a canary secret that text contains, in any form in which
-// fmt prints strings, or "" if text contains none.
+// findSecret returns a part of a test secret (canary) that text contains, in any form in which
+// fmt prints strings. It returns "" if text contains none.
 func findSecret(text string) string {
 	lower := strings.ToLower(text)
 	for _, secret := range []string{canaryToken, canaryInner, canarySecret} {
-		// Not even half of a secret may appear.
+		// The text must not contain even half of a secret.
 		half := secret[:len(secret)/2]
 		numbers := strings.Trim(fmt.Sprint([]byte(half)), "[]")
 		for _, spelling := range []string{
@@ -238,7 +238,7 @@ func findSecret(text string) string {
 
 var formatVerbs = []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%p", "%t", "%o", "%U", "%e", "%w", "%!"}
 
-// printEveryWay returns v formatted with every verb, logged and encoded, alone and
+// printEveryWay returns the text of v, formatted with every verb, logged and encoded, alone and
 // inside other values.
 func printEveryWay(v any) string {
 	var b strings.Builder
@@ -260,8 +260,8 @@ func printEveryWay(v any) string {
 	return b.String()
 }
 
-// No value of the SDK shows a secret that it contains when it is formatted, logged or
-// encoded.
+// When a value of the SDK is formatted, logged or encoded, the output does not show the secrets
+// that the value contains.
 func TestSecret_isNeverPrinted(t *testing.T) {
 	token, err := appsandbooks.ParseToken(canaryToken)
 	require.NoError(t, err)
@@ -278,7 +278,7 @@ func TestSecret_isNeverPrinted(t *testing.T) {
 		client, err := appsandbooks.NewClient(canaryToken, opts...)
 		require.NoError(t, err)
 		defer client.Close()
-		byValue := *client // a copy of a Client is not useful, but must not show the token either
+		byValue := *client // A copy of a Client is not useful, but must not show the token either.
 		type (
 			embedsToken   struct{ appsandbooks.Token }
 			embedsSecret  struct{ appsandbooks.Secret }
@@ -311,14 +311,14 @@ func TestSecret_isNeverPrinted(t *testing.T) {
 			require.Empty(t, findSecret(printEveryWay(v)), name)
 		}
 	}
-	// findSecret finds a secret that is printed.
+	// The test checks that findSecret finds a secret in each form in which fmt prints it.
 	for _, verb := range []string{"%v", "%x", "%X", "%q", "%d", "% x"} {
 		require.NotEmpty(t, findSecret(fmt.Sprintf(verb, []byte(canarySecret))), verb)
 	}
 }
 
-// Errors, logs at debug level and panics contain no secret when an answer or a network
-// error repeats it.
+// When an answer or a network error repeats a secret, errors, logs at debug level and panics do
+// not contain it.
 func TestError_hidesSecretsThatAnswersRepeat(t *testing.T) {
 	for name, call := range map[string]struct {
 		sends string
@@ -359,7 +359,7 @@ func TestError_hidesSecretsThatAnswersRepeat(t *testing.T) {
 	}
 }
 
-// echoingTransports returns transports whose answers or errors contain text, by name.
+// echoingTransports returns RoundTrippers whose answers or errors contain text, in a map by name.
 func echoingTransports(text string) map[string]http.RoundTripper {
 	quoted, err := json.Marshal(text)
 	if err != nil {
@@ -394,7 +394,7 @@ func echoingTransports(text string) map[string]http.RoundTripper {
 	return all
 }
 
-// panicText returns the value and the stack of a panic with v.
+// panicText panics with v, and returns the value and the stack of the panic as text.
 func panicText(v any) (text string) {
 	defer func() { text = fmt.Sprint(recover()) + string(debug.Stack()) }()
 	panic(v)

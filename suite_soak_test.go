@@ -25,7 +25,8 @@ var soakFor = flag.Duration("soak", 0, "duration of the soak test; 0 skips it")
 
 // In real time, in memory and over TCP, many goroutines of several units call all kinds of
 // methods at once, while a tenth of the requests fails. At the end, the reports must agree with
-// the ledger of each unit, no goroutine may be left, and the heap may be at most 8 MiB larger.
+// the ledger of each unit, no goroutine may be left, and the heap may be at most 8 MiB larger
+// than before.
 func TestSoak(t *testing.T) {
 	if *soakFor == 0 {
 		t.Skip("set the duration, for example -soak=1m")
@@ -40,8 +41,8 @@ func TestSoak(t *testing.T) {
 	require.Less(t, after, before+8<<20)
 }
 
-// heapInUse returns the bytes in use after garbage collection. It collects three times, because
-// the content of a sync.Pool is freed only by the second collection.
+// heapInUse returns the bytes of the heap that are in use after garbage collection. It collects
+// three times, because the content of a sync.Pool is freed only by the second collection.
 func heapInUse() uint64 {
 	for range 3 {
 		runtime.GC()
@@ -55,14 +56,14 @@ const (
 	soakUnits   = 6
 	soakWorkers = 4 // for each unit
 	soakAssets  = 5
-	soakTargets = 12    // number of users, of devices, and of accounts for each worker
+	soakTargets = 12    // the number of users, of devices, and of accounts that each worker has
 	soakSeat    = 67890 // Adam ID of the subscription
 )
 
-// soak runs the workers for a time, over TCP or in memory.
+// soak runs the workers of the soak test for a time, over TCP or in memory.
 func soak(t *testing.T, tcp bool, duration time.Duration) {
 	secret := appsandbooks.NewSecret("soak-secret")
-	clients := map[string]*appsandbooks.Client{} // by uId; filled before the first notification
+	clients := map[string]*appsandbooks.Client{} // the clients by uId; filled before the first notification
 	handler, err := appsandbooks.NewNotificationHandler(nil, appsandbooks.WithNotificationSecrets(secret),
 		appsandbooks.WithNotify(func(n *appsandbooks.Notification) {
 			if c := clients[n.UID]; c != nil {
@@ -110,7 +111,7 @@ func soak(t *testing.T, tcp bool, duration time.Duration) {
 		require.NoError(t, err)
 		defer c.Close()
 		clients[unit.UID()] = c
-		if i%2 == 0 { // the other units get no notifications
+		if i%2 == 0 { // Only every second unit gets notifications.
 			_, err = c.Config.UpdateClientConfig(t.Context(), appsandbooks.Registration{
 				MDMInfo:         &appsandbooks.MDMInfo{ID: "soak", Name: "soak", Metadata: "soak"},
 				NotificationURL: "https://mdm.example.com/notifications", NotificationAuthToken: secret,
@@ -181,7 +182,7 @@ func soak(t *testing.T, tcp bool, duration time.Duration) {
 	for _, v := range srv.Violations() {
 		switch v.Rule {
 		case appsandbookstest.RulePollInterval: // the client polls every 50 ms instead of every 30 s
-		case appsandbookstest.RuleRepeatedWrite: // two rounds may send the same request
+		case appsandbookstest.RuleRepeatedWrite: // two rounds of a worker may send the same request
 		case appsandbookstest.RuleParallelPages:
 			// Over TCP, the stand-in notices with a delay that the client has canceled a read.
 			assert.True(t, tcp, "violation of a rule of conduct: %v", v)
@@ -191,7 +192,7 @@ func soak(t *testing.T, tcp bool, duration time.Duration) {
 	}
 }
 
-// pairState is what a worker knows about one of its pairs, seats or accounts.
+// pairState is what a worker of the soak test knows about one of its pairs, seats or accounts.
 type pairState int
 
 const (
@@ -200,7 +201,7 @@ const (
 	unknown
 )
 
-// soaker is a worker of the soak test. It has users, devices and accounts that no other worker
+// A soaker is a worker of the soak test. It has users, devices and accounts that no other worker
 // changes.
 type soaker struct {
 	t        *testing.T
@@ -209,20 +210,20 @@ type soaker struct {
 	rand     *rand.Rand
 	users    []string
 	devices  []string
-	accounts []string // users that the worker creates and retires
+	accounts []string // the ids of users that the worker creates and retires
 	known    map[string]pairState
 }
 
-// assetKey returns the key of an assignment.
+// assetKey returns the key under which a worker stores the state of an assignment.
 func assetKey(asset, user, device string) string { return asset + "/" + user + "/" + device }
 
-// randomRange returns a random, non-empty part of a list.
+// randomRange returns a random, non-empty range of consecutive elements of a list.
 func (s *soaker) randomRange(all []string) []string {
 	from := s.rand.IntN(len(all))
 	return all[from : from+s.rand.IntN(len(all)-from)+1]
 }
 
-// assets returns one or more random assets of the unit.
+// assets returns one or more random assets of the organizational unit, for a change.
 func (s *soaker) assets() []appsandbooks.AssetID {
 	var ids []appsandbooks.AssetID
 	for _, a := range s.rand.Perm(soakAssets)[:1+s.rand.IntN(soakAssets)] {
@@ -231,8 +232,8 @@ func (s *soaker) assets() []appsandbooks.AssetID {
 	return ids
 }
 
-// runRound runs one operation or some other calls. One round in ten has a context that ends after
-// less than 200 ms.
+// runRound runs one random operation, or some other calls. In one round of ten, the context ends
+// after less than 200 ms.
 func (s *soaker) runRound() {
 	ctx := s.t.Context()
 	cancel := context.CancelFunc(func() {})
@@ -296,7 +297,7 @@ func (s *soaker) runRound() {
 	}
 }
 
-// options returns random options of an operation.
+// options returns random options for an operation of a worker.
 func (s *soaker) options() (opts []appsandbooks.OperationOption) {
 	if s.rand.IntN(2) == 0 {
 		opts = append(opts, appsandbooks.WithResend())
@@ -307,7 +308,8 @@ func (s *soaker) options() (opts []appsandbooks.OperationOption) {
 	return opts
 }
 
-// randomPresent returns about half of the ids that are present under the key prefix+id.
+// randomPresent returns about half of those ids that are present: the worker knows this state
+// under the key prefix+id.
 func (s *soaker) randomPresent(prefix string, ids []string) []string {
 	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return s.known[prefix+id] != present || s.rand.IntN(2) == 0 })
 }
@@ -320,12 +322,13 @@ func accountKeys(o appsandbooks.Outcome) []string { return []string{"account " +
 
 func seatKeys(o appsandbooks.Outcome) []string { return []string{"seat " + o.ClientUserID} }
 
-// finish waits for an operation and records its outcomes: state is the state of the keys of a
-// pair that succeeded. A quarter of the operations is saved and resumed before.
+// finish waits for an operation and records the states of its pairs. keys returns the keys of a
+// pair, and state is the new state of a pair that succeeded. A quarter of the operations is saved
+// and resumed before the wait.
 func (s *soaker) finish(ctx context.Context, op *appsandbooks.Operation, err error, keys func(appsandbooks.Outcome) []string, state pairState) {
 	s.checkError(err)
 	if op == nil {
-		return // the change was refused before anything was sent
+		return // The change was refused before a request was sent.
 	}
 	if s.rand.IntN(4) == 0 {
 		blob, err := op.MarshalJSON()
@@ -349,7 +352,7 @@ func (s *soaker) finish(ctx context.Context, op *appsandbooks.Operation, err err
 	}
 }
 
-// read reads four lists. A list may end with an error that checkError accepts.
+// read reads four lists of the unit. A list may end with an error that checkError accepts.
 func (s *soaker) read(ctx context.Context) {
 	for _, err := range s.c.Assignments.All(ctx, appsandbooks.AssignmentFilter{}) {
 		s.checkError(err)
@@ -365,8 +368,8 @@ func (s *soaker) read(ctx context.Context) {
 	}
 }
 
-// checkError fails the test on an error that is not an *Error, not the end of a context, and not
-// one of the errors of an unconfirmed outcome.
+// checkError fails the test on an error that is not an *Error, not the error of an ended context,
+// and not one of the errors of an unconfirmed outcome.
 func (s *soaker) checkError(err error) {
 	var e *appsandbooks.Error
 	matches := func(target error) bool { return errors.Is(err, target) }
@@ -377,8 +380,8 @@ func (s *soaker) checkError(err error) {
 	}
 }
 
-// compareWithLedger compares the known states with the ledger of the stand-in, and returns the
-// number of unknown states.
+// compareWithLedger compares the states that a worker knows with the ledger of the stand-in. It
+// returns the number of states that the worker does not know.
 func (s *soaker) compareWithLedger() (unknownPairs int) {
 	actual := map[string]bool{}
 	for _, a := range s.unit.Assignments() {

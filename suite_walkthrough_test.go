@@ -11,22 +11,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// walkthroughCall is one call of Apple's walkthrough, with its request and its answer.
+// A walkthroughCall is one call of Apple's walkthrough, with its request and its answer.
 type walkthroughCall struct {
 	name     string
 	call     func(ctx context.Context, c *appsandbooks.Client) (any, error)
-	before   []string // answers to requests that the call sends before this one
+	before   []string // the answers to requests that the call sends before the request of the walkthrough
 	method   string
 	path     string
 	query    string
-	request  string // file with the body; empty if the request has no body
+	request  string // the file with the body of the request; empty if the request has no body
 	response string // file with the answer
 }
 
-// walkthroughCalls returns the calls of Apple's walkthrough, in its order.
+// walkthroughCalls returns the calls of Apple's walkthrough, in the order of the walkthrough.
 func walkthroughCalls() []walkthroughCall {
 	serviceConfig := []string{"walkthrough/01-service-config.response.json"}
-	// An operation exposes only the event ID of the answer; the other values are constant.
+	// An operation exposes only the event id of the answer. The other values of the answer are
+	// constant.
 	event := func(op *appsandbooks.Operation, err error) (any, error) {
 		if err != nil {
 			return nil, err
@@ -156,7 +157,7 @@ func walkthroughCalls() []walkthroughCall {
 	}
 }
 
-// asSent returns a page with the JSON fields that the service sends.
+// asSent returns the fields of a page as the service sends them in JSON.
 func asSent[T any](name string, p *appsandbooks.Page[T]) map[string]any {
 	if p == nil {
 		return nil
@@ -220,8 +221,8 @@ func TestClient_usesEveryWalkthroughFixture(t *testing.T) {
 	}
 }
 
-// A notification of Apple's walkthrough that is decoded, and encoded from its typed fields, has the
-// same JSON.
+// When a notification of Apple's walkthrough is decoded, and encoded from its typed fields, the
+// JSON is the same.
 func TestNotification_keepsWalkthroughExamples(t *testing.T) {
 	files, err := filepath.Glob("testdata/walkthrough/*.notification.json")
 	require.NoError(t, err)
@@ -230,14 +231,14 @@ func TestNotification_keepsWalkthroughExamples(t *testing.T) {
 		var n appsandbooks.Notification
 		data := fixture(t, "walkthrough/"+filepath.Base(f))
 		require.NoError(t, json.Unmarshal([]byte(data), &n))
-		n.Raw = nil // encode the typed fields instead
+		n.Raw = nil // Without Raw, the notification is encoded from its typed fields.
 		encoded, err := json.Marshal(n)
 		require.NoError(t, err)
 		jsonEqual(t, data, string(encoded))
 	}
 }
 
-// Answers that Apple's walkthrough does not show, with made-up values, keep all fields when they
+// Answers with made-up values, which Apple's walkthrough does not show, keep all fields when they
 // are decoded and encoded again.
 func TestMeta_answersKeepAllFields(t *testing.T) {
 	const meta = `"uId":"204","tokenExpirationDate":"2031-02-03T04:05:06+0000","mdmInfo":{"id":"i","name":"n","metadata":"m"}`

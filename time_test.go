@@ -10,9 +10,9 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// Time reads dates in the service's form and in RFC 3339, and is zero for anything
-// else.
-func TestTime_readsBothForms(t *testing.T) {
+// Time reads dates in the service's form and in RFC 3339. For any other text, the result is the
+// zero Time.
+func TestTime_readsServiceFormAndRFC3339(t *testing.T) {
 	date := time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
 	for text, want := range map[string]time.Time{
 		`"2031-02-03T04:05:06+0000"`:  date,
@@ -30,8 +30,8 @@ func TestTime_readsBothForms(t *testing.T) {
 	}
 }
 
-// Time is written in the service's form, and as null when it is zero.
-func TestTime_writesTheServicesForm(t *testing.T) {
+// A Time is written in the service's form, and as null when it is zero.
+func TestTime_writesServiceForm(t *testing.T) {
 	for want, date := range map[string]time.Time{
 		`"2031-02-03T04:05:06+0000"`: time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC),
 		`null`:                       {},

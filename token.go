@@ -27,8 +27,8 @@ type Token struct {
 	ExpirationDate   time.Time
 	OrganizationName string // "" if the token has no name
 
-	// A closure, not a string: if a Token is in an unexported field of a struct, fmt
-	// prints its strings without calling Format.
+	// The secret is a closure and not a string: if a Token is in an unexported field of a
+	// struct, fmt prints its strings without calling Format.
 	secret func() string
 }
 

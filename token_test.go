@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ParseToken returns a token or ErrInvalid, and neither the token nor an error shows
-// the content when it is printed.
+// ParseToken returns a token or ErrInvalid. When the token or the error is printed, it does not
+// show the content of the token.
 func FuzzParseToken(f *testing.F) {
 	for _, s := range []string{
 		stoken, stoken + "\n", "\ufeff" + stoken, "e30=", "WzFd", "ab!c", "bm90aGluZw==", "eyJ0b2tlbiI6Im4iLCJleHBEYXRlIjoic29vbiJ9",
@@ -30,10 +30,10 @@ func FuzzParseToken(f *testing.F) {
 		}
 		for _, err := range []error{err, clientErr} {
 			if err == nil {
-				continue // NewClient accepts a token that only the service can check
+				continue // NewClient accepts some content that only the service can check.
 			}
 			require.ErrorIs(t, err, appsandbooks.ErrInvalid)
-			require.Less(t, len(err.Error()), 250) // the error does not repeat long content
+			require.Less(t, len(err.Error()), 250) // The error does not repeat long content of a token.
 			if secret := strings.TrimSpace(content); len(secret) > 12 {
 				require.NotContains(t, err.Error(), secret)
 			}
@@ -41,8 +41,8 @@ func FuzzParseToken(f *testing.F) {
 	})
 }
 
-// ParseToken accepts white space, line breaks and a byte order mark in a token, and
-// refuses invalid content. A Token is never printed.
+// ParseToken accepts white space, line breaks and a byte order mark in a token, and refuses
+// invalid content. The printed form of a Token never shows the content.
 func TestParseToken_acceptsUsualFormsAndRefusesOthers(t *testing.T) {
 	want := time.Date(2030, 11, 8, 22, 33, 22, 0, time.UTC)
 	for name, content := range map[string]string{

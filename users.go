@@ -19,11 +19,13 @@ type UsersService service
 // does not identify a user by itself: at most one user with this id is not retired,
 // but any number of retired users can have the same id.
 type User struct {
-	ClientUserID string     `json:"clientUserId"`
-	Email        string     `json:"email,omitzero"`
-	IDHash       string     `json:"idHash,omitzero"`     // of the Apple Account; set only if the user is or was associated with one
-	InviteCode   string     `json:"inviteCode,omitzero"` // parameter of [UsersService.InvitationURL]
-	Status       UserStatus `json:"status"`
+	ClientUserID string `json:"clientUserId"`
+	Email        string `json:"email,omitzero"`
+	// IDHash belongs to the Apple Account. It is set only if the user is or was associated
+	// with one.
+	IDHash     string     `json:"idHash,omitzero"`
+	InviteCode string     `json:"inviteCode,omitzero"` // the code that [UsersService.InvitationURL] needs
+	Status     UserStatus `json:"status"`
 }
 
 // UserStatus is the state of a user. It can be a value that the SDK has no constant
@@ -45,9 +47,9 @@ const (
 // UserFilter selects users. The zero value selects all users, including the retired.
 type UserFilter struct {
 	ListOptions
-	ActiveOnly   bool   // leaves out the retired users; not together with RetiredOnly
-	RetiredOnly  bool   // leaves out the users who are not retired
-	ClientUserID string // selects the users with this id: at most one is not retired
+	ActiveOnly   bool   // ActiveOnly leaves out the retired users; do not combine it with RetiredOnly
+	RetiredOnly  bool   // RetiredOnly leaves out the users who are not retired
+	ClientUserID string // ClientUserID selects the users with this id, of whom at most one is not retired
 	// SinceVersionID selects the users that changed since the list was read with
 	// this Page.FirstVersionID. [UsersService.Changes] needs it.
 	SinceVersionID string
@@ -93,13 +95,13 @@ func (p *userAnswer) decodePlain(body []byte) bool {
 //
 // https://developer.apple.com/documentation/devicemanagement/get-users-4mwln
 func (s *UsersService) List(ctx context.Context, f UserFilter) (*Page[User], error) {
-	return userList.one(ctx, s.client, f.query(), f.ListOptions)
+	return userList.page(ctx, s.client, f.query(), f.ListOptions)
 }
 
-// Pages reads the users page by page, in order, beginning at the page f.Start. It
-// requests up to five pages in parallel, before the loop needs them. To continue
-// after an error, set f.Start to the Next of the last page that you received. Page.Changed reports
-// that the data changed while it was read.
+// Pages reads the users page by page, in order, beginning at the page f.Start. It requests
+// up to five pages in parallel, before the loop needs them. To continue after an error,
+// set f.Start to the Next of the last page that you received. Page.Changed reports that
+// the data changed while it was read.
 func (s *UsersService) Pages(ctx context.Context, f UserFilter) iter.Seq2[*Page[User], error] {
 	return userList.pages(ctx, s.client, f.query(), f.ListOptions)
 }
@@ -169,7 +171,7 @@ type UserRequest struct {
 // [UserAssociated]. A user without one becomes [UserRegistered] and must accept an
 // invitation, which the caller sends: see [UsersService.InvitationURL].
 //
-// Create starts an [Operation], which says what is retried and which errors are
+// Create starts an [Operation], whose documentation states what is retried and which errors are
 // returned. If a user with the same ClientUserID exists and is not retired, the
 // report has [ErrUserAlreadyExists] for it.
 //
@@ -181,7 +183,7 @@ func (s *UsersService) Create(ctx context.Context, change UserChange, opts ...Op
 // Update changes the e-mail addresses of users, and associates users with Managed
 // Apple Accounts.
 //
-// Update starts an [Operation], which says what is retried.
+// Update starts an [Operation], whose documentation states what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/update-users
 func (s *UsersService) Update(ctx context.Context, change UserChange, opts ...OperationOption) (*Operation, error) {
@@ -192,7 +194,7 @@ func (s *UsersService) Update(ctx context.Context, change UserChange, opts ...Op
 // Apple documents only for version 1 of the API that this also takes back their
 // revocable assets.
 //
-// Retire starts an [Operation], which says what is retried.
+// Retire starts an [Operation], whose documentation states what is retried.
 //
 // https://developer.apple.com/documentation/devicemanagement/retire-users
 func (s *UsersService) Retire(ctx context.Context, change UserChange, opts ...OperationOption) (*Operation, error) {
@@ -212,7 +214,7 @@ func (s *UsersService) InvitationURL(ctx context.Context, inviteCode string) (st
 	if err != nil {
 		return "", err
 	}
-	// The template contains the placeholder in percent-encoded form.
+	// The URL template contains the placeholder for the code in percent-encoded form.
 	const placeholder = "%25inviteCode%25"
 	template := config.URLs["invitationEmail"]
 	if !strings.Contains(template, placeholder) {

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Client user IDs are sent and returned unchanged. IDs that differ only in case or in their
-// Unicode form are different users.
-func TestUsersService_Create_keepsIDsExactly(t *testing.T) {
+// The client sends and returns client user ids unchanged. Ids that differ only in case or in
+// their Unicode form are different users.
+func TestUsersService_Create_sendsIDsUnchanged(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		ids := []string{
 			"ada", "Ada", "caf\u00e9", "cafe\u0301", "a/b", "a%2Fb", "a&b=c", "a+b", "a b", `a\b`, `a"b`, "<a>", "\u2028", "😀",
@@ -41,8 +41,8 @@ func TestUsersService_Create_keepsIDsExactly(t *testing.T) {
 	})
 }
 
-// Users can be created, updated and retired. A user who exists already fails alone, and the
-// invitation URL contains the invite code of the user.
+// Users can be created, updated and retired. When one of several users exists already, only this
+// user fails. The invitation URL contains the invite code of the user.
 func TestUsersService_createsUpdatesAndRetiresUsers(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		var requests []appsandbooks.UserRequest
@@ -55,7 +55,7 @@ func TestUsersService_createsUpdatesAndRetiresUsers(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 3, countPath(srv, "users/create"))
 
-		// The users who exist already fail, and the new user succeeds.
+		// The users who exist already fail, and only the new user succeeds.
 		op, err = c.Users.Create(t.Context(), appsandbooks.UserChange{Users: append(requests[:2:2], appsandbooks.UserRequest{ClientUserID: "new"})})
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The product types and the pricing parameters of assets. A pricing parameter
+// These are the product types and pricing parameters of assets. A pricing parameter
 // is the quality of an asset: standard (STDQ) or high (PLUS).
 const (
 	ProductApp  = "App"
@@ -27,15 +27,15 @@ type Asset struct {
 	AdamID             string
 	PricingParam       string   // empty means PricingSTDQ
 	ProductType        string   // empty means ProductApp
-	Total              int      // licenses that the unit owns; ignored if Unlimited is true
-	Unlimited          bool     // free, with an unlimited number of licenses
-	Irrevocable        bool     // an assignment is final; always true for books
-	UsersOnly          bool     // cannot be assigned to devices; always true for books
+	Total              int      // number of licenses that the unit owns; ignored if Unlimited is true
+	Unlimited          bool     // the asset is free and has an unlimited number of licenses
+	Irrevocable        bool     // assignments of the asset cannot be removed; always true for books
+	UsersOnly          bool     // the asset cannot be assigned to devices; always true for books
 	SupportedPlatforms []string // empty means iOS
 
-	// Assigned, Available and Retired are counts of the ledger. AddAsset
-	// ignores them. Retired counts irrevocable licenses of retired users.
-	// Total is the sum of the three.
+	// Assigned, Available and Retired are the ledger's counts of licenses.
+	// AddAsset ignores these fields. Retired counts irrevocable licenses of
+	// retired users. Total is the sum of Assigned, Available and Retired.
 	Assigned, Available, Retired int
 }
 
@@ -167,7 +167,7 @@ func (u *Unit) Asset(adamID, pricingParam string) (Asset, bool) {
 type assetFilter struct {
 	adamID, pricingParam, productType string
 	hasAdamID                         bool
-	revocable, deviceAssignable       int // +1 for true, -1 for false, 0 for no filter
+	revocable, deviceAssignable       int // value to filter by: +1 for true, -1 for false, 0 for no filter
 	minAvailable, maxAvailable        int
 	minAssigned, maxAssigned          int
 	limitedOnly                       bool
@@ -248,7 +248,7 @@ func getAssets(c *call) (any, *apiError) {
 		return nil, refusal
 	}
 	f.limitedOnly = unlimited != nil && !*unlimited
-	separate := unlimited != nil && *unlimited // unlimited assets have a list of their own
+	separate := unlimited != nil && *unlimited // the answer lists unlimited assets in a separate field
 
 	u := c.unit
 	u.lockAndUpdate()

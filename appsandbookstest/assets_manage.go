@@ -103,7 +103,7 @@ func (c *call) checkTargets(body *wireManageAssets, maxUsers, maxSerials int) *a
 	return nil
 }
 
-// applyAssets applies an event of associate or disassociate.
+// applyAssets applies the event of an associate or disassociate request.
 func (u *Unit) applyAssets(e *event, now time.Time, body *wireManageAssets) {
 	tasks := newTaskSet(len(body.Assets), u.subscribed(NotificationAssetManagement))
 	targets := newTargets(body)
@@ -131,8 +131,9 @@ func (u *Unit) applyAssets(e *event, now time.Time, body *wireManageAssets) {
 	u.finishAssets(e, now, tasks, body.Assets, targets)
 }
 
-// holderOf returns the user or device of a target, or nil if none can hold a
-// license. An associate event creates a device that is not in the ledger yet.
+// holderOf returns the user or device of a target, or nil if no such user or
+// device can hold a license. An associate event creates a device that is not in
+// the ledger yet.
 func (u *Unit) holderOf(t *targets, i int, typ string) *holder {
 	id := t.id(i)
 	if t.isUser(i) {
@@ -150,14 +151,15 @@ func (u *Unit) holderOf(t *targets, i int, typ string) *holder {
 	return u.device(id)
 }
 
-// assetChanges number the changes of one event.
+// assetChanges are the changes that one event makes to assets and to
+// assignments.
 type assetChanges struct {
 	assets, assignments lazyChange
 	unused              []assignment // memory for new assignments
 }
 
-// newAssignment returns an empty assignment. It allocates 256 at a time,
-// because an event can make 25,000 of them.
+// newAssignment returns an empty assignment. It allocates 256 assignments at a
+// time, because an event can make 25,000 assignments.
 func (c *assetChanges) newAssignment() *assignment {
 	if len(c.unused) == 0 {
 		c.unused = make([]assignment, 256)
@@ -167,14 +169,14 @@ func (c *assetChanges) newAssignment() *assignment {
 	return a
 }
 
-// associate applies one task of an event. It returns the error number of the
-// task, or zero for success.
+// associate applies one task of an associate event: it assigns an asset to a user
+// or a device. It returns the error number of the task, or zero for success.
 func (u *Unit) associate(a *asset, h *holder, isUser bool, changes *assetChanges) int {
 	switch {
 	case h == nil && isUser:
 		return numUserNotFound
 	case h == nil:
-		return 0 // AddDevices says that the device does not exist; the service counts it as completed
+		return 0 // AddDevices did not name the device; the service counts the task as completed
 	case a == nil:
 		return numNotEnoughLicenses
 	case u.pairs[pairKey(a, h)] != nil:
@@ -187,8 +189,8 @@ func (u *Unit) associate(a *asset, h *holder, isUser bool, changes *assetChanges
 	return 0
 }
 
-// disassociate applies one task of an event. It returns the error number of the
-// task, or zero for success.
+// disassociate applies one task of a disassociate event: it removes an
+// assignment. It returns the error number of the task, or zero for success.
 func (u *Unit) disassociate(a *asset, h *holder, t *targets, i int, changes *assetChanges) int {
 	if h == nil {
 		if t.isUser(i) && !u.hasUser(t.id(i), true) {
@@ -204,7 +206,7 @@ func (u *Unit) disassociate(a *asset, h *holder, t *targets, i int, changes *ass
 		return 0
 	}
 	if !a.revocable() {
-		return numNotRevocable // the asset was revocable when the request was accepted
+		return numNotRevocable // the asset became irrevocable after the request was accepted
 	}
 	u.unassign(x)
 	changes.assignments.number()
@@ -212,7 +214,8 @@ func (u *Unit) disassociate(a *asset, h *holder, t *targets, i int, changes *ass
 	return 0
 }
 
-// finishAssets ends an event of assets and sends its notifications.
+// finishAssets finishes an event that changes assignments of assets, and sends
+// its notifications.
 func (u *Unit) finishAssets(e *event, now time.Time, tasks *taskSet, ids []wireAssetID, t *targets) {
 	info := func(products, targets []int) *wireErrorInfo {
 		var out wireErrorInfo

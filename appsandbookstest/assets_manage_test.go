@@ -19,7 +19,7 @@ func TestUnit_Asset_countsLicenses(t *testing.T) {
 	require.Equal(t, "COMPLETE", status["eventStatus"])
 	require.Equal(t, [4]int{2, 1, 0, 3}, counts(t, u, "1"))
 
-	// A repeated associate uses no second license.
+	// A repeated associate request uses no second license.
 	status = c.finish(u, "assets/associate", assetsBody([]string{"1"}, []string{"a", "b"}, []string{"S"}))
 	require.Equal(t, "COMPLETE", status["eventStatus"])
 	require.EqualValues(t, 3, status["numCompleted"])
@@ -30,13 +30,13 @@ func TestUnit_Asset_countsLicenses(t *testing.T) {
 		{AdamID: "1", PricingParam: "STDQ", ClientUserID: "b"},
 	}, u.Assignments())
 
-	// To disassociate a missing assignment succeeds.
+	// Disassociating a missing assignment succeeds.
 	status = c.finish(u, "assets/disassociate", assetsBody([]string{"1", "99"}, []string{"a"}, []string{"S", "T"}))
 	require.Equal(t, "COMPLETE", status["eventStatus"])
 	require.EqualValues(t, 6, status["numRequested"])
 	require.Equal(t, [4]int{1, 2, 0, 3}, counts(t, u, "1"))
 
-	// To associate an asset that is not in the library fails.
+	// Associating an asset that is not in the library fails.
 	status = c.finish(u, "assets/associate", assetsBody([]string{"99"}, []string{"a"}, nil))
 	require.Equal(t, "FAILED", status["eventStatus"])
 	require.EqualValues(t, 9709, items(t, status, "failures")[0]["errorNumber"])

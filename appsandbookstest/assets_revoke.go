@@ -30,7 +30,7 @@ func revokeAssets(c *call) (any, *apiError) {
 // A revokedAssignment is an assignment that a revoke request removes.
 type revokedAssignment struct {
 	target int
-	held   *assignment // nil if the target is an unknown user
+	held   *assignment // the assignment to remove; nil if the target is an unknown user
 }
 
 // revocable returns the assignments that a revoke request for the targets
@@ -54,11 +54,12 @@ func (u *Unit) revocable(t *targets) []revokedAssignment {
 	return out
 }
 
-// applyRevoke applies an event of revoke.
+// applyRevoke applies the event of a revoke request.
 func (u *Unit) applyRevoke(e *event, now time.Time, t *targets) {
 	list := u.revocable(t)
 	e.NumRequested = len(list)
-	ids := []wireAssetID{{}} // the assets of the event; the first is empty, for unknown users
+	// ids are the assets of the event's tasks. Tasks for unknown users use the first, empty element.
+	ids := []wireAssetID{{}}
 	products := make(map[*asset]int)
 	for _, r := range list {
 		if r.held != nil {

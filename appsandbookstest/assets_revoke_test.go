@@ -17,7 +17,7 @@ func TestServer_revoke(t *testing.T) {
 		fake.Assignment{AdamID: "book", ClientUserID: "a"},
 		fake.Assignment{AdamID: "1", ClientUserID: "b"},
 		fake.Assignment{AdamID: "1", SerialNumber: "S"},
-		fake.Assignment{AdamID: "1", SerialNumber: "S"}, // a repeated assignment is skipped
+		fake.Assignment{AdamID: "1", SerialNumber: "S"}, // AddAssignments skips a repeated assignment
 	)
 	u.AddAssignments()
 	u.FailTarget("S", 9603)

@@ -26,7 +26,7 @@ type holder struct {
 type assignment struct {
 	asset   *asset
 	holder  *holder
-	ordinal uint64 // position in the order of all assignments
+	ordinal uint64 // the assignment's position in the order of all assignments
 	changed uint64 // number of the last change
 	removed bool
 }
@@ -87,10 +87,10 @@ func (u *Unit) unassign(a *assignment) {
 }
 
 // AddDevices declares that devices with these serial numbers exist. Before the
-// first call, every serial number exists. After it, the server accepts
-// associate requests for other serial numbers, counts them as completed, and
-// assigns nothing. Users of Apple's service have reported this behavior for
-// serial numbers that do not exist.
+// first call, every serial number exists. After the first call, the server
+// accepts associate requests for other serial numbers, counts them as
+// completed, and assigns nothing. Users of Apple's service have reported this
+// behavior for serial numbers that do not exist.
 func (u *Unit) AddDevices(serials ...string) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -156,7 +156,7 @@ func (u *Unit) Assignments() []Assignment {
 }
 
 // HasAssignment reports whether an assignment exists. It also finds the
-// assignment of a retired user.
+// assignments of retired users.
 func (u *Unit) HasAssignment(x Assignment) bool {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()
@@ -179,7 +179,7 @@ type assignmentFilter struct {
 	pricingParam    string
 	clientUserID    string
 	serialNumber    string
-	has             [4]bool // whether the four fields above are filters
+	has             [4]bool // whether adamID, pricingParam, clientUserID and serialNumber are filters
 	excludeInactive bool
 	since           uint64
 	sinceGiven      bool
@@ -200,8 +200,8 @@ func (f assignmentFilter) match(a *assignment) bool {
 }
 
 // possibleMatches returns a list with at least all assignments that match a
-// filter. It is shorter than the list of all assignments if the filter names a
-// user, a device or an Adam ID. The lock must be held.
+// filter. The returned list is shorter than the list of all assignments if the
+// filter names a user, a device or an Adam ID. The lock must be held.
 func (u *Unit) possibleMatches(f assignmentFilter) []*assignment {
 	var list []*assignment
 	switch {

@@ -16,19 +16,19 @@ type call struct {
 	srv    *Server
 	ctx    context.Context
 	path   string // below /mdm/v2/
-	token  *token // nil if the server does not have it
+	token  *token // token of the request; nil if the server does not know it
 	limits Limits
 	entry  *requestEntry
 
-	// nil for endpoints without authentication
-	unit  *Unit // nil where no authentication is needed
+	// unit is nil for endpoints that need no authentication.
+	unit  *Unit
 	query url.Values
 
-	pending string // id of the event that the status endpoint reports as PENDING
+	pending string // id of the event that the answer of the status endpoint reports as PENDING
 }
 
-// check refuses a call before its endpoint handles it: for its token, its
-// content type, its size or its query.
+// check refuses a call whose token, content type, size or query is invalid,
+// before the endpoint handles the call.
 func (c *call) check(op endpoint) *apiError {
 	if !op.noToken {
 		if refusal := c.authenticate(op); refusal != nil {
@@ -51,7 +51,7 @@ func (c *call) check(op endpoint) *apiError {
 	return nil
 }
 
-// decode decodes the JSON body of a write into v.
+// decode decodes the JSON body of a write request into v.
 func (c *call) decode(v any) *apiError {
 	if len(c.body) == 0 {
 		return refuseArgument("the body is empty")
@@ -62,10 +62,11 @@ func (c *call) decode(v any) *apiError {
 	return nil
 }
 
-// has reports whether the query has a parameter.
+// has reports whether the query of the request has a parameter.
 func (c *call) has(name string) bool { return c.query.Has(name) }
 
-// intParam returns an integer parameter, or zero if it is absent.
+// intParam returns the value of an integer parameter of the query, or zero if
+// the parameter is absent.
 func (c *call) intParam(name string) (int, *apiError) {
 	if !c.has(name) {
 		return 0, nil
@@ -77,7 +78,8 @@ func (c *call) intParam(name string) (int, *apiError) {
 	return int(n), nil
 }
 
-// boolParam returns a boolean parameter, or nil if it is absent.
+// boolParam returns the value of a boolean parameter of the query, or nil if
+// the parameter is absent.
 func (c *call) boolParam(name string) (*bool, *apiError) {
 	if !c.has(name) {
 		return nil, nil
@@ -91,14 +93,15 @@ func (c *call) boolParam(name string) (*bool, *apiError) {
 	return nil, refuseArgument(name)
 }
 
-// flagParam returns a boolean parameter, or false if it is absent.
+// flagParam returns the value of a boolean parameter of the query, or false if
+// the parameter is absent.
 func (c *call) flagParam(name string) (bool, *apiError) {
 	b, refusal := c.boolParam(name)
 	return b != nil && *b, refusal
 }
 
-// listParam returns the values of a parameter that may be repeated and may have
-// several values between commas.
+// listParam returns all values of a parameter of the query. The parameter may
+// be repeated, and may have several values separated by commas.
 func (c *call) listParam(name string) []string {
 	var values []string
 	for _, v := range c.query[name] {
@@ -107,8 +110,8 @@ func (c *call) listParam(name string) []string {
 	return values
 }
 
-// sinceParam returns the number of the last change that the client has read,
-// from sinceVersionId.
+// sinceParam reads the parameter sinceVersionId of the query. It returns the
+// number of the last change that the client has read.
 func (c *call) sinceParam(d *dataset) (uint64, *apiError) {
 	if !c.has("sinceVersionId") {
 		return 0, nil
@@ -121,7 +124,7 @@ func (c *call) sinceParam(d *dataset) (uint64, *apiError) {
 }
 
 // refuseRepeated refuses a request that contains an item twice, and records a
-// violation.
+// violation of RuleDuplicateItems.
 func (c *call) refuseRepeated(number int, info *wireErrorInfo) *apiError {
 	c.srv.recorder.addRequestViolation(c.entry, RuleDuplicateItems, "%s contains an item twice (%d)", c.path, number)
 	return refuseItems(number, info)

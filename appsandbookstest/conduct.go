@@ -19,8 +19,8 @@ const (
 	// the same time.
 	parallelPages = 5
 
-	// pollInterval is the shortest time between a PENDING answer and the
-	// next request for the status of the event.
+	// pollInterval is the shortest time between a PENDING answer and the next
+	// request for the status of the same event.
 	pollInterval = 30 * time.Second
 
 	// resendAfter is how long an event is PENDING before Apple's
@@ -28,7 +28,7 @@ const (
 	resendAfter = 10 * time.Minute
 )
 
-// The rules of conduct.
+// These are the rules of conduct. [Server.Violations] reports when one is broken.
 const (
 	// RulePollInterval requires a client to wait at least 30 seconds after
 	// an answer with status PENDING before it requests the status of the
@@ -37,7 +37,7 @@ const (
 
 	// RuleRequestRate requires a client to send at most MaxRequestPerSecond
 	// requests of a unit in any interval of one second. The start of the
-	// interval is part of it, the end is not.
+	// interval belongs to the interval, the end does not.
 	RuleRequestRate Rule = "request-rate"
 
 	// RuleParallelPages requires a client to read at most five pages of a
@@ -72,9 +72,9 @@ const (
 	// with a wrong secret. See Forge in [NotificationOptions].
 	RuleForgedNotification Rule = "forged-notification"
 
-	// RuleDroppedNotification requires a receiver to accept a notification
-	// in one of its attempts. The server does not send it again after the
-	// last one.
+	// RuleDroppedNotification requires a receiver to accept a notification in
+	// one of its attempts. The server does not send it again after the last
+	// attempt.
 	RuleDroppedNotification Rule = "dropped-notification"
 )
 
@@ -89,18 +89,20 @@ type Violation struct {
 // String returns the rule and the detail.
 func (v Violation) String() string { return string(v.Rule) + ": " + v.Detail }
 
-// A unitConduct is the state of one unit that the rules need.
+// A unitConduct is the state of one unit that the checks of the rules of
+// conduct need.
 type unitConduct struct {
 	uid       string
-	arrivals  []time.Time                  // times of the requests of the last second
+	arrivals  []time.Time                  // arrival times of the unit's requests of the last second
 	pages     int                          // pages that are being read
-	notBefore time.Time                    // end of the longest Retry-After
-	pending   map[string]time.Time         // event -> time of its last PENDING answer
-	writes    map[[sha256.Size]byte]*event // hash of the body -> event, for the writes to lastPath
+	notBefore time.Time                    // latest end of a Retry-After that the server sent
+	pending   map[string]time.Time         // time of the last PENDING answer, by the id of the event
+	writes    map[[sha256.Size]byte]*event // events of the writes to lastPath, by the hash of the body
 	lastPath  string                       // path of the last write
 }
 
-// conductOf returns the state of a unit. The lock must be held.
+// conductOf returns the state of a unit that the rules of conduct need. The
+// lock must be held.
 func (r *recorder) conductOf(u *Unit) *unitConduct {
 	c := r.units[u]
 	if c == nil {
@@ -114,11 +116,12 @@ func (r *recorder) conductOf(u *Unit) *unitConduct {
 	return c
 }
 
-// An arrival describes the endpoint of a request for the rules.
+// An arrival describes, for the rules of conduct, the endpoint of a request
+// that arrived.
 type arrival struct {
 	noToken bool
 	page    bool
-	limit   int // requests per second; zero means no limit
+	limit   int // largest number of requests per second; zero means no limit
 }
 
 // checkRate checks RuleRequestRate for a request that arrived. The lock must be

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The interval counts from the time at which a PENDING answer is sent.
+// The 30 seconds of RulePollInterval begin when a PENDING answer is sent.
 func TestRulePollInterval(t *testing.T) {
 	inVirtualTime(t, []fake.Option{fake.WithEventDelay(100 * time.Second), fake.WithLatency(200 * time.Millisecond)},
 		func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
@@ -36,7 +36,7 @@ func TestRulePollInterval(t *testing.T) {
 			c.get("status?eventId=" + one)
 			require.Len(t, srv.Violations(), 1, "the status of a finished event can be requested at any time")
 
-			// A lost answer does not start the interval.
+			// A PENDING answer that is lost does not start the 30 seconds.
 			three := c.event("users/create", usersBody("c"))
 			srv.AddFault(fake.Fault{Path: "status", Kind: fake.FaultResetAfter, Times: 1})
 			require.Error(t, c.observe(http.MethodGet, "status?eventId="+three, nil).err)
@@ -45,7 +45,7 @@ func TestRulePollInterval(t *testing.T) {
 		})
 }
 
-// The rate counts all requests of a unit in any interval of one second.
+// RuleRequestRate counts all requests of a unit in any interval of one second.
 func TestRuleRequestRate(t *testing.T) {
 	limits := fake.DefaultLimits()
 	limits.MaxRequestPerSecond = 3
@@ -85,8 +85,8 @@ func TestRuleRequestRate(t *testing.T) {
 	})
 }
 
-// More than five pages that a unit reads at the same time are violations. Cursors do not
-// count.
+// More than five pages that a unit reads at the same time are violations. Pages
+// that are read by cursor do not count.
 func TestRuleParallelPages(t *testing.T) {
 	inVirtualTime(t, []fake.Option{fake.WithLatency(time.Second)}, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		read := func(n int, path string) {
@@ -107,7 +107,7 @@ func TestRuleParallelPages(t *testing.T) {
 }
 
 // Requests before the end of a Retry-After, in seconds or as a date, are
-// violations. Invalid values have no effect.
+// violations. An invalid Retry-After has no effect.
 func TestRuleRetryAfter(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *fake.Server, _ *fake.Unit, c *caller) {
 		answer := func(value string) {
@@ -152,14 +152,15 @@ func TestRuleRepeatedWrite(t *testing.T) {
 		c.event("assets/associate", body)
 		require.Equal(t, []fake.Rule{fake.RuleRepeatedWrite}, rules(srv))
 
-		// Writes to another endpoint in between allow the same body again.
+		// Accepted writes to another endpoint in between allow the same write
+		// again.
 		srv.ResetRequests()
 		c.event("assets/disassociate", body)
 		c.event("assets/associate", body)
 		c.event("assets/disassociate", body)
 		require.Empty(t, rules(srv))
 
-		// So does a failed event.
+		// A failed event allows the same write again.
 		u.FailNextEvent(9603)
 		u.FinishEvents()
 		time.Sleep(time.Second)
@@ -169,7 +170,8 @@ func TestRuleRepeatedWrite(t *testing.T) {
 		c.event("assets/associate", body)
 		require.Empty(t, rules(srv))
 
-		// So does an event that has been PENDING for ten minutes.
+		// An event that has been PENDING for ten minutes allows the same write
+		// again.
 		u.HoldEvents(true)
 		body = assetsBody([]string{"1"}, nil, []string{"U"})
 		c.event("assets/associate", body)
@@ -251,7 +253,7 @@ func TestRule_receivers(t *testing.T) {
 		require.Regexp(t, `^the receiver did not accept ASSET_COUNT \S+ in 3 attempts$`, v.Detail)
 	})
 
-	// A receiver that accepts any secret violates the rule.
+	// A receiver that accepts any secret violates RuleForgedNotification.
 	synctest.Test(t, func(t *testing.T) {
 		gullible := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 		srv, u, c := newServer(t, append(forging, fake.WithNotificationTransport(fake.HandlerTransport(gullible)))...)

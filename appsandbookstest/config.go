@@ -18,7 +18,7 @@ type MDMInfo struct {
 
 // ClientConfig is the client configuration of a unit.
 type ClientConfig struct {
-	MDMInfo               *MDMInfo // nil if no service has claimed the unit
+	MDMInfo               *MDMInfo // nil if no device management service has claimed the unit
 	NotificationURL       string
 	NotificationAuthToken string
 	NotificationTypes     []string
@@ -47,12 +47,12 @@ func (u *Unit) TakeOver(by MDMInfo) {
 }
 
 // invitationTemplate is the URL at which a person accepts an invitation.
-// Clients replace %25inviteCode%25 in it.
+// Clients replace %25inviteCode%25 in the URL.
 const invitationTemplate = "https://buy.itunes.apple.com/WebObjects/MZFinance.woa/wa/associateVPPUserWithITSAccount" +
 	"?inviteCode=%25inviteCode%25&mt=8"
 
 // serviceURLs are the paths of the endpoints that service/config announces, by
-// their keys. It announces none for subscriptions.
+// the keys of the announced URLs. It announces no endpoints for subscriptions.
 var serviceURLs = map[string]string{
 	"clientConfig":          basePath + "/client/config",
 	"createUsers":           basePath + "/users/create",
@@ -170,7 +170,7 @@ func setClientConfig(c *call) (any, *apiError) {
 var bearerToken = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
 // checkReceiver refuses a notification URL and a secret with an invalid form.
-// Each is nil if the request does not have it.
+// The argument receiver or secret is nil if the request does not have it.
 func (c *call) checkReceiver(receiver, secret *string) *apiError {
 	if receiver == nil && secret == nil {
 		return nil
@@ -209,6 +209,6 @@ func (u *Unit) sendTestNotification(ctx context.Context, address, secret string)
 	u.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(u.srv.ctx, cancel)() // Close must not wait for the receiver
+	defer context.AfterFunc(u.srv.ctx, cancel)() // Server.Close must not wait for the receiver
 	return u.srv.deliver(ctx, u, address, secret, n, 1, false)
 }

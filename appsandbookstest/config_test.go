@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// After TakeOver, every answer has the mdmInfo of the other service.
+// After TakeOver, every answer has the mdmInfo of the other device management
+// service.
 func TestUnit_TakeOver(t *testing.T) {
 	_, u, c := newServer(t)
 	require.NotContains(t, c.get("users"), "mdmInfo")

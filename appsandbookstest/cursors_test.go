@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A list read by cursor skips no record, also if records that were read are
+// A list read by cursor skips no record, even if records that were read are
 // removed. A cursor can be used again, but only for its own list.
 func TestServer_cursors(t *testing.T) {
 	_, u, c := newServer(t, fake.WithCursorPageSize(2))
@@ -37,7 +37,7 @@ func TestServer_cursors(t *testing.T) {
 			first = next
 		}
 		cursor = "&cursor=" + url.QueryEscape(next)
-		if !removed { // remove a record that was read; the rest must not be skipped
+		if !removed { // remove a record that was read; no other record must be skipped
 			removed = true
 			c.finish(u, "subscriptions/disassociate", object{"adamIds": []int{7}, "clientUserIds": []string{"0"}})
 		}

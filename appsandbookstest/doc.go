@@ -110,9 +110,9 @@ Requests:
 
 Assets:
 
-  - To associate an existing assignment succeeds and uses no second license. To
-    disassociate a missing assignment succeeds. An asset that is not in the
-    library has no licenses, so to associate it fails with 9709.
+  - Associating an existing assignment succeeds and uses no second license.
+    Disassociating a missing assignment succeeds. An asset that is not in the
+    library has no licenses, so associating it fails with 9709.
   - Disassociate refuses an irrevocable asset with 9706. Revoke skips it. A
     request with serial numbers and an asset for users only is refused with 9707.
   - The tasks of a revoke request (numRequested) are the assignments that it
@@ -131,7 +131,7 @@ Events:
 
 Users:
 
-  - To retire a user removes the user's revocable assignments, seats and
+  - Retiring a user removes the user's revocable assignments, seats and
     administrator roles. It sends no ASSET_MANAGEMENT. Irrevocable assignments
     stay in the list, and their licenses count as retired. If the clientUserId is
     created again, the list has a second entry for it. The invite code stays
@@ -175,8 +175,8 @@ Subscriptions:
   - Subscriptions can be bought before subscription management is enabled.
   - A seat without an available license fails with 9709. A renewing assignment
     needs a renewing license. An expiring assignment uses an expiring license if
-    one is available, and a renewing license otherwise. To associate with the
-    other value of renewing changes the assignment.
+    one is available, and a renewing license otherwise. Associating with
+    the other value of renewing changes the assignment.
   - Users must have the status Associated (9814), also to become administrators.
     A user must have every subscription that is to be disassociated (9815).
   - Subscriptions that are not active, empty lists and repeated items are refused

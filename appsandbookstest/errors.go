@@ -6,13 +6,14 @@ import (
 	"slices"
 )
 
-// An errorCode is what the stand-in answers for one error number.
+// An errorCode describes how the stand-in answers with one error number.
 type errorCode struct {
 	// status is the HTTP status of an answer to a request. The service reports
-	// some numbers only for an event; their status is for a [Fault] that makes
-	// them the answer to a request.
+	// some numbers only in the status of an event; the HTTP status of such a
+	// number is used if a [Fault] answers a request with the number.
 	status int
-	// message is in our own words. Clients must compare numbers, not messages.
+	// message is the text for the number. It is not Apple's text: clients must
+	// compare numbers, not messages.
 	message string
 	// listed reports whether the answer to service/config lists the number.
 	// Apple's published sample of that answer leaves out the numbers above 9728
@@ -47,27 +48,28 @@ func statusOf(number int) int {
 	return http.StatusBadRequest
 }
 
-// An apiError is the refusal of a request: nothing has been queued or changed.
+// An apiError is the refusal of a request. A refused request queues and changes
+// nothing.
 type apiError struct {
-	status int // zero: the status of the number
+	status int // HTTP status; zero means the status of the error number
 	wireError
 }
 
-// refuse returns the refusal with an error number.
+// refuse returns the refusal of a request with an error number.
 func refuse(number int) *apiError {
 	return &apiError{wireError: newWireError(number, nil)}
 }
 
-// refuseArgument returns a refusal with number 9602 that says which argument
-// is at fault.
+// refuseArgument returns a refusal with error number 9602 that names the
+// invalid argument.
 func refuseArgument(what string) *apiError {
 	e := refuse(numInvalidArgument)
 	e.Message += " (" + what + ")"
 	return e
 }
 
-// refuseItems returns the refusal with an error number that names the
-// offending items of the request.
+// refuseItems returns the refusal of a request with an error number. The
+// refusal names the invalid items of the request.
 func refuseItems(number int, info *wireErrorInfo) *apiError {
 	return &apiError{wireError: newWireError(number, info)}
 }

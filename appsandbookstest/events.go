@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// The statuses of an event.
+// An event has one of these statuses.
 const (
 	EventPending  = "PENDING"
 	EventComplete = "COMPLETE"
 	EventFailed   = "FAILED"
 )
 
-// The types of events.
+// An event has one of these types.
 const (
 	typeAssociate    = "ASSOCIATE"
 	typeDisassociate = "DISASSOCIATE"
@@ -26,13 +26,13 @@ const (
 type Event struct {
 	ID           string
 	Path         string // path of the request below /mdm/v2/, such as "assets/associate"
-	Type         string // type in the API, such as "ASSOCIATE"
-	Status       string // EventPending, EventComplete or EventFailed
+	Type         string // type of the event in the API, such as "ASSOCIATE"
+	Status       string // one of EventPending, EventComplete and EventFailed
 	NumRequested int
 	NumCompleted int
-	Deferred     bool      // waits for the end of the billing period
-	Accepted     time.Time // time at which the request was processed
-	Finished     time.Time // zero while the event is PENDING
+	Deferred     bool      // the event waits for the end of the billing period
+	Accepted     time.Time // time at which the server processed the request
+	Finished     time.Time // time at which the event finished; zero while it is PENDING
 }
 
 // An event is the ledger's record of an Event.
@@ -51,7 +51,7 @@ type event struct {
 	finishDeferred func(now time.Time)
 }
 
-// accept queues a write as an event. The type, the number of tasks and Deferred
+// accept queues a write as an event. The fields Type, NumRequested and Deferred
 // of write must be set. The lock must be held.
 func (u *Unit) accept(c *call, write Event, apply func(*event, time.Time)) *event {
 	now := time.Now()
@@ -95,7 +95,8 @@ func (u *Unit) applyDueEvents(now time.Time) {
 	}
 }
 
-// applyEvent applies an event at a time. The lock must be held.
+// applyEvent applies an event. The time of the change is at. The lock must be
+// held.
 func (u *Unit) applyEvent(e *event, at time.Time) {
 	if len(u.failNext) > 0 {
 		e.forcedNumber = u.failNext[0]
@@ -198,7 +199,8 @@ func (u *Unit) FailNextEvent(errorNumber int) {
 }
 
 // FailTarget makes every task for a target fail with an error number. The id is
-// a clientUserId or a serial number. The error number zero ends this.
+// a clientUserId or a serial number. The error number zero ends the
+// injected failures of the target.
 func (u *Unit) FailTarget(id string, errorNumber int) {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()

@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// No event finishes before an earlier one, except one with the delay Never.
+// No event finishes before an earlier event, unless the earlier event has the
+// delay Never.
 func TestWithEventDelayFunc_eventsFinishInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		delays := []time.Duration{40 * time.Second, 10 * time.Second, fake.Never, 60 * time.Second}
@@ -53,8 +54,8 @@ func TestWithEventDelayFunc_eventsFinishInOrder(t *testing.T) {
 	})
 }
 
-// Held events stay PENDING. When this ends, the events that are due finish at
-// once.
+// Held events stay PENDING. After HoldEvents(false), the events that are due
+// finish at once.
 func TestServer_HoldEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, u, c := newServer(t, fake.WithEventDelay(time.Second))
@@ -76,7 +77,8 @@ func TestServer_HoldEvents(t *testing.T) {
 	})
 }
 
-// Each call makes one event fail, in order, and names all its items.
+// Each call of FailNextEvent makes one event fail, in the order of the calls.
+// The failure names all items of the event.
 func TestUnit_FailNextEvent(t *testing.T) {
 	_, u, c := newServer(t)
 	u.FailNextEvent(9644)

@@ -45,7 +45,7 @@ func Example() {
 	// violations: []
 }
 
-// The second request meets an overloaded service.
+// The fault simulates an overloaded service for the second request.
 func ExampleServer_AddFault() {
 	srv, err := fake.NewServer()
 	if err != nil {

@@ -13,15 +13,15 @@ import (
 // memory.
 type incomingRequest struct {
 	method   string
-	base     string // scheme and host of the client's URL
+	base     string // scheme and host of the URL that the client requested
 	urlPath  string
 	rawQuery string
 	header   http.Header
 	body     []byte
 }
 
-// endpointPath returns the path below /mdm/v2/, or the whole path for other
-// paths.
+// endpointPath returns the part of a request's path below /mdm/v2/, or the
+// whole path if the path does not begin with /mdm/v2/.
 func (in *incomingRequest) endpointPath() string {
 	if p, ok := strings.CutPrefix(in.urlPath, basePath+"/"); ok {
 		return p
@@ -34,9 +34,9 @@ type reply struct {
 	status int
 	header http.Header
 	body   []byte
-	number int // error number in the body, or zero
+	number int // error number in the body of the answer, or zero
 
-	pending string // id of the event that the body reports as PENDING, or empty
+	pending string // id of the event that the answer reports as PENDING, or empty
 }
 
 // An endpoint is a method and a path of the API.
@@ -48,7 +48,7 @@ type endpoint struct {
 	cursor  bool // returns pages by cursor
 }
 
-// endpoints maps paths and methods to endpoints.
+// endpoints are the endpoints of the API, by path and method.
 var endpoints = map[string]map[string]endpoint{
 	"service/config": {http.MethodGet: {handle: getServiceConfig, noToken: true}},
 	"client/config": {
@@ -79,8 +79,8 @@ var endpoints = map[string]map[string]endpoint{
 }
 
 // exchange processes a request and returns the answer to send. The caller
-// applies the fault to that answer. The answer is nil if the fault prevents it.
-// The error is not nil if ctx ended or the server was closed.
+// applies the fault to that answer. The answer is nil if the fault prevents an
+// answer. The error is not nil if ctx ended or the server was closed.
 func (s *Server) exchange(ctx context.Context, in *incomingRequest, fault *Fault) (*reply, error) {
 	c := &call{
 		incomingRequest: in, srv: s, ctx: ctx, path: in.endpointPath(), token: s.lookup(in.header), limits: s.currentLimits(),
@@ -96,7 +96,8 @@ func (s *Server) exchange(ctx context.Context, in *incomingRequest, fault *Fault
 	return rep, err
 }
 
-// answer waits for the latency, processes the call, and returns its answer.
+// answer waits for the latency of the server, processes the call, and returns
+// the answer.
 func (c *call) answer(op endpoint, fault *Fault) (*reply, error) {
 	s := c.srv
 	if err := s.wait(c.ctx, s.opts.latency/2); err != nil {
@@ -138,7 +139,7 @@ func (c *call) process(op endpoint) *reply {
 	if hook := c.srv.opts.pageHook; hook != nil && (op.page || op.cursor) {
 		read := PageRead{Unit: c.unit, Path: c.path, Index: -1, Query: c.query}
 		if op.page {
-			read.Index, _ = c.intParam("pageIndex") // the endpoint refuses an invalid one
+			read.Index, _ = c.intParam("pageIndex") // the endpoint refuses an invalid pageIndex
 		}
 		hook(read)
 	}
@@ -151,7 +152,7 @@ func (c *call) process(op endpoint) *reply {
 	return rep
 }
 
-// errorReply returns the answer for a refused request.
+// errorReply returns the answer for a request that the server refuses.
 func (s *Server) errorReply(e *apiError) *reply {
 	body := e.wireError
 	if s.opts.noErrorInfo {

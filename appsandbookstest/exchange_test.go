@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An unknown path is answered with 404 and HTML, and an unknown method with the
-// allowed ones.
+// An unknown path is answered with 404 and HTML. An unknown method is answered
+// with the allowed methods.
 func TestServer_unknownPaths(t *testing.T) {
 	srv, _, c := newServer(t)
 	for _, path := range []string{"nothing", "assets/", "../v1/assets"} {

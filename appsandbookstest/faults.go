@@ -11,7 +11,7 @@ import (
 // A FaultKind is a kind of [Fault].
 type FaultKind string
 
-// The kinds of faults.
+// A fault has one of these kinds.
 const (
 	// FaultRespond answers with the Status, Header and Body of the fault.
 	// The server processes the request only if Process is true.
@@ -58,7 +58,7 @@ const (
 
 // A Fault makes requests fail. The fields of the first group select the
 // requests. A field of this group with the zero value selects all requests. The
-// fields of the second group say what happens to the selected requests.
+// fields of the second group define what happens to the selected requests.
 //
 //	srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetAfter, Times: 1})
 //	srv.AddFault(appsandbookstest.Fault{Number: 9646, Times: 3})
@@ -69,23 +69,23 @@ type Fault struct {
 	// These fields select requests.
 
 	Method      string  // such as "GET"
-	Path        string  // path below /mdm/v2/, or its first elements: "assets" selects "assets/revoke", too
-	Unit        *Unit   // the unit of the request's token
+	Path        string  // path below /mdm/v2/, or its first elements: "assets" also selects "assets/revoke"
+	Unit        *Unit   // unit whose token the request must have
 	After       int     // number of selected requests before the fault occurs for the first time
 	Times       int     // number of times that the fault occurs; zero means no limit
 	Probability float64 // probability that the fault occurs on a selected request; zero means 1
 
-	// These fields say what happens to them.
+	// These fields define what happens to the selected requests.
 
 	Kind    FaultKind   // empty means FaultRespond
-	Status  int         // for FaultRespond; zero means the status of Number, or 500 without a Number
-	Header  http.Header // for FaultRespond: added to the header of the answer
-	Body    string      // for FaultRespond; empty means the error with Number as JSON
-	Number  int         // for FaultRespond: an error number
-	Process bool        // for FaultRespond: process the request, and send this answer instead of its own
+	Status  int         // HTTP status for FaultRespond; zero means that of Number, or 500 without a Number
+	Header  http.Header // for FaultRespond: fields to add to the header of the answer
+	Body    string      // body for FaultRespond; empty means the error with Number as JSON
+	Number  int         // error number that FaultRespond sends
+	Process bool        // for FaultRespond: process the request, but send the answer of the fault
 
-	Delay time.Duration // for FaultSlowBody; zero means one second
-	Size  int64         // for FaultHugeBody and FaultGzipBomb; zero means 256 MiB
+	Delay time.Duration // length of the pause of FaultSlowBody; zero means one second
+	Size  int64         // bytes of white space that FaultHugeBody and FaultGzipBomb add; zero means 256 MiB
 }
 
 // sendsHeader reports whether the client gets the header of an answer.
@@ -101,7 +101,7 @@ func (f *Fault) sendsHeader() bool {
 // endpoint.
 func (f *Fault) sendsWholeBody() bool { return f.Kind == FaultSlowBody }
 
-// reply returns the answer of FaultRespond.
+// reply returns the answer that a fault of the kind FaultRespond sends.
 func (f *Fault) reply() *reply {
 	rep := &reply{status: f.Status, header: make(http.Header), number: f.Number}
 	if rep.status == 0 {
@@ -135,7 +135,7 @@ type faultSet struct {
 	lastDraw uint64
 }
 
-// An addedFault is a fault with its counters.
+// An addedFault is a fault of a server with the counters for After and Times.
 type addedFault struct {
 	Fault
 	seen  int // selected requests so far

@@ -10,13 +10,13 @@ import (
 // An answerBody is the body of an answer, after a fault has changed it.
 type answerBody struct {
 	body     io.Reader
-	length   int64  // for Content-Length; -1 for none
+	length   int64  // value of Content-Length; -1 means no such header
 	encoding string // for Content-Encoding
-	finalErr error  // error at the end of the body; nil means io.EOF
+	finalErr error  // error of Read at the end of the body; nil means io.EOF
 }
 
-// answerBody returns the body of an answer. Without a fault of the body it is
-// the whole body.
+// answerBody returns the body that the client gets for an answer. This is the
+// whole body unless the fault changes it.
 func (s *Server) answerBody(ctx context.Context, rep *reply, fault *Fault) answerBody {
 	plain := answerBody{body: bytes.NewReader(rep.body), length: int64(len(rep.body))}
 	if fault == nil {
@@ -41,8 +41,8 @@ func (s *Server) answerBody(ctx context.Context, rep *reply, fault *Fault) answe
 		size := fault.Size + int64(len(rep.body))
 		return answerBody{body: io.MultiReader(io.LimitReader(spaceReader{}, fault.Size), plain.body), length: size}
 	case FaultGzipBomb:
-		// A gzip stream may have several members, so compress one megabyte
-		// once and repeat it.
+		// A gzip stream may have several members, so compress one megabyte of
+		// spaces once and repeat the result.
 		const block = 1 << 20
 		member := compress(bytes.Repeat([]byte{' '}, block))
 		readers := []io.Reader{&repeatReader{data: member, times: fault.Size / block}}

@@ -154,8 +154,8 @@ func TestServer_AddFault_respond(t *testing.T) {
 	}
 }
 
-// With Process, the request takes effect although the client gets another
-// answer.
+// If Process is set, the request takes effect although the client gets the
+// answer of the fault.
 func TestServer_AddFault_respondAfterProcessing(t *testing.T) {
 	srv, u, c := newServer(t)
 	srv.AddFault(fake.Fault{Status: 502, Process: true})
@@ -165,7 +165,8 @@ func TestServer_AddFault_respondAfterProcessing(t *testing.T) {
 	require.Len(t, u.Users(), 1)
 }
 
-// Path, Unit, After, Times and Probability select the requests of a fault.
+// The fields Path, Unit, After, Times and Probability select the requests of a
+// fault.
 func TestServer_AddFault_selectsRequests(t *testing.T) {
 	srv, u, c := newServer(t)
 	other := srv.NewUnit("other")

@@ -8,8 +8,8 @@ import (
 	"net/http"
 )
 
-// ServeHTTP implements [http.Handler]. It answers a request over the network
-// like [Server.Transport] answers it in memory.
+// ServeHTTP implements [http.Handler]. It answers requests over the network in
+// the same way as [Server.Transport] answers requests in memory.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.startWork() {
 		http.Error(w, "server closed", http.StatusServiceUnavailable)
@@ -92,12 +92,12 @@ func copyAndFlush(w http.ResponseWriter, body io.Reader) error {
 	}
 }
 
-// breakConnection sends start and closes the connection. If start is empty, it
-// resets the connection instead.
+// breakConnection sends the text start to the client and closes the connection.
+// If start is empty, it resets the connection instead.
 func breakConnection(w http.ResponseWriter, start string) {
 	conn, buf, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // with HTTP/2 this resets the stream
+		panic(http.ErrAbortHandler) // with HTTP/2 this panic resets the stream
 	}
 	if start != "" {
 		_, _ = buf.WriteString(start)

@@ -71,7 +71,7 @@ func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // A memoryWriter is an http.ResponseWriter that stores the answer.
 type memoryWriter struct {
 	header     http.Header
-	sentHeader http.Header // the header at the call of WriteHeader
+	sentHeader http.Header // copy of the header at the first call of WriteHeader
 	status     int
 	body       bytes.Buffer
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The transport passes on requests and answers as a server does, and respects
-// the context.
+// HandlerTransport passes on requests and answers as a server does, and
+// respects the context.
 func TestHandlerTransport(t *testing.T) {
 	rt := fake.HandlerTransport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rules returns the rules that were violated, in order.
+// rules returns the violated rules of conduct, in the order of the violations.
 func rules(srv *fake.Server) []fake.Rule {
 	var out []fake.Rule
 	for _, v := range srv.Violations() {
@@ -37,7 +37,8 @@ func inVirtualTime(t *testing.T, opts []fake.Option, test func(t *testing.T, srv
 	})
 }
 
-// inMemoryAndTCP runs a test twice: in memory and over TCP.
+// inMemoryAndTCP runs a test twice: with requests in memory and with requests
+// over TCP.
 func inMemoryAndTCP(t *testing.T, test func(t *testing.T, srv *fake.Server, c *caller)) {
 	t.Run("memory", func(t *testing.T) {
 		srv, _, c := newServer(t)
@@ -98,7 +99,8 @@ type caller struct {
 	token  string
 }
 
-// newServer returns a server, its unit, and a caller of the unit in memory.
+// newServer returns a server, its unit, and a caller that sends requests of the
+// unit in memory.
 func newServer(t testing.TB, opts ...fake.Option) (*fake.Server, *fake.Unit, *caller) {
 	t.Helper()
 	srv, err := fake.NewServer(opts...)
@@ -171,8 +173,8 @@ func (c *caller) event(path string, body any) string {
 	return id
 }
 
-// finish sends a write, finishes all events, and returns the status of its
-// event.
+// finish sends a write, finishes all events, and returns the answer of the
+// status endpoint for the write's event.
 func (c *caller) finish(u *fake.Unit, path string, body any) object {
 	c.t.Helper()
 	id := c.event(path, body)
@@ -191,7 +193,8 @@ func (c *caller) refused(status, number int, method, path string, body any) obje
 	return out
 }
 
-// items returns the elements of a field with an array of objects.
+// items returns the elements of a field of o. The field must be an array of
+// objects.
 func items(t testing.TB, o object, name string) []object {
 	t.Helper()
 	list, ok := o[name].([]any)
@@ -226,7 +229,7 @@ func assetsBody(assets []string, users, serials []string) object {
 type receiver struct {
 	mu       sync.Mutex
 	secret   string
-	status   func(n int) int // status of the answer to the nth request, from zero
+	status   func(n int) int // returns the HTTP status of the answer to the nth request, counted from zero
 	hits     int
 	received []object
 	arrived  chan object
@@ -258,7 +261,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.WriteHeader(status)
 }
 
-// of returns the notifications with a type.
+// of returns the received notifications with a type.
 func (r *receiver) of(typ string) []object {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -278,7 +281,8 @@ var allTypes = []string{
 	"SUBSCRIPTION_MANAGEMENT", "SUBSCRIPTION_COUNT",
 }
 
-// clientConfig returns the body of a request that registers a receiver.
+// clientConfig returns the body of a POST client/config that registers a
+// receiver of notifications.
 func clientConfig(url, secret string) object {
 	return object{
 		"mdmInfo":               object{"id": "522d5c43", "name": "My Service", "metadata": "1.0.0"},
@@ -343,8 +347,8 @@ type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errBody }
 
-// readPages reads all pages of a path, and returns a field of all records, and
-// the pages.
+// readPages reads all pages of a list. It returns the values of one field of
+// all records, and the pages.
 func readPages(t *testing.T, c *caller, path, list, field string) (values []string, pages []object) {
 	t.Helper()
 	sep := "?"
@@ -388,7 +392,7 @@ func ids(prefix string, n int) []string {
 	return out
 }
 
-// usersBody returns the body of a request for users.
+// usersBody returns the body of a create, update or retire request for users.
 func usersBody(ids ...string) object {
 	list := make([]object, len(ids))
 	for i, id := range ids {

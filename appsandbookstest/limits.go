@@ -8,19 +8,19 @@ package appsandbookstest
 // values of the sample works. MaxRequestPerSecond is the exception: zero turns
 // its check off.
 type Limits struct {
-	MaxAssets                    int // assets in one associate or disassociate request
-	MaxClientUserIDs             int // users in one associate or disassociate request
-	MaxSerialNumbers             int // devices in one associate or disassociate request
+	MaxAssets                    int // largest number of assets in one associate or disassociate request
+	MaxClientUserIDs             int // largest number of users in one associate or disassociate request
+	MaxSerialNumbers             int // largest number of devices in one associate or disassociate request
 	MaxRevokeClientUserIDs       int // users in one revoke request
 	MaxRevokeSerialNumbers       int // devices in one revoke request
-	MaxUsers                     int // users in one create, update or retire request
+	MaxUsers                     int // largest number of users in one create, update or retire request
 	MaxSubscriptions             int // subscriptions in one request
-	MaxSubscriptionClientUserIDs int // users in one subscription request
-	MaxNotificationLength        int // characters of the notification URL, and of the notification token
-	MaxMDMIDLength               int // characters of the id of mdmInfo
-	MaxMDMNameLength             int // characters of the name of mdmInfo
-	MaxMDMMetadataLength         int // characters of the metadata of mdmInfo
-	MaxRequestPerSecond          int // requests of one unit in any second
+	MaxSubscriptionClientUserIDs int // largest number of users in one subscription request
+	MaxNotificationLength        int // largest number of characters of the notification URL and of the secret
+	MaxMDMIDLength               int // largest number of characters of the id of mdmInfo
+	MaxMDMNameLength             int // largest number of characters of the name of mdmInfo
+	MaxMDMMetadataLength         int // largest number of characters of the metadata of mdmInfo
+	MaxRequestPerSecond          int // largest number of requests of one unit in any second
 }
 
 // DefaultLimits returns the limits of Apple's published sample of
@@ -43,8 +43,8 @@ func DefaultLimits() Limits {
 	}
 }
 
-// each calls f for every limit with its name in JSON and a pointer to its
-// value.
+// each calls f for every limit, with the limit's name in JSON and a pointer to
+// the limit's value.
 func (l *Limits) each(f func(name string, value *int)) {
 	f("maxAssets", &l.MaxAssets)
 	f("maxClientUserIds", &l.MaxClientUserIDs)
@@ -61,7 +61,7 @@ func (l *Limits) each(f func(name string, value *int)) {
 	f("maxRequestPerSecond", &l.MaxRequestPerSecond)
 }
 
-// announced returns the limits that service/config shows.
+// announced returns the limits that service/config announces.
 func (l Limits) announced() map[string]int {
 	m := make(map[string]int)
 	l.each(func(name string, value *int) {

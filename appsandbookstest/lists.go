@@ -5,7 +5,7 @@ import (
 )
 
 // An orderedList is a list of records in the order of their creation. Removed
-// records stay in items until the next call of all.
+// records stay in the field items until the method all is called.
 type orderedList[T interface{ isRemoved() bool }] struct {
 	items      []T
 	hasRemoved bool // items has removed records
@@ -13,10 +13,10 @@ type orderedList[T interface{ isRemoved() bool }] struct {
 
 func (l *orderedList[T]) add(x T) { l.items = append(l.items, x) }
 
-// all returns the records that are not removed.
+// all returns the records of the list that are not removed.
 func (l *orderedList[T]) all() []T {
 	if l.hasRemoved {
-		// Use a new list, since a cached query may share the old one.
+		// Use a new slice, because a cached query may share the old slice.
 		l.items = filter(l.items, func(x T) bool { return !x.isRemoved() })
 		l.hasRemoved = false
 	}
@@ -29,16 +29,16 @@ type queryCache[F comparable, T any] struct {
 	entries []cachedQuery[F, T]
 }
 
-// A cachedQuery is the result of a query with a filter, in the state after a
-// change.
+// A cachedQuery is the result of a query: the records that match a filter, in
+// the state after a change.
 type cachedQuery[F comparable, T any] struct {
 	filter F
 	change uint64
 	items  []T
 }
 
-// get returns the records of a query in the state after change seq. It calls
-// build if the cache does not have them.
+// get returns the records that match a filter, in the state after the change
+// with number seq. It calls build if the cache does not have these records.
 func (l *queryCache[F, T]) get(filter F, seq uint64, build func() []T) []T {
 	const keep = 8
 	l.entries = slices.DeleteFunc(l.entries, func(e cachedQuery[F, T]) bool { return e.change != seq })

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The types of notifications. A unit can subscribe to
+// A notification has one of these types. A unit can subscribe to
 // NotificationUnlimitedAsset, but Apple does not document its payload, and the
 // server does not send it.
 const (
@@ -25,8 +25,8 @@ var notificationTypes = []string{
 	NotificationSubscriptionManagement, NotificationSubscriptionCount, NotificationUnlimitedAsset,
 }
 
-// subscribed reports whether the unit gets notifications of a type. The lock
-// must be held.
+// subscribed reports whether the unit is subscribed to notifications of a type.
+// The lock must be held.
 func (u *Unit) subscribed(typ string) bool {
 	return u.config.NotificationURL != "" && slices.Contains(u.config.NotificationTypes, typ)
 }
@@ -39,7 +39,7 @@ func (u *Unit) notify(typ string, at time.Time, payload any) {
 	}
 }
 
-// envelope returns a notification with an id of its own. The lock must be held.
+// envelope returns a notification with a new id. The lock must be held.
 func (u *Unit) envelope(typ string, payload any) wireNotification {
 	return wireNotification{
 		Notification:     payload,

@@ -94,7 +94,7 @@ func (o NotificationOptions) withDefaults() NotificationOptions {
 }
 
 // A sender delivers the notifications of a unit, one after another. It has no
-// goroutine while nothing is due.
+// goroutine while no notification is due.
 type sender struct {
 	unit *Unit
 
@@ -116,9 +116,8 @@ type message struct {
 
 func newSender(u *Unit) *sender { return &sender{unit: u} }
 
-// happens reports whether something with a probability happens this time. The
-// lock must be held.
-func (s *sender) happens(what string, probability float64) bool {
+// chance returns true with the given probability. The lock must be held.
+func (s *sender) chance(what string, probability float64) bool {
 	return probability > 0 && s.randomFloat(what) < probability
 }
 
@@ -129,22 +128,22 @@ func (s *sender) randomFloat(what string) float64 {
 	return s.unit.srv.random.float(s.unit.randomLabel(what), s.lastDraw)
 }
 
-// send queues the notification of a change at a time.
+// send queues a notification of a change that was made at the time at.
 func (s *sender) send(at time.Time, n wireNotification) {
 	o := s.unit.srv.opts.notifications
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.happens("loss", o.Loss) {
+	if s.chance("loss", o.Loss) {
 		return
 	}
 	at = at.Add(o.Delay)
-	if s.happens("reorder", o.Reorder) {
+	if s.chance("reorder", o.Reorder) {
 		at = at.Add(time.Duration(s.randomFloat("reorder/by") * float64(o.ReorderWindow)))
 	}
 	s.add(&message{at: at, content: n})
 }
 
-// add adds a message to the queue. The lock must be held.
+// add adds a notification to the queue. The lock must be held.
 func (s *sender) add(m *message) {
 	i := len(s.queue)
 	for i > 0 && s.queue[i-1].at.After(m.at) {
@@ -154,8 +153,8 @@ func (s *sender) add(m *message) {
 	s.setTimer()
 }
 
-// setTimer sets the timer for the first message of the queue. The lock must be
-// held.
+// setTimer sets the timer for the delivery of the first notification of the
+// queue. The lock must be held.
 func (s *sender) setTimer() {
 	if s.closed || s.running || len(s.queue) == 0 {
 		return
@@ -166,7 +165,7 @@ func (s *sender) setTimer() {
 	s.timer = time.AfterFunc(time.Until(s.queue[0].at), s.deliverDue)
 }
 
-// deliverDue delivers the messages that are due.
+// deliverDue delivers the notifications that are due.
 func (s *sender) deliverDue() {
 	if !s.unit.srv.startWork() {
 		return
@@ -176,13 +175,13 @@ func (s *sender) deliverDue() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running {
-		return // the running call sets the next timer
+		return // another call of deliverDue is running, and sets the next timer
 	}
 	s.running = true
 	for !s.closed && len(s.queue) > 0 && !s.queue[0].at.After(time.Now()) {
 		m := s.queue[0]
 		s.queue = s.queue[1:]
-		forge := m.attempt == 0 && s.happens("forge", s.unit.srv.opts.notifications.Forge)
+		forge := m.attempt == 0 && s.chance("forge", s.unit.srv.opts.notifications.Forge)
 		s.mu.Unlock()
 		if forge {
 			s.sendForged(m)
@@ -195,8 +194,9 @@ func (s *sender) deliverDue() {
 	s.setTimer()
 }
 
-// requeue adds a message to the queue again if it needs another attempt or is
-// duplicated. The lock must be held.
+// requeue handles the result of an attempt to deliver a message. It adds the
+// message to the queue again if the message needs another attempt, or if it is
+// to be delivered twice. The lock must be held.
 func (s *sender) requeue(m *message, delivered bool) {
 	o := s.unit.srv.opts.notifications
 	switch {
@@ -207,13 +207,13 @@ func (s *sender) requeue(m *message, delivered bool) {
 		u := s.unit
 		u.srv.recorder.addReceiverViolation(RuleDroppedNotification, u.uid, "the receiver did not accept %s %s in %d attempts",
 			m.content.NotificationType, m.content.NotificationID, m.attempt)
-	case delivered && !m.duplicate && s.happens("duplicate", o.Duplicate):
+	case delivered && !m.duplicate && s.chance("duplicate", o.Duplicate):
 		s.add(&message{at: time.Now(), content: m.content, duplicate: true})
 	}
 }
 
 // attempt delivers a message to the unit's current notification URL, and
-// reports whether it needs no further attempt.
+// reports whether the message needs no further attempt.
 func (s *sender) attempt(m *message) bool {
 	u := s.unit
 	config := u.ClientConfig()

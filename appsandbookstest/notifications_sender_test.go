@@ -71,8 +71,8 @@ func TestWithNotifications_retries(t *testing.T) {
 	}
 }
 
-// Loss, Duplicate and Reorder have about the given probability, and the seed
-// determines the result.
+// Notifications are lost, duplicated and reordered with about the probabilities of
+// NotificationOptions. The seed determines the result.
 func TestWithNotifications_lossDuplicatesAndOrder(t *testing.T) {
 	const n = 200
 	send := func(o fake.NotificationOptions, seed uint64) (order []string, deliveries int) {

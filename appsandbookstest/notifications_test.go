@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// USER_MANAGEMENT has the users with their new state, and USER_ASSOCIATED the
-// user that accepted the invitation.
+// The notification USER_MANAGEMENT has the users with their new state.
+// USER_ASSOCIATED has the user that accepted the invitation.
 func TestServer_userNotifications(t *testing.T) {
 	withReceiver(t, nil, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
 		c.finish(u, "users/create", object{"users": []object{{"clientUserId": "a", "email": "a@x.example"}}})
@@ -37,7 +37,7 @@ func TestServer_userNotifications(t *testing.T) {
 	})
 }
 
-// A unit gets only the types to which it is subscribed.
+// A unit gets only notifications of the types to which it is subscribed.
 func TestServer_onlySubscribedTypesAreSent(t *testing.T) {
 	withReceiver(t, []fake.Option{fake.WithEventDelay(0)}, func(t *testing.T, r *receiver, _ *fake.Server, u *fake.Unit, c *caller) {
 		u.AddAsset(fake.Asset{AdamID: "1", Total: 5})
@@ -65,8 +65,8 @@ func TestServer_onlySubscribedTypesAreSent(t *testing.T) {
 	u.SendNotification("NEWS", nil) // goes nowhere
 }
 
-// An event is applied and its notification sent when the event is due, also if
-// no request comes.
+// An event is applied and its notification is sent when the event is due, even
+// if the server gets no request.
 func TestServer_notificationsWithoutPolling(t *testing.T) {
 	withReceiver(t, []fake.Option{fake.WithEventDelayFunc(func(e fake.Event) time.Duration {
 		return map[string]time.Duration{"users/create": time.Minute, "users/retire": time.Second}[e.Path]

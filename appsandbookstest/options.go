@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Defaults of the options with the same names.
+// These are defaults of options: of WithPageSize and WithCursorPageSize, of
+// WithEventDelay, and of WithRequestLog.
 const (
 	defaultPageSize   = 1000
 	defaultEventDelay = 50 * time.Millisecond
@@ -20,7 +21,8 @@ const (
 const Never time.Duration = -1
 
 // options are the settings of a Server. They do not change after NewServer
-// returns. SetLimits changes the limits of the Server, not these.
+// returns. Server.SetLimits changes the limits of the Server, not the limits in
+// its options.
 type options struct {
 	limits                Limits
 	pageSize              int
@@ -190,7 +192,7 @@ func WithNotificationTransport(rt http.RoundTripper) Option {
 	}
 }
 
-// WithSeed sets the seed of everything random: tokens, ids, and whatever
+// WithSeed sets the seed of everything random: tokens, ids, and everything that
 // happens with a probability. The default is 1, so that tests are
 // reproducible. Use different seeds for servers that must not share ids.
 func WithSeed(seed uint64) Option {
@@ -215,7 +217,7 @@ func WithRequestLog(n int) Option {
 }
 
 // WithAnyAddress lets [Server.Listen] bind addresses that are not loopback.
-// The server accepts every caller that has a token of it, over plain HTTP.
+// The server accepts every client with one of its tokens, over HTTP without TLS.
 func WithAnyAddress() Option {
 	return func(o *options) error {
 		o.anyAddress = true
@@ -234,8 +236,8 @@ func WithAsyncUserNotFound() Option {
 }
 
 // WithLooseErrorInfo merges all failures with the same error number into one
-// errorInfo. The assets and targets in it then also form pairs that did not
-// fail.
+// errorInfo. The assets and targets in this errorInfo then also form pairs that
+// did not fail.
 func WithLooseErrorInfo() Option {
 	return func(o *options) error {
 		o.looseErrorInfo = true
@@ -254,7 +256,8 @@ func WithoutErrorInfo() Option {
 
 // WithRateLimit makes the server refuse the requests of a unit above
 // MaxRequestPerSecond, with HTTP status 429 and error number 9646. Without it,
-// the server serves them and records a violation of [RuleRequestRate].
+// the server serves these requests and records a violation of
+// [RuleRequestRate].
 func WithRateLimit() Option {
 	return func(o *options) error {
 		o.enforceRateLimit = true
@@ -263,7 +266,7 @@ func WithRateLimit() Option {
 }
 
 // WithMalformedTokenStatus sets the HTTP status of an answer with error number
-// 9622. The default is 200, because other clients of the service have met
+// 9622. The default is 200, because other clients of the service have received
 // this error in a successful answer. Values outside 200 to 599 are an error.
 func WithMalformedTokenStatus(status int) Option {
 	return func(o *options) error {
@@ -290,7 +293,8 @@ func WithTokenLifetime(d time.Duration) Option {
 
 // WithLateTokenExpirationDate leaves tokenExpirationDate out of every answer
 // until 15 days before the token expires. Without it, every answer has the
-// field. Apple's pages describe the former and show the latter.
+// field. Apple's pages describe the behavior with this option, and show the
+// behavior without it.
 func WithLateTokenExpirationDate() Option {
 	return func(o *options) error {
 		o.lateExpirationDate = true
@@ -317,7 +321,7 @@ func WithEmptyPages(empty func(path string, index int) bool) Option {
 type PageRead struct {
 	Unit  *Unit
 	Path  string // below /mdm/v2/
-	Index int    // zero-based; -1 for a page that is read by cursor
+	Index int    // zero-based index of the page; -1 for a page that is read by cursor
 	Query url.Values
 }
 

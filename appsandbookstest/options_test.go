@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Refusals and failures have no errorInfo.
+// With WithoutErrorInfo, refusals and failures have no errorInfo.
 func TestWithoutErrorInfo(t *testing.T) {
 	_, u, c := newServer(t, fake.WithoutErrorInfo())
 	require.NotContains(t, c.refused(400, 9609, http.MethodPost, "users/update", usersBody("who")), "errorInfo")
@@ -59,7 +59,7 @@ func TestNewServer_invalidOptions(t *testing.T) {
 	}
 }
 
-// The smallest valid values are accepted.
+// NewServer accepts the smallest valid values of the options.
 func TestNewServer_smallestValues(t *testing.T) {
 	_, err := fake.NewServer(
 		fake.WithLimits(fake.Limits{}), fake.WithPageSize(1), fake.WithCursorPageSize(1),

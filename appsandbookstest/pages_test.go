@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Pages have the documented fields, and contain every record once.
+// Pages have the documented fields. Together they contain every record once.
 func TestServer_pages(t *testing.T) {
 	_, u, c := newServer(t, fake.WithPageSize(2))
 	for _, path := range []string{"users", "assets", "assignments"} {
@@ -43,12 +43,12 @@ func TestServer_pages(t *testing.T) {
 	c.refused(400, 9602, http.MethodGet, "assets?pageIndex=99999999999", nil)
 }
 
-// Records move behind the empty pages, and no record is lost.
+// WithEmptyPages moves records behind the empty pages, and no record is lost.
 func TestWithEmptyPages(t *testing.T) {
-	odd := map[string][]int{"assignments": {0, 2, 3, 6}, "subscriptions": {1, 2, 4}}
+	emptyPages := map[string][]int{"assignments": {0, 2, 3, 6}, "subscriptions": {1, 2, 4}}
 	_, u, c := newServer(t, fake.WithPageSize(2), fake.WithCursorPageSize(2),
 		fake.WithEmptyPages(func(path string, index int) bool {
-			return slices.Contains(odd[path], index)
+			return slices.Contains(emptyPages[path], index)
 		}))
 	u.AddAssignments(deviceAssignments("1", ids("S", 5)...)...)
 	got, pages := readPages(t, c, "assignments", "assignments", "serialNumber")
@@ -94,8 +94,8 @@ func TestWithEmptyPages(t *testing.T) {
 	require.Equal(t, 1, found)
 }
 
-// The hook is called before each page, and can change the list that is being
-// read.
+// The hook of WithPageHook is called before each page, and can change the list
+// that is being read.
 func TestWithPageHook(t *testing.T) {
 	var reads []fake.PageRead
 	_, u, c := newServer(t, fake.WithPageSize(2), fake.WithCursorPageSize(1), fake.WithPageHook(func(p fake.PageRead) {

@@ -10,7 +10,7 @@ import (
 
 // A random is a seed. Random data is derived from the seed, a label and a
 // number, and not from a shared stream. The result therefore does not depend on
-// the order in which goroutines call it.
+// the order in which goroutines call its methods.
 type random uint64
 
 // sum returns the 32 random bytes of a label and a number.
@@ -22,7 +22,7 @@ func (r random) sum(label string, n uint64) [sha256.Size]byte {
 	return sha256.Sum256(b)
 }
 
-// uuid returns a version 4 UUID.
+// uuid returns the version 4 UUID of a label and a number.
 func (r random) uuid(label string, n uint64) string {
 	b := r.sum(label, n)
 	b[6] = b[6]&0x0f | 0x40

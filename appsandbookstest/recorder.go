@@ -13,15 +13,15 @@ import (
 type Request struct {
 	Time   time.Time // time of the arrival
 	Method string
-	Path   string // below /mdm/v2/; the whole path for other paths
+	Path   string // path of the request below /mdm/v2/; for other paths the whole path
 	Query  url.Values
-	Header http.Header // with "[REDACTED]" as the values of Authorization
+	Header http.Header // header of the request, with "[REDACTED]" as the values of Authorization
 	Body   []byte
-	Unit   string // uId of the unit of the token, or empty
+	Unit   string // uId of the unit whose token the request has, or empty
 
-	Status      int       // HTTP status of the answer; zero if the client got no header
-	ErrorNumber int       // error number in the answer, or zero
-	Fault       FaultKind // the fault that occurred, or empty
+	Status      int       // HTTP status of the answer to the request; zero if the client got no header
+	ErrorNumber int       // error number in the answer to the request, or zero
+	Fault       FaultKind // kind of the fault that occurred, or empty
 }
 
 // A Delivery is one attempt to deliver a notification.
@@ -32,25 +32,25 @@ type Delivery struct {
 	NotificationID   string
 	NotificationType string
 	Attempt          int  // starts at 1
-	Forged           bool // caused by NotificationOptions.Forge
+	Forged           bool // the notification is forged; see NotificationOptions.Forge
 	Body             []byte
-	Status           int   // HTTP status of the answer, or zero
-	Err              error // the reason why no answer came, or nil
+	Status           int   // HTTP status of the receiver's answer, or zero
+	Err              error // the reason why no answer of the receiver came, or nil
 }
 
-// A requestEntry is a request with the state that is needed until its answer is
-// sent.
+// A requestEntry is a recorded request with the state that the recorder needs
+// until the answer is sent.
 type requestEntry struct {
 	request Request
 	unit    *unitConduct // nil if the token is unknown
-	page    bool         // counts as a page that is being read
+	page    bool         // the request counts as a page that is being read
 	tooMany bool         // exceeds MaxRequestPerSecond
 }
 
 // A recorder records requests and deliveries, and checks the rules of conduct.
 // No other lock is taken while its lock is held.
 type recorder struct {
-	limit int // largest length of requests and of deliveries
+	limit int // largest number of recorded requests, and of recorded deliveries
 
 	mu         sync.Mutex
 	requests   []*requestEntry
@@ -63,8 +63,8 @@ func newRecorder(limit int) *recorder {
 	return &recorder{limit: limit, units: make(map[*Unit]*unitConduct)}
 }
 
-// requestArrived records a request at its arrival and checks the rules that
-// apply then.
+// requestArrived records a request at its arrival and checks the rules of
+// conduct that apply to an arrival.
 func (r *recorder) requestArrived(in *incomingRequest, tok *token, fault *Fault, a arrival) *requestEntry {
 	query, _ := url.ParseQuery(in.rawQuery)
 	rec := &requestEntry{request: Request{
@@ -121,8 +121,8 @@ func (r *recorder) requestArrived(in *incomingRequest, tok *token, fault *Fault,
 }
 
 // answerSent records the answer of a request when it is sent. The intervals of
-// the rules begin at this time, because the client cannot know the answer
-// earlier.
+// the rules of conduct begin when the answer is sent, because the client cannot
+// know the answer earlier.
 func (r *recorder) answerSent(rec *requestEntry, rep *reply, fault *Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,8 +159,8 @@ func (r *recorder) addDelivery(d Delivery) {
 }
 
 // trim makes room for one element in a list that has reached its limit. It
-// removes a quarter of the elements at once, so that the cost of moving the
-// others is spread over many calls.
+// removes the oldest quarter of the elements at once, so that the cost of
+// moving the other elements is spread over many calls.
 func trim[T any](list []T, limit int) []T {
 	if len(list) < limit {
 		return list
@@ -190,7 +190,7 @@ func (r *recorder) allDeliveries() []Delivery {
 	return slices.Clone(r.deliveries)
 }
 
-// reset deletes the requests and the violations.
+// reset deletes the recorded requests and violations.
 func (r *recorder) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Requests are recorded with their answers, without the token, up to the limit.
+// Requests are recorded with their answers, without the token, up to the limit
+// of WithRequestLog.
 func TestServer_Requests(t *testing.T) {
 	inVirtualTime(t, []fake.Option{fake.WithRequestLog(4)}, func(t *testing.T, srv *fake.Server, u *fake.Unit, c *caller) {
 		c.event("users/create", usersBody("a"))

@@ -33,7 +33,7 @@ type Server struct {
 	opts   options
 	random random
 
-	// Close ends ctx and waits for wg.
+	// Close cancels ctx and waits for the goroutines of wg.
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -42,7 +42,8 @@ type Server struct {
 	faults   faultSet
 
 	// notificationTransport delivers notifications. ownTransport is the same
-	// if the server created it, and nil otherwise. Close cleans it up.
+	// transport if the server created it, and nil otherwise. Close closes its
+	// idle connections.
 	notificationTransport http.RoundTripper
 	ownTransport          *http.Transport
 
@@ -51,7 +52,7 @@ type Server struct {
 	limits        Limits
 	units         []*Unit
 	tokensByValue map[string]*token // by the content token
-	tokensByInner map[string]*token // by the field "token" inside the content token
+	tokensByInner map[string]*token // tokens by the field "token" inside the content token
 	http          *http.Server
 	listener      net.Listener
 }
@@ -145,9 +146,9 @@ func isLoopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// URL returns the base URL of the API, with "/mdm/v2" at its end. Before
+// URL returns the base URL of the API, which ends with "/mdm/v2". Before
 // [Server.Listen] it is the URL of Apple's service, which clients in memory
-// use. After that it is the URL of the listener.
+// use. After Listen, it is the URL of the listener.
 func (s *Server) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +174,7 @@ func (s *Server) Close() {
 			u.close()
 		}
 		if srv != nil {
-			_ = srv.Close() // the listener is closed in any case
+			_ = srv.Close() // the listener is closed even if Close returns an error
 		}
 	}
 	s.wg.Wait()
@@ -183,7 +184,8 @@ func (s *Server) Close() {
 }
 
 // startWork adds the caller to the goroutines that Close waits for. It returns
-// false if the server is closed. After true, the caller must call s.wg.Done.
+// false if the server is closed. If it returns true, the caller must call
+// s.wg.Done.
 func (s *Server) startWork() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -246,8 +248,8 @@ func (s *Server) Violations() []Violation { return s.recorder.allViolations() }
 // their number.
 func (s *Server) Deliveries() []Delivery { return s.recorder.allDeliveries() }
 
-// wait blocks for d. It returns an error early if ctx ends or the server is
-// closed.
+// wait blocks for the duration d. It returns an error early if ctx ends or the
+// server is closed.
 func (s *Server) wait(ctx context.Context, d time.Duration) error {
 	if err := context.Cause(ctx); err != nil || d <= 0 {
 		return err

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The statuses of a subscription.
+// A subscription has one of these statuses. Only an active one can be assigned.
 const (
 	SubscriptionActive   = "ACTIVE"
 	SubscriptionInactive = "INACTIVE"
@@ -23,16 +23,17 @@ func (s Seats) sum() int { return s.Renewing + s.Expiring }
 
 // A Subscription is a subscription product in the library of a unit.
 type Subscription struct {
-	ParentAdamID  int64 // Adam ID of the app; zero if it is unknown
+	ParentAdamID  int64 // Adam ID of the subscription's app; zero if it is unknown
 	AdamID        int64
-	Status        string // empty means SubscriptionActive
-	PeriodEndDate string // year-month-day; empty means in one month
+	Status        string // status of the subscription; empty means SubscriptionActive
+	PeriodEndDate string // end of the billing period as year-month-day; empty means in one month
 	Total         Seats  // licenses that the unit owns
 
-	// Assigned and Available are counts of the ledger. AddSubscription
-	// ignores them. Assigned counts assignments by their own kind.
-	// Available and Total count licenses by theirs. An expiring assignment
-	// can use a renewing license, so only the sums of the kinds agree.
+	// Assigned and Available are counts of the ledger. AddSubscription ignores
+	// them. Assigned counts renewing and expiring assignments. Available and
+	// Total count renewing and expiring licenses. An expiring assignment can
+	// use a renewing license, so Total equals Assigned plus Available only for
+	// the sums of both kinds.
 	Assigned, Available Seats
 }
 
@@ -40,11 +41,12 @@ type Subscription struct {
 type subscription struct {
 	Subscription
 	ordinal      uint64
-	usedLicenses Seats // licenses in use, by the kind of the license
+	usedLicenses Seats // numbers of renewing and of expiring licenses in use
 	seats        map[*user]*seat
 }
 
-// available returns the numbers of licenses that are not in use.
+// available returns the numbers of a subscription's licenses that are not in
+// use.
 func (s *subscription) available() Seats {
 	return Seats{
 		Renewing: max(0, s.Total.Renewing-s.usedLicenses.Renewing),
@@ -52,7 +54,7 @@ func (s *subscription) available() Seats {
 	}
 }
 
-// assigned returns the numbers of assignments.
+// assigned returns the numbers of renewing and of expiring assignments.
 func (s *subscription) assigned() Seats {
 	var n Seats
 	for _, x := range s.seats {
@@ -65,7 +67,8 @@ func (s *subscription) assigned() Seats {
 	return n
 }
 
-// parent returns the Adam ID of the app, or nil if it is unknown.
+// parent returns the Adam ID of the subscription's app, or nil if it is
+// unknown.
 func (s *subscription) parent() *int64 {
 	if s.ParentAdamID == 0 {
 		return nil
@@ -127,7 +130,8 @@ func (u *Unit) PurchaseSubscription(adamID int64, renewing, expiring int) {
 	u.notifyCount(s, time.Now())
 }
 
-// notifyCount sends SUBSCRIPTION_COUNT. The lock must be held.
+// notifyCount sends the notification SUBSCRIPTION_COUNT for a subscription. The
+// lock must be held.
 func (u *Unit) notifyCount(s *subscription, at time.Time) {
 	u.notify(NotificationSubscriptionCount, at, wireSubscriptionCount{
 		ParentAdamID: s.parent(),
@@ -216,7 +220,8 @@ type subscriptionFilter struct {
 	clientUserIDs          []string
 }
 
-// subscriptionFilter reads the filters from the query.
+// subscriptionFilter reads the filters of a list of subscriptions, assignments
+// or administrators from the query.
 func (c *call) subscriptionFilter() (subscriptionFilter, *apiError) {
 	var f subscriptionFilter
 	for name, list := range map[string]*[]int64{"adamId": &f.adamIDs, "parentAdamId": &f.parentAdamIDs} {
@@ -228,7 +233,8 @@ func (c *call) subscriptionFilter() (subscriptionFilter, *apiError) {
 			*list = append(*list, id)
 		}
 	}
-	f.clientUserIDs = c.query["clientUserId"] // not split at commas, because an id may contain one
+	// The value of clientUserId is not split at commas, because an id may contain a comma.
+	f.clientUserIDs = c.query["clientUserId"]
 	return f, nil
 }
 
@@ -294,8 +300,8 @@ func (c *call) decodeSubscriptions() (*wireManageSubscriptions, *apiError) {
 	return &body, nil
 }
 
-// checkSubscriptions refuses unknown subscriptions, and users that are not
-// associated.
+// checkSubscriptions refuses a request with unknown subscriptions, or with
+// users whose status is not Associated.
 func (u *Unit) checkSubscriptions(body *wireManageSubscriptions) *apiError {
 	for _, id := range body.AdamIDs {
 		if u.subsByID[id] == nil {

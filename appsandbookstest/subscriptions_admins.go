@@ -31,7 +31,8 @@ func getSubscriptionAdmins(c *call) (any, *apiError) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	f.parentAdamIDs, f.clientUserIDs = nil, nil // this endpoint has no such filters
+	// GET subscriptions/admins has no filters for parentAdamId and clientUserId.
+	f.parentAdamIDs, f.clientUserIDs = nil, nil
 	showUser, refusal := c.flagParam("includeUserState")
 	if refusal != nil {
 		return nil, refusal
@@ -77,7 +78,8 @@ func removeSubscriptionAdmins(c *call) (any, *apiError) {
 }
 
 // manageAdmins calls change for each subscription and user of a request. The
-// last argument is the existing administrator, or nil.
+// last argument of change is the existing administrator, or nil if the user is
+// not an administrator.
 func (c *call) manageAdmins(change func(u *Unit, s *subscription, x *user, have *admin)) (any, *apiError) {
 	body, refusal := c.decodeSubscriptions()
 	if refusal != nil {

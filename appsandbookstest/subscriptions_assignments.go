@@ -11,7 +11,7 @@ type SubscriptionAssignment struct {
 	AdamID       int64
 	ClientUserID string
 	Renewing     bool
-	ByGroup      bool // assigned through a group; the API does not show it
+	ByGroup      bool // the seat is assigned through a group; the API does not show this
 }
 
 // A seat is the ledger's record of a SubscriptionAssignment.
@@ -19,7 +19,7 @@ type seat struct {
 	sub             *subscription
 	user            *user
 	renewing        bool // whether the assignment is renewing
-	renewingLicense bool // whether the license that it uses is renewing
+	renewingLicense bool // whether the license that the assignment uses is renewing
 	byGroup         bool
 	ordinal         uint64
 	removed         bool
@@ -72,14 +72,15 @@ func (u *Unit) SubscriptionAssignments() []SubscriptionAssignment {
 
 // hasLicense reports whether a license is available for an assignment. A
 // renewing assignment needs a renewing license. An expiring assignment can use
-// both kinds.
+// a renewing or an expiring license.
 func (s *subscription) hasLicense(renewing bool) bool {
 	free := s.available()
 	return free.Renewing > 0 || !renewing && free.Expiring > 0
 }
 
-// assignSeat assigns a seat. A license must be available. An expiring
-// assignment uses a renewing license only if no expiring license is available.
+// assignSeat assigns a subscription to a user. A license must be available. An
+// expiring assignment uses a renewing license only if no expiring license is
+// available.
 func (u *Unit) assignSeat(s *subscription, x *user, renewing bool) *seat {
 	renewingLicense := renewing || s.available().Expiring == 0
 	if renewingLicense {
@@ -96,7 +97,8 @@ func (u *Unit) assignSeat(s *subscription, x *user, renewing bool) *seat {
 	return taken
 }
 
-// releaseSeat removes an assignment. Its license becomes available.
+// releaseSeat removes an assignment of a subscription. Its license becomes
+// available.
 func (u *Unit) releaseSeat(x *seat) {
 	if x.renewingLicense {
 		x.sub.usedLicenses.Renewing--
@@ -146,9 +148,9 @@ func getSubscriptionAssignments(c *call) (any, *apiError) {
 	return page, nil
 }
 
-// usersWhere returns an errorInfo with the users of a request for which f is
-// true with at least one of its subscriptions. It returns nil if there are
-// none.
+// usersWhere calls f for the subscriptions and users of a request. It returns
+// an errorInfo with the users for whom f returned true with at least one
+// subscription, or nil if no such user exists.
 func (u *Unit) usersWhere(body *wireManageSubscriptions, f func(s *subscription, x *user) bool) *wireErrorInfo {
 	found := filter(body.ClientUserIDs, func(id string) bool {
 		return slices.ContainsFunc(body.AdamIDs, func(adamID int64) bool {
@@ -196,8 +198,9 @@ func associateSubscriptions(c *call) (any, *apiError) {
 	return u.accepted(e), nil
 }
 
-// associateSeat applies one task of an event. It returns the error number of
-// the task, or zero for success.
+// associateSeat applies one task of an associate event: it assigns a
+// subscription to a user. It returns the error number of the task, or zero for
+// success.
 func (u *Unit) associateSeat(s *subscription, x *user, renewing bool) int {
 	old := s.seats[x]
 	switch {
@@ -254,12 +257,13 @@ func disassociateSubscriptions(c *call) (any, *apiError) {
 	return u.accepted(e), nil
 }
 
-// applyDisassociation applies an event of disassociate. A seat that is already
-// removed counts as success.
+// applyDisassociation applies the event of a disassociate request for
+// subscriptions. A seat that is already removed counts as success.
 func (u *Unit) applyDisassociation(e *event, now time.Time, body *wireManageSubscriptions) {
 	u.applySubscriptions(e, now, body, func(s *subscription, x *user) (bool, int) {
 		taken := s.seats[x]
-		if taken == nil || e.Deferred && taken.renewing { // removed, or assigned again after the request
+		// The seat was removed, or it was assigned again after the request.
+		if taken == nil || e.Deferred && taken.renewing {
 			return false, 0
 		}
 		u.releaseSeat(taken)
@@ -267,8 +271,8 @@ func (u *Unit) applyDisassociation(e *event, now time.Time, body *wireManageSubs
 	})
 }
 
-// deferDisassociation makes the assignments expiring, and keeps the event
-// PENDING until the end of the billing period.
+// deferDisassociation makes the assignments of a disassociate request expiring,
+// and keeps the event PENDING until the end of the billing period.
 func (u *Unit) deferDisassociation(e *event, body *wireManageSubscriptions) {
 	for _, adamID := range body.AdamIDs {
 		for _, id := range body.ClientUserIDs {
@@ -283,10 +287,10 @@ func (u *Unit) deferDisassociation(e *event, body *wireManageSubscriptions) {
 	u.deferred = append(u.deferred, e)
 }
 
-// applySubscriptions applies the tasks of an event of subscriptions, and ends
-// it. The task function returns the kind of the assignment after the task
-// (before the task, if the task removes it) and the error number of the task,
-// or zero for success.
+// applySubscriptions applies the tasks of an event that changes seats, and
+// finishes the event. The task function returns the kind of the assignment
+// after the task (before the task, if the task removes it) and the error number
+// of the task, or zero for success.
 func (u *Unit) applySubscriptions(
 	e *event, now time.Time, body *wireManageSubscriptions, task func(*subscription, *user) (renewing bool, number int),
 ) {

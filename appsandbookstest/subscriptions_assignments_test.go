@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// subscriptionSeats returns the counts of a unit's only subscription.
+// subscriptionSeats returns the counts of seats of a unit's only subscription.
 func subscriptionSeats(t *testing.T, u *fake.Unit) (assigned, available, total fake.Seats) {
 	t.Helper()
 	s := u.Subscriptions()
@@ -19,7 +19,7 @@ func subscriptionSeats(t *testing.T, u *fake.Unit) (assigned, available, total f
 	return s[0].Assigned, s[0].Available, s[0].Total
 }
 
-// seats returns numbers of seats.
+// seats returns a fake.Seats with these numbers of seats.
 func seats(renewing, expiring int) fake.Seats {
 	return fake.Seats{Renewing: renewing, Expiring: expiring}
 }
@@ -57,7 +57,9 @@ func TestUnit_Subscriptions_countsSeats(t *testing.T) {
 		require.EqualValues(t, 9709, f["errorNumber"])
 		require.Equal(t, object{"clientUserIds": []any{"d"}}, f["errorInfo"])
 
-		// c uses a renewing license and can become renewing. b cannot.
+		// User c uses a renewing license, so the assignment can become
+		// renewing. User b uses an expiring license, and no renewing license is
+		// available.
 		status = associate(true, "b", "c")
 		require.EqualValues(t, 1, status["numCompleted"])
 		check(seats(2, 1), seats(0, 0), seats(2, 1))
@@ -73,7 +75,7 @@ func TestUnit_Subscriptions_countsSeats(t *testing.T) {
 		require.Equal(t, "DISASSOCIATE", status["eventType"])
 		check(seats(0, 0), seats(2, 0), seats(2, 0))
 
-		// To become renewing, the assignment moves to a renewing license.
+		// An assignment that becomes renewing moves to a renewing license.
 		u.PurchaseSubscription(7, 0, 1)
 		associate(false, "a")
 		check(seats(0, 1), seats(2, 0), seats(2, 1))
@@ -119,7 +121,7 @@ func TestUnit_EndBillingPeriod_deferredDisassociation(t *testing.T) {
 		}, u.SubscriptionAssignments())
 		require.Empty(t, r.of("SUBSCRIPTION_MANAGEMENT"))
 
-		// b is associated again before the end of the billing period.
+		// User b is associated again before the end of the billing period.
 		c.finish(u, "subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": []string{"b"}, "renewing": true})
 		u.EndBillingPeriod()
 		require.Equal(t, []fake.SubscriptionAssignment{

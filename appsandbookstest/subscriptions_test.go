@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Subscription management can be enabled repeatedly, and disabled only without
-// licenses.
+// Subscription management can be enabled repeatedly, and can be disabled only
+// if the unit has no licenses of subscriptions.
 func TestServer_enableAndDisableSubscriptions(t *testing.T) {
 	srv, u, c := newServer(t)
 	out := c.post("subscriptions/enable", nil)
@@ -27,8 +27,8 @@ func TestServer_enableAndDisableSubscriptions(t *testing.T) {
 	require.Empty(t, srv.Violations(), "to repeat enable is no violation")
 }
 
-// Each filter of the three lists, and combinations of them, select the right
-// records.
+// Each filter of the lists of subscriptions, their assignments and their
+// administrators, and combinations of them, select the right records.
 func TestServer_subscriptionFilters(t *testing.T) {
 	_, u, c := newServer(t)
 	u.AddSubscription(fake.Subscription{AdamID: 7, ParentAdamID: 70})

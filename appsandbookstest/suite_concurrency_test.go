@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Concurrent requests and calls have no data race, and the counts are right at
-// the end.
+// Concurrent requests, and concurrent calls of the methods of Server and Unit,
+// have no data race. The counts of licenses are right at the end.
 func TestServer_concurrentUse(t *testing.T) {
 	r := newReceiver("secret")
 	srv, u, c := newServer(t, fake.WithEventDelay(0), fake.WithNotificationTransport(fake.HandlerTransport(r)), fake.WithPageSize(7))

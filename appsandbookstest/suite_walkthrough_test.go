@@ -83,7 +83,7 @@ func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 	require.Equal(t, "TEST_NOTIFICATION", test["notificationType"])
 	require.Equal(t, object{}, test["notification"])
 
-	// next returns the payload of the next notification.
+	// next returns the payload of the next notification that the receiver got.
 	next := func(typ string) object {
 		n := <-r.arrived
 		require.Equal(t, typ, n["notificationType"])
@@ -170,11 +170,13 @@ func walkthrough(t *testing.T, srv *fake.Server, r *receiver, url string) {
 	got := c.get("subscriptions/assignments?adamId=67890&clientUserId=user-1")
 	require.Empty(t, cmp.Diff([]any{seat}, got["assignments"]))
 
-	// The ledger has the same assignments, and no rule was violated.
+	// The ledger has the assignments that the requests made. No rule of conduct
+	// except the request rate was violated.
 	require.True(t, u.HasAssignment(fake.Assignment{AdamID: "361309726", ClientUserID: "user-1"}))
 	require.Equal(t, []fake.SubscriptionAssignment{{AdamID: 67890, ClientUserID: "user-1", Renewing: true}},
 		u.SubscriptionAssignments())
 	for _, v := range srv.Violations() {
-		require.Equal(t, fake.RuleRequestRate, v.Rule, "%v", v) // all requests take less than a second
+		// The test sends all requests within a second, so it may exceed the request rate.
+		require.Equal(t, fake.RuleRequestRate, v.Rule, "%v", v)
 	}
 }

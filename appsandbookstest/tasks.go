@@ -15,14 +15,15 @@ const notificationElements = 100
 type taskSet struct {
 	products  int
 	completed int
-	numbers   []int           // error numbers in the order of their first occurrence
-	failed    map[int][][]int // error number -> product -> targets
+	numbers   []int           // error numbers of the failed tasks, in the order of their first occurrence
+	failed    map[int][][]int // targets of the failed tasks, by error number and product
 	notify    bool            // whether succeeded is needed
 	succeeded [][]int         // product -> targets
 }
 
-// newTaskSet returns a set for a number of products. With notify it records the
-// tasks that succeed, not only their number.
+// newTaskSet returns an empty set for tasks with a number of products. If
+// notify is true, the set records which tasks succeed. Otherwise it records
+// only how many tasks succeed.
 func newTaskSet(products int, notify bool) *taskSet {
 	t := &taskSet{products: products, failed: make(map[int][][]int), notify: notify}
 	if notify {
@@ -48,9 +49,9 @@ func (t *taskSet) failure(number, product, target int) {
 
 // failures returns the failures of a status answer. The pairs of the products
 // and targets of each failure are exactly the tasks that failed, so several
-// failures may have the same error number. With loose, each error number has
-// one failure, whose pairs may include tasks that succeeded. With a nil info,
-// failures have no errorInfo.
+// failures may have the same error number. If loose is true, each error number
+// has one failure, whose pairs may include tasks that succeeded. If info is
+// nil, failures have no errorInfo.
 func (t *taskSet) failures(loose bool, info func(products, targets []int) *wireErrorInfo) []wireError {
 	var out []wireError
 	for _, number := range t.numbers {
@@ -68,8 +69,8 @@ func (t *taskSet) failures(loose bool, info func(products, targets []int) *wireE
 // A failureGroup is a set of products and a set of targets.
 type failureGroup struct{ products, targets []int }
 
-// failureGroups groups products that have the same targets. With merge it
-// returns one group with all products and targets.
+// failureGroups groups products that have the same targets. If merge is true,
+// it returns one group with all products and targets.
 func failureGroups(targets [][]int, merge bool) []failureGroup {
 	var out []failureGroup
 	place := make(map[string]int)
@@ -102,7 +103,7 @@ func failureGroups(targets [][]int, merge bool) []failureGroup {
 	return out
 }
 
-// notifyTasks calls send for the notifications of an event. A notification has
+// notifyTasks calls send for each notification of an event. A notification has
 // one product, either successes (number zero) or failures with one error
 // number, and at most 100 elements.
 func (t *taskSet) notifyTasks(send func(number, product int, targets []int)) {
@@ -120,7 +121,8 @@ func (t *taskSet) notifyTasks(send func(number, product int, targets []int)) {
 	}
 }
 
-// finish ends an event with the results of its tasks. The lock must be held.
+// finish finishes an event with the results of its tasks. The lock must be
+// held.
 func (u *Unit) finish(e *event, now time.Time, tasks *taskSet, info func(products, targets []int) *wireErrorInfo) {
 	if u.srv.opts.noErrorInfo {
 		info = nil

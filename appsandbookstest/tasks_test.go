@@ -12,7 +12,7 @@ import (
 )
 
 // The failures of an event name exactly the pairs that failed. With
-// WithLooseErrorInfo they name at least these.
+// WithLooseErrorInfo they name at least the failed pairs.
 func TestServer_partialFailureNamesFailedPairs(t *testing.T) {
 	setup := func(t *testing.T, opts ...fake.Option) object {
 		_, u, c := newServer(t, opts...)

@@ -11,14 +11,26 @@ import (
 // A TokenState is a state of all tokens of a unit.
 type TokenState int
 
-// The states of a unit's tokens. The server refuses a request with the error
-// number of the state.
+// A unit's tokens are in one of these states. The server refuses a request with
+// the error number of the state.
 const (
-	TokenValid     TokenState = iota // requests are served
-	TokenExpired                     // requests are refused with 9621
-	TokenRevoked                     // requests are refused with 9625
-	TokenMalformed                   // requests are refused with 9622; see WithMalformedTokenStatus
-	TokenReadOnly                    // reads are served, writes are refused with 9637
+	// TokenValid is the state of a new unit. The server accepts the unit's tokens
+	// that are not revoked and have not expired.
+	TokenValid TokenState = iota
+
+	// TokenExpired makes the server refuse requests with error number 9621.
+	TokenExpired
+
+	// TokenRevoked makes the server refuse requests with error number 9625.
+	TokenRevoked
+
+	// TokenMalformed makes the server refuse requests with error number 9622.
+	// See [WithMalformedTokenStatus].
+	TokenMalformed
+
+	// TokenReadOnly makes the server refuse writes with error number 9637. Reads
+	// are served.
+	TokenReadOnly
 )
 
 // A token is one content token of a unit.
@@ -103,7 +115,7 @@ func (u *Unit) expirationDate() string {
 }
 
 // lookup returns the token in the Authorization header of a request, or nil if
-// the server does not have it.
+// the server does not know this token.
 func (s *Server) lookup(h http.Header) *token {
 	value, ok := bearer(h)
 	if !ok {

@@ -12,7 +12,8 @@ import (
 )
 
 // A token is refused with 9621 from the time at which it expires. With
-// WithLateTokenExpirationDate the date appears 15 days before that.
+// WithLateTokenExpirationDate tokenExpirationDate appears 15 days before the
+// token expires.
 func TestWithTokenLifetime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const day = 24 * time.Hour
@@ -51,7 +52,7 @@ func TestServer_authorization(t *testing.T) {
 		{"twice", []string{"Bearer " + u.Token(), "Bearer " + u.Token()}, 401, 9722},
 		{"joined", []string{"Bearer " + u.Token() + ", Bearer " + u.Token()}, 401, 9722},
 		{"scheme", []string{"Basic " + u.Token()}, 401, 9722},
-		{"bare", []string{u.Token()}, 401, 9722},
+		{"without scheme", []string{u.Token()}, 401, 9722},
 		{"empty", []string{"Bearer "}, 401, 9722},
 		{"unknown", []string{"Bearer abc"}, 401, 9601},
 		{"inner token", []string{"Bearer " + innerToken(t, u.Token())}, 200, 9622},

@@ -116,7 +116,8 @@ func (s *Server) response(ctx context.Context, r *http.Request, rep *reply, faul
 	resp.Body = body
 	if how.encoding != "" {
 		resp.Header.Set("Content-Encoding", how.encoding)
-		if r.Header.Get("Accept-Encoding") == "" { // like http.Transport, decompress unless the caller set the header
+		// Like http.Transport, decompress the body unless the caller set Accept-Encoding.
+		if r.Header.Get("Accept-Encoding") == "" {
 			body.r = &gunzipReader{src: how.body}
 			resp.Header.Del("Content-Encoding")
 			resp.Header.Del("Content-Length")
@@ -156,7 +157,7 @@ func hostPort(r *http.Request) string {
 type memoryBody struct {
 	ctx      context.Context
 	r        io.Reader
-	finalErr error // error at the end of the body; nil means io.EOF
+	finalErr error // error of Read at the end of the body; nil means io.EOF
 	closed   bool
 }
 
@@ -179,7 +180,8 @@ func (b *memoryBody) Close() error {
 	return nil
 }
 
-// A gunzipReader decompresses src. It reads nothing before the first Read.
+// A gunzipReader decompresses src. It reads nothing from src before the first
+// call of Read.
 type gunzipReader struct {
 	src io.Reader
 	zr  *gzip.Reader
@@ -196,8 +198,8 @@ func (g *gunzipReader) Read(p []byte) (int, error) {
 	return g.zr.Read(p)
 }
 
-// memoryAddr and memoryConn are the address and the connection that hooks and
-// errors see.
+// memoryAddr and memoryConn are the address and the connection of requests in
+// memory. The hooks of net/http/httptrace and network errors show them.
 type memoryAddr struct{}
 
 func (memoryAddr) Network() string { return "tcp" }
@@ -222,8 +224,8 @@ func (memoryConn) SetReadDeadline(time.Time) error { return nil }
 
 func (memoryConn) SetWriteDeadline(time.Time) error { return nil }
 
-// traceHooks returns the trace of a context. Every hook that this package calls
-// is set.
+// traceHooks returns the trace of a context. In the trace, every hook that this
+// package calls is set.
 func traceHooks(ctx context.Context) *httptrace.ClientTrace {
 	t := httptrace.ClientTrace{}
 	if have := httptrace.ContextClientTrace(ctx); have != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The transport ends when the context ends or the server is closed, before,
-// during and after a request.
+// A request in memory ends when its context ends or the server is closed,
+// before, during and after its processing.
 func TestServer_Transport_context(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, u, c := newServer(t, fake.WithLatency(time.Second))
@@ -41,7 +41,7 @@ func TestServer_Transport_context(t *testing.T) {
 		require.ErrorIs(t, send(0), context.DeadlineExceeded)
 		require.Len(t, srv.Requests(), 3, "a context that has ended sends no request")
 
-		// Reading the body ends with the context, too.
+		// Reading the body of an answer also ends when the context ends.
 		srv.AddFault(fake.Fault{Kind: fake.FaultSlowBody, Delay: time.Minute})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		resp, err := c.client.Do(c.request(http.MethodGet, "users", nil).WithContext(ctx))
@@ -62,7 +62,7 @@ func TestServer_Transport_context(t *testing.T) {
 		c.get("users")
 		require.Equal(t, time.Minute+time.Second, time.Since(start))
 
-		// Close ends the requests that are waiting.
+		// Server.Close ends the requests that are waiting for an answer.
 		time.AfterFunc(100*time.Millisecond, srv.Close)
 		_, err = c.client.Do(c.request(http.MethodGet, "users", nil))
 		require.ErrorIs(t, err, http.ErrServerClosed)
@@ -83,7 +83,7 @@ func (b *closeRecorder) Close() error {
 }
 
 // The transport closes the body of every request, and returns the errors of
-// reading it.
+// reading the body.
 func TestServer_Transport_closesRequestBody(t *testing.T) {
 	srv, _, c := newServer(t)
 	dead, cancel := context.WithCancel(t.Context())

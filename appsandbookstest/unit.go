@@ -18,9 +18,9 @@ type Unit struct {
 	name  string
 	uid   string
 
-	token  string     // the newest token; guarded by the server's lock
+	token  string     // the unit's newest content token; guarded by the server's lock
 	state  TokenState // guarded by the server's lock
-	issued uint64     // number of tokens so far; guarded by the server's lock
+	issued uint64     // number of tokens issued so far; guarded by the server's lock
 
 	sender *sender
 
@@ -28,7 +28,7 @@ type Unit struct {
 	config ClientConfig
 
 	users       []*user
-	usersByID   map[string][]*user // all entries of a clientUserId, oldest first
+	usersByID   map[string][]*user // all users with a clientUserId, oldest first
 	activeUsers map[string]*user   // by clientUserId
 	userData    dataset
 	userPages   queryCache[userFilter, *user]
@@ -39,7 +39,7 @@ type Unit struct {
 	assetPages queryCache[assetFilter, *asset]
 
 	devices         map[string]*holder
-	knownDevices    map[string]bool // if empty, every serial number exists
+	knownDevices    map[string]bool // serial numbers of AddDevices; if empty, every serial number exists
 	assignments     orderedList[*assignment]
 	pairs           map[uint64]*assignment // by pairKey
 	assignmentData  dataset
@@ -65,8 +65,8 @@ type Unit struct {
 	closed     bool
 	timer      *time.Timer
 	timerAt    time.Time
-	failNext   []int          // error numbers of the next events
-	failIDs    map[string]int // clientUserId or serial number -> error number
+	failNext   []int          // error numbers with which the next events fail
+	failIDs    map[string]int // error numbers with which targets fail, by clientUserId or serial number
 	lastNumber uint64
 }
 
@@ -102,8 +102,8 @@ func newUnit(s *Server, index int, name string) *Unit {
 	return u
 }
 
-// randomLabel returns the label from which random data for something of this
-// unit is derived.
+// randomLabel returns a label for random data of this unit. The argument names
+// the use of the data.
 func (u *Unit) randomLabel(what string) string { return fmt.Sprintf("unit-%d/%s", u.index, what) }
 
 // nextNumber returns a number that was not used for this unit before. The lock

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// The statuses of a user.
+// A user has one of these statuses.
 const (
-	UserRegistered = "Registered" // invited, and not yet associated with an Apple Account
+	UserRegistered = "Registered" // the user is invited, and not yet associated with an Apple Account
 	UserAssociated = "Associated" // associated with an Apple Account
 	UserRetired    = "Retired"    // retired with users/retire
-	UserDeleted    = "Deleted"    // retired, and the Apple Account now belongs to a newer user with the same id
+	UserDeleted    = "Deleted"    // retired user whose Apple Account now belongs to a newer user with the same id
 )
 
 // A User is one entry in the list of a unit's users. Several entries can have
@@ -20,9 +20,9 @@ type User struct {
 	ClientUserID   string
 	Email          string
 	ManagedAppleID string // never part of an answer
-	IDHash         string // generated if it is empty and the user is associated, retired or deleted
-	InviteCode     string // generated if it and ManagedAppleID are empty
-	Status         string // empty means UserAssociated with a ManagedAppleID, and UserRegistered without
+	IDHash         string // if empty, the server generates it for associated, retired and deleted users
+	InviteCode     string // the server generates an invite code if this field and ManagedAppleID are empty
+	Status         string // empty means UserAssociated if ManagedAppleID is set, and UserRegistered if not
 }
 
 // A user is the ledger's record of a User.
@@ -91,7 +91,8 @@ func (u *Unit) insertUser(add User, change uint64) *user {
 	return x
 }
 
-// Users returns all entries in the order of their creation.
+// Users returns all entries of the list of users, in the order of their
+// creation.
 func (u *Unit) Users() []User {
 	u.lockAndUpdate()
 	defer u.mu.Unlock()

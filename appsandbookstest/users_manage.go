@@ -87,7 +87,7 @@ func (u *Unit) hasUser(id string, retired bool) bool {
 	return u.activeUsers[id] != nil || retired && len(u.usersByID[id]) > 0
 }
 
-// applyUsers applies an event of users.
+// applyUsers applies the event of a create, update or retire request for users.
 func (u *Unit) applyUsers(e *event, now time.Time, users []User) {
 	tasks := newTaskSet(1, u.subscribed(NotificationUserManagement))
 	change := lazyChange{data: &u.userData}
@@ -123,8 +123,8 @@ func (u *Unit) applyUsers(e *event, now time.Time, users []User) {
 	})
 }
 
-// applyUser applies the task of one user. It returns the user or an error
-// number.
+// applyUser applies the task of an event for one user. It returns the user or
+// an error number.
 func (u *Unit) applyUser(typ string, x User, change *lazyChange) (*user, int) {
 	old := u.activeUsers[x.ClientUserID]
 	entries := u.usersByID[x.ClientUserID]
@@ -133,7 +133,7 @@ func (u *Unit) applyUser(typ string, x User, change *lazyChange) (*user, int) {
 		return nil, numUserExists
 	case typ != typeCreate && old == nil:
 		if typ == typeRetire && len(entries) > 0 {
-			return entries[len(entries)-1], 0 // is already retired, which counts as success
+			return entries[len(entries)-1], 0 // the user is already retired, which counts as success
 		}
 		return nil, numUserNotFound
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An unknown user makes its tasks fail, and not the whole request.
+// An unknown user makes only its own tasks fail, not the whole request.
 func TestWithAsyncUserNotFound(t *testing.T) {
 	_, u, c := newServer(t, fake.WithAsyncUserNotFound())
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 100})
@@ -36,7 +36,7 @@ func TestWithAsyncUserNotFound(t *testing.T) {
 	}
 }
 
-// The tasks of a user fail that was retired after the request was accepted.
+// The tasks of a user who was retired after the request was accepted fail.
 func TestServer_userRetiredBeforeEvent(t *testing.T) {
 	_, u, c := newServer(t)
 	u.AddAsset(fake.Asset{AdamID: "1", Total: 1})

@@ -36,7 +36,7 @@ func TestUnit_Users_lifecycle(t *testing.T) {
 	require.Equal(t, invited["inviteCode"], accepted["inviteCode"])
 	require.Len(t, accepted["idHash"], 28)
 
-	// A managed account can belong to one user only.
+	// A managedAppleId can belong to only one active user.
 	require.Equal(t, "COMPLETE", create(object{"clientUserId": "m", "managedAppleId": "m@x.example"})["eventStatus"])
 	status := create(
 		object{"clientUserId": "n", "managedAppleId": "M@x.example"},
@@ -58,7 +58,8 @@ func TestUnit_Users_lifecycle(t *testing.T) {
 	require.Equal(t, "Associated", p["status"])
 	require.NotContains(t, p, "inviteCode")
 
-	// To retire a user removes the revocable assignments, seats and roles.
+	// Retiring a user removes the user's revocable assignments, seats and
+	// administrator roles.
 	c.finish(u, "assets/associate", assetsBody([]string{"11"}, []string{"u"}, nil))
 	u.AddAssignments(fake.Assignment{AdamID: "11", ClientUserID: "u"}, fake.Assignment{AdamID: "12", ClientUserID: "u"})
 	c.finish(u, "subscriptions/associate", object{"adamIds": []int{7}, "clientUserIds": []string{"u"}, "renewing": true})
@@ -76,10 +77,10 @@ func TestUnit_Users_lifecycle(t *testing.T) {
 	book := items(t, c.get("assignments?includeUserState=true"), "assignments")[0]
 	require.Equal(t, "Retired", book["userStatus"])
 	require.Equal(t, accepted["idHash"], book["idHash"])
-	require.Equal(t, "COMPLETE", c.finish(u, "users/retire", usersBody("u"))["eventStatus"], "to retire a retired user succeeds")
+	require.Equal(t, "COMPLETE", c.finish(u, "users/retire", usersBody("u"))["eventStatus"], "retiring a retired user succeeds")
 	require.Equal(t, "COMPLETE", c.finish(u, "assets/disassociate", assetsBody([]string{"11"}, []string{"u"}, nil))["eventStatus"])
 
-	// The same clientUserId again is a second entry.
+	// If the same clientUserId is created again, the list has a second entry.
 	create(object{"clientUserId": "u"})
 	entries := items(t, c.get("users?clientUserId=u"), "users")
 	require.Len(t, entries, 2)

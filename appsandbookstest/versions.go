@@ -17,28 +17,28 @@ type dataset struct {
 	random     random
 	label      string
 	lastChange uint64
-	names      map[string]uint64 // versionId -> number of the last change
+	names      map[string]uint64 // number of the last change, by versionId
 }
 
 func (d *dataset) init(r random, label string) {
 	d.random, d.label, d.names = r, label, make(map[string]uint64)
 }
 
-// change starts a new change and returns its number.
+// change starts a new change of the records and returns its number.
 func (d *dataset) change() uint64 {
 	d.lastChange++
 	return d.lastChange
 }
 
-// version returns the versionId of the current state.
+// version returns the versionId of the dataset's current state.
 func (d *dataset) version() string {
 	id := d.random.uuid(d.label, d.lastChange)
 	d.names[id] = d.lastChange
 	return id
 }
 
-// since returns the number of the last change before a versionId was given out.
-// It returns false for an unknown versionId.
+// since returns the number of the last change before the server sent a
+// versionId. It returns false for an unknown versionId.
 func (d *dataset) since(id string) (uint64, bool) {
 	seq, ok := d.names[id]
 	return seq, ok
@@ -54,7 +54,7 @@ type lazyChange struct {
 	assigned uint64
 }
 
-// number returns the number of the change.
+// number returns the number of the change. The first call takes a new number.
 func (c *lazyChange) number() uint64 {
 	if c.assigned == 0 {
 		c.assigned = c.data.change()

@@ -31,7 +31,7 @@ func TestServer_sinceVersionID(t *testing.T) {
 	require.Equal(t, []string{"C", "D", "E"}, since(first))
 	require.Empty(t, since(second))
 
-	// Removed records are not listed.
+	// An answer to sinceVersionId does not list removed records.
 	c.finish(u, "assets/disassociate", assetsBody([]string{"1"}, nil, []string{"A", "D"}))
 	require.NotEqual(t, second, version("assignments"))
 	require.Empty(t, since(second))
@@ -54,7 +54,7 @@ func TestServer_sinceVersionID(t *testing.T) {
 	require.Equal(t, "b", changed[0]["clientUserId"])
 	require.Empty(t, c.get("users?activeOnly=true&sinceVersionId=" + version("users"))["users"])
 
-	// Each data set has versions of its own.
+	// The versionId of one list is invalid for another list.
 	c.refused(400, 9721, http.MethodGet, "users?sinceVersionId="+now, nil)
 	u.ForgetVersions()
 	c.refused(400, 9721, http.MethodGet, "assignments?sinceVersionId="+first, nil)

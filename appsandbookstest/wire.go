@@ -245,8 +245,9 @@ type wireAdminsChanged struct {
 	VersionID           string `json:"versionId"`
 }
 
-// wireSubscriptionManagement is the answer to enable and disable. Its mdmInfo
-// is null if no service has claimed the unit.
+// wireSubscriptionManagement is the answer to POST subscriptions/enable and
+// POST subscriptions/disable. Its mdmInfo is null if no service has claimed the
+// unit.
 type wireSubscriptionManagement struct {
 	MDMInfo                *MDMInfo `json:"mdmInfo"`
 	SubscriptionManagement bool     `json:"subscriptionManagement"`

@@ -27,20 +27,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	_ = flag.Set("test.parallel", "32") // the programs mostly wait; the command line overrides this value
+	// Many tests can run in parallel because the programs mostly wait. The command line
+	// overrides this value.
+	_ = flag.Set("test.parallel", "32")
 	clitest.Main(m, "./walkthrough", "./inventory", "./assign", "./onboard", "./receiver", "./simulator")
 }
 
-// No program prints or writes the content token or the notification secret, and no
-// program prints ids of users or devices to standard error. This holds with -v, and
-// if the answers of the service contain what the program sent.
+// No example program prints or writes the content token or the notification secret,
+// and no program prints ids of users or devices to standard error. This also holds
+// with -v, and if the service's answers repeat the program's requests.
 func TestExamples_printNoSecrets(t *testing.T) {
 	for _, test := range []struct {
 		command    string
-		alwaysEcho string // the endpoint that always answers with what it was sent
+		alwaysEcho string // the endpoint whose answers always repeat the request
 		code       int
 	}{
-		{"walkthrough -listen 127.0.0.1:0", "", cli.OK}, // takes longest, so that it is first
+		{"walkthrough -listen 127.0.0.1:0", "", cli.OK}, // this run takes longest, so it starts first
 		{"walkthrough -listen 127.0.0.1:0", "client/config", cli.Aborted},
 		{"walkthrough", "status", cli.Aborted},
 		{"walkthrough", "assets/associate", cli.Aborted},
@@ -70,7 +72,8 @@ func TestExamples_printNoSecrets(t *testing.T) {
 	}
 }
 
-// environment is a stand-in behind an echo, and a directory with input files.
+// environment is a stand-in behind a proxy that repeats requests (an echo), and a
+// directory with input files.
 type environment struct {
 	t    *testing.T
 	unit *appsandbookstest.Unit
@@ -105,7 +108,7 @@ func newEnvironment(t *testing.T, style style, alwaysEcho string) *environment {
 	return env
 }
 
-// command returns a run of a program with -v.
+// command returns the command that runs an example program with -v.
 func (env *environment) command(args ...string) clitest.Command {
 	return clitest.Command{
 		Program: args[0], Args: append(args[1:], "-v", "-first-poll", "50ms", "-poll", "200ms"),
@@ -114,17 +117,19 @@ func (env *environment) command(args ...string) clitest.Command {
 	}
 }
 
-// check requires that the output and the files of a run, and the texts in more,
-// contain no secrets.
+// check requires that the output and the files of a program's run, and the texts in
+// more, contain no secrets.
 func (env *environment) check(r clitest.Result, more ...string) {
 	env.t.Helper()
 	env.echo.mu.Lock()
 	defer env.echo.mu.Unlock()
 	secrets := env.secrets()
-	// Without these conditions the test would check nothing.
+	// If the echo sends no secret or the program prints no answer, the test checks
+	// nothing.
 	assert.NotEmpty(env.t, secrets.in(env.echo.answers.String()), "the echo answered without a secret")
 	assert.Contains(env.t, r.Stderr, "appsandbooks: request", "the program did not log its requests")
-	// An excerpt of an answer can end inside of [REDACTED].
+	// The program prints an excerpt of an answer, which can end inside the word
+	// [REDACTED].
 	assert.Contains(env.t, r.Stderr, "[REDAC", "the program printed no answer of the echo")
 
 	assert.Empty(env.t, secrets.in(r.Stdout), "standard output: %s", r.Stdout)
@@ -142,8 +147,8 @@ func (env *environment) check(r clitest.Result, more ...string) {
 	assert.Empty(env.t, secrets.in(r.Stderr), "standard error: %s", r.Stderr)
 }
 
-// secrets contains the pieces of each secret that must not appear, by the name of the
-// secret.
+// secrets contains, by the name of the secret, the pieces of each secret that must
+// not appear in the output of a program.
 type secrets map[string][]string
 
 func (env *environment) secrets() secrets {
@@ -161,7 +166,8 @@ func (env *environment) secrets() secrets {
 	return s
 }
 
-// add adds a secret. Its pieces are its halves, and their base64 encodings.
+// add adds a secret. The pieces of the secret are its halves, and the base64
+// encodings of the halves.
 func (s secrets) add(name, secret string) {
 	n := len(secret) / 2
 	for _, half := range []string{secret[:n], secret[n:]} {
@@ -169,7 +175,8 @@ func (s secrets) add(name, secret string) {
 	}
 }
 
-// in returns the names of the secrets that a text contains, also in escaped form.
+// in returns the names of the secrets of which a text contains a piece, also in
+// escaped form.
 func (s secrets) in(text string) (found []string) {
 	text += unescape(text)
 	for name, pieces := range s {
@@ -183,10 +190,12 @@ func (s secrets) in(text string) (found []string) {
 	return found
 }
 
-// escapes matches the escapes of JSON strings, also of nested ones, and of URLs.
+// escapes matches the escape sequences of JSON strings, also of nested JSON strings,
+// and of URLs.
 var escapes = regexp.MustCompile(`(?:\\+u00|%)([0-9a-fA-F]{2})`)
 
-// unescape replaces the escapes of JSON, URLs and HTML in a text.
+// unescape replaces the escape sequences of JSON, URLs and HTML in a text with their
+// characters.
 func unescape(text string) string {
 	return html.UnescapeString(escapes.ReplaceAllStringFunc(text, func(s string) string {
 		code, _ := strconv.ParseUint(s[len(s)-2:], 16, 8)
@@ -194,7 +203,7 @@ func unescape(text string) string {
 	}))
 }
 
-// style is how an echo repeats a request in its answer.
+// style is the form in which an echo repeats a request in its answer.
 type style string
 
 const (
@@ -205,12 +214,12 @@ const (
 
 var styles = []style{plain, escaped, decoded}
 
-// echo is a proxy for a service. It answers the first two requests to each endpoint
+// echo is a proxy for a stand-in. It answers the first two requests to each endpoint
 // with an error that contains the request, and forwards the others.
 type echo struct {
 	next   http.Handler
 	style  style
-	always string // the endpoint that is never forwarded; empty for none
+	always string // the endpoint whose requests are never forwarded, or empty
 
 	mu       sync.Mutex
 	requests map[string]int  // number of requests by method and path
@@ -250,8 +259,8 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// count returns how many requests to this endpoint have arrived, and stores the
-// notification secret that the request contains.
+// count returns how many requests to the request's endpoint have arrived, and stores
+// the notification secret that the request contains.
 func (e *echo) count(r *http.Request, body []byte) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -264,7 +273,7 @@ func (e *echo) count(r *http.Request, body []byte) int {
 	return e.requests[endpoint]
 }
 
-// answer returns a text that contains a request, as a JSON string and as an HTML
+// answer returns a text that repeats the request, as a JSON string and as an HTML
 // page.
 func (e *echo) answer(r *http.Request, body []byte) (text, page string) {
 	authorization := r.Header.Get("Authorization")
@@ -273,7 +282,7 @@ func (e *echo) answer(r *http.Request, body []byte) (text, page string) {
 		content, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(authorization, "Bearer "))
 		sent = "not valid: " + string(content)
 	}
-	quoted, _ := json.Marshal(sent) // a string cannot fail
+	quoted, _ := json.Marshal(sent) // encoding a string as JSON cannot fail
 	text, page = string(quoted), "<html>"+sent
 	if e.style == escaped {
 		letters := regexp.MustCompile(`[A-F/+=]`)

@@ -78,7 +78,7 @@ func TestSimulator_revealsNoForeignTokens(t *testing.T) {
 	assert.Empty(t, secrets.in(r.Stdout+r.Stderr), "%s%s", r.Stdout, r.Stderr)
 }
 
-// send sends a request and returns the answer with its header.
+// send sends an HTTP request and returns the answer with its header.
 func send(t *testing.T, method, url, secret, body string) string {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -94,7 +94,7 @@ func send(t *testing.T, method, url, secret, body string) string {
 	return string(answer)
 }
 
-// freeAddress returns an address on which nothing listens.
+// freeAddress returns an address of this machine on which no program listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// interval returns a duration as text for a parameter of type interval.
+// interval returns a duration as text for an SQL parameter of type interval.
 func interval(d time.Duration) string {
 	return strconv.FormatFloat(d.Seconds(), 'f', 6, 64) + " seconds"
 }
@@ -17,8 +17,9 @@ func interval(d time.Duration) string {
 // another machine continues the operation by these times.
 const maxClockSkew = 5 * time.Second
 
-// checkClock compares a time of the database with the times of this machine before
-// and after the database was read.
+// checkClock returns ErrClockSkew if the time of the database differs by more than
+// maxClockSkew from the times of this machine. before and after are the times of this
+// machine before and after it read the time of the database.
 func checkClock(before, database, after time.Time) error {
 	var difference time.Duration
 	switch {
@@ -33,7 +34,7 @@ func checkClock(before, database, after time.Time) error {
 	return nil
 }
 
-// sleep waits for d. It returns the cause of the context's end if that comes first.
+// sleep waits for d. If the context ends first, sleep returns the cause of its end.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

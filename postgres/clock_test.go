@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A difference of more than five seconds in either direction is an error.
+// A machine clock that differs from the database's clock by more than five seconds, in
+// either direction, is an error.
 func TestCheckClock(t *testing.T) {
 	now := time.Now()
 	after := now.Add(time.Second) // of a slow query

@@ -11,28 +11,29 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// database holds what all parts of a store need to reach their tables.
+// database contains the connection pool, the schema's name and the logger, which all
+// parts of a store use.
 type database struct {
 	pool    *pgxpool.Pool
 	name    string // the schema's name
 	schema  string // the schema's name, quoted for SQL
-	channel string // the name for LISTEN and NOTIFY
+	channel string // the name of the channel for LISTEN and NOTIFY
 	logger  *slog.Logger
 }
 
 // sql returns the statement with each {schema} replaced by the quoted name of the schema.
 func (d *database) sql(text string) string { return strings.ReplaceAll(text, "{schema}", d.schema) }
 
-// lockKey returns the key of an advisory lock. It depends on the schema, because
-// advisory locks hold for the whole database.
+// lockKey returns the key of an advisory lock. The key depends on the schema, because an
+// advisory lock applies to the whole database.
 func (d *database) lockKey(purpose string) int64 {
 	sum := sha256.Sum256([]byte("appsandbooks/" + d.name + "/" + purpose))
 	return int64(binary.BigEndian.Uint64(sum[:8]))
 }
 
-// warn logs an error of the background work.
+// warn logs an error of the store's background work as a warning.
 func (d *database) warn(message string, err error) {
-	d.logger.Warn("appsandbooks/postgres: "+message, slog.Any("error", err))
+	d.logger.Warn("postgres: "+message, slog.Any("error", err))
 }
 
 // hashUnit returns 16 characters that identify a unit in the payload of NOTIFY. A
@@ -42,8 +43,8 @@ func hashUnit(uid string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// describe adds to an error what failed. It adds the prefix "postgres: " unless the
-// error already has it.
+// describe adds the name of the failed action to an error. It also adds the prefix
+// "postgres: ", unless the error already has this prefix.
 func describe(err error, format string, args ...any) error {
 	action := fmt.Sprintf(format, args...)
 	if strings.HasPrefix(err.Error(), "postgres: ") {

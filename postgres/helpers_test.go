@@ -23,7 +23,7 @@ import (
 )
 
 // startWaiting saves an operation for ten devices, submits it, and waits for it in the
-// background with one store. The channel receives the result.
+// background with one store. The channel done receives the result of the wait.
 func startWaiting(t *testing.T, s *postgres.Store, pool *pgxpool.Pool, srv *appsandbookstest.Server, c *appsandbooks.Client) (done chan error) {
 	t.Helper()
 	id := savePlanned(t, s, pool, srv, c, 10)
@@ -43,13 +43,14 @@ func startWaiting(t *testing.T, s *postgres.Store, pool *pgxpool.Pool, srv *apps
 	return done
 }
 
-// slowPollingClient returns a client that does not poll while a test runs.
+// slowPollingClient returns a client whose first poll of an event comes only after a
+// minute, when the test has ended.
 func slowPollingClient(t *testing.T, srv *appsandbookstest.Server) *appsandbooks.Client {
 	return newClient(t, srv, appsandbooks.WithPolling(time.Minute, time.Minute))
 }
 
-// successOfLastEvent returns the notification that all pairs of startWaiting's operation
-// succeeded.
+// successOfLastEvent returns a notification about the newest event of the stand-in: all
+// ten pairs of the event succeeded.
 func successOfLastEvent(srv *appsandbookstest.Server) *appsandbooks.Notification {
 	events := srv.Unit().Events()
 	m := &appsandbooks.AssetManagement{EventResult: appsandbooks.EventResult{
@@ -63,7 +64,8 @@ func successOfLastEvent(srv *appsandbookstest.Server) *appsandbooks.Notification
 	}
 }
 
-// database is the server of all tests, nil if its programs are not installed.
+// database is the PostgreSQL server of all tests; nil if the programs of PostgreSQL are
+// not installed.
 var database *postgrestest.Server
 
 func TestMain(m *testing.M) {
@@ -86,8 +88,9 @@ func TestMain(m *testing.M) {
 
 var schemaCount atomic.Int64
 
-// newDatabase returns a pool and the option for a schema that no other test uses. The
-// schema's name is that of currentSchema. It skips the test without a server.
+// newDatabase returns a connection pool, and the option that selects a schema of the
+// test's own. currentSchema returns the name of this schema. newDatabase skips the test
+// if PostgreSQL is not installed.
 func newDatabase(t *testing.T) (*pgxpool.Pool, postgres.Option) {
 	t.Helper()
 	if database == nil {
@@ -100,14 +103,14 @@ func newDatabase(t *testing.T) (*pgxpool.Pool, postgres.Option) {
 	return pool, postgres.WithSchema(currentSchema())
 }
 
-// currentSchema returns the name of the schema that newDatabase returned last. The
-// space in it shows that names are quoted.
+// currentSchema returns the name of the schema that newDatabase returned last. The name
+// contains a space, to test that the store quotes names.
 func currentSchema() string { return fmt.Sprintf("Test %d", schemaCount.Load()) }
 
-// quotedSchema returns currentSchema for use in a statement.
+// quotedSchema returns the name of currentSchema, quoted for use in an SQL statement.
 func quotedSchema() string { return pgx.Identifier{currentSchema()}.Sanitize() }
 
-// newStore returns a store, as each process has one.
+// newStore returns a new store. A test uses one store for each process.
 func newStore(t *testing.T, pool *pgxpool.Pool, opts ...postgres.Option) *postgres.Store {
 	t.Helper()
 	s, err := postgres.New(pool, opts...)
@@ -158,7 +161,8 @@ func serials(n int) []string {
 	return s
 }
 
-// savePlanned plans an operation for n devices and saves it. It returns the ID.
+// savePlanned plans an operation for n devices and saves it. It returns the id of the
+// operation.
 func savePlanned(t *testing.T, s *postgres.Store, pool *pgxpool.Pool, srv *appsandbookstest.Server, c *appsandbooks.Client, n int) string {
 	t.Helper()
 	op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
@@ -184,7 +188,7 @@ func statusOf(t *testing.T, s *postgres.Store, id string) postgres.OperationStat
 	panic(0)
 }
 
-// violations returns the recorded violations of a rule.
+// violations returns the violations of a rule that the stand-in recorded.
 func violations(srv *appsandbookstest.Server, rule appsandbookstest.Rule) (v []appsandbookstest.Violation) {
 	for _, x := range srv.Violations() {
 		if x.Rule == rule {

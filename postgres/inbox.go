@@ -23,7 +23,7 @@ type Inbox struct {
 	leaseTime time.Duration
 
 	mu     sync.Mutex
-	leases map[string]int64 // the lease numbers of this process, by notification key
+	leases map[string]int64 // the numbers of this process's leases, by notification key
 }
 
 var _ appsandbooks.Deduper = (*Inbox)(nil)
@@ -66,8 +66,9 @@ func (b *Inbox) Begin(ctx context.Context, key string) (first bool, err error) {
 // tryLease takes the lease of a notification, unless the notification is handled or
 // another process has the lease.
 func (b *Inbox) tryLease(ctx context.Context, key string, lease int64) (leased, handled bool, err error) {
-	// If the row exists and the lease is not free, the row is only locked, not written.
-	// The WHERE is evaluated after the lock, with the newest version of the row.
+	// If the row of the notification exists and its lease is not free, the statement
+	// locks the row and does not write it. PostgreSQL evaluates the WHERE after the lock,
+	// with the newest version of the row.
 	err = b.db.pool.QueryRow(ctx, b.db.sql(`
 		WITH leased AS (
 			INSERT INTO {schema}.inbox AS i (key, lease, leased_until)
@@ -81,7 +82,7 @@ func (b *Inbox) tryLease(ctx context.Context, key string, lease int64) (leased, 
 	return leased, handled, err
 }
 
-// leaseOf returns the number of this process's lease of a notification.
+// leaseOf returns the number of the lease that this process has for a notification.
 func (b *Inbox) leaseOf(key string) (lease int64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -90,12 +91,12 @@ func (b *Inbox) leaseOf(key string) (lease int64, ok bool) {
 }
 
 // End is called by the notification handler after the hooks. It ends the lease. done
-// reports whether the hooks succeeded: then the notification is recorded as handled.
-// Otherwise a later delivery runs the hooks again.
+// reports whether the hooks succeeded. If they succeeded, End records the notification as
+// handled. Otherwise a later delivery runs the hooks again.
 //
-// The error is [ErrLeaseLost] if another process took the lease before. Then the hooks
-// succeeded in this process and may succeed in the other process too. A hook that
-// calls [Inbox.MarkHandled] succeeds once only.
+// The error is [ErrLeaseLost] if another process has taken the lease. Then the hooks
+// succeeded in this process and may succeed in the other process too. A hook that calls
+// [Inbox.MarkHandled] succeeds only once.
 func (b *Inbox) End(ctx context.Context, key string, done bool) error {
 	lease, ok := b.leaseOf(key)
 	if !ok {
@@ -131,10 +132,10 @@ func (b *Inbox) End(ctx context.Context, key string, done bool) error {
 	return nil
 }
 
-// MarkHandled records a notification as handled, in the transaction of its hook. Then
-// the writes of the hook and this record are committed together or not at all, and only
-// one such transaction commits for a notification: processes that die and repeated
-// deliveries do not change that.
+// MarkHandled records a notification as handled, in the transaction of its hook. Then the
+// writes of the hook and this record are committed together or not at all, and only one
+// such transaction commits for a notification, even if processes die and deliveries are
+// repeated.
 //
 // The error is [ErrLeaseLost] if another process took the lease. The hook must return
 // that error and roll back.

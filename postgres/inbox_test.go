@@ -109,7 +109,7 @@ func TestInbox_MarkHandled_afterLeaseExpired(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, first)
 
-	// End reports a lost lease if the hook did not call MarkHandled.
+	// If the hook did not call MarkHandled, Inbox.End reports that the lease was lost.
 	_, err = dead.Inbox().Begin(t.Context(), "x")
 	require.NoError(t, err)
 	time.Sleep(1100 * time.Millisecond)

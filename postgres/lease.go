@@ -22,8 +22,8 @@ type Lease struct {
 	LastError string // the error of the last step, or empty
 
 	operations *Operations
-	// The database counts the leases of an operation. A write of this lease
-	// succeeds only while this number is the newest.
+	// fence is the number of this lease. The database counts the leases of an operation,
+	// and a write succeeds only with the number of the newest lease.
 	fence        int64
 	saved        []byte
 	ctx          context.Context
@@ -37,13 +37,13 @@ type Lease struct {
 // lost, [context.Cause] returns [ErrLeaseLost].
 func (l *Lease) Context() context.Context { return l.ctx }
 
-// Resume returns the operation, ready for its next step. It includes the
+// Resume returns the operation, ready for its next step. The operation includes the
 // notifications that arrived since the last step. The client must be a client of the
-// lease's unit. It receives the notifications of the unit until the lease is released.
-// The operation writes its journal through the lease.
+// lease's unit. The client receives the notifications of the unit until the lease is
+// released. The operation writes its journal through the lease.
 func (l *Lease) Resume(client *appsandbooks.Client, opts ...appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 	if l.removeClient == nil {
-		// Before the query, so that no notification is missed in between.
+		// The client is added before the query, so that it misses no notification.
 		l.removeClient = l.operations.wakeups.AddClient(l.Unit, client)
 	}
 	db := l.operations.db
@@ -99,7 +99,8 @@ func (l *Lease) ReleaseTx(ctx context.Context, tx pgx.Tx, op *appsandbooks.Opera
 	return nil
 }
 
-// end stops the renewal, ends the lease's context and removes the client.
+// end stops the renewal of the lease and ends the lease's context. The client of the
+// lease receives no more notifications.
 func (l *Lease) end() {
 	l.cancel(nil)
 	<-l.renewalEnded
@@ -109,8 +110,9 @@ func (l *Lease) end() {
 	}
 }
 
-// giveBack ends a lease that was not used, so that another process can have it at once.
-func (l *Lease) giveBack(ctx context.Context) error {
+// releaseUnused ends a lease that was not used, so that another process can lease the
+// operation at once.
+func (l *Lease) releaseUnused(ctx context.Context) error {
 	db := l.operations.db
 	_, err := db.pool.Exec(ctx, db.sql(`
 		UPDATE {schema}.operations SET leased_until = NULL WHERE id = $1 AND fence = $2`), l.ID, l.fence)
@@ -142,10 +144,10 @@ func (l *Lease) renew() {
 }
 
 // append writes an entry of the operation's journal, and extends the lease in the same
-// statement. It also succeeds after the lease has expired, if no other process has
+// statement. append also succeeds after the lease has expired, if no other process has
 // taken the lease.
 func (l *Lease) append(ctx context.Context, entry []byte) error {
-	if entry[0] != '[' { // not a change, but the whole operation
+	if entry[0] != '[' { // the entry is not a change, but the whole operation
 		return l.replaceJournal(ctx, entry)
 	}
 	db, leaseTime := l.operations.db, l.operations.leaseTime
@@ -208,7 +210,7 @@ func (l *Lease) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operati
 	case p.Accepted > 0:
 		state = OperationSent
 	}
-	var wait any // NULL when no next step is known
+	var wait any // NULL when the time of the next step is not known
 	if !next.IsZero() {
 		wait = interval(max(0, time.Until(next)))
 	}
@@ -228,7 +230,7 @@ func (l *Lease) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operati
 	if err != nil {
 		return err
 	}
-	l.fence++ // the UPDATE above counted up too; replaceJournalTx below compares them
+	l.fence++ // the UPDATE increased fence in the database too, and replaceJournalTx compares both
 	if appended > compactAbove && appended > snapshot {
 		saved, err := op.MarshalJSON()
 		if err == nil {
@@ -251,8 +253,9 @@ func (l *Lease) releaseWithoutOperation(ctx context.Context, tx pgx.Tx, stepErr 
 	return err
 }
 
-// errorText returns the text of an error for a nullable column: at most 2000 bytes of
-// valid UTF-8 without NUL, which PostgreSQL does not store.
+// errorText returns the text of an error for a nullable column, or nil without an error.
+// The text has at most 2000 bytes of valid UTF-8, and no NUL because PostgreSQL cannot
+// store NUL.
 func errorText(err error) any {
 	if err == nil {
 		return nil
@@ -273,7 +276,8 @@ func (l *Lease) saveAwaitedEvents(ctx context.Context, tx pgx.Tx, r *appsandbook
 			}
 		}
 	}
-	// Not a nil slice: that would be NULL in the query, which is not an empty array.
+	// The slice must not be nil, because a nil slice is NULL in the query, not an empty
+	// array.
 	events := slices.AppendSeq([]string{}, maps.Keys(unconfirmed))
 	slices.Sort(events)
 	pairs := make([]int, len(events))

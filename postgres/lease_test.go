@@ -37,7 +37,7 @@ func TestLease_Release_afterLeaseExpired(t *testing.T) {
 	require.Empty(t, srv.Unit().Assignments())
 	require.ErrorIs(t, stale.Release(t.Context(), old, time.Time{}, nil), postgres.ErrLeaseLost)
 
-	// The second lease is renewed for longer than its lease time.
+	// The renewal keeps the second lease for longer than its lease time.
 	time.Sleep(4 * time.Second)
 	_, err = s.Operations().Lease(t.Context(), id)
 	require.ErrorIs(t, err, postgres.ErrLeaseHeld)

@@ -28,32 +28,32 @@ import (
 // database it fails, because the pace of the other processes is not known.
 type Limiter struct {
 	db      *database
-	process int64 // identifies this process in the table of slots
+	process int64 // the number of this process in the table of slots
 	unit    string
 	hash    string        // hashUnit of the unit
-	changed chan struct{} // wakes leaseSlots; holds one signal
+	changed chan struct{} // a value in this channel wakes leaseSlots; the capacity is 1
 
 	mu       sync.Mutex
 	running  bool      // leaseSlots runs
 	queue    []*waiter // requests that wait, the oldest first
 	inFlight int
-	answered []time.Time // when requests were answered in the last second, oldest first
+	answered []time.Time // the times of the answers in the last second, oldest first
 
-	pausedUntil   time.Time // no request is sent before
+	pausedUntil   time.Time // no request is sent before this time
 	pauseUnstored bool      // the database does not have the pause yet
 
 	slots      int // of this process
 	slotsUntil time.Time
 	registered bool // the database has a row of this process for this unit
-	rate       int  // of the unit, as in the database
-	newRate    int  // from SetRate, not in the database yet; 0 if none
-	contended  bool // a process wants more slots than it has
+	rate       int  // the rate of the unit in the database
+	newRate    int  // a rate from SetRate that is not in the database yet, or 0
+	contended  bool // some process wants more slots than it has
 
 	exchangeNow  bool
 	lastExchange time.Time
-	nextTry      time.Time // no exchange for more slots before
-	fruitless    int       // exchanges in a row that brought no free slot
-	failingSince time.Time // since when the database cannot be reached; zero if it can
+	nextTry      time.Time // no exchange for more slots begins before this time
+	fruitless    int       // the number of exchanges in a row that brought no free slot
+	failingSince time.Time // since when the database cannot be reached; zero while it can be reached
 }
 
 var _ appsandbooks.Limiter = (*Limiter)(nil)
@@ -61,21 +61,21 @@ var _ appsandbooks.Limiter = (*Limiter)(nil)
 // window is the time over which the service counts requests.
 const window = time.Second
 
-// A waiter is a request in the queue.
+// A waiter is a request that waits in the queue of a Limiter.
 type waiter struct {
-	result   chan error // receives one value, nil when the request may be sent
+	result   chan error // receives one value: nil when the request may be sent, or an error
 	maxPause time.Duration
 	deadline time.Time
 }
 
-// pausedError reports that a pause is longer than the caller wants to wait.
+// pausedError reports that a pause is longer than the caller's maxPause or deadline.
 type pausedError struct{ left time.Duration }
 
 func (e *pausedError) Error() string {
 	return fmt.Sprintf("the service asked for a pause (Retry-After), of which %s is left", e.left.Round(time.Second))
 }
 
-// RetryAfter returns the rest of the pause.
+// RetryAfter returns the rest of the service's pause.
 func (e *pausedError) RetryAfter() time.Duration { return e.left }
 
 // Acquire waits until a request may be sent. Call release when the request was
@@ -116,8 +116,8 @@ func (l *Limiter) Acquire(ctx context.Context, maxPause time.Duration) (release 
 	}), nil
 }
 
-// remove takes a waiter out of the queue. If it was admitted in the meantime, its slot is
-// free again at once, because the request is not sent.
+// remove removes a waiting request from the queue. If the request was admitted in the
+// meantime, its slot is free again at once, because the request is not sent.
 func (l *Limiter) remove(w *waiter) {
 	l.mu.Lock()
 	if i := slices.Index(l.queue, w); i >= 0 {
@@ -137,8 +137,8 @@ func (l *Limiter) signal() {
 	}
 }
 
-// admit lets as many requests go as there are free slots. During a pause it refuses the
-// requests that do not want to wait so long. The caller holds the lock.
+// admit admits one waiting request for each free slot. During a pause it refuses the
+// requests whose maxPause or deadline is shorter. The caller holds the lock.
 func (l *Limiter) admit(now time.Time) {
 	for len(l.answered) > 0 && now.Sub(l.answered[0]) >= window {
 		l.answered = l.answered[1:]
@@ -163,7 +163,8 @@ func (l *Limiter) admit(now time.Time) {
 	}
 }
 
-// usedSlots returns the number of slots that are not free. The caller holds the lock.
+// usedSlots returns the number of slots of this process that are not free. The caller
+// holds the lock.
 func (l *Limiter) usedSlots() int { return l.inFlight + len(l.answered) }
 
 // Pause delays the requests of all processes for d from now, and for 24 hours at most. It
@@ -173,7 +174,7 @@ func (l *Limiter) usedSlots() int { return l.inFlight + len(l.answered) }
 func (l *Limiter) Pause(d time.Duration) {
 	const longest = 24 * time.Hour // as the limiter in memory
 	d = min(d, longest)
-	l.pauseHere(d)
+	l.pauseLocally(d)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	_, err := l.db.pool.Exec(ctx, l.db.sql(`
@@ -189,8 +190,8 @@ func (l *Limiter) Pause(d time.Duration) {
 	l.signal()
 }
 
-// pauseHere delays the requests of this process.
-func (l *Limiter) pauseHere(d time.Duration) {
+// pauseLocally delays the requests of this process for d, and never shortens a pause.
+func (l *Limiter) pauseLocally(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if until := time.Now().Add(d); until.After(l.pausedUntil) {
@@ -213,7 +214,7 @@ func (l *Limiter) SetRate(perSecond int) {
 	l.signal()
 }
 
-// limiters are the limiters of this process.
+// limiters contains the Limiter of each unit that this process uses.
 type limiters struct {
 	db      *database
 	process int64
@@ -222,8 +223,8 @@ type limiters struct {
 	units map[string]*Limiter // by uId
 }
 
-// of returns the limiter of a unit.
-func (s *limiters) of(uid string) *Limiter {
+// get returns the limiter of a unit, and creates it at the first call.
+func (s *limiters) get(uid string) *Limiter {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.units[uid]
@@ -240,14 +241,14 @@ func (s *limiters) pause(hash string, d time.Duration) {
 	defer s.mu.Unlock()
 	for _, l := range s.units {
 		if l.hash == hash {
-			l.pauseHere(d)
+			l.pauseLocally(d)
 			l.signal()
 		}
 	}
 }
 
-// refresh makes all limiters in use read their pauses from the database. Announcements
-// may have been missed while nothing listened.
+// refresh makes all limiters in use read their pauses from the database. The process may
+// have missed announcements of pauses while its LISTEN connection was down.
 func (s *limiters) refresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

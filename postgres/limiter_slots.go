@@ -9,10 +9,10 @@ import (
 
 const (
 	slotLease        = 6 * time.Second
-	slotMargin       = 250 * time.Millisecond // slots are not used in the last part of their lease
+	slotMargin       = 250 * time.Millisecond // a slot is not used in the last part of its lease
 	slotRenewal      = 2 * time.Second
-	contendedRenewal = 500 * time.Millisecond // while other processes want slots
-	maxOutage        = 10 * time.Second       // requests wait so long for the database
+	contendedRenewal = 500 * time.Millisecond // the renewal interval while some process wants more slots
+	maxOutage        = 10 * time.Second       // how long requests wait while the database cannot be reached
 )
 
 // leaseSlots exchanges slots with the database while the process uses the unit. It
@@ -50,8 +50,8 @@ func (l *Limiter) nextExchange(now time.Time) (wakeAt time.Time, done bool) {
 		l.running = false
 		return time.Time{}, true
 	}
-	if !l.failingSince.IsZero() { // while the database fails, only nextTry counts
-		return ifLater(l.nextTry, now), false
+	if !l.failingSince.IsZero() { // while exchanges fail, nextTry alone decides
+		return zeroIfPast(l.nextTry, now), false
 	}
 	if need == 0 || l.exchangeNow || l.newRate != 0 || l.pauseUnstored {
 		return time.Time{}, false
@@ -85,8 +85,8 @@ func (l *Limiter) nextExchange(now time.Time) (wakeAt time.Time, done bool) {
 	return wakeAt, false
 }
 
-// ifLater returns t if it is after now, and the zero time otherwise.
-func ifLater(t, now time.Time) time.Time {
+// zeroIfPast returns t if it is after now, and the zero time otherwise.
+func zeroIfPast(t, now time.Time) time.Time {
 	if t.After(now) {
 		return t
 	}
@@ -100,15 +100,15 @@ func (l *Limiter) renewalInterval() time.Duration {
 	return slotRenewal
 }
 
-// usage is what a process reports in an exchange.
+// usage is the report of a process to the database in an exchange of slots.
 type usage struct {
-	need  int           // slots that are used and requests that wait
-	used  int           // slots that the process cannot return yet
-	rate  int           // new rate of the unit, 0 if it did not change
-	pause time.Duration // rest of a pause that the database does not have, or 0
+	need  int           // the number of used slots and of waiting requests together
+	used  int           // the number of slots that the process cannot return yet
+	rate  int           // the new rate of the unit, or 0 if it did not change
+	pause time.Duration // the rest of a pause that the database does not have, or 0
 }
 
-// grant is what a process learns in an exchange.
+// grant is the answer of the database to a process in an exchange of slots.
 type grant struct {
 	slots     int
 	rate      int
@@ -116,7 +116,8 @@ type grant struct {
 	contended bool
 }
 
-// exchange reports to the database what this process needs, and takes what it grants.
+// exchange reports the usage of this process to the database, and stores the slots, the
+// rate and the pause that the database returns.
 func (l *Limiter) exchange() {
 	u := l.startExchange()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -146,7 +147,7 @@ func (l *Limiter) exchange() {
 	l.nextTry = l.lastExchange.Add(tryWait(l.fruitless))
 }
 
-// startExchange returns the usage to report, and gives up the slots that are free.
+// startExchange returns the usage to report, and stops using the slots that are free.
 func (l *Limiter) startExchange() usage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -156,8 +157,8 @@ func (l *Limiter) startExchange() usage {
 		u.pause = max(time.Until(l.pausedUntil), 0)
 	}
 	l.newRate, l.pauseUnstored, l.exchangeNow = 0, false, false
-	// As soon as the database has read the report, another process may get the slots that
-	// are not in use, even if the answer of the database does not arrive here.
+	// As soon as the database has the report, another process may get the unused slots,
+	// even if the answer of the database does not arrive in this process.
 	l.slots = min(l.slots, u.used)
 	return u
 }
@@ -167,7 +168,7 @@ func (l *Limiter) queryExchange(ctx context.Context, u usage) (g grant, err erro
 	if u.rate > 0 {
 		rate = u.rate
 	}
-	wanted := 2 * u.need // more than now needed, so that a growing need costs few exchanges
+	wanted := 2 * u.need // twice the current need, so that a growing need costs few exchanges
 	var pauseSeconds float64
 	err = l.db.pool.QueryRow(ctx, l.db.sql(`
 		SELECT granted, current_rate, extract(epoch FROM pause)::float8, contended
@@ -178,8 +179,8 @@ func (l *Limiter) queryExchange(ctx context.Context, u usage) (g grant, err erro
 	return g, err
 }
 
-// exchangeFailed plans the next try. After maxOutage it refuses the requests that wait.
-// The caller holds the lock.
+// exchangeFailed plans the next exchange after one that failed. If exchanges have failed
+// for longer than maxOutage, it refuses the waiting requests. The caller holds the lock.
 func (l *Limiter) exchangeFailed(u usage, began time.Time, err error) {
 	now := l.lastExchange
 	l.newRate, l.pauseUnstored = max(l.newRate, u.rate), l.pauseUnstored || u.pause > 0
@@ -199,8 +200,8 @@ func (l *Limiter) exchangeFailed(u usage, began time.Time, err error) {
 	}
 }
 
-// tryWait returns how long to wait after n fruitless exchanges in a row: nothing for n =
-// 0, then 50 to 100 ms, growing to 250 to 500 ms.
+// tryWait returns how long to wait after n exchanges in a row that brought no free slot:
+// nothing for n = 0, then 50 to 100 ms, growing to 250 to 500 ms.
 func tryWait(n int) time.Duration {
 	if n == 0 {
 		return 0

@@ -16,7 +16,7 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// arrivals records when requests arrive.
+// arrivals records the times at which requests arrive.
 type arrivals struct {
 	mu    sync.Mutex
 	times []time.Time
@@ -42,7 +42,8 @@ func (a *arrivals) maxPerSecond() (most int) {
 	return most
 }
 
-// sendAll sends requests as fast as the limiter allows, until the context ends.
+// sendAll simulates requests, as many as the limiter allows, until the context ends. It
+// returns their number.
 func sendAll(ctx context.Context, l appsandbooks.Limiter, workers int, a *arrivals) (sent int64) {
 	var n atomic.Int64
 	var wg sync.WaitGroup
@@ -83,7 +84,7 @@ func TestLimiter_Acquire_severalProcesses(t *testing.T) {
 		l := newStore(t, pool, schema).Limiter("u")
 		l.SetRate(rate)
 		wg.Go(func() {
-			time.Sleep(time.Duration(i) * time.Second) // the later processes find no free slots
+			time.Sleep(time.Duration(i) * time.Second) // a process that starts later finds no free slots
 			sent[i] = sendAll(ctx, l, 30, &a)
 		})
 	}
@@ -98,7 +99,8 @@ func TestLimiter_Acquire_severalProcesses(t *testing.T) {
 	}
 }
 
-// Requests one after another are fast, and the slots are returned afterwards.
+// Fifteen requests one after another take less than a second, and the process returns its
+// slots afterward.
 func TestLimiter_Acquire_fewRequests(t *testing.T) {
 	pool, schema := newDatabase(t)
 	l := newStore(t, pool, schema).Limiter("u")
@@ -147,7 +149,7 @@ func TestLimiter_Acquire_slotsOfDeadProcess(t *testing.T) {
 		_, err := dead.Acquire(t.Context(), time.Minute)
 		require.NoError(t, err)
 	}
-	own.Close() // the process can no longer return its slots
+	own.Close() // without its pool, the process can no longer return its slots
 	l := newStore(t, pool, schema).Limiter("u")
 	began := time.Now()
 	release, err := l.Acquire(t.Context(), time.Minute)

@@ -22,7 +22,7 @@ type listener struct {
 	wakeups  *Wakeups
 	limiters *limiters
 
-	delivered map[int64]time.Time // IDs of recent wake-ups, and when they were delivered
+	delivered map[int64]time.Time // the ids of recent wake-ups, with the times of their delivery
 	complete  time.Time           // all wake-ups stored before this time were delivered
 }
 
@@ -33,8 +33,9 @@ func newListener(s *Store) *listener {
 	}
 }
 
-// run listens until the context ends. When the connection breaks, it connects again after
-// a random wait of at most five seconds.
+// run receives announcements of other processes until the context ends. When the
+// connection to the database breaks, run connects again after a random wait of at most
+// five seconds.
 func (l *listener) run(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; failures++ {
 		began := time.Now()
@@ -54,7 +55,8 @@ func (l *listener) run(ctx context.Context) {
 	}
 }
 
-// listen connects and receives announcements until the connection breaks.
+// listen connects to the database and receives announcements of other processes until the
+// connection breaks.
 func (l *listener) listen(ctx context.Context) error {
 	config := l.db.pool.Config().ConnConfig.Copy()
 	config.RuntimeParams["application_name"] = "appsandbooks listen"
@@ -72,7 +74,7 @@ func (l *listener) listen(ctx context.Context) error {
 	if _, err := conn.Exec(dial, "LISTEN "+pgx.Identifier{l.db.channel}.Sanitize()); err != nil {
 		return err
 	}
-	l.readNew(ctx) // wake-ups and pauses from before the LISTEN
+	l.readNew(ctx) // the listener missed what was announced before the LISTEN
 	l.limiters.refresh()
 	for {
 		quiet, cancel := context.WithTimeout(ctx, 15*time.Second)
@@ -86,7 +88,7 @@ func (l *listener) listen(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case silent:
-			// The connection may have been dropped without a FIN or RST. A query shows it.
+			// A query shows whether the connection was dropped without a FIN or RST.
 			check, cancel := context.WithTimeout(ctx, 5*time.Second)
 			_, err := conn.Exec(check, "SELECT 1")
 			cancel()
@@ -117,7 +119,8 @@ func (l *listener) receive(ctx context.Context, payload string) {
 	}
 }
 
-// relevant returns the IDs of the announced wake-ups whose units have clients in this process.
+// relevant returns the ids of the announced wake-ups whose units have clients in this
+// process.
 func (l *listener) relevant(announced string) (ids []int64) {
 	l.wakeups.mu.Lock()
 	defer l.wakeups.mu.Unlock()
@@ -130,7 +133,8 @@ func (l *listener) relevant(announced string) (ids []int64) {
 	return ids
 }
 
-// readNew reads and delivers the wake-ups that were stored since all were delivered.
+// readNew reads and delivers the wake-ups that were stored after the time l.complete, for
+// the units that have clients in this process.
 func (l *listener) readNew(ctx context.Context) {
 	uids := l.wakeups.activeUnits()
 	began := time.Now()
@@ -143,7 +147,8 @@ func (l *listener) readNew(ctx context.Context) {
 	}
 }
 
-// read runs a query for wake-ups and delivers those that were not delivered yet.
+// read runs a query for wake-ups and delivers each wake-up that was not delivered in this
+// process yet.
 func (l *listener) read(ctx context.Context, query string, args ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

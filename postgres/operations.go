@@ -55,7 +55,8 @@ func (o *Operations) Load(ctx context.Context, id string) (saved []byte, err err
 	return saved, nil
 }
 
-// readJournal returns the entries of a journal in one piece, nothing if there are none.
+// readJournal returns all journal entries of an operation in one piece, or nothing if it
+// has none.
 func (o *Operations) readJournal(ctx context.Context, id string) ([]byte, error) {
 	rows, err := o.db.pool.Query(ctx, o.db.sql(`SELECT line FROM {schema}.journal WHERE operation = $1 ORDER BY entry`), id)
 	if err != nil {
@@ -98,21 +99,21 @@ func (o *Operations) lease(ctx context.Context, id string) (*Lease, error) {
 	}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	if err = checkClock(before, now, after); err == nil {
-		// A statement after the UPDATE has a snapshot of its own. It sees all entries of
-		// earlier leases, because their writes are refused from now on.
+		// This query runs after the UPDATE and has its own snapshot. It sees all entries
+		// of earlier leases, because the database refuses their writes from now on.
 		l.saved, err = o.readJournal(ctx, id)
 	}
 	if err != nil {
 		l.cancel(err)
 		close(l.renewalEnded)
-		_ = l.giveBack(ctx)
+		_ = l.releaseUnused(ctx)
 		return nil, err
 	}
 	go l.renew()
 	return l, nil
 }
 
-// whyNotLeased returns the reason why no row of an operation could be leased.
+// whyNotLeased returns the error that explains why an operation could not be leased.
 func (o *Operations) whyNotLeased(ctx context.Context, id string) error {
 	var finished bool
 	err := o.db.pool.QueryRow(ctx, o.db.sql(`SELECT finished_at IS NOT NULL FROM {schema}.operations WHERE id = $1`), id).Scan(&finished)
@@ -127,10 +128,10 @@ func (o *Operations) whyNotLeased(ctx context.Context, id string) error {
 	return ErrLeaseHeld
 }
 
-// An OperationState is how far an operation is.
+// An OperationState is the progress of an operation.
 type OperationState string
 
-// The states of an operation.
+// An operation is in one of these states.
 const (
 	// OperationPlanned means that the service has not accepted any request yet.
 	OperationPlanned OperationState = "planned"
@@ -148,26 +149,26 @@ type OperationStatus struct {
 	State       OperationState
 	Leased      bool // a process has the lease now
 	Requests    int  // planned
-	Accepted    int  // requests that the service has accepted
+	Accepted    int  // the number of requests that the service has accepted
 	Pairs       int
 	Succeeded   int // pairs
 	Failed      int // pairs
 	Unconfirmed int // pairs
 	Created     time.Time
-	Due         time.Time // when the next step is due; zero if no time is known
-	Finished    time.Time // zero until the operation is finished
-	LastError   string    // the error of the last step, or empty
+	Due         time.Time // when the next step is due; zero if the time is not known
+	Finished    time.Time // when the operation finished; zero while it is not finished
+	LastError   string    // the text of the error of the last step, or empty
 }
 
 // An OperationFilter selects operations. The zero value selects all operations.
 type OperationFilter struct {
-	Unit       string // only operations of the unit with this uId
-	Unfinished bool   // only operations that are not finished
+	Unit       string // select only operations of the unit with this uId
+	Unfinished bool   // select only operations that are not finished
 }
 
-// All yields the operations that the filter selects: first those that are not
-// finished, then the others, each group by the time of its creation. It ends at the
-// first error.
+// All yields the operations that the filter selects: first those that are not finished,
+// then the others, each group in the order of creation. The sequence ends at the first
+// error.
 func (o *Operations) All(ctx context.Context, filter OperationFilter) iter.Seq2[OperationStatus, error] {
 	return func(yield func(OperationStatus, error) bool) {
 		rows, err := o.db.pool.Query(ctx, o.db.sql(`
@@ -198,7 +199,7 @@ func (o *Operations) All(ctx context.Context, filter OperationFilter) iter.Seq2[
 	}
 }
 
-// scanStatus reads one row of the query of All.
+// scanStatus returns the status in one row of the query of Operations.All.
 func scanStatus(row pgx.Row) (OperationStatus, error) {
 	var s OperationStatus
 	var due, finished *time.Time

@@ -35,7 +35,7 @@ func TestOperations_Lease_newProcessForEachStep(t *testing.T) {
 		next, err := op.Step(lease.Context())
 		require.NoError(t, err)
 		require.NoError(t, lease.Release(t.Context(), op, next, err))
-		// Verify also works after Release.
+		// Operation.Verify also works after the release of the lease.
 		_, err = op.Verify(t.Context())
 		if !next.IsZero() {
 			require.NotErrorIs(t, err, postgres.ErrLeaseLost)

@@ -43,11 +43,11 @@ func WithSchema(name string) Option {
 	}
 }
 
-// WithLeaseTime sets how long a lease of an operation or of a notification lasts
-// without renewal: 45 seconds by default, one second at least. So it is how long other
-// processes wait after the process with the lease has died. It must be longer than
-// WithNotificationTimeouts. A living process renews the leases of its operations
-// as long as they run. The lease of a notification is not renewed.
+// WithLeaseTime sets how long a lease of an operation or of a notification lasts without
+// renewal: 45 seconds by default, one second at least. After the process with the lease
+// has died, other processes wait for this time. The time must be longer than that of
+// WithNotificationTimeouts. A running process renews the leases of its operations as long
+// as the operations run. The lease of a notification is not renewed.
 func WithLeaseTime(d time.Duration) Option {
 	return func(o *options) error {
 		if d < time.Second {
@@ -69,11 +69,11 @@ func WithRetention(d time.Duration) Option {
 	}
 }
 
-// WithReadyFunc sets a function that is called when notifications have named
-// all pairs that operations wait for. Its argument is the IDs of these operations. Use
-// it to run their jobs at once. It is called in the process that received the last of
-// the notifications, by [Store.Run]. It can be called twice or never for an operation,
-// so also run each job at the time that [appsandbooks.Operation.Step] returned.
+// WithReadyFunc sets a function that is called when notifications have named all pairs
+// that operations wait for. Its argument is the ids of these operations. Use the function
+// to run their jobs at once. [Store.Run] calls it in the process that received the last
+// of the notifications. The function can be called twice or never for an operation, so
+// also run each job at the time that [appsandbooks.Operation.Step] returned.
 func WithReadyFunc(f func(ctx context.Context, operations []string)) Option {
 	return func(o *options) error {
 		if f == nil {
@@ -84,7 +84,7 @@ func WithReadyFunc(f func(ctx context.Context, operations []string)) Option {
 	}
 }
 
-// WithLogger sets the logger for errors of the background work. The default is
+// WithLogger sets the logger for errors of the store's background work. The default is
 // [slog.Default].
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error {

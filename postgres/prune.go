@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// How long rows are stored. The service delivers a notification over five minutes, so a
-// day is enough for the inbox. An event takes seconds and is stalled after ten minutes,
-// so an hour is enough for the content of its notifications.
+// These constants are how long rows are stored. The service delivers a notification
+// within five minutes, so a day is enough for the inbox. An event takes seconds and is
+// stalled after ten minutes, so an hour is enough for the content of its notifications.
 const (
 	inboxRetention  = 24 * time.Hour
 	wakeupRetention = time.Hour
 	paceRetention   = 24 * time.Hour
 )
 
-// pruneBatch is how many rows one statement deletes at most.
+// pruneBatch is the largest number of rows that one DELETE statement deletes.
 const pruneBatch = 1000
 
 // Prune deletes old rows, at most 1000 in a transaction: entries of the inbox after a

@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// The errors of this package. Compare them with [errors.Is].
+// These are the errors of this package. Compare them with [errors.Is].
 var (
 	// ErrLeaseHeld means that another process has the lease of the operation.
 	ErrLeaseHeld = errors.New("postgres: another process has the lease")
@@ -24,7 +24,7 @@ var (
 	ErrLeaseLost = errors.New("postgres: this process no longer has the lease")
 	// ErrFinished means that the operation is finished and cannot be leased.
 	ErrFinished = errors.New("postgres: the operation is finished")
-	// ErrNotFound means that no operation with this ID is stored.
+	// ErrNotFound means that no operation with this id is stored.
 	ErrNotFound = errors.New("postgres: operation not found")
 	// ErrClockSkew means that the clock of this machine differs from the clock of
 	// the database by more than five seconds. Synchronize the machine's clock.
@@ -88,7 +88,7 @@ func (s *Store) Wakeups() *Wakeups { return s.wakeups }
 
 // Limiter returns the limiter of the organizational unit with the given uId. Each
 // call with the same uId returns the same limiter.
-func (s *Store) Limiter(uid string) *Limiter { return s.limiters.of(uid) }
+func (s *Store) Limiter(uid string) *Limiter { return s.limiters.get(uid) }
 
 // Run does the background work of a process until ctx ends, and then returns
 // nil. It stores the notifications that this process received, receives the

@@ -16,7 +16,8 @@ func TestNew_nilPool(t *testing.T) {
 	require.ErrorContains(t, err, "the pool is nil")
 }
 
-// The parts of a store are the same at each call.
+// Each method of a store that returns a part of it, such as Operations, returns the same
+// value at each call.
 func TestStore_parts(t *testing.T) {
 	pool, schema := newDatabase(t)
 	s := newStore(t, pool, schema)

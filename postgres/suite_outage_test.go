@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// When the database is killed and started again, operations and requests that wait go on.
+// When the database is killed and started again, the waiting operations and requests
+// continue.
 func TestStore_Run_databaseKilled(t *testing.T) {
 	pool, schema := newDatabase(t)
 	srv, _ := newServer(t)
@@ -21,7 +22,7 @@ func TestStore_Run_databaseKilled(t *testing.T) {
 	done := startWaiting(t, a, pool, srv, c)
 	time.Sleep(100 * time.Millisecond)
 	require.NoError(t, database.Kill())
-	b.Wakeups().Notify(successOfLastEvent(srv)) // stored when the database works again
+	b.Wakeups().Notify(successOfLastEvent(srv)) // b stores the notification when the database works again
 	l := b.Limiter("u")
 	acquired := make(chan error, 1)
 	go func() {

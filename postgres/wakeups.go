@@ -29,24 +29,25 @@ type Wakeups struct {
 	units map[string]*unitClients // by hashUnit
 }
 
-// queueSize is how many wake-ups can wait in memory to be stored.
+// queueSize is the largest number of wake-ups that wait in memory until Store.Run stores
+// them.
 const queueSize = 4096
 
 func newWakeups(db *database, ready func(context.Context, []string)) *Wakeups {
 	return &Wakeups{db: db, ready: ready, queue: make(chan wakeup, queueSize), units: map[string]*unitClients{}}
 }
 
-// A wakeup is a notification on its way to the other processes.
+// A wakeup is a notification to be stored for the other processes.
 type wakeup struct {
 	key, unit, event, body string
-	items                  int // pairs or users that it names
+	items                  int // the number of pairs or users that the notification names
 }
 
-// Notify passes a notification to the clients that were given to [Wakeups.AddClient],
-// in this process and in the others. Pass it to [appsandbooks.WithNotify].
-// It returns at once: [Store.Run] stores the notification for the other processes. It
-// ignores notifications that belong to no event. If 4096 notifications wait to be
-// stored, further ones are not passed on to the other processes, and a warning is logged.
+// Notify passes a notification to the clients that were given to [Wakeups.AddClient], in
+// this process and in the others. Pass it to [appsandbooks.WithNotify]. Notify returns at
+// once: [Store.Run] stores the notification for the other processes. Notify ignores
+// notifications that belong to no event. If 4096 notifications wait to be stored, further
+// ones are not passed on to the other processes, and a warning is logged.
 func (w *Wakeups) Notify(n *appsandbooks.Notification) {
 	if n == nil || n.EventID() == "" {
 		return
@@ -60,7 +61,7 @@ func (w *Wakeups) Notify(n *appsandbooks.Notification) {
 	select {
 	case w.queue <- queued:
 	default:
-		w.db.logger.Warn("appsandbooks/postgres: too many notifications wait to be stored; one is not passed on to other processes")
+		w.db.logger.Warn("postgres: too many notifications wait to be stored; one is not passed on to other processes")
 	}
 }
 
@@ -76,7 +77,7 @@ func itemCount(n *appsandbooks.Notification) int {
 // unitClients are the clients of one unit that receive notifications in this process.
 type unitClients struct {
 	uid   string
-	count map[*appsandbooks.Client]int // calls of AddClient without remove
+	count map[*appsandbooks.Client]int // by client: calls of AddClient minus calls of remove
 }
 
 // AddClient passes the notifications of the unit with the given uId to
@@ -118,7 +119,7 @@ func (w *Wakeups) deliver(n *appsandbooks.Notification) {
 	}
 }
 
-// activeUnits returns the uIds of the units that have clients here.
+// activeUnits returns the uIds of the units that have clients in this process.
 func (w *Wakeups) activeUnits() (uids []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -178,11 +179,12 @@ func (w *Wakeups) nextBatch(ctx context.Context) []wakeup {
 	return batch
 }
 
-// store stores wake-ups and sends their IDs to the other processes with NOTIFY. It
+// store stores wake-ups and sends their ids to the other processes with NOTIFY. It
 // returns the operations for which notifications have now named all awaited pairs.
 func (w *Wakeups) store(ctx context.Context, batch []wakeup) (ready []string, err error) {
-	// One row for each key: the service may have delivered a notification twice. Sorted,
-	// so that rows are locked in the order of their keys.
+	// The batch gets one row for each key, because the service may have delivered a
+	// notification twice. It is sorted, so that rows are locked in the order of their
+	// keys.
 	slices.SortFunc(batch, func(a, b wakeup) int { return strings.Compare(a.key, b.key) })
 	batch = slices.CompactFunc(batch, func(a, b wakeup) bool { return a.key == b.key })
 	n := len(batch)
@@ -191,9 +193,9 @@ func (w *Wakeups) store(ctx context.Context, batch []wakeup) (ready []string, er
 	for i, x := range batch {
 		keys[i], units[i], hashes[i], events[i], bodies[i], items[i] = x.key, x.unit, hashUnit(x.unit), x.event, x.body, x.items
 	}
-	var b pgx.Batch // PostgreSQL runs it as one transaction, because it contains no BEGIN
+	var b pgx.Batch // PostgreSQL runs the batch as one transaction, because it contains no BEGIN
 	b.Queue(w.db.sql(`SELECT FROM {schema}.awaited_events WHERE event = ANY ($1) ORDER BY event FOR NO KEY UPDATE`), events)
-	// The payload of one NOTIFY has room for about 150 IDs.
+	// The payload of one NOTIFY has room for about 150 ids of wake-ups.
 	b.Queue(w.db.sql(`
 		WITH new AS (
 			INSERT INTO {schema}.wakeups (key, unit, event, items, body)

@@ -54,7 +54,7 @@ func TestWakeups_Notify_manyAtOnce(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	remove := a.Wakeups().AddClient("u", c)
 	defer remove()
-	for i := range 1000 { // b stores them after runStore below
+	for i := range 1000 { // store b stores these notifications after the call of runStore
 		m := &appsandbooks.AssetManagement{EventResult: appsandbooks.EventResult{EventID: fmt.Sprint("e", i)}}
 		for range i % 100 {
 			m.Assignments = append(m.Assignments, appsandbooks.Assignment{AssetPair: appsandbooks.AssetPair{AdamID: "1", SerialNumber: "C02XXXXXXXXX"}})

@@ -33,9 +33,9 @@ func newEnvironment(t *testing.T, opts ...appsandbookstest.Option) *environment 
 	return &environment{t, srv, srv.Unit(), t.TempDir()}
 }
 
-// command returns a run of the program with the stand-in.
+// command returns the command that runs the program with the stand-in.
 func (env *environment) command(args ...string) clitest.Command {
-	// The stand-in finishes events early, so that they are polled early, too.
+	// The stand-in finishes events early, so the program polls them early, too.
 	args = append(args, "-first-poll", "300ms")
 	return clitest.Command{Args: args, Unit: env.unit, URL: env.srv.URL(), Dir: env.dir}
 }
@@ -59,7 +59,8 @@ func (env *environment) read(name string) string {
 	return string(text)
 }
 
-// countRequests returns how many requests with a path the stand-in received.
+// countRequests returns the number of requests with this path that the stand-in
+// received.
 func (env *environment) countRequests(path string) (n int) {
 	for _, r := range env.srv.Requests() {
 		if r.Path == path {
@@ -69,10 +70,11 @@ func (env *environment) countRequests(path string) (n int) {
 	return n
 }
 
-// header is the first line of an input.
+// header is the first line of an input file.
 const header = "adamId,pricingParam,clientUserId,serialNumber\n"
 
-// everyPair returns an input with a row for every asset with every device.
+// everyPair returns an input file with a row for each pair of one of the assets and
+// one of the devices.
 func everyPair(assets, devices int) string {
 	var b strings.Builder
 	b.WriteString(header)
@@ -84,14 +86,14 @@ func everyPair(assets, devices int) string {
 	return b.String()
 }
 
-// addAssets adds n assets, with the Adam IDs 1000, 1001, ….
+// addAssets adds n assets to the stand-in's unit, with the Adam IDs 1000, 1001, ….
 func (env *environment) addAssets(n, licenses int) {
 	for a := range n {
 		env.unit.AddAsset(appsandbookstest.Asset{AdamID: fmt.Sprint(1000 + a), Total: licenses})
 	}
 }
 
-// row is a line of an output whose input has the columns of header.
+// row is a line of an output file, if the input file has the columns of header.
 type row struct {
 	pair    appsandbookstest.Assignment
 	outcome string
@@ -113,8 +115,8 @@ func (env *environment) output(name string) []row {
 	return rows
 }
 
-// requireLedgerAgrees compares each row of an output with the stand-in's ledger, and
-// counts the outcomes.
+// requireLedgerAgrees requires that each row of an output file agrees with the
+// stand-in's ledger. It returns the number of rows with each outcome.
 func (env *environment) requireLedgerAgrees(rows []row) (succeeded, failed, unconfirmed int) {
 	env.t.Helper()
 	for _, r := range rows {
@@ -138,7 +140,8 @@ func (env *environment) requireLedgerAgrees(rows []row) (succeeded, failed, unco
 	return succeeded, failed, unconfirmed
 }
 
-// requireOnlyReads requires that the program changed nothing.
+// requireOnlyReads requires that the program sent the stand-in only requests that
+// read.
 func (env *environment) requireOnlyReads() {
 	env.t.Helper()
 	for _, request := range env.srv.Requests() {
@@ -159,7 +162,8 @@ func onEvent(n int) (appsandbookstest.Option, <-chan struct{}) {
 	}), reached
 }
 
-// smallRequests limits a request to 5 devices, and allows 100 requests a second.
+// smallRequests returns an option for the stand-in: a request has at most 5 devices,
+// and 100 requests a second are allowed.
 func smallRequests() appsandbookstest.Option {
 	l := appsandbookstest.DefaultLimits()
 	l.MaxSerialNumbers, l.MaxRequestPerSecond = 5, 100

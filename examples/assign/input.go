@@ -15,7 +15,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// Values of -action.
+// The flag -action has one of these values.
 const (
 	associate    = "associate"
 	disassociate = "disassociate"
@@ -27,16 +27,16 @@ type target struct {
 	device bool
 }
 
-// pair is the asset and the target of a row, as indexes into input.assets and
-// input.targets.
+// pair is the asset and the target of a row of the input file, as indexes into
+// input.assets and input.targets.
 type pair struct{ asset, target int32 }
 
-// input is a CSV file. It keeps only the pairs of the rows in memory, as indexes,
-// so that a million rows need little memory. The text of the rows is read again
-// when the output is written.
+// input is the CSV file with the pairs to change. It keeps only the pairs of the
+// rows in memory, as indexes, so that a million rows need little memory. The program
+// reads the text of the rows again when it writes the output file.
 type input struct {
 	file    io.ReadSeeker
-	rows    []pair // in the order of the file, with repetitions
+	rows    []pair // rows are in the order of the file, with repetitions
 	assets  []appsandbooks.AssetID
 	targets []target
 
@@ -44,7 +44,7 @@ type input struct {
 	targetIndex map[target]int32
 }
 
-// openInput opens and reads a file. For "-" it copies standard input to a
+// openInput opens and reads a CSV file. For "-" it copies standard input to a
 // temporary file. If the content is invalid, it returns a usage error.
 func openInput(p *cli.Program, path string) (*input, error) {
 	file, err := openOrSpool(p, path)
@@ -58,7 +58,8 @@ func openInput(p *cli.Program, path string) (*input, error) {
 	return in, nil
 }
 
-// openOrSpool opens a file, or a temporary copy of standard input for "-".
+// openOrSpool opens the file with this path. For "-" it opens a temporary copy of
+// standard input.
 func openOrSpool(p *cli.Program, path string) (*os.File, error) {
 	if path != "-" {
 		file, err := os.Open(path)
@@ -82,7 +83,7 @@ func openOrSpool(p *cli.Program, path string) (*os.File, error) {
 	return file, err
 }
 
-// read reads all rows. Its error names the first 10 invalid rows.
+// read reads all rows of the input file. Its error names the first 10 invalid rows.
 func (in *input) read() error {
 	r, err := newReader(in.file)
 	if err != nil {
@@ -113,8 +114,8 @@ func (in *input) read() error {
 }
 
 // indexOfAsset returns the index of an asset in in.assets, and adds the asset if it
-// is new. It clones the strings, because a string from the CSV reader keeps the
-// whole row in memory.
+// is new. The method clones the strings, because a string from the CSV reader keeps
+// the whole row in memory.
 func (in *input) indexOfAsset(id appsandbooks.AssetID) int32 {
 	i, ok := in.assetIndex[id]
 	if !ok {
@@ -140,7 +141,7 @@ func (in *input) indexOfTarget(t target) int32 {
 	return i
 }
 
-// plan plans one operation for all rows. It changes nothing.
+// plan plans one operation for all rows of the input file, without sending a change.
 func (in *input) plan(ctx context.Context, client *appsandbooks.Client, action string, opts ...appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 	change := appsandbooks.AssetChange{Pairs: make([]appsandbooks.AssetPair, len(in.rows))}
 	for i, row := range in.rows {
@@ -165,15 +166,16 @@ type reader struct {
 	csv    *csv.Reader
 	header []string
 
-	// Indexes of columns. An index is -1 if the file does not have the column.
+	// These are the indexes of the columns in the file. An index is -1 if the file
+	// does not have the column.
 	asset   int
 	pricing int
 	user    int
 	device  int
 }
 
-// newReader reads the header. Its errors do not quote the file, which can contain
-// ids of people or a content token.
+// newReader reads the header of a CSV file. newReader does not quote the file in its
+// errors, because the file can contain ids of people or a content token.
 func newReader(r io.Reader) (*reader, error) {
 	text := bufio.NewReaderSize(r, 1<<16)
 	if bom, _ := text.Peek(3); string(bom) == "\ufeff" {
@@ -207,7 +209,7 @@ func newReader(r io.Reader) (*reader, error) {
 	return in, nil
 }
 
-// rowError is the error about an invalid row.
+// rowError is the error about an invalid row of the input file.
 type rowError struct {
 	line int
 	text string
@@ -215,8 +217,9 @@ type rowError struct {
 
 func (e *rowError) Error() string { return fmt.Sprintf("line %d: %s", e.line, e.text) }
 
-// next reads a row, and returns its fields, asset and target. The record is valid
-// until the next call. At the end of the file the error is io.EOF.
+// next reads a row of the input file, and returns its fields, its asset and its
+// target. The fields are valid until the next call. At the end of the file the error
+// is io.EOF.
 func (r *reader) next() (record []string, asset appsandbooks.AssetID, t target, err error) {
 	record, err = r.csv.Read()
 	if err != nil {

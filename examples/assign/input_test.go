@@ -9,8 +9,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// An invalid input is reported with its line, without ids of users and devices, and
-// before anything is sent.
+// Before it sends a request, the program reports invalid rows of the input file with
+// their lines and without ids of users and devices.
 func TestAssign_invalidInput(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)

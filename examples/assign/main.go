@@ -121,7 +121,7 @@ func run(ctx context.Context, p *cli.Program) error {
 	return runOperation(ctx, p, client, o, in, out)
 }
 
-// check validates the options and sets the default of -state.
+// check validates the flags and sets the default of -state.
 func (o *options) check() error {
 	switch {
 	case o.action != "" && o.action != associate && o.action != disassociate:
@@ -151,7 +151,7 @@ func (o *options) check() error {
 }
 
 // runOperation plans or resumes the operation, waits until it is finished, and
-// writes its outcomes.
+// writes its outcomes to the output file.
 func runOperation(ctx context.Context, p *cli.Program, client *appsandbooks.Client, o options, in *input, out io.WriteCloser) error {
 	started := time.Now()
 	state := &stateFile{path: o.state, existing: o.resume != ""}
@@ -180,7 +180,7 @@ func runOperation(ctx context.Context, p *cli.Program, client *appsandbooks.Clie
 	meter.stop()
 	finished := isFinished(op)
 	if finished {
-		err = nil // the report contains the error of each pair
+		err = nil // err adds nothing to the report, which contains the error of each pair
 	}
 	if finished && o.verify {
 		p.Notef("reading the assignments to verify the results")
@@ -194,7 +194,7 @@ func runOperation(ctx context.Context, p *cli.Program, client *appsandbooks.Clie
 	cause := stopCause(ctx, err)
 	switch {
 	case !finished && len(op.EventIDs()) == 0 && report.Unconfirmed == 0:
-		_ = state.remove() // the service accepted nothing, so there is nothing to resume
+		_ = state.remove() // the service accepted no request, so no operation can be resumed
 		return fmt.Errorf("nothing was changed: %w", cause)
 	case !finished, cause != nil:
 		return fmt.Errorf("%w; to continue, run with -resume %s", cause, o.state)
@@ -211,7 +211,8 @@ func runOperation(ctx context.Context, p *cli.Program, client *appsandbooks.Clie
 	return nil
 }
 
-// planOperation plans the operation. It fails if the state file exists.
+// planOperation plans the operation for the input file. It fails if the state file
+// exists.
 func planOperation(ctx context.Context, client *appsandbooks.Client, o options, in *input, opts []appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 	if _, err := os.Stat(o.state); err == nil {
 		return nil, cli.Usagef("the state file %s exists: continue its unfinished run with -resume, or delete the file", o.state)
@@ -219,8 +220,8 @@ func planOperation(ctx context.Context, client *appsandbooks.Client, o options, 
 	return in.plan(ctx, client, o.action, opts...)
 }
 
-// resumeOperation restores the operation of a state file. If an input is given, it
-// must contain the same pairs.
+// resumeOperation restores the operation of a state file. If an input file is given
+// too, it must contain the same pairs as the operation.
 func resumeOperation(client *appsandbooks.Client, o options, in *input, opts []appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 	saved, err := os.ReadFile(o.resume)
 	if err != nil {
@@ -266,7 +267,7 @@ func stopCause(ctx context.Context, err error) error {
 	return err
 }
 
-// summary returns the counts of the outcomes, in one line.
+// summary returns one line with the number of pairs for each outcome.
 func summary(report *appsandbooks.Report, requests int, took time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d of %s succeeded", report.Succeeded, count(report.Total, "pair"))

@@ -72,13 +72,13 @@ func TestAssign_reportsRefusedRequest(t *testing.T) {
 	assert.Equal(t, "9609", env.output("out.csv")[0].number)
 }
 
-// With -verify, an assignment that the service accepted but did not make is reported
-// as failed.
+// With -verify, the program reports a pair as failed if the service accepted the
+// pair but did not assign it.
 func TestAssign_verifyFindsMissingAssignments(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	env.addAssets(1, 3)
-	env.unit.AddDevices("SN00000") // now SN00001 does not exist
+	env.unit.AddDevices("SN00000") // the device SN00001 does not exist
 	env.write("in.csv", everyPair(1, 2))
 	r := env.run("-action", "associate", "-in", "in.csv", "-out", "out.csv")
 	require.Equal(t, cli.OK, r.Code, r.Stderr)
@@ -271,10 +271,11 @@ func TestAssign_keepsStateOfUnconfirmedRows(t *testing.T) {
 	assert.NoFileExists(t, env.path("out.csv.state"))
 }
 
-// The outcomes agree with the stand-in's ledger while faults are injected.
+// The outcomes that the program writes agree with the stand-in's ledger, even if the
+// stand-in injects faults.
 func TestAssign_outcomesAgreeWithLedger(t *testing.T) {
 	t.Parallel()
-	const requests, licenses = 60, 250 // for 300 devices
+	const requests, licenses = 60, 250 // the 300 devices of the input need 60 requests
 	for name, faults := range map[string][]appsandbookstest.Fault{
 		"resets": {{Kind: appsandbookstest.FaultResetBefore}, {Kind: appsandbookstest.FaultResetAfter}},
 		"answers": {

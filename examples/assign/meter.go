@@ -11,8 +11,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// meter shows the progress of the operation. On a terminal it shows a bar.
-// Otherwise it prints a line every lineInterval if the progress changed.
+// meter shows the progress of the operation. On a terminal the meter shows a bar.
+// Otherwise the meter prints a line every lineInterval if the progress changed.
 type meter struct {
 	program *cli.Program
 	bar     *progressbar.ProgressBar // nil if lines are printed
@@ -28,11 +28,12 @@ const lineInterval = 10 * time.Second
 
 func newMeter(p *cli.Program) *meter { return &meter{program: p, done: make(chan struct{})} }
 
-// start shows the progress p, and updates the display until stop is called.
+// start shows the progress p of the operation, and updates the display until stop is
+// called.
 func (m *meter) start(p appsandbooks.Progress) {
 	interval := lineInterval
 	if cli.IsTerminal(m.program.Stderr) && !m.program.Verbose() {
-		interval = time.Second // the bar shows the elapsed time
+		interval = time.Second // update the bar every second, because it shows the elapsed time
 		m.bar = progressbar.NewOptions(p.Pairs,
 			progressbar.OptionSetWriter(m.program.Stderr),
 			progressbar.OptionShowCount(),
@@ -61,7 +62,8 @@ func (m *meter) start(p appsandbooks.Progress) {
 	})
 }
 
-// update is the hook for [appsandbooks.WithProgress].
+// update stores the new progress of the operation. It is the hook for
+// [appsandbooks.WithProgress].
 func (m *meter) update(p appsandbooks.Progress) {
 	m.mu.Lock()
 	m.current = p
@@ -88,7 +90,7 @@ func (m *meter) show() {
 	}
 }
 
-// stop stops the updates and removes the bar.
+// stop stops the updates of the progress and removes the bar.
 func (m *meter) stop() {
 	close(m.done)
 	m.ticking.Wait()

@@ -14,8 +14,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// result is the outcome of a pair as fields of the output: outcome, errorNumber,
-// errorMessage.
+// result is the outcome of a pair as fields of the output file: outcome,
+// errorNumber, errorMessage.
 type result [3]string
 
 var resultHeader = result{"outcome", "errorNumber", "errorMessage"}
@@ -44,7 +44,7 @@ func (r *results) add(o appsandbooks.Outcome) int32 {
 	return i
 }
 
-// describe returns the fields of the output for an outcome.
+// describe returns the fields of the output file for the outcome of a pair.
 func describe(o appsandbooks.Outcome) result {
 	r := result{string(o.Status)}
 	var e *appsandbooks.Error
@@ -58,14 +58,14 @@ func describe(o appsandbooks.Outcome) result {
 	return r
 }
 
-// joined contains the result of each pair of an input.
+// joined contains the result of each pair of an input file.
 type joined struct {
 	results
 	index map[pair]int32 // into results.all
 }
 
-// join finds the result of each pair of the input. It fails unless the input and
-// the report contain the same pairs.
+// join finds the result of each pair of the input file. It fails unless the input
+// file and the report contain the same pairs.
 func (in *input) join(report *appsandbooks.Report) (*joined, error) {
 	j := &joined{index: make(map[pair]int32, len(in.rows))}
 	for _, row := range in.rows {
@@ -91,8 +91,9 @@ func (in *input) join(report *appsandbooks.Report) (*joined, error) {
 	return j, nil
 }
 
-// writeOutput writes the rows of the input with their outcomes, and closes the
-// output. If in is nil, it writes the pairs of the report instead of rows.
+// writeOutput writes the rows of the input file with their outcomes, and closes the
+// output file. If in is nil, writeOutput writes the pairs of the report instead of
+// rows.
 func writeOutput(out io.WriteCloser, in *input, report *appsandbooks.Report) error {
 	w := csv.NewWriter(out)
 	var err error
@@ -108,7 +109,7 @@ func writeOutput(out io.WriteCloser, in *input, report *appsandbooks.Report) err
 	return errors.Join(w.Error(), out.Close())
 }
 
-// writePairs writes the pairs of the report with their outcomes.
+// writePairs writes the pairs of the operation's report with their outcomes.
 func writePairs(w *csv.Writer, report *appsandbooks.Report) error {
 	var r results
 	record := append([]string{"adamId", "pricingParam", "clientUserId", "serialNumber"}, resultHeader[:]...)
@@ -124,7 +125,7 @@ func writePairs(w *csv.Writer, report *appsandbooks.Report) error {
 	return nil
 }
 
-// writeRows reads the input again and writes its rows with their outcomes.
+// writeRows reads the input file again and writes its rows with their outcomes.
 func writeRows(w *csv.Writer, in *input, report *appsandbooks.Report) error {
 	outcomes, err := in.join(report)
 	if err != nil {
@@ -137,7 +138,8 @@ func writeRows(w *csv.Writer, in *input, report *appsandbooks.Report) error {
 	if err != nil {
 		return fmt.Errorf("reading the input again: %w", err)
 	}
-	// The input can be the output of an earlier run: replace its outcome columns.
+	// The input file can be the output file of another run. Its outcome columns are
+	// replaced.
 	var keep []int
 	for i, name := range r.header {
 		if !slices.Contains(resultHeader[:], strings.TrimSpace(name)) {
@@ -170,9 +172,9 @@ func writeRows(w *csv.Writer, in *input, report *appsandbooks.Report) error {
 	return nil
 }
 
-// createOutput opens the output before anything is sent, so that an error in its
-// path changes nothing. An output file is written as path.partial, and gets its name
-// when it is complete.
+// createOutput opens the output file before the program sends a request, so that the
+// service changes nothing if the path is wrong. A regular file has the name
+// path.partial until it is complete.
 func createOutput(p *cli.Program, path string) (io.WriteCloser, error) {
 	if path == "-" {
 		return nopCloser{p.Stdout}, nil
@@ -187,12 +189,12 @@ func createOutput(p *cli.Program, path string) (io.WriteCloser, error) {
 	out := &outputFile{file, path}
 	p.OnExit(func() {
 		_ = file.Close()
-		_ = os.Remove(file.Name()) // fails if the file was renamed, which is fine
+		_ = os.Remove(file.Name()) // Remove fails if the file was renamed, and that is no error
 	})
 	return out, nil
 }
 
-// outputFile is a file that gets its name when it is closed.
+// outputFile is a file that has a temporary name until it is closed.
 type outputFile struct {
 	*os.File
 	path string

@@ -11,8 +11,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/clitest"
 )
 
-// The output has the columns and rows of the input, with a result for each row, and
-// can be used as an input again.
+// The output file has the columns and rows of the input file, with a result for each
+// row. It can be the input file of another run.
 func TestAssign_writesRowsOfInput(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
@@ -36,7 +36,7 @@ func TestAssign_writesRowsOfInput(t *testing.T) {
 	assert.NoFileExists(t, env.path("out.csv.partial"))
 	assert.Empty(t, env.srv.Violations())
 
-	// The output of the first run is the input of the second.
+	// The output file of the first run is the input file of the second run.
 	r = env.run("-action", "disassociate", "-in", "out.csv", "-out", "back.csv")
 	require.Equal(t, cli.OK, r.Code, r.Stderr)
 	assert.Equal(t, env.read("out.csv"), env.read("back.csv"))

@@ -11,7 +11,7 @@ import (
 )
 
 // printPlan prints how many requests a run would send, and whether the organization
-// has the licenses for it.
+// has the licenses that the run needs.
 func printPlan(ctx context.Context, p *cli.Program, client *appsandbooks.Client, action string, in *input) error {
 	op, err := in.plan(ctx, client, action)
 	if err != nil {
@@ -67,8 +67,8 @@ func printPlan(ctx context.Context, p *cli.Program, client *appsandbooks.Client,
 	return nil
 }
 
-// checkRemoval returns the last cells of the row of an asset whose assignments are
-// to be removed, and the reason why this would fail, if there is one.
+// checkRemoval returns the last cells of an asset's row in the plan of a removal of
+// assignments. problem is the reason why the removal would fail, or "".
 func checkRemoval(asset appsandbooks.Asset) (cells, problem string) {
 	if !asset.Revocable {
 		problem = "its assignments cannot be removed"
@@ -81,8 +81,8 @@ func checkRemoval(asset appsandbooks.Asset) (cells, problem string) {
 type licenseCheck struct {
 	*input
 	client   *appsandbooks.Client
-	toDevice []bool            // by asset: a row assigns it to a device
-	pairs    map[pair]struct{} // all pairs; nil until countAssigned needs them
+	toDevice []bool            // by asset: whether a row assigns the asset to a device
+	pairs    map[pair]struct{} // all pairs of the input file; nil until countAssigned needs them
 }
 
 func newLicenseCheck(in *input, client *appsandbooks.Client) *licenseCheck {
@@ -93,9 +93,10 @@ func newLicenseCheck(in *input, client *appsandbooks.Client) *licenseCheck {
 	return l
 }
 
-// check returns the last cells of the row of an asset that is to be assigned in a
-// number of pairs, and the reason why this would fail, if there is one. Index is the
-// index of the asset in the input.
+// check returns the last cells of an asset's row in the plan of assignments. problem
+// is the reason why the assignment would fail, or "". The parameter index is the
+// index of the asset in the input file, and pairs is the number of pairs with this
+// asset.
 func (l *licenseCheck) check(ctx context.Context, index int32, asset appsandbooks.Asset, pairs int) (cells, problem string, err error) {
 	if asset.TotalCount == appsandbooks.AssetUnlimited {
 		return fmt.Sprintf("%d\tunlimited", pairs), "", nil
@@ -117,8 +118,8 @@ func (l *licenseCheck) check(ctx context.Context, index int32, asset appsandbook
 	return fmt.Sprintf("%d\t%d", needed, asset.AvailableCount), problem, nil
 }
 
-// countAssigned counts the pairs of an asset that are already assigned. They need
-// no further license.
+// countAssigned returns the number of pairs of an asset in the input file that are
+// already assigned. These pairs need no further license.
 func (l *licenseCheck) countAssigned(ctx context.Context, index int32) (n int, err error) {
 	if l.pairs == nil {
 		l.pairs = make(map[pair]struct{}, len(l.rows))
@@ -139,8 +140,8 @@ func (l *licenseCheck) countAssigned(ctx context.Context, index int32) (n int, e
 	return n, nil
 }
 
-// count returns a number with its noun. The plural is one with an s, unless many is
-// given.
+// count returns a number with its noun, such as "2 rows". The plural is the singular
+// with an s, unless the parameter many gives it.
 func count(n int, one string, many ...string) string {
 	switch {
 	case n == 1:

@@ -11,8 +11,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// -plan prints the requests and the licenses that a run needs, finds rows that would
-// fail, and changes nothing.
+// With -plan, the program prints the requests and the licenses that a run needs,
+// finds rows that would fail, and changes nothing.
 func TestAssign_planChangesNothing(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)

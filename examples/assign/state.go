@@ -6,19 +6,20 @@ import (
 	"os"
 )
 
-// stateFile is the journal of the operation. Each entry is appended to the file and
-// synced, so that no request is lost in a crash. The file is created with the first
-// entry, before the operation sends its first request.
+// stateFile is the file with the journal of the operation. Each entry is appended to
+// the file and synced, so that no request is lost in a crash. The file is created
+// with the first entry, before the operation sends its first request.
 type stateFile struct {
 	path     string
-	existing bool // -resume continues this file, so that it must exist
+	existing bool // the file must exist, because -resume continues it
 	file     *os.File
 }
 
-// append writes an entry. It is the hook for [appsandbooks.WithJournal].
+// append writes a journal entry to the state file. It is the hook for
+// [appsandbooks.WithJournal].
 func (s *stateFile) append(_ context.Context, entry []byte) error {
 	if s.file == nil {
-		// O_EXCL prevents that two runs use the same file.
+		// O_EXCL prevents that two runs use the same state file.
 		flags := os.O_CREATE | os.O_EXCL
 		if s.existing {
 			flags = 0
@@ -42,7 +43,7 @@ func (s *stateFile) close() {
 	}
 }
 
-// remove deletes the file if it exists.
+// remove deletes the state file if it exists.
 func (s *stateFile) remove() error {
 	s.close()
 	if err := os.Remove(s.path); err != nil && !os.IsNotExist(err) {

@@ -51,7 +51,7 @@ func TestAssign_millionRows(t *testing.T) {
 
 // watchMemory returns a channel that receives the peak resident memory of a process
 // in KiB, when the process has ended. The value is 0 on systems without /proc. The
-// value of wait4 cannot be used, because it includes the parent process.
+// peak that wait4 returns cannot be used, because it includes the parent process.
 func watchMemory(pid int) <-chan int {
 	peak := make(chan int, 1)
 	go func() {

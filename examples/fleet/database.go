@@ -42,7 +42,8 @@ func migrate(ctx context.Context, s settings) error {
 	return err
 }
 
-// connect returns a pool of at least 16 connections, after one of them has worked.
+// connect returns a pool of at least 16 database connections, after one connection has
+// succeeded.
 func connect(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	if url == "" {
 		return nil, errors.New("no database URL: set -db or DATABASE_URL")

@@ -25,18 +25,18 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres/postgrestest"
 )
 
-// demoConfig are the flags of the demo.
+// demoConfig contains the flags of the demo.
 type demoConfig struct {
-	db        string    // empty: start a server, and kill it once
+	db        string    // URL of the database; empty: start a PostgreSQL server, and kill it once
 	out       io.Writer // nil: print nothing
 	logs      string    // directory for the logs of the workers; empty: a temporary directory
 	unitCount int
-	pairs     int // of all units together
+	pairs     int // number of pairs in all units together
 	workers   int
 	kills     int
 	rate      int // requests per second that the service allows for each unit
 	poll      time.Duration
-	limit     time.Duration // for the whole demo
+	limit     time.Duration // longest time for the whole demo
 	seed      uint64
 }
 
@@ -58,8 +58,8 @@ func (c *demoConfig) flags(f *flag.FlagSet) {
 
 // demo runs a whole fleet on this machine: a stand-in for Apple's service that injects
 // faults and loses notifications, a load balancer, workers that are killed and started
-// again, and a database that is killed once. At the end it compares the results of all
-// parts.
+// again, and a database that is killed once. At the end the demo compares what all parts
+// report.
 type demo struct {
 	demoConfig
 	settings settings
@@ -75,13 +75,13 @@ type demo struct {
 
 	mu      sync.Mutex
 	random  *rand.Rand
-	planned map[string]*appsandbookstest.Unit // by ID of the operation
+	planned map[string]*appsandbookstest.Unit // by the id of the operation
 
 	cleanup []func() error // runs in reverse order
 }
 
-// runDemo runs the demo. The result is nil if the demo could not run to its end. The error
-// reports what went wrong, or what differs from the expectation.
+// runDemo runs the demo of the fleet. The result is nil if the demo could not run to its
+// end. The error reports the failure, or the results that are wrong.
 func runDemo(ctx context.Context, c demoConfig) (r *demoResult, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
@@ -109,7 +109,7 @@ func runDemo(ctx context.Context, c demoConfig) (r *demoResult, err error) {
 	d.waitWhileKilling(ctx)
 	took := time.Since(began)
 
-	// The time limit is for the operations, not for the audit.
+	// The time limit of the demo is for the operations, not for the audit.
 	ctx = context.WithoutCancel(ctx)
 	d.waitForJobs(ctx)
 	d.service.ClearFaults()
@@ -121,9 +121,9 @@ func runDemo(ctx context.Context, c demoConfig) (r *demoResult, err error) {
 	if after, err := readStatistics(ctx, d.pool); err == nil {
 		r.commits, r.wal = after.commits-before.commits, after.wal-before.wal
 	}
-	d.say("%s", r)
+	d.logf("%s", r)
 	for _, detail := range r.details[:min(10, len(r.details))] {
-		d.say("  %s", detail)
+		d.logf("  %s", detail)
 	}
 	return r, r.check()
 }
@@ -136,13 +136,13 @@ func (d *demo) close() error {
 	return errors.Join(errs...)
 }
 
-// atEnd registers a function for close.
+// atEnd registers a function that demo.close calls.
 func (d *demo) atEnd(f func()) {
 	d.cleanup = append(d.cleanup, func() error { f(); return nil })
 }
 
-// say prints a line with the time.
-func (d *demo) say(format string, args ...any) {
+// logf prints a line that begins with the time of day.
+func (d *demo) logf(format string, args ...any) {
 	if d.out != nil {
 		fmt.Fprintf(d.out, time.Now().Format("15:04:05 ")+format+"\n", args...)
 	}
@@ -161,7 +161,8 @@ func (d *demo) prepareDirectory(context.Context) error {
 	return nil
 }
 
-// startDatabase starts a server if none was given, and creates the tables.
+// startDatabase starts a PostgreSQL server if no database was given, and creates the
+// tables.
 func (d *demo) startDatabase(ctx context.Context) (err error) {
 	if d.settings.db == "" {
 		if d.database, err = postgrestest.Start(); err != nil {
@@ -169,15 +170,15 @@ func (d *demo) startDatabase(ctx context.Context) (err error) {
 		}
 		d.cleanup = append(d.cleanup, d.database.Stop)
 		d.settings.db = d.database.URL()
-		d.say("started a PostgreSQL server: %s", d.settings.db)
+		d.logf("started a PostgreSQL server: %s", d.settings.db)
 	}
 	return migrate(ctx, d.settings)
 }
 
-// startMachines starts the workers and the load balancer in front of them.
+// startMachines starts the worker processes of the demo.
 func (d *demo) startMachines(ctx context.Context) error {
 	d.fleet = &machines{
-		settings: d.settings, logs: d.logs, poll: d.poll, say: d.say,
+		settings: d.settings, logs: d.logs, poll: d.poll, logf: d.logf,
 		random: rand.New(rand.NewPCG(d.seed, 2)),
 	}
 	d.atEnd(d.fleet.stop)
@@ -189,7 +190,7 @@ func (d *demo) startMachines(ctx context.Context) error {
 	return d.fleet.startAll(ctx)
 }
 
-// connect opens the database for the demo itself, which plans the operations.
+// connect opens the database for the demo's own process, which plans the operations.
 func (d *demo) connect(ctx context.Context) (err error) {
 	if d.pool, err = connect(ctx, d.settings.db); err != nil {
 		return err
@@ -204,7 +205,7 @@ func (d *demo) connect(ctx context.Context) (err error) {
 }
 
 // waitWhileKilling waits until all operations are finished or the context ends. Meanwhile
-// it kills workers and the database.
+// waitWhileKilling kills workers and the database.
 func (d *demo) waitWhileKilling(ctx context.Context) {
 	killing, stop := context.WithCancel(ctx)
 	var group sync.WaitGroup
@@ -222,7 +223,7 @@ func (d *demo) waitForOperations(ctx context.Context) {
 			return
 		}
 		if err == nil && unfinished != last { // an error means that the database is down
-			d.say("%d operations are not finished; %d pairs are left", unfinished, pairs)
+			d.logf("%d operations are not finished; %d pairs are left", unfinished, pairs)
 			last = unfinished
 		}
 		if sleep(ctx, time.Second) != nil {
@@ -244,8 +245,8 @@ func (d *demo) countUnfinished(ctx context.Context) (operations, pairs int, err 
 	return operations, pairs, nil
 }
 
-// waitForJobs waits until all jobs are completed, but at most 15 seconds. Notifications
-// arrive in this time too.
+// waitForJobs waits until River has completed all jobs, but at most 15 seconds. The last
+// notifications also arrive in this time.
 func (d *demo) waitForJobs(ctx context.Context) {
 	deadline := time.Now().Add(15 * time.Second)
 	for time.Now().Before(deadline) {

@@ -17,8 +17,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// audit compares what the operations report, what the service received, what the hooks
-// stored, and what the workers printed.
+// audit compares the reports of the operations, the requests to the service, the
+// notifications that the hooks stored, and the logs of the workers.
 func (d *demo) audit(ctx context.Context) (*demoResult, error) {
 	r := &demoResult{
 		operations: len(d.planned), shortestInterval: time.Hour,
@@ -43,7 +43,8 @@ func (d *demo) audit(ctx context.Context) (*demoResult, error) {
 	return r, d.auditLogs(r)
 }
 
-// auditUnfinished finds operations and jobs that are not finished.
+// auditUnfinished adds the operations and jobs that are not finished to the result of the
+// audit.
 func (d *demo) auditUnfinished(ctx context.Context, r *demoResult) error {
 	for o, err := range d.store.Operations().All(ctx, postgres.OperationFilter{}) {
 		if err != nil {
@@ -64,7 +65,7 @@ func (d *demo) auditUnfinished(ctx context.Context, r *demoResult) error {
 
 // auditOperation compares the outcomes of an operation with the ledger of the service.
 func (d *demo) auditOperation(ctx context.Context, r *demoResult, id string, unit *appsandbookstest.Unit) error {
-	client, err := d.clients.of(unit.UID())
+	client, err := d.clients.get(unit.UID())
 	if err != nil {
 		return err
 	}
@@ -93,10 +94,11 @@ func (d *demo) auditOperation(ctx context.Context, r *demoResult, id string, uni
 	return nil
 }
 
-// auditRequests counts the requests and finds polls that came too early. A poll counts
-// from its arrival, even if its answer was lost.
+// auditRequests counts the requests to the stand-in and finds polls that came too early.
+// The interval between polls counts from the arrival of a poll, even if its answer was
+// lost.
 func (d *demo) auditRequests(r *demoResult) {
-	polled := map[string]time.Time{} // when an event was polled last
+	polled := map[string]time.Time{} // the time of the last poll of an event
 	for _, q := range d.service.Requests() {
 		r.requests++
 		if q.Fault != "" {
@@ -118,13 +120,14 @@ func (d *demo) auditRequests(r *demoResult) {
 	}
 }
 
-// auditViolations sorts the violations that the service recorded.
+// auditViolations assigns each violation that the stand-in recorded to a list of the
+// result.
 func (d *demo) auditViolations(r *demoResult) {
 	for _, v := range d.service.Violations() {
 		switch v.Rule {
 		case appsandbookstest.RuleRequestRate:
 			r.fastSeconds = append(r.fastSeconds, v.Detail)
-		case appsandbookstest.RulePollInterval: // assumes 30 s; auditRequests uses -poll
+		case appsandbookstest.RulePollInterval: // the rule assumes 30 s between polls; auditRequests uses -poll
 		default:
 			r.otherViolations[v.Rule]++
 			r.details = append(r.details, v.String())
@@ -132,7 +135,8 @@ func (d *demo) auditViolations(r *demoResult) {
 	}
 }
 
-// auditNotifications compares what the hooks stored with what was acknowledged.
+// auditNotifications compares the notifications that the hooks stored with the
+// notifications that the workers acknowledged.
 func (d *demo) auditNotifications(ctx context.Context, r *demoResult) error {
 	rows, err := d.pool.Query(ctx, `SELECT key, count(*) FROM fleet_notifications GROUP BY key`)
 	if err != nil {
@@ -163,7 +167,8 @@ func (d *demo) auditNotifications(ctx context.Context, r *demoResult) error {
 	return nil
 }
 
-// auditLogs finds secrets in the logs of the workers. Half of a content token counts.
+// auditLogs finds secrets in the logs of the workers. Half of a content token counts as a
+// secret.
 func (d *demo) auditLogs(r *demoResult) error {
 	for _, x := range d.fleet.all {
 		text, err := os.ReadFile(filepath.Join(d.logs, x.name+".log"))

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// startBalancer starts a load balancer that sends each request to a random machine, even if
-// that machine does not run at the moment.
+// startBalancer starts a load balancer that sends each notification to a random machine,
+// even if that machine does not run at the moment.
 func (m *machines) startBalancer() (net.Listener, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -16,29 +16,30 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres/postgrestest"
 )
 
-// machines are the worker processes of a demo.
+// machines contains the worker processes of a demo.
 type machines struct {
 	settings settings
 	logs     string // directory
 	poll     time.Duration
-	say      func(string, ...any)
+	logf     func(string, ...any)
 	random   *rand.Rand // for killSome
 	all      []*machine
 
 	mu      sync.Mutex
 	kills   int
-	stopped bool // start does nothing any more
+	stopped bool // after stop, start does nothing
 }
 
-// machine is a worker process. It keeps its name and address when it is started again.
+// machine is a worker process of the demo. It keeps its name and address when it is
+// started again.
 type machine struct {
 	name   string
 	addr   string
 	cmd    *exec.Cmd     // nil before the first start
-	exited chan struct{} // closed when the process has exited
+	exited chan struct{} // a channel that is closed when the process has exited
 }
 
-// add adds a machine with a free port, but does not start it.
+// add adds a machine (a worker process) with a free port, but does not start it.
 func (m *machines) add() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -49,7 +50,7 @@ func (m *machines) add() error {
 	return nil
 }
 
-// start runs the command "worker" of this program as a machine.
+// start starts the command "worker" of this program as the process of a machine.
 func (m *machines) start(x *machine) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -83,7 +84,7 @@ func (m *machines) start(x *machine) error {
 
 func (m *machines) logFile(x *machine) string { return filepath.Join(m.logs, x.name+".log") }
 
-// startAll starts all machines and waits until they accept connections.
+// startAll starts all worker processes and waits until they accept connections.
 func (m *machines) startAll(ctx context.Context) error {
 	for _, x := range m.all {
 		if err := m.start(x); err != nil {
@@ -106,8 +107,8 @@ func (m *machines) startAll(ctx context.Context) error {
 	return nil
 }
 
-// killSome kills a random machine and starts it again, as often as kills says. In the
-// middle it kills and restarts the database, unless that is nil.
+// killSome kills a random worker process and starts it again, kills times. After half of
+// them it kills and restarts the database, unless database is nil.
 func (m *machines) killSome(ctx context.Context, kills int, database *postgrestest.Server) {
 	for i := range kills {
 		if sleep(ctx, 2*time.Second+time.Duration(m.random.Int64N(int64(4*time.Second)))) != nil {
@@ -117,7 +118,7 @@ func (m *machines) killSome(ctx context.Context, kills int, database *postgreste
 			m.killDatabase(ctx, database)
 		}
 		x := m.all[m.random.IntN(len(m.all))]
-		m.say("kill -9 %s", x.name)
+		m.logf("kill -9 %s", x.name)
 		_ = x.cmd.Process.Kill()
 		<-x.exited
 		m.mu.Lock()
@@ -125,25 +126,25 @@ func (m *machines) killSome(ctx context.Context, kills int, database *postgreste
 		m.mu.Unlock()
 		_ = sleep(ctx, time.Second)
 		if err := m.start(x); err != nil {
-			m.say("starting %s failed: %v", x.name, err)
+			m.logf("starting %s failed: %v", x.name, err)
 		}
 	}
 }
 
 func (m *machines) killDatabase(ctx context.Context, database *postgrestest.Server) {
-	m.say("killing the database")
+	m.logf("killing the database")
 	if err := database.Kill(); err != nil {
-		m.say("killing the database failed: %v", err)
+		m.logf("killing the database failed: %v", err)
 	}
 	_ = sleep(ctx, 2*time.Second)
 	if err := database.Restart(); err != nil {
-		m.say("starting the database failed: %v", err)
+		m.logf("starting the database failed: %v", err)
 	}
-	m.say("the database runs again")
+	m.logf("the database runs again")
 }
 
-// stop interrupts all machines and waits until they exit. It kills a machine that does
-// not exit within 20 seconds.
+// stop interrupts all worker processes and waits until they exit. It kills a process that
+// does not exit within 20 seconds.
 func (m *machines) stop() {
 	m.mu.Lock()
 	m.stopped = true
@@ -160,7 +161,7 @@ func (m *machines) stop() {
 		select {
 		case <-x.exited:
 		case <-time.After(20 * time.Second):
-			m.say("%s does not exit within 20 seconds; killing it", x.name)
+			m.logf("%s does not exit within 20 seconds; killing it", x.name)
 			_ = x.cmd.Process.Kill()
 			<-x.exited
 		}

@@ -19,9 +19,9 @@ func (d *demo) register(ctx context.Context) error {
 		return err
 	}
 	d.atEnd(func() { balancer.Close() })
-	d.say("registering %d units for notifications", len(d.units))
+	d.logf("registering %d units for notifications", len(d.units))
 	return d.forEachUnit(func(_ int, u *appsandbookstest.Unit) error {
-		client, err := d.clients.of(u.UID())
+		client, err := d.clients.get(u.UID())
 		if err != nil {
 			return err
 		}
@@ -33,10 +33,10 @@ func (d *demo) register(ctx context.Context) error {
 	})
 }
 
-// order enqueues five changes for each unit: a large one of four assets, and four small
-// ones of one asset. Some devices of each change fail.
+// order enqueues five changes for each unit: a large change with four assets, and four
+// small changes with one asset each. Some devices of each change fail.
 func (d *demo) order(ctx context.Context) error {
-	d.say("ordering %d pairs", d.pairs)
+	d.logf("ordering %d pairs", d.pairs)
 	return d.forEachUnit(func(i int, u *appsandbookstest.Unit) error {
 		pairs := d.pairs / len(d.units)
 		if i < d.pairs%len(d.units) {
@@ -56,7 +56,8 @@ func (d *demo) order(ctx context.Context) error {
 	})
 }
 
-// orderChange enqueues one change of a unit: the assets for a number of devices.
+// orderChange enqueues one change of a unit: the assignment of some assets to a number of
+// devices.
 func (d *demo) orderChange(ctx context.Context, u *appsandbookstest.Unit, number, devices int, assets ...string) error {
 	if devices == 0 {
 		return nil
@@ -79,7 +80,7 @@ func (d *demo) orderChange(ctx context.Context, u *appsandbookstest.Unit, number
 	return nil
 }
 
-// forEachUnit calls f for all units, for eight at the same time.
+// forEachUnit calls f for each unit, for eight units at the same time.
 func (d *demo) forEachUnit(f func(i int, u *appsandbookstest.Unit) error) error {
 	var group errgroup.Group
 	group.SetLimit(8)

@@ -14,19 +14,19 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// demoResult is what the audit of a demo counted and found.
+// demoResult contains the counts and the errors that the audit of a demo found.
 type demoResult struct {
 	took                                  time.Duration
 	operations                            int
 	pairs, succeeded, failed, unconfirmed int
 	requests, faults, polls               int
-	delivered, handled                    int // acknowledged deliveries; handled notifications
+	delivered, handled                    int // numbers of acknowledged deliveries and of handled notifications
 	kills                                 int
-	shortestInterval                      time.Duration // between two polls of one event
-	commits                               int64         // since the last start of the database
+	shortestInterval                      time.Duration // shortest time between two polls of one event
+	commits                               int64         // transactions since the last start of the database
 	wal                                   int64         // bytes of write-ahead log
 
-	// Each of these lists is empty if the fleet works.
+	// Each of these lists contains errors of one kind, and is empty if the fleet works.
 	wrongPairs     []string
 	earlyPolls     []string
 	fastSeconds    []string
@@ -39,7 +39,7 @@ type demoResult struct {
 	details         []string // of otherViolations
 }
 
-// check returns an error if one of the lists is not empty.
+// check returns an error if the audit of the demo found errors.
 func (r *demoResult) check() error {
 	var errs []error
 	for _, list := range []struct {
@@ -72,7 +72,7 @@ violations of other rules of conduct: %v`,
 		r.delivered, r.handled, r.kills, r.commits, r.wal>>20, r.otherViolations)
 }
 
-// statistics are counters of the database.
+// statistics contains two counters of the PostgreSQL server.
 type statistics struct {
 	commits int64
 	wal     int64 // position in the write-ahead log, in bytes

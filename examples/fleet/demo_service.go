@@ -50,9 +50,9 @@ func (d *demo) startService(context.Context) error {
 	return d.vendor.write(d.settings.vendor)
 }
 
-// injectFaults makes some requests fail.
+// injectFaults makes some requests to the stand-in fail.
 func (d *demo) injectFaults() {
-	for _, u := range d.units { // as a proxy that repeats the content token in its answer
+	for _, u := range d.units { // these faults act like a proxy whose answer repeats the content token
 		sent := "you sent Authorization: Bearer " + u.Token()
 		for _, f := range []appsandbookstest.Fault{
 			{Path: "assets/associate", Status: 500, Body: `{"errorNumber":9603,"errorMessage":"` + sent + `"}`, Probability: 0.01},

@@ -13,7 +13,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres/postgrestest"
 )
 
-// With faults, killed workers and a killed database, all results are correct. A longer run:
+// With injected faults, killed workers and a killed database, all results of the demo are
+// correct. This command runs the test for longer:
 //
 //	go test -run TestDemo -v -timeout 20m -units 200 -pairs 200000 -kills 12 -seed 7 -limit 10m
 func TestDemo(t *testing.T) {

@@ -11,10 +11,11 @@ import (
 	"testing"
 )
 
-// config is the configuration of TestDemo; the flags of the test change it.
+// config is the configuration of TestDemo. Flags of go test change it.
 var config = defaultDemo()
 
-// TestMain runs the program itself if FLEET_MAIN is set: the demo starts its workers so.
+// TestMain runs the program itself if FLEET_MAIN is set. The demo starts its workers in
+// this way.
 func TestMain(m *testing.M) {
 	if os.Getenv("FLEET_MAIN") != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

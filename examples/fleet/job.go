@@ -31,21 +31,22 @@ func (runArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{MaxAttempts: 1000, UniqueOpts: river.UniqueOpts{ByArgs: true}}
 }
 
-// The queues. Large changes have their own workers, so that some workers are always free
-// for small changes.
+// These are the queues. Large changes have their own workers, so that some workers are
+// always free for small changes.
 const (
 	smallQueue = river.QueueDefault
 	largeQueue = "large"
 )
 
-// The sizes of changes, in pairs. The largest changes have the lowest priority in the
-// queue of the large changes.
+// A change with one of these numbers of pairs, or more, is large or among the largest.
+// The largest changes have the lowest priority in the queue of the large changes.
 const (
 	largeChange   = 500
 	largestChange = 10_000
 )
 
-// insertOptions selects the queue and the priority for a change of so many pairs.
+// insertOptions selects the queue and the priority for a change with this number of
+// pairs.
 func insertOptions(pairs int) *river.InsertOpts {
 	switch {
 	case pairs >= largestChange:
@@ -64,10 +65,11 @@ type runner struct {
 	store          *postgres.Store
 	clients        *clients
 	lease, timeout time.Duration
-	verifyInterval time.Duration // between two calls of Verify for unconfirmed pairs
+	verifyInterval time.Duration // time between two calls of Verify for unconfirmed pairs
 }
 
-// Timeout returns the longest time for a step. The next step does what is left.
+// Timeout returns the longest time for a step of an operation. The next step continues
+// the work.
 func (c *runner) Timeout(*river.Job[runArgs]) time.Duration { return c.timeout }
 
 // Work runs one step of an operation. Then the job waits in the database for the time of
@@ -80,13 +82,13 @@ func (c *runner) Work(ctx context.Context, job *river.Job[runArgs]) error {
 	case errors.Is(err, postgres.ErrNotFound):
 		return river.JobCancel(err)
 	case errors.Is(err, postgres.ErrLeaseHeld):
-		return river.JobSnooze(c.lease/4 + rand.N(c.lease/4)) // that process may have died
+		return river.JobSnooze(c.lease/4 + rand.N(c.lease/4)) // another process has the lease, and it may have died
 	case err != nil:
 		return err
 	}
 	var op *appsandbooks.Operation
 	var next time.Time
-	client, err := c.clients.of(lease.Unit)
+	client, err := c.clients.get(lease.Unit)
 	if err == nil {
 		op, err = lease.Resume(client, appsandbooks.WithResend())
 	}
@@ -98,7 +100,8 @@ func (c *runner) Work(ctx context.Context, job *river.Job[runArgs]) error {
 	}
 	finished := err == nil && next.IsZero()
 
-	// A context of its own, so that the lease is also released when the worker stops.
+	// The release has its own context, so that the lease is also released when the worker
+	// stops.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	released := pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
@@ -116,7 +119,7 @@ func (c *runner) Work(ctx context.Context, job *river.Job[runArgs]) error {
 	case released != nil:
 		return errors.Join(err, released)
 	case appsandbooks.IsAuth(err):
-		return river.JobSnooze(time.Hour) // until the content token is renewed
+		return river.JobSnooze(time.Hour) // the job waits until the content token is renewed
 	case errors.Is(err, errUnconfirmed):
 		return river.JobSnooze(max(0, time.Until(next)))
 	case err != nil:
@@ -129,10 +132,11 @@ func (c *runner) Work(ctx context.Context, job *river.Job[runArgs]) error {
 
 var errUnconfirmed = errors.New("some pairs are unconfirmed; they will be verified again")
 
-// verify runs Verify for pairs that are still unconfirmed after the last step: no answer
-// came to their requests. Verify reports a pair as failed when the service's lists have
-// not shown it for long enough. Until then verify returns errUnconfirmed and the time of
-// the next try. The first try comes one interval after the last step.
+// verify calls Operation.Verify for pairs that are still unconfirmed after the last step,
+// because no answer came to their requests. Verify reports a pair as failed when the
+// service's lists have not shown the pair for long enough. Until then verify returns
+// errUnconfirmed and the time of the next try. The first try comes one interval after the
+// last step.
 func (c *runner) verify(lease *postgres.Lease, op *appsandbooks.Operation) (next time.Time, err error) {
 	if lease.LastError != errUnconfirmed.Error() {
 		return time.Now().Add(c.verifyInterval), errUnconfirmed
@@ -141,15 +145,16 @@ func (c *runner) verify(lease *postgres.Lease, op *appsandbooks.Operation) (next
 	var ended *appsandbooks.OperationError
 	switch {
 	case report.Unconfirmed == 0:
-		return time.Time{}, nil // failed pairs are no error of the step
+		return time.Time{}, nil // pairs that failed are no error of the step
 	case errors.As(err, &ended) && ended.Cause == nil: // the lists were read, but do not show the pairs yet
 		return time.Now().Add(c.verifyInterval), errUnconfirmed
 	}
 	return time.Time{}, err
 }
 
-// retries is the retry policy for steps that failed: 0.5 to 1 second at first, up to one
-// minute. Most failures are temporary ones of the database or the network.
+// retries is the retry policy for steps that failed. The wait before a retry is 0.5 to 1
+// second at first, and grows up to one minute. Most failures are temporary ones of the
+// database or the network.
 type retries struct{}
 
 func (retries) NextRetry(job *rivertype.JobRow) time.Time {
@@ -157,7 +162,7 @@ func (retries) NextRetry(job *rivertype.JobRow) time.Time {
 	return time.Now().Add(wait/2 + rand.N(wait/2))
 }
 
-// runNow makes River run the jobs of operations at once.
+// runNow makes River run the jobs of these operations at once.
 func runNow(ctx context.Context, jobs *river.Client[pgx.Tx], operations []string, log *slog.Logger) {
 	for _, id := range operations {
 		// The job is unique, so Insert returns the existing job.

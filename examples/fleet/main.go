@@ -49,7 +49,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	var s settings
 	flags := flag.NewFlagSet("fleet "+args[0], flag.ContinueOnError)
-	flags.StringVar(&s.db, "db", "", "URL of the PostgreSQL database; if empty, the environment variable DATABASE_URL") // not its value as the default: -h would print the password
+	// DATABASE_URL is not the default of the flag, because -h would print the password.
+	flags.StringVar(&s.db, "db", "", "URL of the PostgreSQL database; if empty, the environment variable DATABASE_URL")
 	parse := func() error {
 		err := flags.Parse(args[1:])
 		s.db = cmp.Or(s.db, os.Getenv("DATABASE_URL"))

@@ -14,7 +14,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// order is a change to enqueue: all assets for all devices.
+// order is a change to enqueue: each of the assets is assigned to each of the devices.
 type order struct {
 	uid             string
 	assets, devices []string
@@ -22,9 +22,9 @@ type order struct {
 }
 
 // enqueue plans a change and saves the operation with its job in one transaction. It
-// returns the ID of the operation.
+// returns the id of the operation.
 func enqueue(ctx context.Context, pool *pgxpool.Pool, store *postgres.Store, jobs *river.Client[pgx.Tx], all *clients, o order) (id string, err error) {
-	client, err := all.of(o.uid)
+	client, err := all.get(o.uid)
 	if err != nil {
 		return "", err
 	}

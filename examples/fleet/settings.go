@@ -19,12 +19,12 @@ func containsToken(arg string) bool {
 	})
 }
 
-// splitList splits at commas and white space.
+// splitList splits a flag's value at commas and white space.
 func splitList(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
 }
 
-// settings are the flags of the commands.
+// settings contains the flags that several commands share.
 type settings struct {
 	db, vendor, listen       string
 	workers                  int

@@ -13,8 +13,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// runStandIn runs a stand-in for Apple's service until ctx ends. It prints the uIds of its
-// units, and writes the file for -vendor.
+// runStandIn runs a stand-in for Apple's service until ctx ends. It prints the uIds of
+// the stand-in's units, and writes the file for -vendor.
 func runStandIn(ctx context.Context, s settings, addr string, units int, out io.Writer) error {
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithEventDelay(5*time.Second), appsandbookstest.WithSeed(rand.Uint64()))
 	if err != nil {

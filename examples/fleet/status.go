@@ -12,7 +12,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// printStatus prints one line for each operation.
+// printStatus prints one line with the state of each operation.
 func printStatus(ctx context.Context, s settings, uid string, open bool, out io.Writer) error {
 	pool, err := connect(ctx, s.db)
 	if err != nil {

@@ -21,7 +21,7 @@ type vendor struct {
 	Tokens  map[string]string `json:"tokens"` // content tokens by uId
 }
 
-// readVendor reads the file of -vendor.
+// readVendor reads the file that the flag -vendor names.
 func readVendor(file string) (*vendor, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -34,7 +34,7 @@ func readVendor(file string) (*vendor, error) {
 	return v, nil
 }
 
-// write writes a file that only the current user can read.
+// write writes the data to a file that only the current user can read.
 func (v *vendor) write(file string) error {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -55,8 +55,8 @@ type clients struct {
 	all map[string]*appsandbooks.Client
 }
 
-// of returns the client of the unit with the given uId.
-func (c *clients) of(uid string) (*appsandbooks.Client, error) {
+// get returns the client of the unit with the given uId.
+func (c *clients) get(uid string) (*appsandbooks.Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if client := c.all[uid]; client != nil {

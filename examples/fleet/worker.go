@@ -20,7 +20,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres"
 )
 
-// runWorker runs operations and receives notifications until ctx ends.
+// runWorker is the worker process: it runs operations and receives notifications until
+// ctx ends.
 func runWorker(ctx context.Context, s settings) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	v, err := readVendor(s.vendor)
@@ -33,7 +34,8 @@ func runWorker(ctx context.Context, s settings) error {
 	}
 	defer pool.Close()
 
-	// Declared first: the store uses jobs, and the workers of jobs use the store.
+	// The variable jobs is declared first, because the store uses jobs, and the workers
+	// of jobs use the store.
 	var jobs *river.Client[pgx.Tx]
 	store, err := postgres.New(pool, postgres.WithLeaseTime(s.lease), postgres.WithLogger(log),
 		postgres.WithReadyFunc(func(ctx context.Context, operations []string) { runNow(ctx, jobs, operations, log) }))
@@ -71,8 +73,8 @@ func newJobs(pool *pgxpool.Pool, workers *river.Workers, s settings) (*river.Cli
 			largeQueue: {MaxWorkers: max(1, s.workers/3)},
 		},
 		Workers:    workers,
-		JobTimeout: -1, // no default: runner.Timeout returns the timeout
-		// River runs the job of a process that died again after this time.
+		JobTimeout: -1, // jobs have no default timeout: runner.Timeout returns it
+		// If a process dies, River runs its job again after this time.
 		RescueStuckJobsAfter: s.timeout + 10*time.Second,
 		RetryPolicy:          retries{},
 		Logger:               slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
@@ -82,8 +84,8 @@ func newJobs(pool *pgxpool.Pool, workers *river.Workers, s settings) (*river.Cli
 // newReceiver returns the handler of notifications.
 func newReceiver(pool *pgxpool.Pool, store *postgres.Store, secret string, log *slog.Logger) (*appsandbooks.NotificationHandler, error) {
 	return appsandbooks.NewNotificationHandler(
-		// A real program would handle the notification here. One transaction commits for
-		// each notification.
+		// A real program would handle the notification here. For each notification, only
+		// one transaction commits.
 		func(ctx context.Context, n *appsandbooks.Notification) error {
 			return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 				_, err := tx.Exec(ctx, `INSERT INTO fleet_notifications (key, kind, unit) VALUES ($1, $2, $3)`, n.Key(), n.Type, n.UID)
@@ -100,7 +102,7 @@ func newReceiver(pool *pgxpool.Pool, store *postgres.Store, secret string, log *
 }
 
 // serve receives notifications and runs jobs until ctx ends. It shuts down in this order:
-// the receiver, the jobs, the background work of the store.
+// the receiver of notifications, the jobs, the background work of the store.
 func serve(ctx context.Context, store *postgres.Store, jobs *river.Client[pgx.Tx],
 	handler *appsandbooks.NotificationHandler, listener net.Listener, log *slog.Logger,
 ) error {

@@ -14,11 +14,11 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// showTable prints the assets, sorted by the number of licenses left. Assets with
-// fewer than short licenses left are marked.
+// showTable prints a table of the assets, sorted by the number of licenses left. It
+// marks assets with fewer than short licenses left.
 func showTable(ctx context.Context, p *cli.Program, c *appsandbooks.Client, short int) error {
-	// The list has few pages. If it changes meanwhile, read it again, at most 3 times,
-	// so that all pages belong to the same version.
+	// The list of assets has few pages. If it changes meanwhile, the client reads it
+	// again, at most 3 times, so that all pages belong to the same version.
 	assets, err := appsandbooks.Collect(c.Assets.All(ctx, appsandbooks.AssetFilter{ListOptions: appsandbooks.ListOptions{Restarts: 3}}))
 	if err != nil {
 		if ctx.Err() != nil {
@@ -32,8 +32,9 @@ func showTable(ctx context.Context, p *cli.Program, c *appsandbooks.Client, shor
 	return printTable(p.Stdout, assets, short, cli.IsTerminal(p.Stdout))
 }
 
-// printTable writes the table, and the list of assets with fewer than short licenses
-// left. With bars it draws the share in use as a bar, too.
+// printTable writes the table of assets, and the list of assets with fewer than
+// short licenses left. If bars is true, it also draws the share of used licenses as
+// a bar.
 func printTable(w io.Writer, assets []appsandbooks.Asset, short int, bars bool) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tw, "ADAM ID\tQUALITY\tTYPE\tOWNED\tIN USE\tLEFT\t  SHARE IN USE\t")
@@ -69,8 +70,8 @@ func printTable(w io.Writer, assets []appsandbooks.Asset, short int, bars bool) 
 	return nil
 }
 
-// shareOf returns a part of a whole in percent, after a bar of 20 characters if bar
-// is set.
+// shareOf returns part in percent of whole. If bar is true, a bar of 20 characters
+// comes before the number.
 func shareOf(part, whole int, bar bool) string {
 	const width = 20
 	if whole <= 0 {

@@ -10,8 +10,8 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// Without a list the program prints the licenses of each asset, and marks the assets
-// with few licenses left.
+// Without a flag that selects a list, the program prints the licenses of each asset,
+// and marks the assets with few licenses left.
 func TestInventory_printsTable(t *testing.T) {
 	srv := newService(t)
 	out, errs, code := inventory(t, srv)
@@ -27,7 +27,7 @@ func TestInventory_printsTable(t *testing.T) {
 	require.Contains(t, out, "All apps and books have at least 1 licenses left")
 }
 
-// On a terminal the table has bars.
+// On a terminal the table of assets has bars for the share of used licenses.
 func TestInventory_drawsBars(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, printTable(&b, []appsandbooks.Asset{{AssetID: appsandbooks.AssetID{AdamID: "1"}, TotalCount: 160, AvailableCount: 71, AssignedCount: 89}}, 5, true))

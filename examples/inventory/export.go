@@ -18,7 +18,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// export contains the flags of an export.
+// export contains the values of the flags for an export.
 type export struct {
 	program *cli.Program
 	format  string
@@ -26,8 +26,9 @@ type export struct {
 	since   string
 }
 
-// write writes the records of a list while it reads them. Kind is their name in the
-// plural. Row appends the fields of a record to a slice.
+// write writes the records of a list while it reads them. The parameter kind is the
+// name of the records in the plural, and row appends the fields of a record to a
+// slice.
 func write[T any](ctx context.Context, e *export, kind string, columns []string, row func([]string, T) []string, pages iter.Seq2[*appsandbooks.Page[T], error]) error {
 	to, finish, err := e.open()
 	if err != nil {
@@ -92,9 +93,9 @@ func write[T any](ctx context.Context, e *export, kind string, columns []string,
 	return nil
 }
 
-// open opens the output. The caller must call finish with the error of the export.
-// If it is nil, finish gives the file its name. Otherwise finish removes the file. It
-// returns the first error.
+// open opens the output of the export. The caller must call finish with the error of
+// the export. If this error is nil, finish gives the output file its name. Otherwise
+// finish removes the file. finish returns the first error.
 func (e *export) open() (to io.Writer, finish func(error) error, err error) {
 	if e.out == "-" {
 		return e.program.Stdout, func(err error) error { return err }, nil
@@ -139,15 +140,15 @@ func (e *export) newBar(kind string) bar {
 	)}
 }
 
-// show shows the number of pages and records that are read. Total is the number of
-// pages, or 0 if it is unknown.
+// show shows how many pages and records the export has read. The parameter total is
+// the number of all pages, or 0 if it is unknown.
 func (b bar) show(pages, total, records int) {
 	if b.ProgressBar == nil {
 		return
 	}
 	b.Describe(fmt.Sprintf("%d records", records))
 	if total > 0 {
-		b.ChangeMax(max(total, pages+1)) // the bar disappears when it is full
+		b.ChangeMax(max(total, pages+1)) // a full bar would disappear, so the maximum stays higher
 	}
 	_ = b.Set(pages)
 }

@@ -16,8 +16,9 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// -assignments exports all assignments. With -since it exports only changes, or
-// everything if the service does not have the version any more.
+// The flag -assignments exports all assignments. With -since it exports only the
+// changes since a version, or all assignments if the service does not have this
+// version any more.
 func TestInventory_exportsAssignments(t *testing.T) {
 	srv := newService(t)
 	file := filepath.Join(t.TempDir(), "assignments.csv")
@@ -50,7 +51,8 @@ func TestInventory_exportsAssignments(t *testing.T) {
 	require.Contains(t, errs, "exported 801 assignments")
 }
 
-// -users and -subscriptions export all records, as JSON lines or as CSV.
+// The flags -users and -subscriptions export all users and all subscriptions, as
+// JSON lines or as CSV.
 func TestInventory_exportsUsersAndSubscriptions(t *testing.T) {
 	srv := newService(t)
 	out, errs, code := inventory(t, srv, "-users", "-format", "jsonl")
@@ -68,7 +70,7 @@ func TestInventory_exportsUsersAndSubscriptions(t *testing.T) {
 	require.Contains(t, errs, "exported 1 subscriptions\n")
 }
 
-// After an error the program exits with 1, and leaves no incomplete file.
+// If an export fails, the program exits with 1 and leaves no incomplete file.
 func TestInventory_failedExportLeavesNoFile(t *testing.T) {
 	srv := newService(t)
 	srv.AddFault(appsandbookstest.Fault{Path: "assignments", After: 7, Number: 9601})

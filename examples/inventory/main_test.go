@@ -26,8 +26,8 @@ func inventory(t *testing.T, srv *appsandbookstest.Server, args ...string) (stdo
 	return r.Stdout, r.Stderr, r.Code
 }
 
-// newService returns a stand-in with assignments of three assets. One of them has
-// only one license left.
+// newService returns a stand-in with assignments of three assets. One of the assets
+// has only one license left.
 func newService(t *testing.T) *appsandbookstest.Server {
 	t.Helper()
 	limits := appsandbookstest.DefaultLimits()

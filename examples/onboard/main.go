@@ -107,7 +107,7 @@ func run(ctx context.Context, p *cli.Program) error {
 		stopped = list.change(ctx, p, client.Users.Update, associate)
 	}
 	if stopped == nil && len(create)+len(associate) > 0 {
-		stopped = list.readUsers(ctx, client) // the new users have a status and an invite code
+		stopped = list.readUsers(ctx, client) // this reads the status and the invite code of the new users
 	}
 	if stopped == nil {
 		stopped = list.addInvitations(ctx, client)
@@ -121,23 +121,24 @@ func run(ctx context.Context, p *cli.Program) error {
 	return list.summarize(p)
 }
 
-// withoutUser returns the people for whom the service has no user.
+// withoutUser returns the people in the input file for whom the service has no user.
 func (l *list) withoutUser() []*person {
 	return l.filter(func(p *person) bool { return p.user == nil })
 }
 
-// toAssociate returns the people whose users are Registered, and who have a Managed
-// Apple Account in the input: no invitation is needed to associate them.
+// toAssociate returns the people in the input file whose users are Registered and
+// who have a Managed Apple Account in the file. These users are associated without
+// an invitation.
 func (l *list) toAssociate() []*person {
 	return l.filter(func(p *person) bool {
 		return p.user != nil && p.user.Status == appsandbooks.UserRegistered && p.request.ManagedAppleID != ""
 	})
 }
 
-// readUsers reads the users of the people from the service.
+// readUsers reads from the service the users for the people in the input file.
 func (l *list) readUsers(ctx context.Context, client *appsandbooks.Client) error {
 	filters := []appsandbooks.UserFilter{{ActiveOnly: true}}
-	const maxSingleReads = 50 // for more people, the list of all users takes fewer requests
+	const maxSingleReads = 50 // for more people in the input file, the program reads the list of all users
 	if len(l.people) <= maxSingleReads {
 		filters = nil
 		for _, p := range l.people {
@@ -160,9 +161,9 @@ func (l *list) readUsers(ctx context.Context, client *appsandbooks.Client) error
 // userMethod is the type of Users.Create and Users.Update.
 type userMethod func(context.Context, appsandbooks.UserChange, ...appsandbooks.OperationOption) (*appsandbooks.Operation, error)
 
-// change creates or updates the users of some people and waits until the operation
-// is finished. It sets the outcome of each person. It returns an error only if the
-// program must stop.
+// change creates or updates the users of some people in the input file, and waits
+// until the operation is finished. It sets the outcome of each person. It returns an
+// error only if the program must stop.
 func (l *list) change(ctx context.Context, p *cli.Program, method userMethod, people []*person) error {
 	if len(people) == 0 {
 		return nil
@@ -173,8 +174,8 @@ func (l *list) change(ctx context.Context, p *cli.Program, method userMethod, pe
 	}
 	showProgress, clearProgress := newMeter(p)
 	op, err := method(ctx, appsandbooks.UserChange{Users: requests},
-		appsandbooks.WithBisection(), // an invalid address must not prevent the other users
-		appsandbooks.WithResend(),    // the service does not create the same user twice
+		appsandbooks.WithBisection(), // the other users are created even if one e-mail address is invalid
+		appsandbooks.WithResend(),    // sending the request again is safe: the service does not create a user twice
 		appsandbooks.WithProgress(showProgress))
 	if op != nil && err == nil {
 		_, err = op.Wait(ctx)
@@ -191,10 +192,11 @@ func (l *list) change(ctx context.Context, p *cli.Program, method userMethod, pe
 	case op == nil, appsandbooks.IsAuth(err), appsandbooks.IsForbidden(err):
 		return err
 	}
-	return nil // each row contains its own error
+	return nil // each row of the output contains its own error
 }
 
-// addInvitations sets the invitation links of the people whose users are Registered.
+// addInvitations sets the invitation links of the people in the input file whose
+// users are Registered.
 func (l *list) addInvitations(ctx context.Context, client *appsandbooks.Client) error {
 	for _, p := range l.people {
 		if p.user == nil || p.user.Status != appsandbooks.UserRegistered || p.user.InviteCode == "" {
@@ -209,7 +211,8 @@ func (l *list) addInvitations(ctx context.Context, client *appsandbooks.Client) 
 	return nil
 }
 
-// summarize prints the counts of the results, and returns the exit code as an error.
+// summarize prints how many rows succeeded and how many people need an invitation
+// link. It returns the exit code as an error.
 func (l *list) summarize(p *cli.Program) error {
 	n := map[string]int{}
 	for _, person := range l.people {
@@ -227,15 +230,15 @@ func (l *list) summarize(p *cli.Program) error {
 	return nil
 }
 
-// Values of the column outcome.
+// The column outcome of the output has one of these values.
 const (
 	succeeded   = string(appsandbooks.OutcomeSucceeded)
 	failed      = string(appsandbooks.OutcomeFailed)
 	unconfirmed = string(appsandbooks.OutcomeUnconfirmed)
 )
 
-// result returns the outcome of a row. The user that the service shows takes
-// precedence over the outcome of the request, because another client can have
+// result returns the outcome of a person's row. The user that the service lists
+// takes precedence over the outcome of the request, because another client can have
 // created the same user.
 func (p *person) result() (outcome string, err error) {
 	done := p.user != nil && (p.request.ManagedAppleID == "" || p.user.Status == appsandbooks.UserAssociated)
@@ -252,13 +255,14 @@ func (p *person) result() (outcome string, err error) {
 	return string(p.outcome.Status), p.outcome.Err
 }
 
-// filter returns the people for whom keep reports true.
+// filter returns the people in the input file for whom keep returns true.
 func (l *list) filter(keep func(*person) bool) []*person {
 	return slices.DeleteFunc(slices.Clone(l.people), func(p *person) bool { return !keep(p) })
 }
 
-// newMeter returns functions that show and remove a line with the progress. They do
-// nothing if standard error is not a terminal or -v is given.
+// newMeter returns functions that show and remove a line with the progress of the
+// operation. The functions do nothing if standard error is not a terminal or -v is
+// given.
 func newMeter(p *cli.Program) (show func(appsandbooks.Progress), remove func()) {
 	if !cli.IsTerminal(p.Stderr) || p.Verbose() {
 		return func(appsandbooks.Progress) {}, func() {}

@@ -17,8 +17,8 @@ import (
 
 func TestMain(m *testing.M) { clitest.Main(m) }
 
-// command returns a run of the program with a stand-in. If srv is nil, the program
-// gets no content token.
+// command returns the command that runs the program with a stand-in. If srv is nil,
+// the program gets no content token.
 func command(srv *appsandbookstest.Server, stdin string, args ...string) clitest.Command {
 	c := clitest.Command{Args: append(args, "-first-poll", "200ms", "-poll", "300ms"), Stdin: stdin}
 	if srv != nil {
@@ -56,8 +56,8 @@ func countWrites(srv *appsandbookstest.Server) (n int) {
 	return n
 }
 
-// rows returns the five last columns of each row of an output, by the first column,
-// which is clientUserId.
+// rows returns the last five columns of each row of an output file, by the first
+// column, which is the clientUserId.
 func rows(t *testing.T, output string) map[string][]string {
 	t.Helper()
 	all, err := csv.NewReader(strings.NewReader(output)).ReadAll()
@@ -77,7 +77,7 @@ const people = "\ufeffclientUserId,Class, email,managedAppleId\r\n" +
 	"grace,7a,grace@school.example.com,\r\n"
 
 // The program creates users, writes their status and invitation links, and does not
-// create users again that exist.
+// create a user again who already exists.
 func TestOnboard_canRunAgain(t *testing.T) {
 	srv := newService(t)
 	first, stderr, code := onboard(t, srv, people, "-in", "-", "-out", "-")
@@ -96,7 +96,7 @@ func TestOnboard_canRunAgain(t *testing.T) {
 	require.Equal(t, before, countWrites(srv))
 	require.Len(t, srv.Unit().Users(), 2)
 
-	// The second person gets a Managed Apple Account.
+	// In the third run, the second person of the input has a Managed Apple Account.
 	third, stderr, code := onboard(t, srv, strings.Replace(people, "grace@school.example.com,", "grace@school.example.com,grace@managed.example.com", 1),
 		"-in", "-", "-out", "-")
 	require.Zero(t, code, stderr)
@@ -128,7 +128,7 @@ func TestOnboard_resendsAfterLostAnswer(t *testing.T) {
 }
 
 // After an interrupt the output contains the results so far, and a second run
-// completes it.
+// completes the output.
 func TestOnboard_canRunAgainAfterInterrupt(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process cannot be interrupted on Windows")
@@ -137,7 +137,7 @@ func TestOnboard_canRunAgainAfterInterrupt(t *testing.T) {
 	srv.HoldEvents(true)
 	p := clitest.Start(t, command(srv, people, "-in", "-", "-out", "-"))
 	require.Eventually(t, func() bool { return countWrites(srv) > 0 }, 30*time.Second, 10*time.Millisecond)
-	time.Sleep(100 * time.Millisecond) // the program should have the answer before it is interrupted
+	time.Sleep(100 * time.Millisecond) // the program should receive the answer before it is interrupted
 	p.Signal(os.Interrupt)
 	r := p.Wait()
 	require.Equal(t, 1, r.Code, r.Stderr)
@@ -168,7 +168,8 @@ func TestOnboard_invalidToken(t *testing.T) {
 	require.Equal(t, "failed", rows(t, stdout)["ada"][2])
 }
 
-// -plan prints how many users would be created, and changes nothing.
+// With -plan, the program prints how many users would be created, and changes
+// nothing.
 func TestOnboard_planChangesNothing(t *testing.T) {
 	srv := newService(t)
 	stdout, stderr, code := onboard(t, srv, people, "-in", "-", "-plan")
@@ -178,7 +179,7 @@ func TestOnboard_planChangesNothing(t *testing.T) {
 	require.Zero(t, countWrites(srv))
 }
 
-// -h prints the help to standard output.
+// With -h, the program prints its help to standard output.
 func TestOnboard_printsHelp(t *testing.T) {
 	stdout, _, code := onboard(t, nil, "", "-h")
 	require.Zero(t, code)

@@ -16,27 +16,28 @@ import (
 	"github.com/appsandbooks/appsandbooks/examples/internal/cli"
 )
 
-// list contains the people of an input.
+// list contains the people in the input file.
 type list struct {
 	header []string // without outputColumns
 	people []*person
 	byID   map[string]*person // by clientUserId
 }
 
-// person is a row of the input.
+// person is a row of the input file.
 type person struct {
 	request appsandbooks.UserRequest
 	row     []string              // without outputColumns
-	user    *appsandbooks.User    // the user that the service lists, or nil
-	outcome *appsandbooks.Outcome // of the last request for the user; nil if none was sent
+	user    *appsandbooks.User    // the user that the service lists for the person, or nil
+	outcome *appsandbooks.Outcome // the outcome of the last request for the user; nil if none was sent
 	link    string                // invitation link; empty if none is needed
 }
 
-// outputColumns are the columns that the program adds. If the input has them, they
-// are replaced.
+// outputColumns are the columns that the program adds to the output. If the input
+// file has these columns, they are replaced.
 var outputColumns = []string{"status", "inviteUrl", "outcome", "errorNumber", "errorMessage"}
 
-// readPeople reads a file, or standard input if the name is "-".
+// readPeople reads the people from a CSV file, or from standard input if the name is
+// "-".
 func readPeople(p *cli.Program, name string) (*list, error) {
 	in := p.Stdin
 	if name != "-" {
@@ -54,8 +55,8 @@ func readPeople(p *cli.Program, name string) (*list, error) {
 	return l, nil
 }
 
-// parsePeople reads a CSV file. Its errors do not quote the file, which contains ids
-// of people.
+// parsePeople reads the people from a CSV file. Its errors do not quote the file,
+// because it contains ids of people.
 func parsePeople(in io.Reader) (*list, error) {
 	text, err := io.ReadAll(in)
 	if err != nil {
@@ -70,7 +71,7 @@ func parsePeople(in io.Reader) (*list, error) {
 	if err != nil {
 		return nil, err
 	}
-	column := map[string]int{} // index of a column by its name in lower case
+	column := map[string]int{} // the index of each column, by the column's name in lower case
 	var keep []int
 	l := &list{byID: map[string]*person{}}
 	for i, name := range header {
@@ -122,21 +123,22 @@ func parsePeople(in io.Reader) (*list, error) {
 	}
 }
 
-// output is the destination of the results: a file or standard output. The results
-// are written to a temporary file, which gets its name when it is complete.
+// output is the destination of the results: a file or standard output. Results for a
+// file are written to a temporary file, which gets its name when it is complete.
 type output struct {
 	stdout io.Writer // nil if the output is a file
 	file   *os.File  // the temporary file
 	name   string
 }
 
-// createOutput opens the output before anything is sent, so that an error in its
-// name changes nothing. The name "-" is standard output.
+// createOutput opens the output before the program sends a request, so that the
+// service changes nothing if the name is wrong. The name "-" is standard output.
 func createOutput(p *cli.Program, name string) (*output, error) {
 	if name == "-" || name == "" {
 		return &output{stdout: p.Stdout}, nil
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".onboard-*") // readable by its owner only, because the links are secret
+	// Only the owner can read the file, because invitation links are secret.
+	f, err := os.CreateTemp(filepath.Dir(name), ".onboard-*")
 	if err != nil {
 		return nil, cli.Usagef("creating the output: %w", err)
 	}
@@ -147,7 +149,7 @@ func createOutput(p *cli.Program, name string) (*output, error) {
 	return &output{file: f, name: name}, nil
 }
 
-// write writes the results and gives the file its name.
+// write writes the results of all people, and gives the output file its name.
 func (o *output) write(l *list) error {
 	text := l.csv()
 	if o.stdout != nil {
@@ -164,7 +166,7 @@ func (o *output) write(l *list) error {
 	return nil
 }
 
-// csv returns the results in CSV.
+// csv returns the results of all people in CSV.
 func (l *list) csv() []byte {
 	var text bytes.Buffer
 	w := csv.NewWriter(&text)

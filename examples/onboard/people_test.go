@@ -33,7 +33,7 @@ func TestOnboard_writesFile(t *testing.T) {
 	require.Empty(t, temporary)
 }
 
-// Invalid flags and invalid input are reported before anything is sent.
+// The program reports invalid flags and invalid input before it sends a request.
 func TestOnboard_invalidInput(t *testing.T) {
 	srv := newService(t)
 	for name, test := range map[string]struct {

@@ -81,7 +81,7 @@ func run(ctx context.Context) error {
 	}
 	defer client.Close()
 
-	ctx, span := tp.Tracer("otel example").Start(ctx, "assign") // the spans of the attempts are children of this span
+	ctx, span := tp.Tracer("otel example").Start(ctx, "assign") // the spans of the HTTP attempts are children of this span
 	defer span.End()
 	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
 		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},

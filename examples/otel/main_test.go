@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The program prints spans and metrics, and with -h its help.
+// The program prints spans and metrics. With -h it prints its help.
 func TestOtel_printsSpansAndMetrics(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "otel")
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {

@@ -15,8 +15,8 @@ import (
 )
 
 // instrument returns options for a client that is instrumented with OpenTelemetry:
-// each attempt has a span and is counted in the metrics. Base is the HTTP transport;
-// nil means http.DefaultTransport.
+// each attempt has a span and is counted in the metrics. The parameter base is the
+// HTTP transport; nil means http.DefaultTransport.
 func instrument(base http.RoundTripper, tp trace.TracerProvider, mp metric.MeterProvider) ([]appsandbooks.Option, error) {
 	if base == nil {
 		base = http.DefaultTransport
@@ -34,8 +34,8 @@ func instrument(base http.RoundTripper, tp trace.TracerProvider, mp metric.Meter
 	}, nil
 }
 
-// withoutQuery is a transport that removes the query from the URL in the span of
-// otelhttp. The query contains ids of users and devices.
+// withoutQuery is an HTTP transport that removes the query from the URL in the span
+// of otelhttp. The query contains ids of users and devices.
 type withoutQuery struct{ base http.RoundTripper }
 
 func (t withoutQuery) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -45,7 +45,8 @@ func (t withoutQuery) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.base.RoundTrip(r)
 }
 
-// metrics returns a hook for appsandbooks.WithTrace.
+// metrics returns a hook for appsandbooks.WithTrace that records the metrics of each
+// attempt.
 func metrics(m metric.Meter) (func(context.Context, appsandbooks.Attempt), error) {
 	var all error
 	histogram := func(name, description string) metric.Float64Histogram {
@@ -72,8 +73,8 @@ func metrics(m metric.Meter) (func(context.Context, appsandbooks.Attempt), error
 	}, errors.Join(all, err)
 }
 
-// outcome returns "ok", Apple's error number, the HTTP status, or "no answer". These
-// are few values, as an attribute of a metric needs.
+// outcome returns "ok", Apple's error number, the HTTP status, or "no answer". An
+// attribute of a metric must have few different values.
 func outcome(a appsandbooks.Attempt) string {
 	switch {
 	case a.Err == nil:

@@ -15,8 +15,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// Each attempt has a span, the metrics contain pauses and retries, and neither
-// contains the token or a user id.
+// Each attempt has a span, and the metrics contain pauses and retries. Spans and
+// metrics contain neither the content token nor a user id.
 func TestOtel_instrumentsClient(t *testing.T) {
 	srv, err := appsandbookstest.NewServer()
 	if err != nil {

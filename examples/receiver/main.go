@@ -111,8 +111,8 @@ func run(ctx context.Context, p *cli.Program) error {
 	})
 }
 
-// receive registers the handler and serves notifications until ctx is canceled. It
-// calls registered after the registration.
+// receive registers the notification URL and serves notifications until ctx is
+// canceled. It calls the function registered after the registration.
 func receive(ctx context.Context, p *cli.Program, l net.Listener, client *appsandbooks.Client, r appsandbooks.Registration, registered func()) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -133,8 +133,8 @@ func receive(ctx context.Context, p *cli.Program, l net.Listener, client *appsan
 	return <-served
 }
 
-// newHandler returns a handler that prints notifications. Previous is the previous
-// secret, which is accepted too, or "".
+// newHandler returns a handler that prints notifications. The handler accepts secret
+// and, unless it is "", the previous secret.
 func newHandler(p *cli.Program, lines *printer, secret, previous string) (*appsandbooks.NotificationHandler, error) {
 	secrets := []appsandbooks.Secret{appsandbooks.NewSecret(secret)}
 	if previous != "" {
@@ -152,7 +152,7 @@ func newHandler(p *cli.Program, lines *printer, secret, previous string) (*appsa
 		}))
 }
 
-// printer writes lines of JSON. It can be used from several goroutines.
+// printer writes lines of JSON. Several goroutines can use it at the same time.
 type printer struct {
 	mu sync.Mutex
 	w  io.Writer

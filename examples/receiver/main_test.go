@@ -18,13 +18,13 @@ import (
 
 func TestMain(m *testing.M) { clitest.Main(m) }
 
-// command returns a run of the program with a stand-in.
+// command returns the command that runs the program with a stand-in.
 func command(srv *appsandbookstest.Server, args ...string) clitest.Command {
 	return clitest.Command{Args: args, Unit: srv.Unit(), URL: srv.URL()}
 }
 
 // notification waits for the n-th notification that the program prints, counted from
-// 0.
+// 0, and returns it.
 func notification(t *testing.T, p *clitest.Process, n int) map[string]any {
 	t.Helper()
 	line := p.Line(n)
@@ -33,7 +33,7 @@ func notification(t *testing.T, p *clitest.Process, n int) map[string]any {
 	return v
 }
 
-// freeAddress returns an address on which nothing listens.
+// freeAddress returns an address of this machine on which no program listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -126,8 +126,8 @@ func TestReceiver_printsNotificationsOnce(t *testing.T) {
 	require.Empty(t, srv.Violations())
 }
 
-// Invalid flags and a registration that fails are reported, and the service has no
-// notification URL afterwards.
+// The program reports invalid flags and a registration that fails. The service then
+// has no notification URL.
 func TestReceiver_registrationFails(t *testing.T) {
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)
@@ -159,7 +159,7 @@ func TestReceiver_registrationFails(t *testing.T) {
 	}
 }
 
-// A notification that cannot be printed is not acknowledged.
+// The receiver does not acknowledge a notification that it cannot print.
 func TestReceiver_closedStandardOutput(t *testing.T) {
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)

@@ -80,7 +80,7 @@ Exit codes:
 
 func main() { cli.Main("simulator", help, run) }
 
-// options are the values of the flags.
+// options are the values of the simulator's flags.
 type options struct {
 	listen                                                  string
 	units, assets, licenses, users, devices, subs, pageSize int
@@ -151,7 +151,7 @@ func (o options) check() error {
 	return nil
 }
 
-// server returns the options of the stand-in.
+// server returns the options of the stand-in, from the flags and the seed file.
 func (o options) server(seed *seed) []appsandbookstest.Option {
 	opts := []appsandbookstest.Option{
 		appsandbookstest.WithSeed(o.seed),
@@ -171,9 +171,10 @@ func (o options) server(seed *seed) []appsandbookstest.Option {
 	return opts
 }
 
-// faults returns four faults that together occur on a share of the requests, each
-// equally often. A fault occurs only if the ones before it did not. Its probability
-// is therefore higher than theirs.
+// faults returns four faults that together occur on a share of the requests,
+// each equally often. A fault occurs only if no earlier fault of the four
+// occurred. Each fault therefore has a higher probability than the fault before
+// it.
 func faults(rate float64) []appsandbookstest.Fault {
 	if rate == 0 {
 		return nil
@@ -191,7 +192,7 @@ func faults(rate float64) []appsandbookstest.Fault {
 	return kinds
 }
 
-// announce prints the URL and the tokens.
+// announce prints the URL of the stand-in and the tokens of its units.
 func announce(p *cli.Program, srv *appsandbookstest.Server, units []*appsandbookstest.Unit) error {
 	type unit struct {
 		Name  string `json:"name"`
@@ -220,8 +221,8 @@ func announce(p *cli.Program, srv *appsandbookstest.Server, units []*appsandbook
 	return nil
 }
 
-// summarize prints the rules that clients broke, with up to three examples each.
-// With strict, broken rules are an error.
+// summarize prints the rules that clients broke, with up to three examples
+// each. If strict is true, broken rules are an error.
 func summarize(p *cli.Program, violations []appsandbookstest.Violation, strict bool) error {
 	if len(violations) == 0 {
 		p.Notef("no rules were broken")

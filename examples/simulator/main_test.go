@@ -26,7 +26,8 @@ type announcement struct {
 	Units []struct{ Name, UID, Token string }
 }
 
-// start starts a simulator on a free port, and returns what it prints.
+// start starts a simulator on a free port. It returns the process and the line
+// that the simulator prints.
 func start(t *testing.T, args ...string) (*clitest.Process, announcement) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
@@ -38,7 +39,7 @@ func start(t *testing.T, args ...string) (*clitest.Process, announcement) {
 	return p, a
 }
 
-// client returns a client of the unit with an index.
+// client returns an SDK client for the announced unit with an index.
 func (a announcement) client(t *testing.T, unit int) *appsandbooks.Client {
 	t.Helper()
 	client, err := appsandbooks.NewClient(a.Units[unit].Token,
@@ -48,14 +49,15 @@ func (a announcement) client(t *testing.T, unit int) *appsandbooks.Client {
 	return client
 }
 
-// end sends a signal to a simulator, and returns its result.
+// end sends a signal to the process of a simulator, and returns the result of
+// the process.
 func end(p *clitest.Process, s os.Signal) clitest.Result {
 	p.Signal(s)
 	return p.Wait()
 }
 
-// With -strict, violations make the simulator exit with 3. It prints three of each
-// rule.
+// With -strict, violations make the simulator exit with 3. It prints at most
+// three violations of each rule.
 func TestSimulator_strictReportsViolations(t *testing.T) {
 	t.Parallel()
 	p, a := start(t, "-strict")
@@ -70,7 +72,8 @@ func TestSimulator_strictReportsViolations(t *testing.T) {
 	assert.Contains(t, r.Stderr, "GET assets has 0 Authorization headers\n         and 2 more\n")
 }
 
-// The share of failing requests is -fault-rate, in four equal parts.
+// The flag -fault-rate sets the share of requests that fail. Each of the four
+// faults has a quarter of this share.
 func TestSimulator_faultRate(t *testing.T) {
 	t.Parallel()
 	p, a := start(t, "-fault-rate", "0.4")

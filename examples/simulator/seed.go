@@ -35,8 +35,8 @@ type library struct {
 	Subscriptions []appsandbookstest.Subscription
 }
 
-// loadSeed reads the seed file. Without one, it returns libraries of the size that
-// the flags give.
+// loadSeed reads the seed file. Without a seed file, it returns libraries of
+// the size that the flags give.
 func (o options) loadSeed() (*seed, error) {
 	s := &seed{Limits: appsandbookstest.DefaultLimits()}
 	if o.seedFile != "" {
@@ -101,8 +101,9 @@ func (s *seed) read(path string) error {
 	return nil
 }
 
-// fill adds the libraries to the server, and returns their units. The first library
-// uses the unit that the server has, unless the name differs.
+// fill adds the libraries to the server, and returns their units. The first
+// library uses the unit that the server already has, unless the library has
+// another name.
 func (s *seed) fill(srv *appsandbookstest.Server) []*appsandbookstest.Unit {
 	var units []*appsandbookstest.Unit
 	for i, l := range s.Units {

@@ -50,10 +50,10 @@ func main() { cli.Main("walkthrough", help, run) }
 type walkthrough struct {
 	*cli.Program
 	client   *appsandbooks.Client
-	standIn  *appsandbookstest.Server // nil if a content token is given
+	standIn  *appsandbookstest.Server // the program's own stand-in; nil if a content token is given
 	arrived  chan *appsandbooks.Notification
-	received []*appsandbooks.Notification // taken from arrived by earlier steps
-	maxWait  time.Duration                // for a notification
+	received []*appsandbooks.Notification // notifications that earlier steps took from arrived
+	maxWait  time.Duration                // how long to wait for a notification
 
 	user, account string
 	app           appsandbooks.AssetID
@@ -122,9 +122,9 @@ func round(d time.Duration) time.Duration { return d.Round(100 * time.Microsecon
 // step is one step of Apple's guide.
 type step struct {
 	title  string
-	action string // the request, or the type of the notification
+	action string // the request of the step, or the type of its notification
 	run    func(context.Context) (result string, err error)
-	skip   string // why the step is skipped; empty if it is not
+	skip   string // the reason why the step is skipped, or empty
 }
 
 func (w *walkthrough) steps() []step {
@@ -142,7 +142,7 @@ func (w *walkthrough) steps() []step {
 		return s
 	}
 	var create, assign, assignSeat *appsandbooks.Operation
-	expected := appsandbooks.NotificationSuccess // the result in the notification about the user
+	expected := appsandbooks.NotificationSuccess // the result that the notification about the user must have
 	return []step{
 		{title: "service configuration", action: "GET service/config", run: w.serviceConfig},
 		{title: "client configuration", action: "POST client/config", run: func(ctx context.Context) (string, error) {
@@ -227,7 +227,8 @@ func (w *walkthrough) steps() []step {
 	}
 }
 
-// eventOf returns an operation and the id of its only event, as the result of a step.
+// eventOf returns an operation, and the id of its only event as the result of a step
+// of the guide.
 func eventOf(op *appsandbooks.Operation, err error) (*appsandbooks.Operation, string, error) {
 	if err != nil {
 		return op, "", err
@@ -238,7 +239,7 @@ func eventOf(op *appsandbooks.Operation, err error) (*appsandbooks.Operation, st
 	return op, "event " + op.EventIDs()[0], nil
 }
 
-// complete checks that the report has one pair, which succeeded.
+// complete checks that the report of an operation has one pair, which succeeded.
 func complete(report *appsandbooks.Report, err error) (string, error) {
 	if err != nil {
 		return "", err
@@ -334,7 +335,7 @@ func (w *walkthrough) startReceiver() (string, error) {
 }
 
 // waitForNotification waits for a notification that match accepts, and returns the
-// description that match returns. It accepts notifications that arrived before.
+// description that match returns. The notification can have arrived before the call.
 func (w *walkthrough) waitForNotification(ctx context.Context, match func(*appsandbooks.Notification) (string, bool)) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.maxWait)
 	defer cancel()

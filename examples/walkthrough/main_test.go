@@ -47,7 +47,7 @@ func TestWalkthrough_startsStandIn(t *testing.T) {
 }
 
 // With a content token the program assigns the app and the subscription, and follows
-// the service's rules. It can run again.
+// the service's rules of conduct. The program can run again.
 func TestWalkthrough_usesService(t *testing.T) {
 	for name, args := range map[string][]string{
 		"polling":   {"-first-poll", "200ms"},
@@ -63,14 +63,14 @@ func TestWalkthrough_usesService(t *testing.T) {
 			require.Len(t, srv.Unit().SubscriptionAssignments(), 1)
 			require.Empty(t, srv.Violations())
 
-			// The second run finds the user.
+			// In the second run the user already exists.
 			stdout, stderr, code = walkthrough(t, srv, args...)
 			require.Zero(t, code, stdout+stderr)
 		})
 	}
 }
 
-// The program exits with an error if a check fails.
+// The program exits with an error if a check of an answer fails.
 func TestWalkthrough_failedCheck(t *testing.T) {
 	srv := newService(t)
 	for name, test := range map[string]struct {

@@ -59,7 +59,7 @@ func list(dir string) ([]string, error) {
 	return slices.Compact(lines), nil
 }
 
-// A lister collects the lines of one file.
+// A lister collects the lines of the API that one Go file declares.
 type lister struct {
 	pkg   string
 	lines []string
@@ -82,7 +82,7 @@ func (l *lister) decl(d ast.Decl) {
 			}
 		}
 	case *ast.GenDecl:
-		var implied ast.Expr // the type that a constant without one inherits
+		var implied ast.Expr // the type that a constant without a type inherits from the previous constant
 		for _, spec := range d.Specs {
 			switch s := spec.(type) {
 			case *ast.TypeSpec:
@@ -119,7 +119,7 @@ func (l *lister) typ(s *ast.TypeSpec) {
 		for _, f := range t.Fields.List {
 			tag := ""
 			if f.Tag != nil {
-				tag = " " + f.Tag.Value // the JSON format is part of the API
+				tag = " " + f.Tag.Value // list the tag of a field too, because the JSON format is part of the API
 			}
 			if len(f.Names) == 0 && ast.IsExported(base(f.Type)) {
 				l.add("type %s struct, embedded %s%s", name, text(f.Type), tag)
@@ -190,7 +190,7 @@ func fields(list *ast.FieldList, named bool) string {
 	return strings.Join(all, ", ")
 }
 
-// text returns an expression on one line.
+// text returns the source of an expression on one line.
 func text(e ast.Expr) string {
 	if f, ok := e.(*ast.FuncType); ok {
 		return "func" + signature(f)

@@ -9,14 +9,15 @@ import (
 	"slices"
 )
 
-// Limits are the largest sides of a request. All are at least 1.
+// Limits are the largest numbers of assets, users and devices in a request. All are at
+// least 1.
 type Limits struct{ Assets, Users, Devices int }
 
-// Part is one request: all Assets with all Users and all Devices. The slices
-// may share memory with other parts and must not be changed.
+// Part is one request: all Assets with all Users and all Devices. The slices may share
+// memory with other requests and must not be changed.
 type Part struct{ Assets, Users, Devices []int32 }
 
-// Len returns the number of pairs.
+// Len returns the number of pairs of the request.
 func (p Part) Len() int { return len(p.Assets) * (len(p.Users) + len(p.Devices)) }
 
 // Pair is an asset and a target packed into a number that sorts by target.
@@ -61,7 +62,7 @@ func indices(n int) []int32 {
 	return all
 }
 
-// Split cuts a part into parts within smaller limits.
+// Split cuts a request into requests within smaller limits.
 func Split(p Part, l Limits) []Part { return rectangle(p, l) }
 
 func rectangle(p Part, l Limits) []Part {
@@ -76,7 +77,8 @@ func rectangle(p Part, l Limits) []Part {
 	return parts
 }
 
-// block returns the i-th piece of all, and nil after the last one.
+// block returns the i-th piece of the list all, in pieces of the given size, and nil after
+// the last piece.
 func block(all []int32, i, size int) []int32 {
 	if i >= ceil(len(all), size) {
 		return nil
@@ -86,7 +88,7 @@ func block(all []int32, i, size int) []int32 {
 	return all[from:to:to]
 }
 
-// ceil returns n/size rounded up. It does not overflow for a large size.
+// ceil returns n/size rounded up to an integer. It does not overflow for a large size.
 func ceil(n, size int) int {
 	if n == 0 {
 		return 0
@@ -152,7 +154,7 @@ func rowGroups(pairs []Pair) []Part {
 	return groups
 }
 
-// targets is a set of users and devices.
+// targets is a set of users and devices, by their indices.
 type targets struct{ users, devices []bool }
 
 func (t *targets) add(p Part) {
@@ -189,7 +191,7 @@ func columnGroups(pairs []Pair, taken *targets) []Part {
 	slices.Sort(flipped)
 	low := func(p Pair) uint32 { return uint32(p) }
 	return group(flipped, Pair.target, low, func(targets []uint32, assets []uint32) Part {
-		p := Part{Assets: signed(assets)}
+		p := Part{Assets: toIndices(assets)}
 		p.Users, p.Devices = divide(targets)
 		return p
 	})
@@ -238,12 +240,13 @@ func group[V ~int32 | ~uint32](pairs []Pair, key func(Pair) uint32, value func(P
 // divide separates sorted targets into users and devices.
 func divide(targets []uint32) (users, devices []int32) {
 	first, _ := slices.BinarySearch(targets, deviceBit)
-	users, devices = signed(targets[:first]), signed(targets[first:])
+	users, devices = toIndices(targets[:first]), toIndices(targets[first:])
 	return users, devices
 }
 
-// signed converts targets into indices.
-func signed(s []uint32) []int32 {
+// toIndices converts targets (indices with a bit that marks devices) into indices of users
+// or devices.
+func toIndices(s []uint32) []int32 {
 	out := make([]int32, len(s))
 	for i, v := range s {
 		out[i] = int32(v &^ deviceBit)

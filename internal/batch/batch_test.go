@@ -14,7 +14,8 @@ import (
 
 var apple = batch.Limits{Assets: 25, Users: 1000, Devices: 1000}
 
-// cover returns the pairs of parts, each as often as it occurs, and checks the limits.
+// cover returns the pairs of all requests in parts, each as often as it occurs, and checks
+// that every request is within the limits.
 func cover(t testing.TB, parts []batch.Part, l batch.Limits) []batch.Pair {
 	t.Helper()
 	var all []batch.Pair
@@ -103,20 +104,21 @@ func FuzzPairs(f *testing.F) {
 	})
 }
 
-// shapes returns sets of about n pairs with shapes that occur in practice.
+// shapes returns sets of about n pairs, by the name of the shape, with shapes that occur
+// in practice.
 func shapes(n int) map[string][]batch.Pair {
 	shapes := map[string][]batch.Pair{}
 	r := rand.New(rand.NewPCG(1, 2))
 	add := func(name string, a, d int) { shapes[name] = append(shapes[name], batch.DevicePair(int32(a), int32(d))) }
-	for d := range n / 5 { // departments: eight kinds of devices with five apps each
+	for d := range n / 5 { // the shape "departments": eight kinds of devices, each with five apps of its own
 		for j := range 5 {
 			add("departments", (d%8)*5+j, d)
 		}
 	}
-	for d := range n { // each device has one app of forty
+	for d := range n { // the shape "one app each": each device has one of forty apps
 		add("one app each", r.IntN(40), d)
 	}
-	for d := range n / 20 { // 17 common apps, and three other apps for each device
+	for d := range n / 20 { // the shape "common and own": each device has 17 common apps and three others
 		for a := range 17 {
 			add("common and own", a, d)
 		}
@@ -135,7 +137,7 @@ func shapes(n int) map[string][]batch.Pair {
 	return shapes
 }
 
-// The number of requests for each shape is close to the lower bound.
+// The number of requests for each shape of pairs is close to the lower bound.
 func TestPairs_sparseShapes(t *testing.T) {
 	most := map[string]float64{"departments": 1, "one app each": 1.1, "common and own": 10, "random": 17, "product": 1.25}
 	for name, pairs := range shapes(200_000) {
@@ -169,7 +171,8 @@ func BenchmarkPairs(b *testing.B) {
 	}
 }
 
-// Limits come from the service. The largest values must not overflow.
+// The limits come from the service. A product with the largest possible limits must not
+// overflow.
 func TestProduct_hugeLimits(t *testing.T) {
 	for _, l := range []batch.Limits{
 		{Assets: math.MaxInt, Users: math.MaxInt, Devices: math.MaxInt},

@@ -32,8 +32,9 @@ func newClient(tb testing.TB, base string) *appsandbooks.Client {
 	return c
 }
 
-// readers are the SDK, and a plain loop without it, which reads one page after
-// another and decodes it with encoding/json.
+// readers has the two ways to read a list that the benchmarks compare: the SDK, and a plain
+// loop without the SDK, which reads one page after another and decodes it with
+// encoding/json.
 var readers = []struct {
 	name string
 	read func(b *testing.B, base string) func() (records int)
@@ -67,7 +68,7 @@ var readers = []struct {
 	}},
 }
 
-// plainAnswer is a page as encoding/json decodes it without the SDK.
+// plainAnswer is a page of assignments as encoding/json decodes it without the SDK.
 type plainAnswer struct {
 	Assignments      []appsandbooks.Assignment `json:"assignments"`
 	CurrentPageIndex int                       `json:"currentPageIndex"`
@@ -97,9 +98,9 @@ func plainPage(b *testing.B, url string) (*plainAnswer, error) {
 	return page, json.Unmarshal(body, page)
 }
 
-// BenchmarkPages measures the wall time of 334 pages against L + ⌈(P−1)/5⌉·L.
-// For x-bound, L is the configured latency of the service. For x-measured, L is
-// the time that one request takes on this machine.
+// BenchmarkPages measures the wall time of reading a list of P = 334 pages, and compares it
+// with the bound L + ⌈(P−1)/5⌉·L. For the metric x-bound, L is the configured latency of
+// the service. For x-measured, L is the time that one request takes on this machine.
 func BenchmarkPages(b *testing.B) {
 	const pages = 334
 	url := startServer(b)
@@ -118,7 +119,7 @@ func BenchmarkPages(b *testing.B) {
 				b.ReportMetric(wall.Seconds(), "s/list")
 				b.ReportMetric(0, "ns/op")
 				const rounds = 1 + (pages-1+4)/5
-				if latency > 0 { // without latency the processor sets the time
+				if latency > 0 { // without latency the processor determines the time
 					b.ReportMetric(wall.Seconds()/(rounds*latency).Seconds(), "x-bound")
 					b.ReportMetric(wall.Seconds()/(rounds*one).Seconds(), "x-measured")
 				}
@@ -127,8 +128,8 @@ func BenchmarkPages(b *testing.B) {
 	}
 }
 
-// roundTrip returns the median time of a request for a page that is read but not
-// decoded.
+// roundTrip returns the median time of a request for a page. It reads the page but does not
+// decode it.
 func roundTrip(b *testing.B, base string) time.Duration {
 	times := make([]time.Duration, 25)
 	for i := range times {
@@ -145,15 +146,15 @@ func roundTrip(b *testing.B, base string) time.Duration {
 	return times[len(times)/2]
 }
 
-// cpu returns the processor time that the process has used.
+// cpu returns the processor time that this process has used.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkCPU measures the processor time and the allocations for one record,
-// including HTTP, against one pass of encoding/json over the same bytes in memory.
+// BenchmarkCPU measures the SDK's processor time and allocations for one record, including
+// HTTP, and compares them with one pass of encoding/json over the same bytes in memory.
 func BenchmarkCPU(b *testing.B) {
 	const pages = 200
 	base := startServer(b)(0, pages)
@@ -166,12 +167,12 @@ func BenchmarkCPU(b *testing.B) {
 	for _, r := range readers {
 		b.Run(r.name, func(b *testing.B) {
 			read := r.read(b, base)
-			read() // open the connections and fill the buffers first
+			read() // the first read opens the connections and fills the buffers
 			var reading, decoding time.Duration
 			var m0, m1 runtime.MemStats
 			var allocs uint64
 			n := 0
-			for b.Loop() { // alternate, because the speed of the machine varies
+			for b.Loop() { // reading and decoding alternate, because the speed of the machine varies
 				runtime.GC()
 				runtime.ReadMemStats(&m0)
 				start := cpu()
@@ -194,9 +195,9 @@ func BenchmarkCPU(b *testing.B) {
 	}
 }
 
-// BenchmarkHeap measures the largest amount of memory while a list is read, for
-// lists of different lengths. It includes garbage: with its default settings, the
-// collector lets the heap grow to twice the memory in use.
+// BenchmarkHeap measures the largest amount of memory in use while a list is read, for
+// lists of different lengths. The amount includes garbage: with its default settings, the
+// garbage collector lets the heap grow to twice the memory in use.
 func BenchmarkHeap(b *testing.B) {
 	url := startServer(b)
 	for _, total := range []int{10_000, 100_000, 1_000_000} {
@@ -233,12 +234,12 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// resetPeak resets the peak of the resident memory on Linux. It does nothing on
+// resetPeak resets the peak of the process's resident memory on Linux. It does nothing on
 // other systems.
 func resetPeak() { _ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
 
-// peakRSS returns the peak of the resident memory of the process in bytes, and 0
-// on systems other than Linux.
+// peakRSS returns the peak of the process's resident memory in bytes, and 0 on systems
+// other than Linux.
 func peakRSS() int {
 	status, _ := os.ReadFile("/proc/self/status")
 	for line := range strings.Lines(string(status)) {
@@ -250,8 +251,8 @@ func peakRSS() int {
 	return 0
 }
 
-// BenchmarkIdleClients measures the memory and the goroutines of an idle client:
-// directly after NewClient, and after its first request left a connection open.
+// BenchmarkIdleClients measures the memory and the goroutines of an idle client: directly
+// after NewClient, and after the client's first request, which leaves a connection open.
 func BenchmarkIdleClients(b *testing.B) {
 	const clients = 1000
 	base := startServer(b)(0, 1)
@@ -284,7 +285,8 @@ func BenchmarkIdleClients(b *testing.B) {
 	}
 }
 
-// settled returns the memory in use after a garbage collection, including stacks.
+// settled returns the memory of the process that is in use after a garbage collection,
+// including stacks.
 func settled() uint64 {
 	runtime.GC()
 	runtime.GC()

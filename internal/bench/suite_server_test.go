@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// The service of the benchmarks is a separate process, so that the benchmarks
-// measure only the client. It holds one page of assignments and returns it for
+// The service that the benchmarks read from is a separate process, so that the benchmarks
+// measure only the client. The process holds one page of assignments and returns it for
 // every index, which needs almost no processor time.
 
 const (
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// pageBody returns a page in the format of the service.
+// pageBody returns the JSON of a page of assignments in the format of the service.
 func pageBody(index, pages int) []byte {
 	var b bytes.Buffer
 	b.WriteString(`{"assignments":[`)
@@ -51,9 +51,9 @@ func pageBody(index, pages int) []byte {
 	return b.Bytes()
 }
 
-// serve runs the service on a free port, which it prints, until its standard
-// input ends. A path starts with the latency in microseconds and the number of
-// pages.
+// serve runs the benchmarks' service on a free port, prints the service's URL, and returns
+// when the standard input ends. The path of a request starts with the latency in
+// microseconds and the number of pages.
 func serve() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -85,8 +85,8 @@ func serve() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// startServer starts the service. It returns a function that returns the base URL
-// of a list with the given latency and number of pages.
+// startServer starts the benchmarks' service. It returns a function that returns the base
+// URL of a list with the given latency and number of pages.
 func startServer(tb testing.TB) func(latency time.Duration, pages int) string {
 	tb.Helper()
 	cmd := exec.Command(os.Args[0])

@@ -30,10 +30,10 @@ var (
 	write      = flag.Bool("write", false, "with -token-file: create, update and retire a user")
 )
 
-// fixture is the file with the recorded answers.
+// fixture is the name of the file with the recorded answers of the service.
 const fixture = "testdata/service.yaml"
 
-// The stand-in behaves as the SDK expects.
+// The stand-in behaves as the SDK expects from the service.
 func TestStandIn(t *testing.T) {
 	for _, medium := range []string{"memory", "TCP"} {
 		t.Run(medium, func(t *testing.T) {
@@ -56,7 +56,8 @@ func TestService(t *testing.T) {
 	}
 	content, err := os.ReadFile(*tokenFile)
 	if errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(*tokenFile) {
-		content, err = os.ReadFile(filepath.Join("..", "..", *tokenFile)) // the path is relative to the root of the repository
+		// The path of the token file is relative to the root of the repository.
+		content, err = os.ReadFile(filepath.Join("..", "..", *tokenFile))
 	}
 	require.NoError(t, err)
 	opts := []appsandbooks.Option{appsandbooks.WithBaseURL(*serviceURL)}
@@ -76,13 +77,13 @@ func TestService(t *testing.T) {
 	}
 }
 
-// The recorded answers are what the SDK expects.
+// The recorded answers of the service are the answers that the SDK expects.
 func TestRecorded(t *testing.T) {
 	testReads(t, "any", appsandbooks.WithHTTPClient(replayingClient(t, fixture)))
 }
 
-// newStandIn returns a stand-in with several pages of each list, except of assets and
-// subscriptions.
+// newStandIn returns a stand-in whose lists have several pages each, except the lists of
+// assets and subscriptions.
 func newStandIn(t *testing.T) *appsandbookstest.Server {
 	srv, err := appsandbookstest.NewServer(appsandbookstest.WithPageSize(4), appsandbookstest.WithCursorPageSize(2))
 	require.NoError(t, err)
@@ -110,10 +111,11 @@ func newClient(t *testing.T, token string, opts ...appsandbooks.Option) *appsand
 	return c
 }
 
-// maxPages is the number of pages that are read of each list.
+// maxPages is the number of pages that the tests read of each list.
 const maxPages = 3
 
-// firstPages reads at most maxPages of a list. A list has at least one page.
+// firstPages reads and returns at most maxPages of a list. It fails the test if the list
+// has no page.
 func firstPages[T any](t *testing.T, pages iter.Seq2[T, error]) (read []T) {
 	for page, err := range pages {
 		require.NoError(t, err)
@@ -142,7 +144,7 @@ func checkPage[T any](t *testing.T, index int, page *appsandbooks.Page[T]) {
 	}
 }
 
-// checkSize checks that the size of a page is the number of its records.
+// checkSize checks that the field size of a page states the number of the page's records.
 func checkSize(t *testing.T, c *appsandbooks.Client, path string, query url.Values) {
 	var page struct {
 		Size        int               `json:"size"`
@@ -153,7 +155,7 @@ func checkSize(t *testing.T, c *appsandbooks.Client, path string, query url.Valu
 	require.Equal(t, page.Size, len(page.Users)+len(page.Assignments))
 }
 
-// testReads runs the tests that change nothing. Ids that the tests make up begin with
+// testReads runs the tests that change nothing. The ids that these tests make up begin with
 // "contract-".
 func testReads(t *testing.T, token string, opts ...appsandbooks.Option) {
 	c := newClient(t, token, opts...)
@@ -246,7 +248,8 @@ func testReads(t *testing.T, token string, opts ...appsandbooks.Option) {
 	t.Run("subscriptions", func(t *testing.T) {
 		page, err := c.Subscriptions.List(ctx, appsandbooks.SubscriptionFilter{})
 		var e *appsandbooks.Error
-		if errors.As(err, &e) && e.Number != 0 { // Apple does not document which error a unit without subscriptions gets
+		// Apple does not document the error number that a unit without subscriptions gets.
+		if errors.As(err, &e) && e.Number != 0 {
 			t.Skip("the unit has no subscriptions:", err)
 		}
 		require.NoError(t, err)
@@ -297,7 +300,7 @@ func testReads(t *testing.T, token string, opts ...appsandbooks.Option) {
 	}
 }
 
-// Values that the service does not know.
+// These values are made up: the service does not know them.
 const (
 	noEvent   = "contract-no-such-event"
 	noVersion = "contract-no-such-version"
@@ -305,11 +308,11 @@ const (
 	noToken   = "contract-no-such-token"
 )
 
-// is returns a function that reports whether an error is target.
+// is returns a function that reports whether an error matches target.
 func is(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
 
-// testWrites runs the tests that change the unit. They create a user and retire it
-// again.
+// testWrites runs the tests that change the organizational unit. They create a user and
+// retire it again.
 func testWrites(t *testing.T, token string, opts ...appsandbooks.Option) {
 	c := newClient(t, token, opts...)
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)

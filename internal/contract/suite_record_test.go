@@ -44,7 +44,8 @@ func recordAnswers(t *testing.T, token, base string, rt http.RoundTripper, file 
 	require.NoError(t, os.WriteFile(file, content, 0o644))
 }
 
-// recordingClient returns a client that writes the answers, redacted, to a file.
+// recordingClient returns an HTTP client that writes the answers of the service, redacted,
+// to a file.
 func recordingClient(t *testing.T, file, base string, rt http.RoundTripper) *http.Client {
 	r := &redactor{base: base, placeholders: map[string]string{}}
 	rec, err := recorder.New(strings.TrimSuffix(file, ".yaml"),
@@ -56,7 +57,7 @@ func recordingClient(t *testing.T, file, base string, rt http.RoundTripper) *htt
 	return &http.Client{Transport: rec}
 }
 
-// replayingClient returns a client that takes all answers from a file with recorded
+// replayingClient returns an HTTP client that takes all answers from a file with recorded
 // answers.
 func replayingClient(t *testing.T, file string) *http.Client {
 	rec, err := recorder.New(strings.TrimSuffix(file, ".yaml"),
@@ -87,9 +88,9 @@ var (
 	date   = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
 )
 
-// harmlessTexts contains the keys whose texts are kept, and the form that the texts
-// must have. These texts reveal about an organization only which apps and books it
-// owns.
+// harmlessTexts contains the JSON keys whose texts are kept in recorded answers, and the
+// form that the texts must have. These texts reveal about an organization only which apps
+// and books it owns.
 var harmlessTexts = map[string]*regexp.Regexp{
 	"adamId": digits, "parentAdamId": digits, "pricingParam": word, "productType": word, "supportedPlatforms": word,
 	"status": word, "userStatus": word, "eventStatus": word, "eventType": word,
@@ -97,10 +98,10 @@ var harmlessTexts = map[string]*regexp.Regexp{
 	"notificationTypes": word, "subscribedNotificationTypes": word,
 }
 
-// harmlessNumbers matches the keys whose numbers are kept.
+// harmlessNumbers matches the JSON keys whose numbers are kept in recorded answers.
 var harmlessNumbers = regexp.MustCompile(`^(errorNumber|adamId|parentAdamId|size|[a-zA-Z]+Count|[a-zA-Z]+PageIndex|totalPages|num[A-Z][a-z]+|max[A-Z][a-zA-Z]+)$`)
 
-// apiKeys returns the keys of the API. Any other key in an answer can be a name.
+// apiKeys returns the JSON keys of the API. Any other key in an answer can be a name.
 var apiKeys = sync.OnceValue(func() map[string]bool {
 	known := map[string]bool{"limits": true, "urls": true}
 	for _, t := range []reflect.Type{
@@ -141,21 +142,21 @@ func addKeys(known map[string]bool, t reflect.Type) {
 	}
 }
 
-// harmlessParameters contains the query parameters whose values are kept, and the form
-// that the values must have.
+// harmlessParameters contains the query parameters whose values are kept in recorded
+// requests, and the form that the values must have.
 var harmlessParameters = map[string]*regexp.Regexp{
 	"adamId": digits, "pageIndex": digits, "pricingParam": word, "includeUserState": word,
 }
 
-// redactedParameters contains the query parameters whose values come from an answer.
-// They are replaced with the same placeholders as in the answer.
+// redactedParameters contains the query parameters whose values come from an answer. These
+// values are replaced with the same placeholders as in the answer.
 var redactedParameters = map[string]bool{"clientUserId": true, "serialNumber": true, "sinceVersionId": true, "eventId": true, "cursor": true}
 
-// madeUp contains values that the tests make up. They are not secret.
+// madeUp contains values that the tests make up. These values are not secret.
 var madeUp = map[string]bool{noEvent: true, noVersion: true}
 
-// placeholder returns the replacement for a text. An empty text and values that the
-// tests make up are not replaced.
+// placeholder returns the text that replaces a text in recorded answers. It does not
+// replace an empty text or values that the tests make up.
 func (r *redactor) placeholder(text string) string {
 	if text == "" || madeUp[text] {
 		return text
@@ -168,8 +169,8 @@ func (r *redactor) placeholder(text string) string {
 	return r.placeholders[text]
 }
 
-// interaction redacts a request and its answer. It fails if the request has a path or
-// a query parameter that it does not know.
+// interaction redacts a recorded request and its answer. It fails if the request has a path
+// or a query parameter that the redactor does not know.
 func (r *redactor) interaction(i *cassette.Interaction) error {
 	u, err := url.Parse(i.Request.URL)
 	if err != nil {
@@ -215,9 +216,9 @@ func (r *redactor) interaction(i *cassette.Interaction) error {
 	return nil
 }
 
-// body redacts the body of an answer. It keeps nothing of a body that is not JSON. If
-// public is set, it does not redact the parts of the service configuration that are
-// the same for every unit.
+// body redacts the body of an answer. If the body is not JSON, nothing of it is kept. If
+// public is set, the parts of the service configuration that are the same for every unit
+// are not redacted.
 func (r *redactor) body(text string, public bool) string {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
@@ -246,7 +247,7 @@ func (r *redactor) body(text string, public bool) string {
 	return out.String()
 }
 
-// value redacts a value of a key.
+// value redacts the JSON value of a key in an answer.
 func (r *redactor) value(key string, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -269,7 +270,7 @@ func (r *redactor) value(key string, v any) any {
 		}
 	case string:
 		switch form := harmlessTexts[key]; {
-		case key == "tokenExpirationDate": // the date identifies the content token
+		case key == "tokenExpirationDate": // the expiration date identifies the content token
 			return "2031-01-01T00:00:00+0000"
 		case form == nil || !form.MatchString(v):
 			return r.placeholder(v)
@@ -278,7 +279,8 @@ func (r *redactor) value(key string, v any) any {
 	return v
 }
 
-// The recorded answers contain no names, ids or secrets, and the tests pass with them.
+// The recorded answers contain no names, ids or secrets, and the tests of reads pass with
+// the recorded answers.
 func TestRecording_redactsAnswers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "service.yaml")
 	srv := newStandIn(t)
@@ -319,7 +321,7 @@ func TestRecording_redactsAnswers(t *testing.T) {
 	require.Equal(t, "https://vpp.itunes.apple.com/mdm/v2/users?clientUserId=redacted-1&pageIndex=1", strings.ReplaceAll(i.Request.URL, r.placeholder("canary"), "redacted-1"))
 }
 
-// If recording fails, the file with the recorded answers does not change.
+// If recording the answers fails, the file with the recorded answers does not change.
 func TestRecording_failureKeepsFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "service.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("old content"), 0o600))

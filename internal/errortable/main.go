@@ -32,7 +32,7 @@ func main() {
 	}
 }
 
-// run writes the generated files below root that are not current.
+// run writes the generated files below the directory root whose content is not current.
 func run(root string) error {
 	files, err := generate(root)
 	if err != nil {
@@ -58,8 +58,7 @@ type entry struct {
 	// Meaning is a clause without a period. ErrorNumber.Error returns it, and the
 	// comment of the constant begins with "<constant> means that <meaning>."
 	Meaning string `json:"meaning"`
-	// Comment replaces that first sentence of the constant's comment. It can be
-	// absent.
+	// Comment replaces the first sentence of the constant's comment. It can be absent.
 	Comment string `json:"comment"`
 	// Action is what a programmer must do. It is short, because it must fit on a
 	// line of the table in doc.go.
@@ -77,7 +76,8 @@ type operator struct {
 	What string `json:"what"`
 }
 
-// A standIn holds what the stand-in, package appsandbookstest, answers.
+// A standIn holds what the stand-in, package appsandbookstest, answers for an error
+// number.
 type standIn struct {
 	// Name is the name of the stand-in's constant, without the prefix num. It is
 	// absent for a number that only a fault produces.
@@ -134,7 +134,7 @@ func generate(root string) (map[string][]byte, error) {
 	return files, nil
 }
 
-// parse decodes and checks the table.
+// parse decodes and checks the table of error numbers.
 func parse(data []byte) ([]entry, error) {
 	var table []entry
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -153,7 +153,7 @@ var (
 	standInName  = regexp.MustCompile(`^[A-Z][A-Za-z0-9]*$`)
 )
 
-// check returns every mistake in the table.
+// check returns every mistake in the table of error numbers.
 func check(table []entry) error {
 	if len(table) == 0 {
 		return errors.New("the list is empty")
@@ -170,13 +170,13 @@ func check(table []entry) error {
 	return errors.Join(c.mistakes...)
 }
 
-// checker checks the entries of a table, in their order.
+// checker checks the entries of the table of error numbers, in their order.
 type checker struct {
 	entry
-	previous  int            // the number of the entry before; 0 for the first
-	longest   int            // the length of the longest constant
-	constants map[string]int // the number of each constant so far
-	names     map[string]int // the number of each name in the stand-in so far
+	previous  int            // number of the previous entry; 0 at the first entry
+	longest   int            // length of the longest name of a constant in the table
+	constants map[string]int // error number of each constant that was checked so far
+	names     map[string]int // error number of each stand-in name that was checked so far
 	mistakes  []error
 }
 
@@ -185,7 +185,7 @@ func (c *checker) mistake(format string, args ...any) {
 }
 
 func (c *checker) checkNumber() {
-	if c.Number < 9000 || c.Number > 9999 { // the lines of the tables are found by their first digit
+	if c.Number < 9000 || c.Number > 9999 { // replaceLines finds the lines of a table by their first digit, 9
 		c.mistake("the number must be between 9000 and 9999")
 	}
 	switch {

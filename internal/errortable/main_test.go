@@ -69,7 +69,7 @@ func TestGenerate_everyFile(t *testing.T) {
 // wrong, and must leave the files as they are.
 func TestCheck_mistakes(t *testing.T) {
 	for name, test := range map[string]struct {
-		change func(*entry) // of the second of two entries, 9001
+		change func(*entry) // changes the second of two entries, which has the number 9001
 		want   string
 	}{
 		"not sorted":               {func(e *entry) { e.Number = 9000 - 1 }, "the number must come before 9000"},
@@ -114,7 +114,7 @@ func TestCheck_mistakes(t *testing.T) {
 	}
 }
 
-// All mistakes must be reported at once.
+// All mistakes in the table must be reported at once.
 func TestCheck_reportsAll(t *testing.T) {
 	table := []entry{valid(9000), valid(9001)}
 	table[0].Meaning, table[1].Action = "", ""
@@ -140,7 +140,7 @@ func TestParse_malformed(t *testing.T) {
 	}
 }
 
-// The place of a table in a file must be found without doubt.
+// A table that occurs more than once in a file, or not at all, must be refused.
 func TestReplaceLines(t *testing.T) {
 	got, err := replaceLines([]byte("a\n| 9 x\n| 9 y\nb\n"), "| 9", []string{"| 91", "| 92", "| 93"})
 	require.NoError(t, err)
@@ -152,14 +152,14 @@ func TestReplaceLines(t *testing.T) {
 	require.ErrorContains(t, err, "in more than one place")
 }
 
-// Missing files must stop the generator.
+// A missing input file must stop the generator.
 func TestGenerate_missingFiles(t *testing.T) {
 	_, err := generate(t.TempDir())
 	require.ErrorContains(t, err, "errors.json")
 	require.ErrorContains(t, err, "doc.go")
 }
 
-// valid returns an entry without a mistake.
+// valid returns an entry of the table without a mistake.
 func valid(number int) entry {
 	name := fmt.Sprintf("N%d", number)
 	return entry{

@@ -109,7 +109,7 @@ func docLine(e entry, width int) string {
 	return fmt.Sprintf("//\t%d  %-*s %s", e.Number, width, e.Constant, e.Action)
 }
 
-// longest returns the length of the longest name of a constant.
+// longest returns the length of the longest name of a constant in the table.
 func longest(table []entry) int {
 	n := 0
 	for _, e := range table {

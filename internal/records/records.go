@@ -111,7 +111,7 @@ func decodeRecord[T any](s *scanner, seen *interner, record *T, field func(*T, [
 		}
 		s.space()
 		if bytes.HasPrefix(s.data[s.at:], []byte("null")) {
-			s.at += len("null") // encoding/json leaves a string unchanged, too
+			s.at += len("null") // for null, encoding/json leaves a string unchanged, too
 		} else {
 			value, ok := s.text()
 			switch {
@@ -149,7 +149,7 @@ func (s *scanner) space() {
 	}
 }
 
-// next skips space and then c. It reports whether c was there.
+// next skips white space and then the byte c. It reports whether it found c.
 func (s *scanner) next(c byte) bool {
 	if s.at < len(s.data) && s.data[s.at] == c {
 		s.at++
@@ -163,14 +163,14 @@ func (s *scanner) next(c byte) bool {
 	return false
 }
 
-// end reports whether only space is left.
+// end reports whether only white space is left in the input.
 func (s *scanner) end() bool {
 	s.space()
 	return s.at == len(s.data)
 }
 
-// text skips space and returns the next string. It fails for a string with escapes,
-// control characters or invalid UTF-8.
+// text skips white space and returns the next JSON string. It fails for a string with
+// escapes, control characters or invalid UTF-8.
 func (s *scanner) text() ([]byte, bool) {
 	if !s.next('"') {
 		return nil, false
@@ -191,8 +191,8 @@ func (s *scanner) text() ([]byte, bool) {
 	return nil, false
 }
 
-// skip skips a value. It does not check its syntax, because encoding/json decodes
-// the value later.
+// skip skips a JSON value. It does not check the syntax of the value, because
+// encoding/json decodes the value later.
 func (s *scanner) skip() bool {
 	depth := 0
 	for s.at < len(s.data) {
@@ -210,7 +210,7 @@ func (s *scanner) skip() bool {
 			depth++
 		case '}', ']':
 			if depth == 0 {
-				return true // the end of the object that contains the value
+				return true // c ends the object that contains the skipped value
 			}
 			depth--
 			if depth == 0 {

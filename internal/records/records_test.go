@@ -26,7 +26,8 @@ func field(r *record, key []byte) records.Field {
 	return records.Field{}
 }
 
-// fast decodes the member "list" of an object. It reports whether it can.
+// fast decodes the member "list" of a JSON object with package records. It returns false
+// if package records does not support the object.
 func fast(body []byte) ([]record, bool) {
 	before, array, after, ok := records.Cut(body, "list")
 	if !ok {
@@ -81,8 +82,8 @@ var samples = []struct {
 	{``, false},
 }
 
-// Each sample is accepted or refused as stated. What is accepted has the result of
-// encoding/json.
+// Package records accepts or refuses each sample as stated. An accepted sample is decoded
+// as by encoding/json.
 func TestDecode(t *testing.T) {
 	for _, s := range samples {
 		if _, ok := fast([]byte(s.body)); ok != s.fast {
@@ -93,7 +94,8 @@ func TestDecode(t *testing.T) {
 	compare(t, []byte(`{"list":[`+strings.Repeat(`{"id":"1","kind":"a"},`, 9999)+`{}]}`))
 }
 
-// compare checks that an accepted body has the result of encoding/json.
+// compare checks that package records, if it accepts a body, decodes it as encoding/json
+// does.
 func compare(t *testing.T, body []byte) {
 	t.Helper()
 	got, ok := fast(body)
@@ -111,7 +113,7 @@ func compare(t *testing.T, body []byte) {
 	}
 }
 
-// An accepted body always has the result of encoding/json.
+// Whenever package records accepts a body, its result is equal to that of encoding/json.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add([]byte(s.body))
@@ -136,7 +138,8 @@ func TestDecode_strings(t *testing.T) {
 	}
 }
 
-// The memory depends on the number of records, not on the length of the page.
+// The memory that decoding a page takes depends on the number of records, not on the
+// length of the page.
 func TestDecode_memory(t *testing.T) {
 	body := []byte(`{"list":[` + strings.Repeat(`{},`, 16) + `{"id":"` + strings.Repeat("x", 1<<20) + `"}]}`)
 	all, ok := fast(body)

@@ -10,7 +10,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// A success has at most MaxBody bytes.
+// The body of an answer that reports success has at most Config.MaxBody bytes. A longer one is an
+// error.
 func TestConfig_MaxBody(t *testing.T) {
 	for size, ok := range map[int]bool{1 << 20: true, 1<<20 + 1: false} {
 		n := script(answer(200, strings.Repeat("x", size)))
@@ -32,7 +33,8 @@ func TestConfig_MaxBody(t *testing.T) {
 	}
 }
 
-// Of any other answer, the first MaxError bytes are judged.
+// Of the body of an answer whose status is not 2xx, Inspect gets only the first Config.MaxError
+// bytes.
 func TestConfig_MaxError(t *testing.T) {
 	for size, want := range map[int]int{1 << 10: 1 << 10, 1 << 20: 1 << 10} {
 		n := script(answer(404, strings.Repeat("x", size)))
@@ -44,7 +46,7 @@ func TestConfig_MaxError(t *testing.T) {
 	}
 }
 
-// A false Content-Length costs no memory and changes nothing.
+// A false Content-Length header costs no memory and does not change the result of a request.
 func TestTransport_Do_falseContentLength(t *testing.T) {
 	for _, length := range []int64{-1, 0, 1, 2, 1 << 20, 1 << 40, 1 << 62} {
 		n := script(func(r *http.Request) (*http.Response, error) {
@@ -60,7 +62,8 @@ func TestTransport_Do_falseContentLength(t *testing.T) {
 	}
 }
 
-// A token that an answer repeats is removed before Inspect and Decode get the body.
+// If the body of an answer repeats the token of the request, the token is removed before Inspect
+// and Decode get the body.
 func TestTransport_Do_tokenInBody(t *testing.T) {
 	r := newRequest(transport.Read)
 	var got string
@@ -69,7 +72,8 @@ func TestTransport_Do_tokenInBody(t *testing.T) {
 	require.Equal(t, `{"token":"[REDACTED]"}`, got)
 }
 
-// A token of fewer than 16 characters stays in a success: it could be a word.
+// A token of fewer than 16 characters is not removed from the body of a successful answer,
+// because it could be an ordinary word.
 func TestTransport_Do_shortTokenInBody(t *testing.T) {
 	for secret, want := range map[string]string{
 		"fifteen letters":  "ok: fifteen letters",
@@ -84,8 +88,8 @@ func TestTransport_Do_shortTokenInBody(t *testing.T) {
 	}
 }
 
-// The beginning of a token at the end of a body that was cut is removed, too,
-// unless it has fewer than four characters.
+// If the body of an answer is cut off within the token, the beginning of the token is also
+// removed, unless it has fewer than four characters.
 func TestTransport_Do_tokenCutInBody(t *testing.T) {
 	for n, want := range map[int]string{
 		3: "refused: the", 4: "refused: [REDACTED]", 11: "refused: [REDACTED]", len(token): "refused: [REDACTED]",
@@ -96,7 +100,8 @@ func TestTransport_Do_tokenCutInBody(t *testing.T) {
 	}
 }
 
-// The buffer of an answer that is too large for the pool does not spoil the next one.
+// After an answer whose buffer is too large for the pool of buffers, the next answer is read
+// correctly.
 func TestTransport_Do_largeBody(t *testing.T) {
 	n := script(answer(200, strings.Repeat("x", 5<<20)), answer(200, "small"))
 	tr := newTransport(n, func(cfg *transport.Config) { cfg.MaxBody = 32 << 20 })

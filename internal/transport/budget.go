@@ -11,20 +11,21 @@ import (
 type retryBudget struct {
 	mu         sync.Mutex
 	tokens     int
-	refilledAt time.Time // time up to this instant is credited
+	refilledAt time.Time // the time up to which the regular refills are credited
 }
 
 const (
 	fullBudget     = 500
 	retryCost      = 5
-	refillInterval = 10 * time.Second // each interval refills retryCost
+	refillInterval = 10 * time.Second // the retry budget gains one retry (retryCost tokens) in each interval
 )
 
 func newRetryBudget() *retryBudget {
 	return &retryBudget{tokens: fullBudget, refilledAt: time.Now()}
 }
 
-// spend takes the cost of one retry. It reports false if the budget is empty.
+// spend takes the cost of one retry from the retry budget. It reports false if the budget is
+// empty.
 func (b *retryBudget) spend() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -39,7 +40,7 @@ func (b *retryBudget) spend() bool {
 	return true
 }
 
-// success credits one token for a request that succeeded.
+// success returns one token to the retry budget, for a request that succeeded.
 func (b *retryBudget) success() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

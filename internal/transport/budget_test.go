@@ -11,8 +11,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// retries sends a read that fails until the retry budget is empty, and returns
-// the number of retries.
+// retries sends a read that always fails, again and again until the retry budget is empty. It
+// returns the number of retries.
 func retries(t *testing.T, tr *transport.Transport) int {
 	t.Helper()
 	f := tr.Do(t.Context(), newRequest(transport.Read))
@@ -20,8 +20,8 @@ func retries(t *testing.T, tr *transport.Transport) int {
 	return f.Attempts - 1
 }
 
-// newBudgetedTransport returns a Transport whose requests fail while *down is
-// true, and are limited only by the retry budget.
+// newBudgetedTransport returns a Transport whose requests fail while *down is true. Only the
+// retry budget limits their retries.
 func newBudgetedTransport(down *bool) *transport.Transport {
 	return newTransport(script(func(r *http.Request) (*http.Response, error) {
 		if *down {
@@ -31,7 +31,7 @@ func newBudgetedTransport(down *bool) *transport.Transport {
 	}), attempts(1000), limitedBy(&recordingLimiter{}))
 }
 
-// A full budget allows 100 retries. All requests of the Transport share it.
+// A full retry budget allows 100 retries. All requests of the Transport share the budget.
 func TestTransport_Do_retryBudget(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		down := true
@@ -41,7 +41,7 @@ func TestTransport_Do_retryBudget(t *testing.T) {
 	})
 }
 
-// Every ten seconds return one retry, up to a full budget.
+// The retry budget gains one retry every ten seconds, until it is full.
 func TestTransport_Do_retryBudgetGrowsWithTime(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		down := true
@@ -64,7 +64,7 @@ func TestTransport_Do_retryBudgetGrowsWithTime(t *testing.T) {
 	})
 }
 
-// Five successes return one retry, up to a full budget.
+// The retry budget gains one retry for five successes, until it is full.
 func TestTransport_Do_retryBudgetGrowsWithSuccess(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		down := true
@@ -87,7 +87,7 @@ func TestTransport_Do_retryBudgetGrowsWithSuccess(t *testing.T) {
 	})
 }
 
-// A request that is not repeated costs nothing.
+// A request that is not repeated takes nothing from the retry budget.
 func TestTransport_Do_retryBudgetOfFirstAttempts(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		down := true

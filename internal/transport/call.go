@@ -14,21 +14,21 @@ import (
 type callState struct {
 	transport *Transport
 	req       *Request
-	ctx       context.Context // the caller's; an attempt can continue for Request.Grace longer
+	ctx       context.Context // the context of the caller; an attempt can continue for Request.Grace after its end
 	attempts  int             // started so far
 	queued    time.Duration   // how long the current attempt waited for its slots
 	started   time.Time       // of the current attempt
-	tokens    []string        // the different tokens of the attempts, the current one last
+	tokens    []string        // the different tokens of the attempts, the current token last
 
-	// net/http sets these two on its own goroutines during an attempt.
+	// net/http sets connecting and wroteHeaders on its own goroutines during an attempt.
 	connecting, wroteHeaders atomic.Bool
 
-	inProgress atomic.Bool // an attempt is in progress; false between two attempts
+	inProgress atomic.Bool // true while an attempt is in progress; false between two attempts
 
-	releaseSlots func()        // returns the slots of the current attempt; nil if it holds none
-	body         *bytes.Buffer // of the last answer; nil before the first
+	releaseSlots func()        // returns the slots of the current attempt; nil if the attempt holds none
+	body         *bytes.Buffer // the body of the last answer; nil before the first answer
 
-	// The results of the last attempt.
+	// The fields from judged to retryAfter are the results of the last attempt.
 	judged     bool // the attempt has a verdict
 	succeeded  bool
 	status     int
@@ -37,11 +37,11 @@ type callState struct {
 	truncated  bool // the body of the answer ended too early
 	retryAfter time.Duration
 
-	nextWait time.Duration // between the last attempt and the next
-	waited   time.Duration // between the previous attempt and the current one
+	nextWait time.Duration // the wait between the last attempt and the next one
+	waited   time.Duration // the wait between the previous attempt and the current one
 }
 
-// prepareAttempt adds the token and waits for the slots of the next attempt.
+// prepareAttempt adds the token to the request, and waits for the slots of the next attempt.
 func (c *callState) prepareAttempt(req *http.Request) error {
 	c.judged = false
 	if c.req.Auth {
@@ -64,7 +64,7 @@ func (c *callState) prepareAttempt(req *http.Request) error {
 	return err
 }
 
-// token returns the token of the current attempt, "" if it sends none.
+// token returns the token of the current attempt, or "" if the attempt sends no token.
 func (c *callState) token() string {
 	if len(c.tokens) == 0 {
 		return ""
@@ -72,8 +72,8 @@ func (c *callState) token() string {
 	return c.tokens[len(c.tokens)-1]
 }
 
-// startAttempt resets the state of an attempt. It runs directly before the
-// attempt is sent.
+// startAttempt resets the fields of the call that describe an attempt. It runs directly before
+// the attempt is sent.
 func (c *callState) startAttempt() {
 	c.attempts++
 	c.judged = false
@@ -88,7 +88,7 @@ func (c *callState) startAttempt() {
 func (c *callState) finishAttempt(resp *http.Response, err error) (again bool) {
 	c.status, c.retryAfter, c.ambiguous, c.truncated, c.judged = 0, 0, false, false, true
 	if c.body != nil {
-		c.body.Reset() // an excerpt must not show the answer of an earlier attempt
+		c.body.Reset() // The excerpt of an error must not show the answer of an earlier attempt.
 	}
 	switch {
 	case resp == nil:
@@ -113,7 +113,7 @@ func (c *callState) finishAttempt(resp *http.Response, err error) (again bool) {
 	return again
 }
 
-// close returns what the call still holds: slots and the buffer of the body.
+// close returns the slots and the buffer that the call still holds.
 func (c *callState) close() {
 	c.returnSlots()
 	if c.body != nil {

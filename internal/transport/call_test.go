@@ -13,7 +13,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// Every attempt has the whole body and one Authorization header, also after a
+// Every attempt of a request has the whole body and one Authorization header, also after a
 // RoundTripper has changed the headers of the previous attempt.
 func TestTransport_Do_eachAttemptIsComplete(t *testing.T) {
 	n := script(func(r *http.Request) (*http.Response, error) {
@@ -30,8 +30,8 @@ func TestTransport_Do_eachAttemptIsComplete(t *testing.T) {
 	}
 }
 
-// An attempt does not change the headers of the previous one, which its
-// connection may still read.
+// An attempt does not change the headers of the previous attempt, because its connection may
+// still read them.
 func TestTransport_Do_headersOfPreviousAttempt(t *testing.T) {
 	var previous []http.Header
 	n := script(func(r *http.Request) (*http.Response, error) {
@@ -51,7 +51,8 @@ func TestTransport_Do_headersOfPreviousAttempt(t *testing.T) {
 	}
 }
 
-// Without a token no request is sent, and the error is that of the token source.
+// When the token source fails, no request is sent, and the request fails with the error of the
+// token source.
 func TestTransport_Do_tokenFails(t *testing.T) {
 	errVault := errors.New("the vault is locked")
 	n := script(success)
@@ -87,7 +88,7 @@ func TestTransport_Do_tokenFailsBeforeRetry(t *testing.T) {
 	require.EqualError(t, f.Err, "the vault is locked (before that: status 503: busy)")
 }
 
-// watchedBody is a body that must not be read before it is closed.
+// watchedBody is the body of an answer. A read of it before Close fails the test.
 type watchedBody struct {
 	t      *testing.T
 	closed bool
@@ -105,8 +106,8 @@ func (b *watchedBody) Close() error {
 	return nil
 }
 
-// An answer that switches protocols is closed without a read, because a read of
-// the bare connection would not end. A write is ambiguous then.
+// An answer that switches protocols is closed without a read, because a read of the raw
+// connection would not end. The result of a write is ambiguous then.
 func TestTransport_Do_switchingProtocols(t *testing.T) {
 	for _, class := range []transport.Class{transport.Read, transport.Write} {
 		body := &watchedBody{t: t}
@@ -122,7 +123,7 @@ func TestTransport_Do_switchingProtocols(t *testing.T) {
 	}
 }
 
-// A Failure describes the last attempt only: nothing of an earlier answer is left.
+// A Failure describes the last attempt only: it contains nothing of an earlier answer.
 func TestTransport_Do_lastAttemptCounts(t *testing.T) {
 	n := script(
 		answer(http.StatusServiceUnavailable, "busy with maintenance", "Retry-After", "1"),

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// Failure describes a request that ended without success.
+// Failure describes a request of the transport that ended without success.
 type Failure struct {
 	Err        error         // the error from Inspect, or the cause if no usable answer came
-	Status     int           // of the last answer; 0 if there was none
+	Status     int           // HTTP status of the last answer; 0 if no answer came
 	Excerpt    string        // first bytes of the last answer's body, at most 512
 	Attempts   int           // number of attempts that were started
-	Ambiguous  bool          // the request is a Write and the service may have carried it out
-	RetryAfter time.Duration // the pause that the service last requested, or what is left of it; 0 if none
+	Ambiguous  bool          // the request is a Write, and the service may have carried it out
+	RetryAfter time.Duration // the pause that the service last requested, or the rest of it; 0 if none
 	Cut        bool          // the body of the last answer ended too early
 	Ended      bool          // the caller's context has ended
 }
 
-// failure returns the Failure of a request that ended without success. err is
-// the error of the retry loop. It matters only if no attempt came to a verdict:
-// then it is the error of the context or of prepareAttempt.
+// failure returns the Failure of a request that ended without success. err is the error of the
+// retry loop. It is used only if no attempt has a result: then it is the error of the context or
+// of prepareAttempt.
 func (c *callState) failure(err error) *Failure {
 	ctx := c.ctx
 	f := &Failure{
@@ -44,8 +44,8 @@ func (c *callState) failure(err error) *Failure {
 		f.RetryAfter = paused.RetryAfter()
 	}
 	if c.body != nil {
-		// Redact more text than the excerpt keeps: a secret that is cut in the
-		// middle would not be recognized.
+		// Redact more text than the excerpt keeps: a secret that is cut in the middle of the text
+		// would not be recognized.
 		const excerpt, redacted = 512, 8 << 10
 		f.Excerpt = c.redactText(string(c.body.Bytes()[:min(c.body.Len(), redacted)]))
 		f.Excerpt = f.Excerpt[:min(len(f.Excerpt), excerpt)]
@@ -63,8 +63,8 @@ func contextError(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", err, cause)
 }
 
-// withPrevious adds the error of the previous attempt to err, unless there was
-// none or one of the two errors includes the other.
+// withPrevious adds the error of the previous attempt to err. It returns err alone if no attempt
+// failed before, or if one of the two errors includes the other.
 func withPrevious(err, previous error) error {
 	if previous == nil || errors.Is(previous, err) || errors.Is(err, previous) {
 		return err

@@ -11,7 +11,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// The excerpt is the beginning of the last answer, at most 512 bytes.
+// The excerpt in a Failure is the beginning of the last answer, at most 512 bytes.
 func TestFailure_Excerpt(t *testing.T) {
 	for body, want := range map[string]string{
 		"":                                    "",
@@ -39,7 +39,8 @@ func TestFailure_Excerpt_redactsBeforeCut(t *testing.T) {
 	}
 }
 
-// A request that a pause kept from being sent reports the rest of the pause.
+// A request that was not sent because of a pause returns the rest of the pause in
+// Failure.RetryAfter.
 func TestFailure_RetryAfter_pause(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		pace := transport.NewPace(1)
@@ -54,7 +55,8 @@ func TestFailure_RetryAfter_pause(t *testing.T) {
 	})
 }
 
-// An error of the context appears once, although the attempt failed with it, too.
+// If the context ended and the attempt failed with the error of the context, the text of the
+// Failure has this error only once.
 func TestFailure_Err_contextOnce(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

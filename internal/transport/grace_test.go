@@ -11,14 +11,14 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// graced returns a write with a grace of five seconds.
+// graced returns a write request whose Grace is five seconds.
 func graced() *transport.Request {
 	r := newRequest(transport.Write)
 	r.Grace = 5 * time.Second
 	return r
 }
 
-// endings end a context after a second: by its deadline, and by a call of cancel.
+// endings are two ways to end a context after one second: a deadline, and a call of cancel.
 var endings = []func(context.Context) (context.Context, context.CancelFunc){
 	func(ctx context.Context) (context.Context, context.CancelFunc) {
 		return context.WithTimeout(ctx, time.Second)
@@ -30,7 +30,7 @@ var endings = []func(context.Context) (context.Context, context.CancelFunc){
 	},
 }
 
-// An answer that comes within the grace after the context ended is a success.
+// An answer that arrives after the context has ended, but within Request.Grace, is a success.
 func TestRequest_Grace_answerInTime(t *testing.T) {
 	for _, end := range endings {
 		virtual(t, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestRequest_Grace_answerInTime(t *testing.T) {
 	}
 }
 
-// An attempt ends with the grace. A write is ambiguous then.
+// An attempt ends when its grace ends. The result of a write is ambiguous then.
 func TestRequest_Grace_answerTooLate(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -62,7 +62,7 @@ func TestRequest_Grace_answerTooLate(t *testing.T) {
 	})
 }
 
-// The grace does not limit an attempt while the context has not ended.
+// Request.Grace does not limit an attempt while the context has not ended.
 func TestRequest_Grace_contextHasNotEnded(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		require.Equal(t, time.Hour, elapsed(func() {
@@ -71,8 +71,8 @@ func TestRequest_Grace_contextHasNotEnded(t *testing.T) {
 	})
 }
 
-// No attempt starts in the grace, and no wait for one: an answer that asks for a
-// retry ends the request.
+// After the context has ended, no attempt starts during the grace, and the request does not wait
+// for another attempt: an answer that permits a retry ends the request.
 func TestRequest_Grace_noRetry(t *testing.T) {
 	for _, end := range endings {
 		virtual(t, func(t *testing.T) {
@@ -95,7 +95,8 @@ func TestRequest_Grace_noRetry(t *testing.T) {
 	}
 }
 
-// The wait between two attempts ends with the context, without grace.
+// When the context ends during the wait between two attempts, the wait ends at once, without
+// grace.
 func TestRequest_Grace_notBetweenAttempts(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -108,7 +109,7 @@ func TestRequest_Grace_notBetweenAttempts(t *testing.T) {
 	})
 }
 
-// The wait for a slot ends with the context, without grace.
+// When the context ends during the wait for a slot, the wait ends at once, without grace.
 func TestRequest_Grace_notForSlot(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		pace := transport.NewPace(1)

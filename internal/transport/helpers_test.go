@@ -20,11 +20,11 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// reply is one exchange of a scripted network.
+// reply makes the answer, or the error, of one request to the test's network.
 type reply func(*http.Request) (*http.Response, error)
 
-// network is an http.RoundTripper that follows a script: reply i serves request
-// i, and the last reply serves all further requests.
+// network is an http.RoundTripper that follows a list of replies: reply i serves request i, and
+// the last reply serves all further requests.
 type network struct {
 	replies []reply
 
@@ -32,7 +32,7 @@ type network struct {
 	sent []sentRequest
 }
 
-// sentRequest is a request as the network saw it.
+// sentRequest is a copy of a request that the test's network received.
 type sentRequest struct {
 	at     time.Time
 	method string
@@ -55,14 +55,14 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	return next(r)
 }
 
-// requests returns what was sent so far.
+// requests returns the requests that the network has received so far.
 func (n *network) requests() []sentRequest {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return append([]sentRequest(nil), n.sent...)
 }
 
-// answer is a complete answer. header holds names and values in turn.
+// answer returns a reply with a complete answer. header holds names and values alternately.
 func answer(status int, body string, header ...string) reply {
 	return func(*http.Request) (*http.Response, error) {
 		return response(status, strings.NewReader(body), header...), nil
@@ -77,7 +77,7 @@ func response(status int, body io.Reader, header ...string) *http.Response {
 	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(body), ContentLength: -1}
 }
 
-// cutAnswer is an answer whose connection breaks after body.
+// cutAnswer returns a reply whose connection breaks after the text body.
 func cutAnswer(status int, body string) reply {
 	return func(*http.Request) (*http.Response, error) {
 		return response(status, io.MultiReader(strings.NewReader(body), brokenReader{})), nil
@@ -93,13 +93,13 @@ var (
 	errLost = errors.New("connection reset by peer")
 )
 
-// notSent is a connection that cannot be opened.
+// notSent is a reply that fails because the connection cannot be opened.
 func notSent(r *http.Request) (*http.Response, error) {
 	httptrace.ContextClientTrace(r.Context()).GetConn("service.test:443")
 	return nil, errDial
 }
 
-// lost is a request that was sent and gets no answer.
+// lost is a reply for a request that is sent and gets no answer.
 func lost(r *http.Request) (*http.Response, error) {
 	trace := httptrace.ContextClientTrace(r.Context())
 	trace.GetConn("service.test:443")
@@ -107,12 +107,13 @@ func lost(r *http.Request) (*http.Response, error) {
 	return nil, errLost
 }
 
-// failing is an error of the RoundTripper.
+// failing returns a reply that fails with err, as an error of the RoundTripper.
 func failing(err error) reply {
 	return func(*http.Request) (*http.Response, error) { return nil, err }
 }
 
-// after delays a reply, or fails with the error of the request's context.
+// after returns a reply that waits for d and then calls next. If the request's context ends
+// first, the reply fails with the error of the context.
 func after(d time.Duration, next reply) reply {
 	return func(r *http.Request) (*http.Response, error) {
 		select {
@@ -130,7 +131,7 @@ var (
 	refused = answer(http.StatusBadRequest, "refused")      // Apple's error, final
 )
 
-// answerError is the error of inspect.
+// answerError is the error that the test function inspect returns.
 type answerError struct {
 	status int
 	text   string
@@ -138,8 +139,9 @@ type answerError struct {
 
 func (e *answerError) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.text) }
 
-// inspect judges by the first word of the body: "busy" and "refused" are the
-// service's own errors, "error" is not, and anything else counts by its status.
+// inspect is the Config.Inspect of the tests. It judges an answer by the first word of the body:
+// "busy" and "refused" are the service's own errors, "error" is another error, and for any other
+// word the status decides.
 func inspect(status int, body []byte, clean func(string) string) transport.Verdict {
 	err := &answerError{status, clean(string(body))}
 	word, _, _ := strings.Cut(string(body), " ")
@@ -159,7 +161,7 @@ func inspect(status int, body []byte, clean func(string) string) transport.Verdi
 
 const token = "the-content-token-of-a-unit"
 
-// newTransport returns a Transport that sends over n. changes adapt its Config.
+// newTransport returns a Transport that sends its requests to n. changes modify its Config.
 func newTransport(n http.RoundTripper, changes ...func(*transport.Config)) *transport.Transport {
 	cfg := transport.Config{
 		HTTPClient:  &http.Client{Transport: n},
@@ -178,7 +180,7 @@ func newTransport(n http.RoundTripper, changes ...func(*transport.Config)) *tran
 	return transport.New(cfg)
 }
 
-// The URL of the requests, with an id in its query.
+// target is the URL of the requests in the tests. Its query contains an id.
 const target = "https://service.test/mdm/v2/users?clientUserId=ada.lovelace"
 
 func newRequest(class transport.Class) *transport.Request {
@@ -196,30 +198,30 @@ func newRequest(class transport.Class) *transport.Request {
 	return r
 }
 
-// attempts returns a change of a Config that sets MaxAttempts.
+// attempts returns a function that sets Config.MaxAttempts to n.
 func attempts(n int) func(*transport.Config) {
 	return func(cfg *transport.Config) { cfg.MaxAttempts = n }
 }
 
-// limitedBy returns a change of a Config that sets the Limiter.
+// limitedBy returns a function that sets Config.Limiter to l.
 func limitedBy(l transport.Limiter) func(*transport.Config) {
 	return func(cfg *transport.Config) { cfg.Limiter = l }
 }
 
-// virtual runs f in virtual time.
+// virtual runs the test function f in virtual time (synctest).
 func virtual(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, f)
 }
 
-// elapsed returns how much virtual time f takes.
+// elapsed runs f and returns how much virtual time f takes.
 func elapsed(f func()) time.Duration {
 	began := time.Now()
 	f()
 	return time.Since(began)
 }
 
-// decodeInto returns a Decode that copies the body of a success.
+// decodeInto returns a Request.Decode that copies the body of a successful answer to *body.
 func decodeInto(body *string) func([]byte) error {
 	return func(b []byte) error {
 		*body = string(bytes.Clone(b))
@@ -227,7 +229,7 @@ func decodeInto(body *string) func([]byte) error {
 	}
 }
 
-// recordingLimiter is a Limiter without limits that records its calls.
+// recordingLimiter is a Limiter without limits. It records the calls of its methods.
 type recordingLimiter struct {
 	mu     sync.Mutex
 	events []string
@@ -257,7 +259,7 @@ func (l *recordingLimiter) Acquire(context.Context, time.Duration) (func(), erro
 func (l *recordingLimiter) Pause(d time.Duration) { l.record("pause " + d.String()) }
 func (l *recordingLimiter) SetRate(int)           {}
 
-// requireFailure checks that a request failed with target in its error.
+// requireFailure fails the test unless f is a Failure whose error wraps target.
 func requireFailure(t *testing.T, f *transport.Failure, target error) {
 	t.Helper()
 	require.NotNil(t, f)

@@ -9,8 +9,8 @@ import (
 // Verdict is the result of Config.Inspect for a complete answer.
 type Verdict struct {
 	Err       error // nil means success
-	Apple     bool  // Err comes from the service's own error body: nothing was started
-	Retryable bool  // the same request can succeed later
+	Apple     bool  // Err comes from the service's own error body, so the service started nothing
+	Retryable bool  // the same request can succeed when it is sent again later
 }
 
 // judge sets the results of an attempt: its error, whether it is ambiguous, and
@@ -25,8 +25,8 @@ func (c *callState) judge(resp *http.Response, err error) (again bool) {
 	var tooLarge *http.MaxBytesError
 	c.truncated = resp != nil && !errors.As(err, &tooLarge)
 	if resp != nil && resp.StatusCode/100 != 2 {
-		// The status is known and only the body is incomplete. Judge the status
-		// and the part of the body that came.
+		// The status is known and only the body is incomplete. Judge the status and the received
+		// part of the body.
 		return c.judgeAnswer(resp)
 	}
 	notSent := resp == nil && c.connecting.Load() && !c.wroteHeaders.Load()
@@ -37,17 +37,18 @@ func (c *callState) judge(resp *http.Response, err error) (again bool) {
 	return c.planRetry(0)
 }
 
-// judgeAnswer is judge for an answer whose status is known.
+// judgeAnswer does what judge does, for an answer whose status is known.
 func (c *callState) judgeAnswer(resp *http.Response) (again bool) {
 	v := c.transport.cfg.Inspect(resp.StatusCode, c.body.Bytes(), c.redactText)
-	// A success may return the request's secret to the caller. An error must not.
+	// A successful answer may return the request's secret to the caller. An error must not
+	// contain it.
 	if v.Err != nil && c.redactBody(c.req.Secret, false) {
 		v = c.transport.cfg.Inspect(resp.StatusCode, c.body.Bytes(), c.redactText)
 	}
 	if v.Err == nil && c.req.Decode != nil {
-		c.returnSlots() // other requests need not wait for the decoding
+		c.returnSlots() // Return the slots now, so that other requests do not wait until this answer is decoded.
 		if err := c.req.Decode(c.body.Bytes()); err != nil {
-			// The service reported success, but the details are unknown.
+			// The service reported success, but the answer cannot be read.
 			v.Err = fmt.Errorf("unreadable answer: %w", err)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// A request is repeated only if its class and the last answer allow it, and only
-// a write whose result is unknown is ambiguous.
+// A request is repeated only if its class and the last answer allow a retry. Only a write whose
+// result is unknown is ambiguous.
 func TestTransport_Do_judgment(t *testing.T) {
 	type result struct {
 		attempts  int // of at most two
@@ -69,7 +69,7 @@ func TestTransport_Do_judgment(t *testing.T) {
 	}
 }
 
-// Inspect gets the status and the whole body of each answer.
+// Config.Inspect gets the status and the whole body of each answer.
 func TestTransport_Do_inspect(t *testing.T) {
 	n := script(answer(503, "busy now"), answer(404, "not here"))
 	type seen struct {
@@ -87,7 +87,7 @@ func TestTransport_Do_inspect(t *testing.T) {
 	require.Equal(t, []seen{{503, "busy now"}, {404, "not here"}}, all)
 }
 
-// The status of an answer that was cut counts, and so does the part that came.
+// When an answer is cut off, its status and the received part of its body are judged.
 func TestFailure_cut(t *testing.T) {
 	for _, test := range []struct {
 		reply  reply
@@ -110,8 +110,8 @@ func TestFailure_cut(t *testing.T) {
 	}
 }
 
-// A success that cannot be decoded is an error. It is not repeated, and a write
-// is ambiguous: the service may have started something that the answer names.
+// An answer that reports success but cannot be decoded is an error. The request is not repeated,
+// and a write is ambiguous: the service may have started work that the answer describes.
 func TestTransport_Do_decodeFails(t *testing.T) {
 	errSyntax := errors.New("invalid character")
 	for class, ambiguous := range map[transport.Class]bool{
@@ -129,7 +129,7 @@ func TestTransport_Do_decodeFails(t *testing.T) {
 	}
 }
 
-// Decode gets the body of a success only.
+// Request.Decode gets the body of a successful answer only.
 func TestTransport_Do_decode(t *testing.T) {
 	var got []string
 	r := newRequest(transport.Read)
@@ -141,9 +141,9 @@ func TestTransport_Do_decode(t *testing.T) {
 	require.Equal(t, []string{"the page"}, got)
 }
 
-// The last call of Inspect for an error gets a body without the request's secret,
-// in any spelling of JSON. So an error cannot contain it, even if Inspect does not
-// clean a text. A success may return the secret to the caller.
+// Before the last call of Inspect for an error, the request's secret is removed from the body, in
+// any spelling of JSON. So an error cannot contain the secret, even if Inspect does not clean a
+// text. A successful answer may return the secret to the caller.
 func TestRequest_Secret(t *testing.T) {
 	const secret = "pass <word> 123"
 	var last string
@@ -169,7 +169,8 @@ func TestRequest_Secret(t *testing.T) {
 	require.Equal(t, "ok "+secret, got)
 }
 
-// The beginning of the secret at the end of a body that was cut is removed, too.
+// If the body of an error is cut off within the request's secret, the beginning of the secret is
+// also removed.
 func TestRequest_Secret_cut(t *testing.T) {
 	r := newRequest(transport.Write)
 	r.Secret = "pass word 123"
@@ -180,8 +181,8 @@ func TestRequest_Secret_cut(t *testing.T) {
 	}
 }
 
-// Retry-After counts in every answer that a later attempt can improve, and only
-// there. A date is relative to the Date header of the answer.
+// The Retry-After header of an answer is used only if a later attempt can succeed. A date in the
+// header is relative to the Date header of the answer.
 func TestTransport_Do_retryAfter(t *testing.T) {
 	for name, test := range map[string]struct {
 		reply reply
@@ -210,7 +211,7 @@ func TestTransport_Do_retryAfter(t *testing.T) {
 	}
 }
 
-// A body that ends with an error is judged like one that was cut.
+// An answer whose body ends with a read error is judged like an answer that was cut off.
 func TestTransport_Do_bodyError(t *testing.T) {
 	errBody := errors.New("invalid chunk")
 	n := script(func(*http.Request) (*http.Response, error) {

@@ -22,25 +22,25 @@ type Limiter interface {
 // A request occupies a slot until one second after its answer. So the service
 // receives at most the rate in any second, whatever delays the network adds.
 type Pace struct {
-	head      chan struct{} // holds one token: the right to be first in the queue
-	pageSlots chan struct{} // holds a token for each free page slot of the unit
-	changed   chan struct{} // wakes the request at the head of the queue
+	head      chan struct{} // holds one token: the right to be the first request in the queue
+	pageSlots chan struct{} // holds a token for each free page slot of the organizational unit
+	changed   chan struct{} // receives a value to wake the request at the head of the queue
 
 	mu          sync.Mutex
-	newPause    chan struct{} // Pause closes and replaces it to wake all requests in a queue
+	newPause    chan struct{} // Pause closes newPause and replaces it, which wakes all requests in a queue.
 	rate        int
 	inFlight    int
-	answered    []time.Time // times of the answers within the last second, oldest first
+	answered    []time.Time // the times of the answers of the last second, the oldest first
 	pausedUntil time.Time
 }
 
 const window = time.Second
 
-// PageReads is the number of pages that Apple allows a client to read at once.
+// PageReads is the number of pages of lists that Apple allows a client to read at once.
 const PageReads = 5
 
-// NewPace returns a Pace that allows perSecond requests in any second. A rate
-// below one is raised to one.
+// NewPace returns a Pace that allows perSecond requests in any second. A perSecond below one
+// counts as one.
 func NewPace(perSecond int) *Pace {
 	p := &Pace{
 		head: make(chan struct{}, 1), changed: make(chan struct{}, 1), newPause: make(chan struct{}),
@@ -59,7 +59,7 @@ func newPageSlots() chan struct{} {
 	return slots
 }
 
-// PausedError reports a pause that is longer than the caller can wait.
+// PausedError reports a pause of the requests that is longer than the caller can wait.
 type PausedError struct {
 	For time.Duration // the rest of the pause
 }
@@ -68,13 +68,13 @@ func (e *PausedError) Error() string {
 	return fmt.Sprintf("the pause that the service requested (Retry-After) lasts another %s", e.For.Round(time.Second))
 }
 
-// RetryAfter returns the rest of the pause.
+// RetryAfter returns how much of the pause was left when the error was made.
 func (e *PausedError) RetryAfter() time.Duration { return e.For }
 
-// Acquire waits for the end of a pause and for a slot. Requests get their slots
-// in the order of their calls. It fails with a *PausedError as soon as a pause
-// lasts longer than maxPause or the deadline of ctx, and with the error of ctx if
-// ctx ends. A second call of release does nothing.
+// Acquire waits for the end of a pause and for a slot. Requests get their slots in the order of
+// their calls of Acquire. It fails with a *PausedError as soon as a pause lasts longer than
+// maxPause or the deadline of ctx, and with the error of ctx if ctx ends. A second call of
+// release does nothing.
 func (p *Pace) Acquire(ctx context.Context, maxPause time.Duration) (release func(), err error) {
 	if err := p.receiveToken(ctx, maxPause, p.head); err != nil {
 		return nil, err
@@ -120,8 +120,8 @@ func (p *Pace) receiveToken(ctx context.Context, maxPause time.Duration, tokens 
 	}
 }
 
-// reserve takes a slot and returns 0, or returns how long the caller must wait
-// before it tries again.
+// reserve takes a slot of the Pace and returns 0. If it gets no slot, it returns how long the
+// caller must wait before it tries again.
 func (p *Pace) reserve(ctx context.Context, maxPause time.Duration) (wait time.Duration, err error) {
 	if err := p.checkPause(ctx, maxPause); err != nil {
 		return 0, err
@@ -144,7 +144,7 @@ func (p *Pace) reserve(ctx context.Context, maxPause time.Duration) (wait time.D
 		return 0, nil
 	}
 	if len(p.answered) == 0 {
-		return math.MaxInt64, nil // all slots are in flight: the next answer wakes the caller
+		return math.MaxInt64, nil // All slots belong to requests without an answer: the next answer wakes the caller.
 	}
 	return p.answered[0].Add(window).Sub(now), nil
 }
@@ -173,9 +173,8 @@ func (p *Pace) release() {
 	p.wakeHead()
 }
 
-// Pause delays all requests for d. It never shortens a pause. More than 24 hours
-// count as 24 hours: then the next request shows whether the service still
-// requests a pause.
+// Pause delays all requests for d. It never shortens a pause. A d of more than 24 hours counts as
+// 24 hours: after that, the next request shows whether the service still requests a pause.
 func (p *Pace) Pause(d time.Duration) {
 	const longest = 24 * time.Hour
 	until := time.Now().Add(min(d, longest))
@@ -189,7 +188,8 @@ func (p *Pace) Pause(d time.Duration) {
 	p.wakeHead()
 }
 
-// SetRate changes the rate. A rate below one is ignored.
+// SetRate changes the number of requests that the Pace allows in a second. A perSecond below one
+// changes nothing.
 func (p *Pace) SetRate(perSecond int) {
 	if perSecond < 1 {
 		return
@@ -200,7 +200,7 @@ func (p *Pace) SetRate(perSecond int) {
 	p.wakeHead()
 }
 
-// wakeHead makes the request at the head of the queue try again.
+// wakeHead wakes the request at the head of the queue, which then tries to take a slot.
 func (p *Pace) wakeHead() {
 	select {
 	case p.changed <- struct{}{}:

@@ -19,7 +19,7 @@ import (
 
 const noLimit = time.Duration(math.MaxInt64)
 
-// acquire takes a slot of p with no limit to the pause.
+// acquire takes a slot of p. It accepts a pause of any length.
 func acquire(t *testing.T, p *transport.Pace) (release func()) {
 	t.Helper()
 	release, err := p.Acquire(t.Context(), noLimit)
@@ -27,7 +27,7 @@ func acquire(t *testing.T, p *transport.Pace) (release func()) {
 	return release
 }
 
-// requirePaused checks that err is a *PausedError with the given rest.
+// requirePaused fails the test unless err is a *PausedError whose rest of the pause is rest.
 func requirePaused(t *testing.T, err error, rest time.Duration) {
 	t.Helper()
 	var paused *transport.PausedError
@@ -36,7 +36,7 @@ func requirePaused(t *testing.T, err error, rest time.Duration) {
 	require.Equal(t, rest, paused.RetryAfter())
 }
 
-// A rate below one counts as one, so that a senseless rate does not stop all requests.
+// NewPace treats a rate below one as one, so that an invalid rate does not stop all requests.
 func TestNewPace_rateBelowOne(t *testing.T) {
 	for _, rate := range []int{-1, 0, 1} {
 		virtual(t, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestNewPace_rateBelowOne(t *testing.T) {
 	}
 }
 
-// With immediate answers, a new window of requests starts every second.
+// When the answers come immediately, a Pace allows its number of requests once every second.
 func TestPace_Acquire_rateInEachSecond(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(3)
@@ -61,7 +61,7 @@ func TestPace_Acquire_rateInEachSecond(t *testing.T) {
 	})
 }
 
-// A slot is free one second after the answer, however long the answer took.
+// A slot of a Pace is free again one second after the answer, however long the answer took.
 func TestPace_Acquire_slotIsFreeAfterAnswer(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(1)
@@ -70,7 +70,7 @@ func TestPace_Acquire_slotIsFreeAfterAnswer(t *testing.T) {
 	})
 }
 
-// A slot becomes free when the oldest answer is one second old, not the newest.
+// A slot of a Pace becomes free when the oldest answer, not the newest, is one second old.
 func TestPace_Acquire_oldestAnswerCounts(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(2)
@@ -83,8 +83,8 @@ func TestPace_Acquire_oldestAnswerCounts(t *testing.T) {
 	})
 }
 
-// A request can arrive at any time between its slot and its answer. No second
-// contains more arrivals than the rate, for any delays of the network.
+// A request can arrive at the service at any time between its slot and its answer. In no second
+// do more requests arrive than the rate allows, for any delays of the network.
 func TestPace_Acquire_arrivalsNeverExceedRate(t *testing.T) {
 	for seed := range uint64(20) {
 		virtual(t, func(t *testing.T) {
@@ -145,8 +145,8 @@ func TestPace_Acquire_firstComeFirstServed(t *testing.T) {
 	})
 }
 
-// A context that ends stops the wait at once, at the head of the queue and
-// behind it, and does not cost a slot.
+// When a context ends, the wait for a slot ends at once, at the head of the queue and behind the
+// head. The ended wait takes no slot.
 func TestPace_Acquire_contextEnds(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(1)
@@ -172,9 +172,9 @@ func TestPace_Acquire_contextEnds(t *testing.T) {
 	})
 }
 
-// A context that has ended gets no slot, also while slots are free.
+// Acquire with a context that has ended gets no slot, also while slots are free.
 func TestPace_Acquire_contextHasEnded(t *testing.T) {
-	for range 50 { // a select with two ready cases would choose one at random
+	for range 50 { // repeated, because a select with two ready cases would choose one at random
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := transport.NewPace(9).Acquire(ctx, noLimit)
@@ -182,7 +182,7 @@ func TestPace_Acquire_contextHasEnded(t *testing.T) {
 	}
 }
 
-// A second call of release does not free a second slot.
+// A second call of the function release does not free a second slot.
 func TestPace_Acquire_releaseTwice(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(1)
@@ -196,7 +196,7 @@ func TestPace_Acquire_releaseTwice(t *testing.T) {
 	})
 }
 
-// A pause delays every request until its end.
+// Pace.Pause delays every request until the pause ends.
 func TestPace_Pause_delaysRequests(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(10)
@@ -206,7 +206,7 @@ func TestPace_Pause_delaysRequests(t *testing.T) {
 	})
 }
 
-// A shorter, zero or negative pause does not shorten the current one.
+// A call of Pause with a shorter, zero or negative duration does not shorten the current pause.
 func TestPace_Pause_neverShrinks(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(10)
@@ -217,7 +217,7 @@ func TestPace_Pause_neverShrinks(t *testing.T) {
 	})
 }
 
-// A longer pause also delays the requests that already wait.
+// A longer pause also delays the requests that already wait for a shorter one.
 func TestPace_Pause_growsWhileWaiting(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(10)
@@ -233,7 +233,7 @@ func TestPace_Pause_growsWhileWaiting(t *testing.T) {
 	})
 }
 
-// A pause of more than a day counts as a day, also the longest duration.
+// A pause of more than a day counts as one day, also a pause of the longest duration.
 func TestPace_Pause_atMostOneDay(t *testing.T) {
 	for _, d := range []time.Duration{25 * time.Hour, noLimit} {
 		virtual(t, func(t *testing.T) {
@@ -244,7 +244,8 @@ func TestPace_Pause_atMostOneDay(t *testing.T) {
 	}
 }
 
-// A pause that is longer than maxPause fails at once and reports its rest.
+// Acquire fails at once when the pause is longer than maxPause. The error has the rest of the
+// pause.
 func TestPace_Acquire_pauseLongerThanMaxPause(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(1)
@@ -261,7 +262,8 @@ func TestPace_Acquire_pauseLongerThanMaxPause(t *testing.T) {
 	})
 }
 
-// A pause beyond the caller's deadline fails at once: the wait could not succeed.
+// Acquire fails at once when the pause ends after the caller's deadline, because the wait could
+// not succeed.
 func TestPace_Acquire_pauseBeyondDeadline(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(1)
@@ -279,8 +281,8 @@ func TestPace_Acquire_pauseBeyondDeadline(t *testing.T) {
 	})
 }
 
-// A pause that begins during the wait fails at once for a caller that does not
-// accept it, also behind callers that do.
+// When a pause begins while requests wait, the requests whose caller does not accept the pause
+// fail at once, also behind requests that wait for its end.
 func TestPace_Acquire_pauseBeginsDuringWait(t *testing.T) {
 	for _, ahead := range []int{0, 1, 3} {
 		virtual(t, func(t *testing.T) {
@@ -304,7 +306,8 @@ func TestPace_Acquire_pauseBeginsDuringWait(t *testing.T) {
 	}
 }
 
-// A context that ended during a pause reports its own error, not the pause.
+// When a context ends during a pause, Acquire returns the error of the context, not a
+// PausedError.
 func TestPace_Acquire_contextEndsDuringPause(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(1)
@@ -320,7 +323,8 @@ func TestPace_Acquire_contextEndsDuringPause(t *testing.T) {
 	})
 }
 
-// A higher rate serves a waiting request at once. A rate below one changes nothing.
+// After SetRate with a higher rate, a waiting request gets its slot at once. SetRate with a rate
+// below one changes nothing.
 func TestPace_SetRate(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(1)
@@ -334,7 +338,7 @@ func TestPace_SetRate(t *testing.T) {
 	})
 }
 
-// A lower rate holds from the next request on.
+// After SetRate with a lower rate, the lower rate applies from the next request on.
 func TestPace_SetRate_lower(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		p := transport.NewPace(4)
@@ -345,7 +349,7 @@ func TestPace_SetRate_lower(t *testing.T) {
 	})
 }
 
-// The text names the cause and the rest of the pause.
+// The text of a PausedError names the cause and the rest of the pause.
 func TestPausedError_Error(t *testing.T) {
 	err := &transport.PausedError{For: 90*time.Second + 300*time.Millisecond}
 	require.EqualError(t, err, "the pause that the service requested (Retry-After) lasts another 1m30s")

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// log writes one record for each attempt. It writes neither the query nor the
-// headers, because they contain ids and the token. docs/operations.md documents
-// the message and the names of the attributes.
+// log writes one log record for each attempt. The record contains neither the query nor the
+// headers, because they contain ids and the token. docs/operations.md documents the message and
+// the names of the attributes.
 func (c *callState) log(again bool, took time.Duration) {
 	if c.transport.cfg.Logger == nil {
 		return

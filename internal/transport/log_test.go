@@ -13,7 +13,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// logged returns a change of a Config that logs text without times to b.
+// logged returns a function that sets Config.Logger to a logger of text without times, which
+// writes to b.
 func logged(b *bytes.Buffer) func(*transport.Config) {
 	return func(cfg *transport.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{
@@ -28,8 +29,8 @@ func logged(b *bytes.Buffer) func(*transport.Config) {
 	}
 }
 
-// Every attempt is one record with the attributes of docs/operations.md: a
-// warning if it failed, a debug record if not.
+// Every attempt writes one log record with the attributes of docs/operations.md: a warning if the
+// attempt failed, a debug record if not.
 func TestConfig_Logger(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		var b bytes.Buffer
@@ -51,7 +52,7 @@ level=DEBUG msg="appsandbooks: request" method=GET path=users attempt=3 status=2
 	})
 }
 
-// A log contains neither the token nor the ids of the request.
+// The log records of a request contain neither the token nor the ids of the request.
 func TestConfig_Logger_noSecrets(t *testing.T) {
 	var b bytes.Buffer
 	n := script(

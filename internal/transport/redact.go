@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Redacted replaces secrets and ids in texts.
+// Redacted is the text that replaces secrets and ids in errors and logs.
 const Redacted = "[REDACTED]"
 
 // secrets returns the secrets of the call: the tokens of its attempts, their
@@ -30,7 +30,7 @@ func (c *callState) secrets() []string {
 	return all
 }
 
-// ids returns the ids of users and devices in the request.
+// ids returns the ids of users and devices that the request contains.
 func (c *callState) ids() []string {
 	if c.req.IDs == nil {
 		return nil
@@ -38,9 +38,9 @@ func (c *callState) ids() []string {
 	return c.req.IDs()
 }
 
-// redactText replaces what a text repeats of the request: parts of secrets, and
-// the ids of users and devices, in upper or lower case, also escaped. The text
-// comes from the service or from a proxy.
+// redactText replaces secrets and ids of the request that a text of the service or of a proxy
+// repeats: parts of secrets, and the ids of users and devices, in upper or lower case, also
+// escaped.
 func (c *callState) redactText(text string) string {
 	if text == "" {
 		return ""
@@ -78,7 +78,7 @@ func findSpans(text string, secrets, ids []string) (spans []span) {
 		spans = append(spans, commonSpans(folded, asciiLower(secret))...)
 	}
 	for _, id := range ids {
-		if len(id) < 3 { // would match ordinary words, and is too short to identify a person
+		if len(id) < 3 { // A shorter id would match ordinary words, and is too short to identify a person.
 			continue
 		}
 		id = asciiLower(id)
@@ -97,8 +97,8 @@ func findSpans(text string, secrets, ids []string) (spans []span) {
 	return spans
 }
 
-// commonSpans returns the spans of text that are also part of secret. A span has
-// at least 12 bytes, or the length of the secret if that is shorter.
+// commonSpans returns the spans of text that are also part of secret. A span has at least 12
+// bytes, or the length of the secret if the secret is shorter.
 func commonSpans(text, secret string) (spans []span) {
 	shortest := min(12, len(secret))
 	for at := 0; shortest > 0 && at+shortest <= len(text); {
@@ -116,8 +116,8 @@ func commonSpans(text, secret string) (spans []span) {
 	return spans
 }
 
-// insideWord reports whether a span is only a part of a word, such as the 509 of
-// x509. The text must be in lower case.
+// insideWord reports whether a span is only a part of a longer word, such as the 509 of x509. The
+// text must be in lower case.
 func insideWord(text string, s span) bool {
 	alphanumeric := func(i int) bool {
 		return i >= 0 && i < len(text) && ('0' <= text[i] && text[i] <= '9' || 'a' <= text[i] && text[i] <= 'z')
@@ -141,8 +141,7 @@ func mergeSpans(spans []span) (merged []span) {
 // escapes matches the escapes of single bytes in JSON and in URLs.
 var escapes = regexp.MustCompile(`\\u00[0-9a-fA-F]{2}|%[0-9a-fA-F]{2}|\\/`)
 
-// unescape decodes the escapes of JSON, URLs and HTML. It leaves other text as
-// it is.
+// unescape decodes the escapes of JSON, URLs and HTML in text. Other text stays unchanged.
 func unescape(text string) string {
 	return html.UnescapeString(escapes.ReplaceAllStringFunc(text, func(s string) string {
 		if s == `\/` {
@@ -156,8 +155,8 @@ func unescape(text string) string {
 	}))
 }
 
-// asciiLower is like strings.ToLower, but changes only ASCII letters, so that
-// byte indices stay the same.
+// asciiLower is like strings.ToLower, but changes only ASCII letters, so that the byte indexes in
+// the text stay the same.
 func asciiLower(s string) string {
 	lower := []byte(s)
 	for i, c := range lower {
@@ -187,7 +186,7 @@ func (c *callState) redactBody(secret string, truncated bool) (found bool) {
 			found = true
 		}
 	}
-	const shortest = 4 // fewer bytes of a secret reveal nothing
+	const shortest = 4 // Fewer bytes than this at the end of a body reveal nothing of a secret.
 	for n := min(len(secret)-1, c.body.Len()); truncated && n >= shortest; n-- {
 		if bytes.HasSuffix(c.body.Bytes(), []byte(secret[:n])) {
 			c.body.Truncate(c.body.Len() - n)

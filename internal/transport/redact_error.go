@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// withoutURL removes every *url.Error from err, because the query of its URL
-// contains ids of users and devices. Two of them are nested if a RoundTripper is
-// itself a client. It also removes the part of an invalid answer that net/http
-// quotes in its error.
+// withoutURL removes every *url.Error from err, because the query of its URL contains ids of
+// users and devices. Two of these errors are nested if a RoundTripper is itself a client.
+// withoutURL also removes the part of an invalid answer that net/http quotes in its error.
 func withoutURL(err error) error {
 	for u := (*url.Error)(nil); errors.As(err, &u); {
 		err = u.Err
@@ -24,8 +23,8 @@ func withoutURL(err error) error {
 	return err
 }
 
-// redactError is withoutURL, and also replaces secrets and ids in the text, for
-// example in an error of the caller's own RoundTripper.
+// redactError does what withoutURL does. It also replaces secrets and ids in the text of the
+// error, for example in an error of the caller's own RoundTripper.
 func (c *callState) redactError(err error) error {
 	err = withoutURL(err)
 	if err == nil {
@@ -40,8 +39,8 @@ func (c *callState) redactError(err error) error {
 	return newRedactedError(redacted, err, !hasSecret)
 }
 
-// redactedError replaces an error whose text must not be printed. errors.Is still
-// finds what it wraps. The wrapped error is held in closures, so that no verb of
+// redactedError replaces an error whose text must not be printed. errors.Is still finds the
+// errors that the replaced error wraps. The wrapped error is held in closures, so that no verb of
 // package fmt can print it.
 type redactedError struct {
 	text string
@@ -49,8 +48,8 @@ type redactedError struct {
 	as   func(any) bool
 }
 
-// newRedactedError returns an error with the given text that wraps err. If
-// allowAs is false, errors.As finds no type in err: its value holds a secret.
+// newRedactedError returns an error with the given text that wraps err. If allowAs is false,
+// errors.As finds no type in err, because its value holds a secret.
 func newRedactedError(text string, err error, allowAs bool) error {
 	return &redactedError{
 		text: text,

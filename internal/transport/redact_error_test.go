@@ -15,7 +15,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// errorOf returns the error of a request whose only attempt fails with err.
+// errorOf sends a request with these ids whose only attempt fails with err, and returns the error
+// of the request.
 func errorOf(t *testing.T, err error, ids []string, changes ...func(*transport.Config)) error {
 	t.Helper()
 	r := newRequest(transport.Read)
@@ -25,8 +26,8 @@ func errorOf(t *testing.T, err error, ids []string, changes ...func(*transport.C
 	return f.Err
 }
 
-// The URL that net/http adds to an error is removed, also the second one of a
-// RoundTripper that is itself a client.
+// The URL that net/http adds to an error is removed, also the second URL of a RoundTripper that
+// is itself a client.
 func TestFailure_Err_withoutURL(t *testing.T) {
 	for _, err := range []error{
 		errLost,
@@ -54,7 +55,8 @@ func TestFailure_Err_malformedAnswer(t *testing.T) {
 	require.Equal(t, quoted, errorOf(t, quoted, nil), "other quotations stay")
 }
 
-// An error whose text contains an id keeps its types.
+// An error whose text contains an id of the request is redacted, but errors.As still finds its
+// types.
 func TestFailure_Err_id(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}, Err: syscall.ECONNREFUSED}
 	err := errorOf(t, refused, []string{"443"})
@@ -68,8 +70,8 @@ func TestFailure_Err_id(t *testing.T) {
 	require.True(t, transport.IsCertificateError(err))
 }
 
-// An error whose text contains the token hides its types, whose fields contain
-// the token, too. No verb of package fmt prints it.
+// When the text of an error contains the token, errors.As finds none of its types, because their
+// fields contain the token, too. No verb of package fmt prints the token.
 func TestFailure_Err_token(t *testing.T) {
 	secret := strings.Repeat("canary", 9)
 	err := errorOf(t, &net.OpError{Op: secret, Err: syscall.ECONNREFUSED}, nil, tokens(secret))
@@ -81,7 +83,7 @@ func TestFailure_Err_token(t *testing.T) {
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), "canary")
 }
 
-// An error without secrets and ids stays the same value.
+// An error that contains no secrets and no ids is returned unchanged.
 func TestFailure_Err_unchanged(t *testing.T) {
 	require.Same(t, errLost, errorOf(t, errLost, []string{"ada"}))
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// tokens returns a change of a Config that sets the token of each attempt. The
-// last one is also the token of all further attempts.
+// tokens returns a function that sets Config.Token, so that each attempt gets the next of the
+// given tokens. After the last token, all further attempts get the last token.
 func tokens(all ...string) func(*transport.Config) {
 	return func(cfg *transport.Config) {
 		calls := 0
@@ -23,8 +23,9 @@ func tokens(all ...string) func(*transport.Config) {
 	}
 }
 
-// cleaned returns what the clean function of Inspect makes of text, for a request
-// with these ids and this secret, after one attempt with each of the tokens.
+// cleaned returns text after the clean function that Inspect receives has removed secrets and ids
+// from it. The request has these ids and this secret, and makes one attempt with each token in
+// all.
 func cleaned(t *testing.T, text string, ids []string, secret string, all ...string) (got string) {
 	t.Helper()
 	if len(all) == 0 {
@@ -45,8 +46,8 @@ func cleaned(t *testing.T, text string, ids []string, secret string, all ...stri
 	return got
 }
 
-// The ids of a request are redacted, in upper and lower case and escaped. Text
-// that only contains the letters of a short id inside a word stays as it is.
+// The ids of a request are redacted, in upper and lower case and escaped. A word stays as it is
+// if it only contains the letters of a short id.
 func TestRequest_IDs(t *testing.T) {
 	for text, want := range map[string]string{
 		"no user ada":                "no user [REDACTED]",
@@ -73,7 +74,7 @@ func TestRequest_IDs(t *testing.T) {
 	require.Equal(t, "no user ada", cleaned(t, "no user ada", nil, ""), "a request without ids")
 }
 
-// The text that replaces an id is not searched for ids.
+// The text [REDACTED] that replaces an id is not searched for other ids.
 func TestRequest_IDs_partOfRedacted(t *testing.T) {
 	var ids []string
 	for from := range transport.Redacted {
@@ -86,8 +87,8 @@ func TestRequest_IDs_partOfRedacted(t *testing.T) {
 	require.Equal(t, "no user [REDACTED]", cleaned(t, "no user RED", ids, ""))
 }
 
-// Every part of a token with 12 or more characters is redacted, also of the token
-// of an earlier attempt, of its decoded content, and of the secret in the body.
+// Every part of a token with 12 or more characters is redacted. The same holds for the token of
+// an earlier attempt, for the decoded content of a token, and for the secret in the body.
 func TestRedacted_secrets(t *testing.T) {
 	inner := `{"token":"0123456789abcdef","orgName":"ORG"}`
 	encoded := base64.StdEncoding.EncodeToString([]byte(inner))
@@ -109,7 +110,7 @@ func TestRedacted_secrets(t *testing.T) {
 	}
 }
 
-// An empty token or secret redacts nothing.
+// An empty token or an empty secret does not redact any text.
 func TestRedacted_noSecrets(t *testing.T) {
 	require.Equal(t, "some text", cleaned(t, "some text", nil, "", ""))
 	require.Equal(t, "some text", cleaned(t, "some text", nil, "", "a token", ""))

@@ -12,23 +12,23 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 )
 
-// retryClient returns the retry loop of one call. Each call needs its own hooks:
-// the hooks of the library do not receive what a decision needs (CheckRetry gets
-// no request, Backoff gets no call), so they use the state of the call.
+// retryClient returns the retry loop of one call. Each call needs its own hooks: the hooks of
+// go-retryablehttp do not receive what a decision needs (CheckRetry gets no request, Backoff gets
+// no call), so they use the state of the call.
 func (c *callState) retryClient() *retryablehttp.Client {
 	return &retryablehttp.Client{
 		HTTPClient:     c.transport.client,
-		Logger:         nil, // the default logger prints URLs to stderr, and queries contain ids
+		Logger:         nil, // no logger: the default one prints URLs to stderr, and queries contain ids
 		RetryMax:       c.transport.cfg.MaxAttempts - 1,
 		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) { c.startAttempt() },
 		CheckRetry: func(_ context.Context, resp *http.Response, err error) (bool, error) {
 			return c.finishAttempt(resp, err), nil
 		},
-		// planRetry has set the wait. The library's own functions have no jitter
-		// or no maximum, and overflow on a large Retry-After.
+		// planRetry has set the wait before the next attempt. The functions of go-retryablehttp
+		// have no jitter or no maximum, and overflow on a large Retry-After.
 		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return c.nextWait },
 		PrepareRetry: c.prepareAttempt,
-		// The default handler discards the last answer.
+		// The default handler of go-retryablehttp discards the last answer.
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
 }
@@ -37,17 +37,17 @@ func (c *callState) retryClient() *retryablehttp.Client {
 // attempt may have arrived at the service.
 func (c *callState) atMostOnce() bool { return c.req.Class == Write || c.req.Class == Poll }
 
-// planRetry sets the wait before the next attempt: retryAfter, or a random part
-// of the exponential backoff if retryAfter is 0. It reports false if no attempt
-// follows: all attempts are used, the wait would be longer than MaxPause or the
-// caller's deadline, or the retry budget is empty.
+// planRetry sets the wait before the next attempt: retryAfter, or a random part of the
+// exponential backoff if retryAfter is 0. It reports false if no attempt follows: all attempts
+// are used, the wait would be longer than MaxPause or the caller's deadline, or the retry budget
+// is empty.
 func (c *callState) planRetry(retryAfter time.Duration) bool {
 	cfg := &c.transport.cfg
 	if c.attempts >= cfg.MaxAttempts || c.ctx.Err() != nil {
 		return false
 	}
 	if retryAfter > cfg.MaxPause {
-		return false // an attempt before the end of the pause would break the service's rule
+		return false // an attempt before the end of the pause would violate the Retry-After
 	}
 	c.nextWait = retryAfter
 	if c.nextWait == 0 {

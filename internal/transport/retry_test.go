@@ -19,22 +19,22 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// backoff returns a change of a Config that sets the number of attempts and the
-// range of the backoff.
+// backoff returns a function that sets the number of attempts and the range of the backoff in a
+// Config.
 func backoff(attempts int, low, high time.Duration) func(*transport.Config) {
 	return func(cfg *transport.Config) {
 		cfg.MaxAttempts, cfg.MinBackoff, cfg.MaxBackoff = attempts, low, high
 	}
 }
 
-// traced returns a change of a Config that appends all attempts to all.
+// traced returns a function that sets Config.Trace, so that every attempt is appended to *all.
 func traced(all *[]transport.Attempt) func(*transport.Config) {
 	return func(cfg *transport.Config) {
 		cfg.Trace = func(_ context.Context, _ *transport.Request, a transport.Attempt) { *all = append(*all, a) }
 	}
 }
 
-// The waits are random between zero and a ceiling that doubles with each attempt
+// The waits between attempts are random between zero and a maximum that doubles with each attempt
 // from MinBackoff to MaxBackoff.
 func TestTransport_Do_backoff(t *testing.T) {
 	virtual(t, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestTransport_Do_backoff(t *testing.T) {
 		}
 		for i, ceiling := range []time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second, 5 * time.Second, 5 * time.Second} {
 			require.LessOrEqual(t, longest[i], ceiling, "wait %d", i)
-			if i > 0 { // in 200 random waits, each of these is missed once in 10²⁴ runs
+			if i > 0 { // In 200 random waits, each of these conditions fails once in 10²⁴ runs.
 				require.Greater(t, longest[i], ceiling*3/4, "wait %d", i)
 				require.Less(t, shortest[i], ceiling/4, "wait %d", i)
 			}
@@ -59,7 +59,7 @@ func TestTransport_Do_backoff(t *testing.T) {
 	})
 }
 
-// Large backoffs do not overflow.
+// A large MinBackoff or MaxBackoff does not overflow.
 func TestTransport_Do_backoffOverflow(t *testing.T) {
 	for _, test := range []struct {
 		attempts  int
@@ -87,7 +87,7 @@ func TestTransport_Do_backoffOverflow(t *testing.T) {
 	}
 }
 
-// A request has at most MaxAttempts attempts.
+// A request has at most Config.MaxAttempts attempts.
 func TestTransport_Do_maxAttempts(t *testing.T) {
 	for _, most := range []int{1, 2, 7} {
 		n := script(lost)
@@ -100,8 +100,8 @@ func TestTransport_Do_maxAttempts(t *testing.T) {
 	}
 }
 
-// A retry waits exactly as long as the Retry-After of the answer, also with a
-// Limiter that ignores the pause.
+// A retry waits exactly as long as the Retry-After of the answer requests, also with a Limiter
+// that ignores the pause.
 func TestTransport_Do_waitsForRetryAfter(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		n := script(answer(503, "busy", "Retry-After", "120"), success)
@@ -112,7 +112,7 @@ func TestTransport_Do_waitsForRetryAfter(t *testing.T) {
 	})
 }
 
-// A Retry-After that is longer than MaxPause ends the request at once.
+// When the Retry-After of an answer is longer than Config.MaxPause, the request ends at once.
 func TestTransport_Do_retryAfterLongerThanMaxPause(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		for seconds, want := range map[string]int{"300": 2, "301": 1, "9223372036854775807": 1} {
@@ -133,7 +133,8 @@ func TestTransport_Do_retryAfterLongerThanMaxPause(t *testing.T) {
 	})
 }
 
-// A wait beyond the deadline of the caller is not started.
+// When the wait before a retry would end after the caller's deadline, the request ends without
+// the wait.
 func TestTransport_Do_deadlineBeforeRetry(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		for timeout, want := range map[time.Duration]int{60*time.Second - 1: 1, 61 * time.Second: 2} {
@@ -151,8 +152,8 @@ func TestTransport_Do_deadlineBeforeRetry(t *testing.T) {
 	})
 }
 
-// A context that ends during the wait between two attempts ends the request at
-// once. The error keeps the cause and the error of the last attempt.
+// When the context ends during the wait between two attempts, the request ends at once. The error
+// keeps the cause and the error of the last attempt.
 func TestTransport_Do_contextEndsDuringWait(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		reason := errors.New("shutdown")
@@ -172,7 +173,7 @@ func TestTransport_Do_contextEndsDuringWait(t *testing.T) {
 	})
 }
 
-// No attempt follows one during which the context ended.
+// When the context ends during an attempt, no further attempt follows.
 func TestTransport_Do_contextEndsDuringAttempt(t *testing.T) {
 	for class, ambiguous := range map[transport.Class]bool{transport.Read: false, transport.Write: true} {
 		virtual(t, func(t *testing.T) {
@@ -190,7 +191,7 @@ func TestTransport_Do_contextEndsDuringAttempt(t *testing.T) {
 	}
 }
 
-// The timeout of the HTTP client limits a single attempt: a read is repeated.
+// The timeout of the HTTP client limits a single attempt: a read is sent again after it.
 func TestTransport_Do_timeoutOfAttempt(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		n := script(after(time.Hour, success), success)
@@ -201,7 +202,7 @@ func TestTransport_Do_timeoutOfAttempt(t *testing.T) {
 	})
 }
 
-// A certificate error is not repeated, also with a RoundTripper that wraps it.
+// A certificate error is not retried, also with a RoundTripper that wraps the error.
 func TestTransport_Do_certificateError(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -226,7 +227,7 @@ func TestTransport_Do_certificateError(t *testing.T) {
 	require.Equal(t, 1, f.Attempts)
 }
 
-// Every kind of certificate error is recognized at any depth, and nothing else.
+// IsCertificateError recognizes every kind of certificate error at any depth, and no other error.
 func TestIsCertificateError(t *testing.T) {
 	for _, err := range []error{
 		&tls.CertificateVerificationError{Err: errors.New("x")},

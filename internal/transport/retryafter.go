@@ -23,7 +23,7 @@ func parseRetryAfter(v string, now time.Time) time.Duration {
 	if isDigits(v) {
 		const longest = int64(math.MaxInt64 / int64(time.Second))
 		seconds, err := strconv.ParseInt(v, 10, 64)
-		if err != nil || seconds > longest { // a string of digits fails only if it is too large
+		if err != nil || seconds > longest { // a string of digits fails only if the number is too large
 			return math.MaxInt64
 		}
 		return time.Duration(seconds) * time.Second
@@ -34,8 +34,8 @@ func parseRetryAfter(v string, now time.Time) time.Duration {
 	return 0
 }
 
-// serverTime returns the time of the Date header, or the local time without one.
-// A Retry-After date follows the server's clock.
+// serverTime returns the time of the answer's Date header, or the local time without this header.
+// A date in Retry-After follows the clock of the sender.
 func serverTime(resp *http.Response) time.Time {
 	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		return at

@@ -13,7 +13,8 @@ import (
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// Seconds and dates are read as RFC 9110 defines them. Everything else is no pause.
+// ParseRetryAfter reads seconds and dates as RFC 9110 defines them. For any other text it returns
+// no pause.
 func TestParseRetryAfter(t *testing.T) {
 	for value, want := range map[string]time.Duration{
 		"":                               0,
@@ -40,7 +41,8 @@ func TestParseRetryAfter(t *testing.T) {
 	require.Equal(t, 100*time.Second, transport.ParseRetryAfter([]string{"soon", "1", "100", "7"}, now), "the longest of several")
 }
 
-// A pause is never negative, and a date in the future gives the time until then.
+// ParseRetryAfter never returns a negative pause. For a date in the future, it returns the time
+// until this date.
 func FuzzParseRetryAfter(f *testing.F) {
 	for _, s := range []string{"120", "-1", "9223372036854775807", "soon", "1e3", "0x10", "Fri, 02 Jan 2026 03:05:05 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", " 5\t"} {
 		f.Add(s)

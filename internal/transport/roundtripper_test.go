@@ -9,7 +9,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// countingCloser is a network that counts how often its idle connections are closed.
+// countingCloser is a network of the tests that counts the calls of CloseIdleConnections.
 type countingCloser struct {
 	*network
 	closed int
@@ -17,8 +17,8 @@ type countingCloser struct {
 
 func (c *countingCloser) CloseIdleConnections() { c.closed++ }
 
-// A failure does not close the idle connections of the RoundTripper, because
-// other requests can use them.
+// After a failed request, the idle connections of the RoundTripper stay open, because other
+// requests can use them.
 func TestTransport_Do_keepsIdleConnections(t *testing.T) {
 	for _, reply := range []reply{lost, busy, refused} {
 		rt := &countingCloser{network: script(reply)}
@@ -27,8 +27,8 @@ func TestTransport_Do_keepsIdleConnections(t *testing.T) {
 	}
 }
 
-// The transport does not change the header of a redirect in place: its
-// RoundTripper may share it.
+// The transport does not modify the header of a redirect in place, because the RoundTripper may
+// use the same header elsewhere.
 func TestTransport_Do_redirectHeaderIsKept(t *testing.T) {
 	header := http.Header{"Location": {"https://elsewhere.test/"}}
 	rt := script(func(r *http.Request) (*http.Response, error) {

@@ -2,8 +2,8 @@ package transport
 
 import "context"
 
-// acquireSlots waits until the attempt can be sent: for the turn of the request,
-// for a page slot if it reads a page, and for a slot of the limiter.
+// acquireSlots waits until the attempt can be sent. It waits for the turn of the request, for a
+// page slot if the request reads a page, and for a slot of the limiter.
 func (c *callState) acquireSlots() error {
 	ctx := c.ctx
 	if err := ctx.Err(); err != nil {
@@ -40,8 +40,8 @@ func (c *callState) acquireSlots() error {
 	return nil
 }
 
-// acquirePageSlot waits for one of the PageReads page slots. With a Pace as the
-// limiter, it fails at once while a pause is too long for the caller.
+// acquirePageSlot waits for one of the PageReads page slots. If the limiter is a Pace,
+// acquirePageSlot fails at once while a pause is too long for the caller.
 func (c *callState) acquirePageSlot(ctx context.Context) error {
 	if p, ok := c.transport.cfg.Limiter.(*Pace); ok {
 		return p.receiveToken(ctx, c.transport.cfg.MaxPause, p.pageSlots)

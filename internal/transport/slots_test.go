@@ -30,7 +30,7 @@ func TestTransport_Do_contextHasEnded(t *testing.T) {
 	require.Empty(t, limiter.recorded())
 }
 
-// A request waits for its turn, and reports its own before it is sent.
+// A request waits until Turn.After is closed, and calls Turn.Taken before it is sent.
 func TestTurn_order(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		previous := make(chan struct{})
@@ -49,7 +49,7 @@ func TestTurn_order(t *testing.T) {
 	})
 }
 
-// A context that ends during the wait for the turn ends the request.
+// When the context ends while a request waits for its turn, the request ends.
 func TestTurn_contextEnds(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -64,8 +64,8 @@ func TestTurn_contextEnds(t *testing.T) {
 	})
 }
 
-// readPages sends count page reads that take a second each, alternating between
-// the transports, and returns how many ran at once.
+// readPages sends count requests that read a page and take a second each, alternately with each
+// of the transports. It returns how many requests ran at once.
 func readPages(t *testing.T, count int, transports func(n *network) []*transport.Transport) (most int) {
 	t.Helper()
 	var mu sync.Mutex
@@ -95,8 +95,8 @@ func readPages(t *testing.T, count int, transports func(n *network) []*transport
 	return most
 }
 
-// No more than PageReads page reads run at once. Transports that share a Pace
-// share these slots; with another Limiter each transport has its own.
+// No more than PageReads requests for pages run at once. Transports that share a Pace share the
+// page slots; with another Limiter each transport has its own page slots.
 func TestPageReads(t *testing.T) {
 	newPace := func() transport.Limiter { return transport.NewPace(1000) }
 	for name, test := range map[string]struct {
@@ -123,7 +123,7 @@ func TestPageReads(t *testing.T) {
 	}
 }
 
-// Other requests are not limited by the page slots.
+// Requests that do not read pages are not limited by the page slots.
 func TestPageReads_otherRequests(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		tr := newTransport(script(after(time.Second, success)))
@@ -137,7 +137,7 @@ func TestPageReads_otherRequests(t *testing.T) {
 	})
 }
 
-// A page read that gets no slot of the limiter returns its page slot.
+// A request for a page that gets no slot of the limiter returns its page slot.
 func TestPageReads_limiterFails(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		errLimiter := errors.New("the limiter is closed")
@@ -153,7 +153,7 @@ func TestPageReads_limiterFails(t *testing.T) {
 	})
 }
 
-// A context that ends during the wait for a page slot ends the request, with any
+// When the context ends while a request waits for a page slot, the request ends, with any
 // Limiter.
 func TestPageReads_contextEnds(t *testing.T) {
 	for _, limiter := range []func() transport.Limiter{
@@ -179,8 +179,8 @@ func TestPageReads_contextEnds(t *testing.T) {
 	}
 }
 
-// A request that waits for a page slot fails at once when a pause begins that it
-// cannot wait for, although the page reads ahead wait.
+// When a pause begins that is too long for a request that waits for a page slot, this request
+// fails at once, although the requests ahead of it continue.
 func TestPageReads_pauseBeginsDuringWait(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		pace := transport.NewPace(1000)
@@ -206,8 +206,8 @@ func TestPageReads_pauseBeginsDuringWait(t *testing.T) {
 	})
 }
 
-// An answer pauses the limiter before its slot is free, so that the next request
-// in the queue waits for the end of the pause.
+// The Retry-After of an answer pauses the limiter before the slot of the request is free, so that
+// the next request in the queue waits for the end of the pause.
 func TestTransport_Do_pausesBeforeRelease(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		limiter := &recordingLimiter{}
@@ -217,7 +217,7 @@ func TestTransport_Do_pausesBeforeRelease(t *testing.T) {
 	})
 }
 
-// The slot of a success is free before its body is decoded.
+// The slot of a successful request is free before the body of its answer is decoded.
 func TestTransport_Do_releasesBeforeDecode(t *testing.T) {
 	limiter := &recordingLimiter{}
 	r := newRequest(transport.Read)
@@ -229,7 +229,7 @@ func TestTransport_Do_releasesBeforeDecode(t *testing.T) {
 	require.Equal(t, []string{"acquire", "release", "decode"}, limiter.recorded())
 }
 
-// A panic of Inspect does not keep the slots.
+// When Config.Inspect panics, the slots of the request become free.
 func TestTransport_Do_panicReleases(t *testing.T) {
 	limiter := &recordingLimiter{}
 	tr := newTransport(script(success), limitedBy(limiter), func(cfg *transport.Config) {
@@ -239,7 +239,7 @@ func TestTransport_Do_panicReleases(t *testing.T) {
 	require.Equal(t, []string{"acquire", "release"}, limiter.recorded())
 }
 
-// No slot is held during the wait between two attempts.
+// A request holds no slot during the wait between two attempts.
 func TestTransport_Do_noSlotDuringWait(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		limiter := &recordingLimiter{}

@@ -10,7 +10,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// Trace gets one Attempt for each attempt, with its result and its times.
+// Config.Trace gets one Attempt for each attempt, with the result and the times of the attempt.
 func TestConfig_Trace(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		var all []transport.Attempt
@@ -39,8 +39,8 @@ func TestConfig_Trace(t *testing.T) {
 	})
 }
 
-// Trace gets the caller's context and the request. A request that was never sent
-// is not traced.
+// Config.Trace gets the caller's context and the request. A request that was never sent is not
+// traced.
 func TestConfig_Trace_contextAndRequest(t *testing.T) {
 	type key struct{}
 	calls := 0
@@ -59,7 +59,8 @@ func TestConfig_Trace_contextAndRequest(t *testing.T) {
 	require.Equal(t, 1, calls)
 }
 
-// Trace runs after the slots are free, so a slow hook does not delay other requests.
+// Config.Trace runs after the slots of the attempt are free, so a slow hook does not delay other
+// requests.
 func TestConfig_Trace_afterRelease(t *testing.T) {
 	for name, reply := range map[string]reply{"success": success, "error": refused, "no answer": lost} {
 		limiter := &recordingLimiter{}

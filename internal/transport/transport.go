@@ -1,9 +1,8 @@
-// Package transport sends one request until an answer settles it. It waits for
-// the pace, adds the token, sends the request, reads and judges the answer, and
-// sends the request again where that is safe.
+// Package transport sends one request and repeats it until an answer or an error is final. It
+// waits for the pace, adds the token, sends the request, reads and judges the answer, and sends
+// the request again where that is safe.
 //
-// The package implements HTTP and the retry rules. It does not depend on any
-// single endpoint.
+// The package implements HTTP and the retry rules. It does not depend on any single endpoint.
 package transport
 
 import (
@@ -18,30 +17,30 @@ import (
 
 // Config configures a Transport. All fields except Logger and Trace are required.
 type Config struct {
-	HTTPClient *http.Client // New copies it and never changes it
+	HTTPClient *http.Client // New copies the HTTP client and never changes it
 	UserAgent  string
-	// Token returns the content token. It is called before every attempt of a
-	// request that needs the token.
+	// Token returns the content token. The transport calls it before every attempt of a request
+	// that needs the token.
 	Token func(ctx context.Context) (string, error)
 	// Inspect judges a complete answer. It must pass every text from the body
 	// that becomes part of an error through clean, which removes secrets and ids.
 	Inspect     func(status int, body []byte, clean func(string) string) Verdict
 	Limiter     Limiter
-	MaxAttempts int // of one request, including the first
+	MaxAttempts int // the largest number of attempts of one request, including the first
 	MinBackoff  time.Duration
 	MaxBackoff  time.Duration
-	MaxPause    time.Duration // a longer Retry-After ends the request instead
-	MaxBody     int64         // decompressed bytes of a 2xx answer
-	MaxError    int64         // decompressed bytes of any other answer
+	MaxPause    time.Duration // the longest wait for a Retry-After; a longer one ends the request
+	MaxBody     int64         // the largest size of a 2xx answer, in decompressed bytes
+	MaxError    int64         // the largest size of any other answer, in decompressed bytes
 	Logger      *slog.Logger
 	Trace       func(ctx context.Context, r *Request, a Attempt)
 }
 
-// Transport sends requests. It is safe for concurrent use.
+// Transport sends requests and repeats them. It is safe for concurrent use.
 type Transport struct {
 	cfg       Config
 	client    *http.Client
-	pageSlots chan struct{} // receive a token to take a slot
+	pageSlots chan struct{} // holds a token for each free page slot; an attempt receives one to take a slot
 	budget    *retryBudget
 }
 
@@ -68,8 +67,8 @@ func New(cfg Config) *Transport {
 	return t
 }
 
-// Do sends r, with retries, until an answer settles it. It returns nil after a
-// success. Then r.Decode has read the answer.
+// Do sends r, and repeats it until an answer or an error is final. It returns nil after a
+// success, when r.Decode has read the answer.
 func (t *Transport) Do(ctx context.Context, r *Request) *Failure {
 	c := &callState{transport: t, req: r, ctx: ctx}
 	if r.Grace > 0 {
@@ -85,7 +84,7 @@ func (t *Transport) Do(ctx context.Context, r *Request) *Failure {
 
 	var body any
 	if r.Body != nil {
-		body = r.Body // retryablehttp sends a []byte again without a copy
+		body = r.Body // go-retryablehttp sends a []byte again without a copy.
 	}
 	req, err := retryablehttp.NewRequestWithContext(ctx, r.Method, r.URL.String(), body)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// New changes nothing in the caller's client, and a request sends no cookies.
+// New changes nothing in the caller's HTTP client, and a request sends no cookies.
 func TestNew_callersClient(t *testing.T) {
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
@@ -35,7 +35,7 @@ func TestNew_callersClient(t *testing.T) {
 	require.Equal(t, &http.Client{Transport: n, Jar: jar}, hc)
 }
 
-// A client without a RoundTripper uses http.DefaultTransport.
+// A Transport whose HTTP client has no RoundTripper uses http.DefaultTransport.
 func TestNew_defaultTransport(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok")
@@ -53,7 +53,7 @@ func TestNew_defaultTransport(t *testing.T) {
 	require.Equal(t, "ok", got)
 }
 
-// A request carries the headers that its fields ask for, and no others.
+// A request has the headers that the fields of Request require, and no others.
 func TestTransport_Do_headers(t *testing.T) {
 	for name, test := range map[string]struct {
 		body []byte
@@ -79,7 +79,7 @@ func TestTransport_Do_headers(t *testing.T) {
 	}
 }
 
-// A redirect is an answer like any other: no request follows it.
+// A redirect is judged like any other answer: the transport does not follow it.
 func TestTransport_Do_redirect(t *testing.T) {
 	for _, location := range []string{"https://elsewhere.test/", "https://elsewhere.test/%zz"} {
 		n := script(answer(http.StatusTemporaryRedirect, "moved", "Location", location))
@@ -91,8 +91,8 @@ func TestTransport_Do_redirect(t *testing.T) {
 	}
 }
 
-// A request that net/http cannot send fails before its first attempt, without
-// the ids of its URL.
+// A request that net/http cannot send fails before its first attempt, and the error does not
+// contain the ids of its URL.
 func TestTransport_Do_invalidRequest(t *testing.T) {
 	n := script(success)
 	for name, change := range map[string]func(*transport.Request){
@@ -111,7 +111,7 @@ func TestTransport_Do_invalidRequest(t *testing.T) {
 	require.Empty(t, n.requests())
 }
 
-// Concurrent requests receive their own answers.
+// Each of several concurrent requests receives the answer to itself.
 func TestTransport_Do_concurrent(t *testing.T) {
 	n := script(func(r *http.Request) (*http.Response, error) {
 		return answer(http.StatusOK, "page "+strings.Repeat(r.URL.RawQuery, 100))(r)
@@ -131,8 +131,8 @@ func TestTransport_Do_concurrent(t *testing.T) {
 	wg.Wait()
 }
 
-// A write that arrived over a kept connection and got no answer is not sent a
-// second time, not even by net/http itself.
+// When a write was sent over a kept connection and gets no answer, neither the transport nor
+// net/http sends the write a second time.
 func TestTransport_Do_writeOnClosedConnection(t *testing.T) {
 	var writes atomic.Int32
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -158,7 +158,8 @@ func TestTransport_Do_writeOnClosedConnection(t *testing.T) {
 	require.Nil(t, write())
 }
 
-// A RoundTripper that breaks its contract causes a failure, not a panic.
+// When a RoundTripper breaks the contract of http.RoundTripper, the request fails without a
+// panic.
 func TestTransport_Do_invalidRoundTripper(t *testing.T) {
 	for name, rt := range map[string]reply{
 		"no body": func(*http.Request) (*http.Response, error) {
@@ -179,7 +180,7 @@ func TestTransport_Do_invalidRoundTripper(t *testing.T) {
 	}
 }
 
-// The token is not requested for a request that does not send one.
+// The transport does not call Config.Token for a request that sends no token.
 func TestTransport_Do_withoutToken(t *testing.T) {
 	tr := newTransport(script(success), func(cfg *transport.Config) {
 		cfg.Token = func(context.Context) (string, error) {

@@ -107,7 +107,7 @@ CREATE TABLE {schema}.slots (
 
 -- exchange_slots reports the usage of a unit by one process and grants slots to it:
 --   a_need    requests of the process that wait or use a slot
---   a_wanted  the most slots that the process would take
+--   a_wanted  the largest number of slots that the process can use
 --   a_used    slots that the process cannot return yet, because the service may have
 --             received their requests less than a second ago
 --   a_lease   how long the granted slots are reserved
@@ -128,9 +128,10 @@ DECLARE
 	others_want   boolean; -- another process needs more slots than it has
 	fair_share    integer;
 	longest_wait  timestamptz; -- since when another process waits for its first slot
-	own_wait      timestamptz; -- the same for this process
+	own_wait      timestamptz; -- since when this process waits for its first slot
 BEGIN
-	-- The lock on the unit's row orders the exchanges of a unit. It is short.
+	-- The lock on the unit's row orders the exchanges of a unit. A process holds this
+	-- lock only for a short time.
 	SELECT rate, paused_until INTO current_rate, paused FROM {schema}.paces WHERE unit = a_unit FOR UPDATE;
 	IF NOT FOUND THEN
 		INSERT INTO {schema}.paces (unit, rate) VALUES (a_unit, coalesce(a_rate, 15)) ON CONFLICT DO NOTHING;
@@ -173,7 +174,8 @@ BEGIN
 		UPDATE {schema}.paces SET used_at = right_now
 			WHERE unit = a_unit AND used_at < right_now - interval '1 hour';
 	ELSE
-		-- Used slots count for the process even if they are more than it is granted.
+		-- The used slots of the process count, even if it uses more slots than it is
+		-- granted.
 		INSERT INTO {schema}.slots AS s (unit, process, slots, need, since, until)
 			VALUES (a_unit, a_process, greatest(granted, a_used), a_need, right_now, right_now + a_lease)
 			ON CONFLICT (unit, process) DO UPDATE SET

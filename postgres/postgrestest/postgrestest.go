@@ -1,13 +1,14 @@
 //go:build unix
 
 /*
-Package postgrestest starts a PostgreSQL server for tests. The server has a
-temporary directory and a free port of the loopback interface. It writes to disk
-as in production, so tests can kill it and start it again.
+Package postgrestest starts a PostgreSQL server for tests. The PostgreSQL server
+has a temporary directory and a free port of the loopback interface. It writes
+to disk as in production, so tests can kill it and start it again.
 
-The package needs the programs of the server (Debian: apt-get install postgresql)
-and no privileges. As root it runs them as the user postgres or nobody, because
-PostgreSQL does not run as root. It works on Unix only.
+The package needs the programs of PostgreSQL (Debian: apt-get install
+postgresql) and no privileges. As root, the package runs them as the user
+postgres or nobody, because PostgreSQL does not run as root. It works on Unix
+only.
 */
 package postgrestest
 
@@ -28,19 +29,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNotInstalled means that the programs of the server were not found on this machine.
+// ErrNotInstalled means that the programs of the PostgreSQL server were not found on this
+// machine.
 var ErrNotInstalled = errors.New("postgrestest: no PostgreSQL server programs in POSTGRES_BIN, PATH or /usr/lib/postgresql")
 
 // A Server is a PostgreSQL server that [Start] started.
 type Server struct {
 	bin, dir string
 	port     int
-	user     *syscall.Credential // runs the programs; nil for the current user
+	user     *syscall.Credential // runs the PostgreSQL server; nil means the current user
 }
 
-// Find returns the directory of the server's programs. It looks into the environment
-// variable POSTGRES_BIN, then into PATH, then into Debian's directories, the newest version
-// first.
+// Find returns the directory of the PostgreSQL server's programs. It looks into the
+// environment variable POSTGRES_BIN, then into PATH, then into Debian's directories, the
+// newest version first.
 func Find() (dir string, err error) {
 	candidates := []string{os.Getenv("POSTGRES_BIN")}
 	if path, err := exec.LookPath("initdb"); err == nil {
@@ -65,8 +67,8 @@ func Find() (dir string, err error) {
 	return "", ErrNotInstalled
 }
 
-// Start creates a database cluster and starts a server for it. Call [Server.Stop] at the
-// end.
+// Start creates a database cluster and starts a PostgreSQL server for it. Call
+// [Server.Stop] at the end of the tests.
 func Start() (*Server, error) {
 	bin, err := Find()
 	if err != nil {
@@ -107,8 +109,9 @@ log_autovacuum_min_duration = -1
 	return s, nil
 }
 
-// chooseUser selects the user that runs the programs: postgres, or nobody if that user does
-// not exist. The user gets the server's directory.
+// chooseUser selects the user that runs the programs of PostgreSQL: postgres, or nobody
+// if the user postgres does not exist. The user becomes the owner of the server's
+// directory.
 func (s *Server) chooseUser() error {
 	u, err := user.Lookup("postgres")
 	if err != nil {
@@ -145,7 +148,7 @@ func (s *Server) run(program string, args ...string) error {
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.user}
-	out, err := os.CreateTemp("", "postgrestest-*.out") // not a pipe: the server would keep it open
+	out, err := os.CreateTemp("", "postgrestest-*.out") // the PostgreSQL server would keep a pipe open
 	if err != nil {
 		return err
 	}
@@ -159,24 +162,24 @@ func (s *Server) run(program string, args ...string) error {
 	return nil
 }
 
-// URL returns the connection URL of the database.
+// URL returns the URL with which a client connects to the PostgreSQL server.
 func (s *Server) URL() string {
 	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", s.port)
 }
 
-// Log returns what the server has logged.
+// Log returns the log of the PostgreSQL server.
 func (s *Server) Log() string {
 	text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
 	return string(text)
 }
 
-// Kill stops the server without a shutdown, like a power failure. [Server.Restart] then
-// recovers the data from the write-ahead log.
+// Kill stops the PostgreSQL server without a shutdown, like a power failure.
+// [Server.Restart] then recovers the data from the write-ahead log.
 func (s *Server) Kill() error {
 	return s.run("pg_ctl", "-D", s.data(), "-m", "immediate", "-w", "stop")
 }
 
-// Restart starts the server again after [Server.Kill].
+// Restart starts the PostgreSQL server again after [Server.Kill].
 func (s *Server) Restart() error {
 	if err := s.run("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.dir, "log"), "-w", "-t", "60", "start"); err != nil {
 		return fmt.Errorf("%w\n%s", err, s.Log())
@@ -190,7 +193,7 @@ func (s *Server) Restart() error {
 	return conn.Close(ctx)
 }
 
-// Stop stops the server and deletes its directory.
+// Stop stops the PostgreSQL server and deletes its directory.
 func (s *Server) Stop() error {
 	_ = s.Kill()
 	return os.RemoveAll(s.dir)

@@ -12,7 +12,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres/postgrestest"
 )
 
-// Committed rows are still there after Kill and Restart.
+// Committed rows still exist after Kill and Restart of the PostgreSQL server.
 func TestServer_Restart_afterKill(t *testing.T) {
 	s, err := postgrestest.Start()
 	if errors.Is(err, postgrestest.ErrNotInstalled) {

@@ -36,7 +36,7 @@ import (
 	"github.com/appsandbooks/appsandbooks"
 )
 
-// Exit codes of all examples.
+// All examples exit with one of these codes.
 const (
 	OK          = 0 // Everything succeeded.
 	Aborted     = 1 // An error or a signal stopped the program before it was finished.
@@ -61,13 +61,13 @@ func (e *usageError) Unwrap() error { return e.error }
 // ErrInterrupted is the cause of a context that a signal canceled.
 var ErrInterrupted = errors.New("interrupted")
 
-// Program is a running example.
+// Program is an example program while it runs.
 type Program struct {
-	Flags  *flag.FlagSet // contains the shared flags
+	Flags  *flag.FlagSet // contains the flags that all examples share
 	Stdin  io.Reader
 	Stdout io.Writer    // for results
 	Stderr io.Writer    // for everything else
-	Log    *slog.Logger // discards everything unless -v is given
+	Log    *slog.Logger // discards all log messages unless -v is given
 
 	// The values of -notification-url and -listen, in a program that called
 	// [Program.ReceiverFlags]. They are empty if the flags are not given.
@@ -94,7 +94,7 @@ func newProgram(name, help string, args []string, getenv func(string) string) *P
 		Log:  slog.New(slog.DiscardHandler),
 		help: help, args: args, getenv: getenv, shared: map[string]bool{},
 	}
-	p.Flags.SetOutput(io.Discard) // Main reports errors and prints the help
+	p.Flags.SetOutput(io.Discard) // Main, and not the flag set, reports errors and prints the help
 	p.addSharedFlags(func(f *flag.FlagSet) {
 		f.StringVar(&p.tokenFile, "token-file", "", "`file` with the content token (.vpptoken); without this flag,\nthe variable APPSANDBOOKS_STOKEN must contain the content token")
 		f.StringVar(&p.url, "url", "", "base `URL` of the service: https, or http on this machine; without this flag,\nthe value of the variable APPSANDBOOKS_BASE_URL, or else Apple's service")
@@ -105,7 +105,8 @@ func newProgram(name, help string, args []string, getenv func(string) string) *P
 	return p
 }
 
-// addSharedFlags defines flags that the help lists under "Flags of all examples".
+// addSharedFlags defines flags that the help of a program lists under "Flags of all
+// examples".
 func (p *Program) addSharedFlags(define func(*flag.FlagSet)) {
 	before := map[string]bool{}
 	p.Flags.VisitAll(func(f *flag.Flag) { before[f.Name] = true })
@@ -134,7 +135,8 @@ func (p *Program) ReceiverFlags() {
 	})
 }
 
-// Parse reads the command line. Define the program's own flags in p.Flags before.
+// Parse reads the command line. Define the program's own flags in p.Flags before the
+// call.
 func (p *Program) Parse() error {
 	err := p.Flags.Parse(p.args)
 	switch {
@@ -153,7 +155,7 @@ func (p *Program) Parse() error {
 	return nil
 }
 
-// Given reports whether the command line contains a flag.
+// Given reports whether the command line contains the flag with this name.
 func (p *Program) Given(name string) (given bool) {
 	p.Flags.Visit(func(f *flag.Flag) { given = given || f.Name == name })
 	return given
@@ -174,7 +176,8 @@ func (p *Program) redactTokens(text string) string {
 	for _, token := range tokens(p.args) {
 		quoted := strconv.Quote(token)
 		text = strings.NewReplacer(token, redacted, quoted[1:len(quoted)-1], redacted).Replace(text)
-		// Messages about paths and flags can contain a part of the token.
+		// Error messages about paths and flags can contain a part of the content
+		// token.
 		for _, part := range strings.FieldsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("/=", r) }) {
 			if len(part) > 8 {
 				text = strings.ReplaceAll(text, part, redacted)
@@ -186,8 +189,8 @@ func (p *Program) redactTokens(text string) string {
 
 const redacted = "[REDACTED]"
 
-// tokens returns the content tokens among arguments of the forms TOKEN, -TOKEN,
-// -TOKEN=value and -flag=TOKEN.
+// tokens returns the content tokens in command-line arguments of the forms TOKEN,
+// -TOKEN, -TOKEN=value and -flag=TOKEN.
 func tokens(args []string) (found []string) {
 	for _, arg := range args {
 		name, value, _ := strings.Cut(arg, "=")
@@ -201,8 +204,8 @@ func tokens(args []string) (found []string) {
 	return found
 }
 
-// OnExit calls f when the program ends. The function that was added last is
-// called first.
+// OnExit registers a function that is called when the program ends. The function
+// that was registered last is called first.
 func (p *Program) OnExit(f func()) { p.closers = append(p.closers, f) }
 
 // IsTerminal reports whether w is a terminal.
@@ -211,8 +214,8 @@ func IsTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// Main runs a program and exits. SIGINT and SIGTERM cancel the context of run
-// with [ErrInterrupted] as the cause. A second signal kills the program. Main
+// Main runs an example program and exits. SIGINT and SIGTERM cancel the context of
+// run with [ErrInterrupted] as the cause. A second signal kills the program. Main
 // prints the error of run and turns it into an exit code: that of [Exit], [Usage]
 // for errors of [Usagef], and [Aborted] for other errors. For -h, Main prints help
 // and the list of flags.
@@ -225,7 +228,7 @@ func Main(name, help string, run func(context.Context, *Program) error) {
 		s := <-signals
 		signal.Stop(signals) // the next signal kills the program
 		if IsTerminal(p.Stderr) {
-			fmt.Fprintln(p.Stderr) // the terminal shows ^C on the current line
+			fmt.Fprintln(p.Stderr) // the terminal shows ^C on the current line, so end this line
 		}
 		p.Notef("interrupted: stopping; interrupt again to stop at once")
 		cancel(fmt.Errorf("%w (signal: %s)", ErrInterrupted, s))
@@ -233,8 +236,8 @@ func Main(name, help string, run func(context.Context, *Program) error) {
 	os.Exit(p.finish(run(ctx, p)))
 }
 
-// finish calls the functions of OnExit, reports the error of the program, and
-// returns the exit code.
+// finish calls the functions that OnExit registered, reports the error of the
+// program, and returns the exit code.
 func (p *Program) finish(err error) int {
 	for len(p.closers) > 0 {
 		last := len(p.closers) - 1

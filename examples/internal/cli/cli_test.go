@@ -14,7 +14,7 @@ import (
 )
 
 // testProgram returns a program with a command line and environment variables, and
-// what it writes.
+// the buffers for its standard output and standard error.
 func testProgram(t *testing.T, env map[string]string, args ...string) (p *Program, stdout, stderr *bytes.Buffer) {
 	t.Helper()
 	p = newProgram("prog", "Prog does things.", args, func(name string) string { return env[name] })
@@ -23,8 +23,8 @@ func testProgram(t *testing.T, env map[string]string, args ...string) (p *Progra
 	return p, stdout, stderr
 }
 
-// The error of a program decides its exit code and its message, and the functions
-// of OnExit are called in reverse order.
+// The error of a program determines its exit code and its message. The functions of
+// OnExit are called in reverse order.
 func TestProgram_exitCodes(t *testing.T) {
 	for name, test := range map[string]struct {
 		err    error
@@ -80,7 +80,7 @@ func TestProgram_printsHelp(t *testing.T) {
 	assert.Regexp(t, `(?s)^Prog does things\.\n\nFlags:\n  -mine\n.*\nFlags of all examples:\n.*-token-file file\n`, stdout.String())
 }
 
-// A program does not print a content token that is on its command line.
+// A program does not print a content token that its command line contains.
 func TestProgram_redactsTokenOnCommandLine(t *testing.T) {
 	token := base64.StdEncoding.EncodeToString([]byte(`{"token":"canary???of the command line???canary","orgName":"Org"}`))
 	require.Contains(t, token, "/", "the token must look like a path")

@@ -10,7 +10,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// Environment variables that select the service. Flags override them.
+// These environment variables select the service. Flags override them.
 const (
 	tokenVariable = "APPSANDBOOKS_STOKEN"
 	urlVariable   = "APPSANDBOOKS_BASE_URL"
@@ -18,11 +18,11 @@ const (
 
 // Client returns a client of the service that the flags and variables select.
 //
-// If they give neither a content token nor a URL, Client starts the stand-in that
-// standIn returns, prints a note, and returns a client of the stand-in. This client
-// polls an event for the first time after 100 ms, unless -first-poll is given. If
-// standIn is nil, a content token is required. The client and the stand-in are
-// closed when the program ends.
+// If the flags and variables give neither a content token nor a URL, Client starts
+// the stand-in that standIn returns, prints a note, and returns a client of the
+// stand-in. This client polls an event for the first time after 100 ms, unless
+// -first-poll is given. If standIn is nil, a content token is required. The client
+// and the stand-in are closed when the program ends.
 func (p *Program) Client(standIn func() (*appsandbookstest.Server, error), more ...appsandbooks.Option) (*appsandbooks.Client, error) {
 	token, err := p.token()
 	if err != nil {
@@ -75,7 +75,7 @@ func (p *Program) Client(standIn func() (*appsandbookstest.Server, error), more 
 	return client, nil
 }
 
-// token returns the content token, or "" if none is given.
+// token returns the content token of the flags or variables, or "" if none is given.
 func (p *Program) token() (string, error) {
 	if p.tokenFile == "" {
 		return p.getenv(tokenVariable), nil

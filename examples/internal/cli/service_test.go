@@ -13,8 +13,9 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 )
 
-// Client uses the token and the URL of the flags, then those of the variables, and
-// starts a stand-in only if neither is given.
+// Program.Client uses the content token and the URL of the flags, and otherwise
+// those of the environment variables. It starts a stand-in only if neither a token
+// nor a URL is given.
 func TestProgram_selectsService(t *testing.T) {
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)

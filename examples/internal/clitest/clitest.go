@@ -28,8 +28,8 @@ import (
 )
 
 var (
-	binaryDir    string // contains the programs that Main built
-	firstProgram string // the name of the first program
+	binaryDir    string // the directory of the programs that Main built
+	firstProgram string // the name of the first program that Main built
 )
 
 // Main builds the given main packages, and runs the tests. Without packages it
@@ -64,7 +64,7 @@ func build(dir string, packages []string) error {
 	return cmd.Run()
 }
 
-// binary returns the path of a program that Main built.
+// binary returns the path of the executable file of a program that Main built.
 func binary(program string) string {
 	if runtime.GOOS == "windows" {
 		program += ".exe"
@@ -77,20 +77,20 @@ func binary(program string) string {
 type Command struct {
 	Program string // the name of the program; empty means the first that Main built
 	Args    []string
-	Env     []string // additional variables, as name=value
+	Env     []string // additional environment variables, as name=value
 
-	Unit  *appsandbookstest.Unit // APPSANDBOOKS_STOKEN is set to its token, unless nil
-	URL   string                 // APPSANDBOOKS_BASE_URL is set to it, unless empty
+	Unit  *appsandbookstest.Unit // APPSANDBOOKS_STOKEN is the unit's content token, unless Unit is nil
+	URL   string                 // APPSANDBOOKS_BASE_URL is this URL, unless it is empty
 	Stdin string
-	// Stdout receives the standard output, if it is not nil. Result and Line then
-	// have nothing of it.
+	// Stdout receives the standard output of the program, if it is not nil.
+	// Result.Stdout and Process.Line then do not contain the output.
 	Stdout *os.File
-	Dir    string // working directory; empty means a new directory
+	Dir    string // the working directory of the program; empty means a new directory
 
-	Timeout time.Duration // the program is killed after it; zero means two minutes
+	Timeout time.Duration // the program is killed after this time; zero means two minutes
 }
 
-// Result is the result of a run.
+// Result is the result of one run of a program.
 type Result struct {
 	Stdout, Stderr string
 	Code           int           // exit code; -1 means that the program was killed
@@ -145,7 +145,7 @@ func Start(t testing.TB, c Command) *Process {
 	return p
 }
 
-// PID returns the process id.
+// PID returns the process id of the program.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Signal sends a signal to the program.
@@ -156,21 +156,22 @@ func (p *Process) Signal(s os.Signal) {
 	}
 }
 
-// Line waits for line n of standard output, counted from 0, and returns it.
+// Line waits for line n of the program's standard output, counted from 0, and
+// returns it.
 func (p *Process) Line(n int) string {
 	p.t.Helper()
 	text := p.waitFor(&p.stdout, fmt.Sprint("line ", n), func(text string) bool { return strings.Count(text, "\n") > n })
 	return strings.Split(text, "\n")[n]
 }
 
-// WaitForStderr waits until standard error contains a text.
+// WaitForStderr waits until the program's standard error contains a text.
 func (p *Process) WaitForStderr(text string) {
 	p.t.Helper()
 	p.waitFor(&p.stderr, text, func(written string) bool { return strings.Contains(written, text) })
 }
 
-// waitFor waits until ok accepts what the program has written to b, and returns
-// this text. The test fails if the program reaches its time limit before.
+// waitFor waits until ok accepts what the program has written to b, and returns this
+// text. The test fails if the program reaches its time limit first.
 func (p *Process) waitFor(b *buffer, what string, ok func(string) bool) string {
 	p.t.Helper()
 	for {
@@ -202,7 +203,8 @@ func (p *Process) Wait() Result {
 	return Result{p.stdout.String(), p.stderr.String(), state.ExitCode(), state.UserTime() + state.SystemTime()}
 }
 
-// buffer holds what a program writes. It can be read at the same time.
+// buffer contains the text that a program has written. A test can read the buffer
+// while the program writes.
 type buffer struct {
 	mu      sync.Mutex
 	b       bytes.Buffer
@@ -221,7 +223,8 @@ func (b *buffer) Write(data []byte) (int, error) {
 	return b.b.Write(data)
 }
 
-// read returns the text so far, and a channel that the next write closes.
+// read returns the text that the program has written so far, and a channel that the
+// next write closes.
 func (b *buffer) read() (text string, changed <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
