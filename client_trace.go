@@ -24,7 +24,7 @@ type Attempt struct {
 	// Queued is how long the attempt waited for the pace, for a pause that another
 	// request caused, or for other page reads.
 	Queued     time.Duration
-	Waited     time.Duration // wait after the previous attempt, before Queued; 0 for the first attempt
+	Waited     time.Duration // the pause between the previous attempt and this one, without Queued; 0 for the first attempt
 	Took       time.Duration // time from the sending of the request to the last byte of the answer
 	RetryAfter time.Duration // the pause that the answer asks for; 0 if it asks for none
 	Again      bool          // true if another attempt of the call follows

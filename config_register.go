@@ -211,8 +211,8 @@ func (r *Registration) differences(c *ClientConfig) []string {
 func (s *ConfigService) Unregister(ctx context.Context) (*ClientConfig, error) {
 	config, err := s.ClientConfig(ctx)
 	if err == nil {
-		// After a blank answer, the update would be sent without MDMInfo and remove the
-		// claim.
+		// An answer without any expected field, for example from a proxy, does not show
+		// which MDMInfo the unit has. So nothing is sent.
 		err = errIfBlank(config)
 	}
 	if err == nil {

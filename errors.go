@@ -216,7 +216,8 @@ var (
 	// records that came before. If the loop continues, the records follow again.
 	ErrRestarted = errors.New("appsandbooks: the data changed; the list is read again")
 	// ErrDataChanged means that the data changed more often than ListOptions.Restarts
-	// allows. It ends the loop.
+	// allows. It ends the loop. An [Operation] returns it if the data changed in each of its
+	// tries to read back.
 	ErrDataChanged = errors.New("appsandbooks: the data changed while the list was read")
 	// ErrStalled means that an event was PENDING for longer than the stall time (see
 	// [WithStallTime]). The event may still finish.

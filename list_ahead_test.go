@@ -345,7 +345,8 @@ func TestAssignmentsService_Pages_supportsNestedLoops(t *testing.T) {
 	})
 }
 
-// A loop over a list with a slow body does not delay the other loops of the client.
+// If the body of one loop over a list is slow, the other loops of the client are not
+// delayed.
 func TestAssignmentsService_Pages_slowLoopDoesNotDelayOthers(t *testing.T) {
 	const n, latency = 40, 10 * time.Millisecond
 	inVirtualTime(t, slowPages(latency), func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {

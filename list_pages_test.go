@@ -431,9 +431,9 @@ func TestUsersService_All_failsWhenAnswerIsNotAPage(t *testing.T) {
 	}
 }
 
-// A list with a page index does not use the cursor of the subscription lists. An answer
-// that has only a cursor is an error, not an empty list, and the type of the cursor does
-// not matter.
+// Lists that are read by page index ignore nextCursor. An answer that has only nextCursor
+// is an error, not an empty list. In an answer that has records, nextCursor can have any
+// JSON type.
 func TestUsersService_All_ignoresCursor(t *testing.T) {
 	c := clientWithAnswer(t, http.StatusOK, nil, `{"nextCursor":"abc"}`)
 	_, err := appsandbooks.Collect(c.Users.All(t.Context(), appsandbooks.UserFilter{}))

@@ -162,7 +162,7 @@ func (d *memoryDeduper) pop() {
 // push adds an entry to the ring buffer. The caller holds d.mu and has added the entry
 // to d.handled.
 func (d *memoryDeduper) push(e dedupeEntry) {
-	n := len(d.handled) - 1 // number of entries in the ring buffer
+	n := len(d.handled) - 1 // how many entries the ring buffer holds now, before e is added
 	switch {
 	case n == d.maxEntries:
 		d.pop()

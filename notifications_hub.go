@@ -157,7 +157,7 @@ func (h *notificationHub) close() {
 type waiter struct {
 	hub    *notificationHub
 	events map[string]bool // ids of the events
-	signal chan struct{}   // signal receives a value after a notification was added to queue
+	signal chan struct{}   // signal wakes wait: it receives a value when notifications arrived, at most one until wait takes it
 
 	mu       sync.Mutex
 	queue    []*Notification

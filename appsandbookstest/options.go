@@ -140,7 +140,7 @@ func WithEventDelay(d time.Duration) Option {
 // PENDING. Negative results mean [Never]. The server calls f when it accepts
 // the event. f must not call the server. Events are applied in the order in
 // which they were accepted, so an event never finishes before an earlier one,
-// whatever f returns. A nil f is an error.
+// unless f returned Never for the earlier one. A nil f is an error.
 func WithEventDelayFunc(f func(Event) time.Duration) Option {
 	return func(o *options) error {
 		if f == nil {

@@ -11,7 +11,7 @@ type SubscriptionAssignment struct {
 	AdamID       int64
 	ClientUserID string
 	Renewing     bool
-	ByGroup      bool // the seat is assigned through a group; the API does not show this
+	ByGroup      bool // the seat is assigned through a group; the list of assignments does not show this
 }
 
 // A seat is the ledger's record of a SubscriptionAssignment.

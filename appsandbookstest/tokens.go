@@ -11,8 +11,9 @@ import (
 // A TokenState is a state of all tokens of a unit.
 type TokenState int
 
-// A unit's tokens are in one of these states. The server refuses a request with
-// the error number of the state.
+// A unit's tokens are in one of these states. In each state except TokenValid, the
+// server refuses requests with the error number of the state; in TokenReadOnly it
+// refuses only writes.
 const (
 	// TokenValid is the state of a new unit. The server accepts the unit's tokens
 	// that are not revoked and have not expired.

@@ -70,7 +70,8 @@ func TestServer_authorization(t *testing.T) {
 	require.NotContains(t, fmt.Sprintf("%+v", srv.Requests()), u.Token())
 }
 
-// Each state of the tokens has its error number, and ReplaceToken revokes the
+// In each token state except TokenValid, the server refuses requests with the error
+// number of that state; in TokenReadOnly it refuses only writes. ReplaceToken revokes the
 // earlier tokens.
 func TestUnit_SetTokenState(t *testing.T) {
 	_, u, c := newServer(t, fake.WithMalformedTokenStatus(http.StatusUnauthorized))
