@@ -41,7 +41,8 @@ type Registration struct {
 }
 
 // Register registers the URL to which the service sends notifications. If the answer
-// differs from r, Register returns the answer and [ErrAnswerDiffers]. The receiver must
+// differs from r, Register returns the answer and [ErrAnswerDiffers]; the answer need not
+// contain the secret. The receiver must
 // run before the call, because the service delivers a test before it answers: listen
 // first, and serve with [NotificationHandler.Serve] or your own server.
 //

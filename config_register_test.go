@@ -193,7 +193,7 @@ func TestConfigService_Register_explainsRefusals(t *testing.T) {
 }
 
 // Register fails with ErrAnswerDiffers when the configuration in the answer differs from
-// the configuration in the request.
+// the configuration in the request. An answer without the secret does not differ.
 func TestConfigService_Register_failsWhenAnswerDiffers(t *testing.T) {
 	types := `["ASSET_MANAGEMENT","USER_MANAGEMENT","USER_ASSOCIATED","ASSET_COUNT","SUBSCRIPTION_MANAGEMENT","SUBSCRIPTION_COUNT"]`
 	for name, test := range map[string]struct {

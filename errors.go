@@ -227,7 +227,8 @@ var (
 	// ErrOtherUnit means that an operation belongs to another organizational unit than
 	// the client or the client's current token. It stops the operation.
 	ErrOtherUnit = errors.New("appsandbooks: the operation belongs to another organizational unit")
-	// ErrPending means that the event of a pair has not finished.
+	// ErrPending means that the result of a pair is not known yet: its request is being
+	// sent, or its event has not finished.
 	ErrPending = errors.New("appsandbooks: the event has not finished")
 	// ErrNotSent means that the request of a pair was not sent, or that the service did
 	// not accept it: the pair was not changed. The reason is wrapped together with it.

@@ -167,7 +167,7 @@ func (d *memoryDeduper) push(e dedupeEntry) {
 	case n == d.maxEntries:
 		d.pop()
 		n--
-	case n == len(d.order): // the ring buffer is full: copy it, with the oldest entry first
+	case n == len(d.order): // the ring buffer is full: copy the entries to a larger one, the oldest entry first
 		order := make([]dedupeEntry, min(d.maxEntries, max(64, 2*n)))
 		copied := copy(order, d.order[d.head:])
 		copy(order[copied:], d.order[:d.head])

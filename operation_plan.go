@@ -84,7 +84,7 @@ func (t *tables) device(serial string) (int32, error) {
 	if err := checkName("serialNumber", serial); err != nil {
 		return 0, err
 	}
-	// White space in a serial number comes from reading a list wrongly, and the service
+	// White space in a serial number is probably a mistake in reading a list, and the service
 	// accepts serial numbers that do not exist. Only Associate refuses white space, so
 	// that an assignment with such a serial number can still be removed.
 	if t.kind == associateAssets && strings.ContainsFunc(serial, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' }) {

@@ -71,7 +71,7 @@ func (ch *chain) randomSubset(all []string) (subset []string) {
 	return subset
 }
 
-// logf adds a line to the history of the chain, which a failed test shows.
+// logf adds a line to the history of the chain of operations. A failed test logs the history.
 func (ch *chain) logf(format string, args ...any) {
 	ch.history = append(ch.history, fmt.Sprintf(format, args...))
 }

@@ -215,7 +215,8 @@ const (
 var styles = []style{plain, escaped, decoded}
 
 // echo is a proxy for a stand-in. It answers the first two requests to each endpoint
-// with an error that contains the request, and forwards the others.
+// with an error that repeats the request (in the style decoded: its decoded content token),
+// and forwards the others, except those to the endpoint always.
 type echo struct {
 	next   http.Handler
 	style  style

@@ -254,8 +254,10 @@ func toIndices(s []uint32) []int32 {
 	return out
 }
 
-// bestPrefix returns how many of the row groups to send as rows. With this number,
-// the sum of their requests and of one column for each asset of the rest is lowest.
+// bestPrefix returns how many of the rows, counted from the largest, to send as rows, so
+// that the estimated number of requests is lowest. A row is a group of targets with the
+// same assets. The pairs of the other rows are sent by columns: each asset with all its
+// targets.
 func bestPrefix(rows []Part, l Limits) int {
 	type counts struct{ users, devices int }
 	left := map[int32]*counts{}

@@ -118,7 +118,7 @@ func shapes(n int) map[string][]batch.Pair {
 	for d := range n { // the shape "one app each": each device has one of forty apps
 		add("one app each", r.IntN(40), d)
 	}
-	for d := range n / 20 { // the shape "common and own": each device has 17 common apps and three others
+	for d := range n / 20 { // the shape "common and own": each device has 17 common apps and up to three of 83 other apps
 		for a := range 17 {
 			add("common and own", a, d)
 		}

@@ -11,7 +11,8 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// graced returns a write request whose Grace is five seconds.
+// graced returns a write request that can wait for its answer until five seconds after
+// its context has ended.
 func graced() *transport.Request {
 	r := newRequest(transport.Write)
 	r.Grace = 5 * time.Second
