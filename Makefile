@@ -21,4 +21,4 @@ bench: ## the numbers of docs/performance.md (about three minutes)
 	go test -run '^$$' -bench . -benchtime 5x ./internal/bench
 
 generate: ## all generated files: api.txt and the tables of error numbers
-	go generate ./...
+	go generate .

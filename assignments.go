@@ -114,11 +114,9 @@ func (s *AssignmentsService) All(ctx context.Context, f AssignmentFilter) iter.S
 //
 // https://developer.apple.com/documentation/devicemanagement/using-paginated-endpoints
 func (s *AssignmentsService) Changes(ctx context.Context, f AssignmentFilter) iter.Seq2[*Page[Assignment], error] {
-	return changes(f.SinceVersionID, func(since string) iter.Seq2[*Page[Assignment], error] {
-		f := f
-		if since != f.SinceVersionID {
-			f.SinceVersionID, f.Start = since, ""
-		}
-		return s.Pages(ctx, f)
+	return changes(f.SinceVersionID, f.ListOptions, func(since string, o ListOptions) iter.Seq2[*Page[Assignment], error] {
+		f := f // the iterator can run several times, also at the same time
+		f.SinceVersionID = since
+		return assignmentList.pages(ctx, s.client, f.query(), o)
 	})
 }

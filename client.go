@@ -59,7 +59,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 	}
 	for _, opt := range opts {
 		if opt == nil {
-			return nil, invalidf("a nil Option")
+			return nil, invalidf("an Option is nil")
 		}
 		if err := opt(&o); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)

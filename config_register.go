@@ -74,13 +74,9 @@ func (s *ConfigService) Register(ctx context.Context, r Registration) (*ClientCo
 			return nil, err
 		}
 	}
-	types := r.NotificationTypes
-	if types == nil {
-		types = NotificationTypes()
-	}
-	config, err := s.updateClientConfig(ctx, Registration{
-		MDMInfo: r.MDMInfo, NotificationURL: r.NotificationURL, NotificationAuthToken: r.NotificationAuthToken, NotificationTypes: types,
-	}, false)
+	sent := r
+	sent.Handler, sent.NotificationTypes = nil, r.types()
+	config, err := s.updateClientConfig(ctx, sent, false)
 	if err != nil {
 		var e *Error
 		rejected := errors.As(err, &e) && e.Number != 0 || errors.Is(err, ErrTakenOver)
@@ -168,6 +164,14 @@ func (r *Registration) diagnose(before handlerSnapshot) string {
 	return "no request reached the handler; the URL must lead to it; " + reachability
 }
 
+// types returns the notification types that Register subscribes to.
+func (r *Registration) types() []NotificationType {
+	if r.NotificationTypes == nil {
+		return NotificationTypes()
+	}
+	return r.NotificationTypes
+}
+
 // differences returns the settings in which the answer differs from the registration.
 // The answer need not repeat the secret, the type of the test, or, if the caller did not
 // name the types, UNLIMITED_ASSET, whose payload Apple does not document.
@@ -182,10 +186,7 @@ func (r *Registration) differences(c *ClientConfig) []string {
 	if r.MDMInfo != nil && (c.MDMInfo == nil || *c.MDMInfo != *r.MDMInfo) {
 		differs = append(differs, "mdmInfo")
 	}
-	types := r.NotificationTypes
-	if types == nil {
-		types = NotificationTypes()
-	}
+	types := r.types()
 	for _, t := range types {
 		optional := t == NotificationTest || t == NotificationUnlimitedAsset && r.NotificationTypes == nil
 		if !optional && !slices.Contains(c.SubscribedNotificationTypes, t) {

@@ -101,13 +101,13 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 }
 
 // changes yields the pages of what changed since a version, or the pages of the whole list
-// if since is "" or if the service rejects the version. The function read reads the pages
-// since a version.
-func changes[T any](since string, read func(since string) iter.Seq2[*Page[T], error]) iter.Seq2[*Page[T], error] {
+// if since is "" or if the service rejects the version; then it begins at the first page.
+// The function read reads the pages since a version.
+func changes[T any](since string, o ListOptions, read func(since string, o ListOptions) iter.Seq2[*Page[T], error]) iter.Seq2[*Page[T], error] {
 	return func(yield func(*Page[T], error) bool) {
-		for since := since; ; since = "" {
+		for since, o := since, o; ; since, o.Start = "", "" {
 			rejected := false
-			for page, err := range read(since) {
+			for page, err := range read(since, o) {
 				if since != "" && errors.Is(err, ErrInvalidVersionID) {
 					rejected = true
 					break

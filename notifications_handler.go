@@ -101,7 +101,7 @@ func NewNotificationHandler(hook func(ctx context.Context, n *Notification) erro
 	}
 	for _, opt := range opts {
 		if opt == nil {
-			return nil, invalidf("a nil NotificationOption")
+			return nil, invalidf("a NotificationOption is nil")
 		}
 		if err := opt(&o); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)

@@ -40,7 +40,7 @@ func TestClient_Notify_limitsMemoryOfUnclaimedNotifications(t *testing.T) {
 		h.deliver(eventNotification("huge", maxUnclaimed+1))
 		require.Empty(t, kept())
 
-		// The hub of a client that has sent no write keeps a notification for keepBriefly.
+		// The hub of a client that has sent no write keeps a notification for keepWithoutWrite.
 		h.deliver(eventNotification("others", 1))
 		time.Sleep(keepWithoutWrite - 1)
 		require.Contains(t, kept(), "others")
@@ -48,7 +48,7 @@ func TestClient_Notify_limitsMemoryOfUnclaimedNotifications(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, kept())
 
-		// The hub of a client that has sent a write keeps a notification for keepUnclaimed.
+		// The hub of a client that has sent a write keeps a notification for keepAfterWrite.
 		h.noteWrite()
 		h.deliver(eventNotification("old", 1))
 		time.Sleep(keepAfterWrite / 2)

@@ -135,12 +135,10 @@ func (s *UsersService) All(ctx context.Context, f UserFilter) iter.Seq2[User, er
 //
 // https://developer.apple.com/documentation/devicemanagement/using-paginated-endpoints
 func (s *UsersService) Changes(ctx context.Context, f UserFilter) iter.Seq2[*Page[User], error] {
-	return changes(f.SinceVersionID, func(since string) iter.Seq2[*Page[User], error] {
-		f := f
-		if since != f.SinceVersionID {
-			f.SinceVersionID, f.Start = since, ""
-		}
-		return s.Pages(ctx, f)
+	return changes(f.SinceVersionID, f.ListOptions, func(since string, o ListOptions) iter.Seq2[*Page[User], error] {
+		f := f // the iterator can run several times, also at the same time
+		f.SinceVersionID = since
+		return userList.pages(ctx, s.client, f.query(), o)
 	})
 }
 

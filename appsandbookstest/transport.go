@@ -21,7 +21,7 @@ func (s *Server) Client() *http.Client { return &http.Client{Transport: s.Transp
 // Transport returns a transport that sends all requests to the server in
 // memory, to whatever host they are addressed. It starts no goroutines and
 // waits only with timers, so it works in the virtual time of testing/synctest.
-// It handles contexts, request bodies, [httptrace] hooks and compressed answers
+// It handles contexts, request bodies, net/http/httptrace hooks and compressed answers
 // like an [http.Transport].
 func (s *Server) Transport() http.RoundTripper { return &memoryTransport{s} }
 

@@ -1,7 +1,7 @@
 // Apilist prints the exported API of packages, one line for each name, so that a
 // diff of api.txt shows every change of the API:
 //
-//	go run ./internal/apilist . ./appsandbookstest > api.txt
+//	go run ./internal/apilist . ./appsandbookstest ./postgres > api.txt
 package main
 
 import (

@@ -261,7 +261,7 @@ func BenchmarkIdleClients(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				all := make([]*appsandbooks.Client, clients)
-				before, goroutines := settled(), runtime.NumGoroutine()
+				before, goroutines := memoryInUse(), runtime.NumGoroutine()
 				for i := range all {
 					c, err := appsandbooks.NewClient(stoken, appsandbooks.WithBaseURL(base))
 					if err != nil {
@@ -274,7 +274,7 @@ func BenchmarkIdleClients(b *testing.B) {
 						}
 					}
 				}
-				b.ReportMetric(float64(settled()-before)/clients, "bytes/client")
+				b.ReportMetric(float64(memoryInUse()-before)/clients, "bytes/client")
 				b.ReportMetric(float64(runtime.NumGoroutine()-goroutines)/clients, "goroutines/client")
 				for _, c := range all {
 					c.Close()
@@ -285,9 +285,9 @@ func BenchmarkIdleClients(b *testing.B) {
 	}
 }
 
-// settled returns the memory of the process that is in use after a garbage collection,
+// memoryInUse returns the memory of the process that is in use after a garbage collection,
 // including stacks.
-func settled() uint64 {
+func memoryInUse() uint64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
