@@ -8,8 +8,9 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/transport"
 )
 
-// An Attempt is one attempt of a call, as [WithTrace] reports it. It contains no ids
-// of users or devices and no secrets. It has what metrics need: attempts by endpoint
+// An Attempt is one attempt of a call, as [WithTrace] reports it. It contains no secrets,
+// and no ids of users or devices except in Err: Error.Info of an [*Error] can contain
+// ids, which its text does not show. An Attempt has what metrics need: attempts by endpoint
 // and result, pauses that the service asked for (RetryAfter), waits for the pace
 // (Queued), polls of events (the path "status") and page reads (the paths of the
 // lists).

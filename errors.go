@@ -235,8 +235,8 @@ var (
 	// [Operation.Wait] still sends the request.
 	ErrNotSent = errors.New("appsandbooks: the request was not sent")
 	// ErrNotVerified means that reading back did not find the change of a pair, although
-	// its event finished (one cause is a device that does not exist) or its request was
-	// lost a long time ago (see [Operation.Verify]).
+	// its event finished (one cause is a device that does not exist) or the answer to its
+	// request was lost a long time ago (see [Operation.Verify]).
 	ErrNotVerified = errors.New("appsandbooks: verification did not find the change")
 )
 

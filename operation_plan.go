@@ -296,7 +296,8 @@ func (t *tables) addUserRequests(c UserChange) error {
 	return nil
 }
 
-// addPairOf adds pair p of another operation, whose tables are o.
+// addPairOf adds the pair p of another operation to t. The indexes in p refer to the
+// tables o of that operation; addPairOf also adds the asset, user or device that p needs.
 func (t *tables) addPairOf(o *tables, p batch.Pair) {
 	var asset int32
 	if len(o.assets) > 0 {

@@ -160,8 +160,8 @@ func (ch *chain) run() {
 	ch.checkConduct()
 }
 
-// endFaults removes all faults from the stand-in, and waits until all events and notifications
-// have finished.
+// endFaults removes all faults from the stand-in, and waits 15 minutes of virtual time, in which
+// all events and notifications finish.
 func (ch *chain) endFaults() {
 	ch.srv.ClearFaults()
 	ch.srv.Unit().HoldEvents(false)

@@ -200,7 +200,7 @@ func (f assignmentFilter) match(a *assignment) bool {
 }
 
 // possibleMatches returns a list with at least all assignments that match a
-// filter. The returned list is shorter than the list of all assignments if the
+// filter. The returned list can be shorter than the list of all assignments if the
 // filter names a user, a device or an Adam ID. The lock must be held.
 func (u *Unit) possibleMatches(f assignmentFilter) []*assignment {
 	var list []*assignment

@@ -70,7 +70,7 @@ type Fault struct {
 
 	Method      string  // such as "GET"
 	Path        string  // path below /mdm/v2/, or its first elements: "assets" also selects "assets/revoke"
-	Unit        *Unit   // unit whose token the request must have
+	Unit        *Unit   // selects requests with the token of this unit; nil selects those of all units
 	After       int     // number of selected requests before the fault occurs for the first time
 	Times       int     // number of times that the fault occurs; zero means no limit
 	Probability float64 // probability that the fault occurs on a selected request; zero means 1
