@@ -2,6 +2,7 @@ package appsandbooks_test
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -47,15 +48,18 @@ func TestClient_doesNotHangOnSwitchingProtocols(t *testing.T) {
 	require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 }
 
-// A write that is answered with 303 See Other is ambiguous, because servers also send
-// 303 after a successful write.
-func TestClient_writeIsAmbiguousAfterSeeOther(t *testing.T) {
-	c := clientWithAnswer(t, http.StatusSeeOther, http.Header{"Location": {"https://x.example.com/%zz"}}, "")
-	_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
-	require.ErrorIs(t, err, appsandbooks.ErrRedirect, "a Location that is not a valid URL is a redirect, too")
-	err = c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"u"}})
-	require.ErrorIs(t, err, appsandbooks.ErrRedirect)
-	require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
+// A write that is answered with 301, 302 or 303 is ambiguous, because servers also send
+// them after a successful write. 307 and 308 ask for the same write at another URL: the
+// service has not processed it.
+func TestClient_writeIsAmbiguousAfterRedirect(t *testing.T) {
+	for status, ambiguous := range map[int]bool{301: true, 302: true, 303: true, 307: false, 308: false} {
+		c := clientWithAnswer(t, status, http.Header{"Location": {"https://x.example.com/%zz"}}, "")
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.ErrorIs(t, err, appsandbooks.ErrRedirect, "a Location that is not a valid URL is a redirect, too")
+		err = c.SubscriptionAdmins.Add(t.Context(), appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"u"}})
+		require.ErrorIs(t, err, appsandbooks.ErrRedirect)
+		require.Equal(t, ambiguous, errors.Is(err, appsandbooks.ErrAmbiguous), status)
+	}
 }
 
 // A write is ambiguous when its answer has both an error number and an eventId: the error

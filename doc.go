@@ -190,8 +190,8 @@
 //   - Every call is retried if its request was certainly not sent.
 //   - Any other write that was sent and got no usable answer is not repeated: its error is
 //     [ErrAmbiguous]. No usable answer means a network error, an unreadable success, a
-//     status 303, or a status 5xx without an error number of the service. An operation
-//     finds out the result by reading back.
+//     status 301, 302 or 303, or a status 5xx without an error number of the service. An
+//     operation finds out the result by reading back.
 //   - A poll of [Operation.Wait], [Operation.Step] or [StatusService.Wait] is not repeated
 //     when its answer was lost, because the answer may have been PENDING. The next poll
 //     comes when the interval of [WithPolling] has passed.

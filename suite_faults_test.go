@@ -107,7 +107,9 @@ var matrixFaults = []matrixFault{
 	{name: "403/9637", effect: refused, wantErr: appsandbooks.ErrForbiddenFacilitator, fault: appsandbookstest.Fault{Status: 403, Number: 9637}},
 	{name: "400 of an unknown number", effect: refused, wantErr: appsandbooks.ErrorNumber(12345), fault: appsandbookstest.Fault{Status: 400, Number: 12345}},
 	{name: "501", effect: refused, resultUnknown: true, fault: appsandbookstest.Fault{Status: 501, Body: "no"}},
-	{name: "302 to another host", effect: refused, wantErr: appsandbooks.ErrRedirect, fault: redirectTo(302, "https://attacker.example.com/")},
+	{name: "301 to another host", effect: refused, resultUnknown: true, wantErr: appsandbooks.ErrRedirect, fault: redirectTo(301, "https://attacker.example.com/")},
+	{name: "302 to another host", effect: refused, resultUnknown: true, wantErr: appsandbooks.ErrRedirect, fault: redirectTo(302, "https://attacker.example.com/")},
+	{name: "303 to another host", effect: refused, resultUnknown: true, wantErr: appsandbooks.ErrRedirect, fault: redirectTo(303, "https://attacker.example.com/")},
 	{name: "307 to another host", effect: refused, wantErr: appsandbooks.ErrRedirect, fault: redirectTo(307, "https://attacker.example.com/")},
 	{name: "308 from https to http", effect: refused, wantErr: appsandbooks.ErrRedirect, fault: redirectTo(308, "http://vpp.itunes.apple.com/mdm/v2/users")},
 

@@ -76,9 +76,14 @@ func (c *callState) judgeAnswer(resp *http.Response) (again bool) {
 
 // mayHaveStarted reports whether the service may have carried out a request that
 // was answered with this status and an error that is not the service's own. A
-// gateway sends a 5xx without knowledge of the service's result, a 2xx reports a
-// success although it contains an error, and 303 See Other usually follows a
-// write that succeeded.
+// gateway sends a 5xx without knowledge of the service's result, and a 2xx reports a
+// success although it contains an error. Servers send 303 See Other after a write that
+// succeeded, and many send 301 or 302 instead. 307 and 308 ask for the same request at
+// another URL, so the service has not processed it.
 func mayHaveStarted(status int) bool {
-	return status >= 500 || status/100 == 2 || status == http.StatusSeeOther
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
+		return true
+	}
+	return status >= 500 || status/100 == 2
 }
