@@ -121,6 +121,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 		MaxError:    1 << 20,
 		Logger:      o.logger,
 		Trace:       o.tracer(),
+		Lifetime:    c.lifetime,
 	}).Do
 	o.http = nil
 	c.opts = o
@@ -136,10 +137,12 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-// Close closes the client. It cancels a read of the service configuration, and it
-// closes the idle connections of the client's own transport. It does not close the
-// connections of a client from [WithHTTPClient]. Close cancels no other request in
-// progress, but a closed client sends no more requests: calls return [ErrClosed].
+// Close closes the client. A closed client sends no more requests: calls return
+// [ErrClosed]. Close ends at once what waits: a call that waits for the pace, for a pause
+// or for its next attempt, and [StatusService.Wait]. Close cancels a read of the service
+// configuration, but no other request in progress; its answer still counts. Close closes
+// the idle connections of the client's own transport, and not those of a client from
+// [WithHTTPClient].
 func (c *Client) Close() {
 	if c.endLifetime == nil {
 		return // a zero Client

@@ -126,10 +126,22 @@ func (c *Client) url(r request) (*url.URL, error) {
 	return u, nil
 }
 
-// contextError returns the error of a context together with its cause.
+// withLifetime returns a context that also ends when the client is closed, with the cause
+// ErrClosed.
+func (c *Client) withLifetime(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.lifetime, func() { cancel(ErrClosed) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// contextError returns the error of a context together with its cause. It returns only
+// ErrClosed if the client was closed: the caller has canceled nothing.
 func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
-	if errors.Is(err, cause) {
+	switch {
+	case cause == ErrClosed: //nolint:errorlint // an error that wraps ErrClosed is the caller's own cause
+		return ErrClosed
+	case errors.Is(err, cause):
 		return err
 	}
 	return fmt.Errorf("%w: %w", err, cause)

@@ -87,6 +87,59 @@ func TestClient_Close_endsCallsWithErrClosed(t *testing.T) {
 	}
 }
 
+// Close ends a wait for an event, and a wait for the end of a pause, at once.
+func TestClient_Close_endsWaiting(t *testing.T) {
+	for name, call := range map[string]func(ctx context.Context, c *appsandbooks.Client, event string) error{
+		"Status.Wait": func(ctx context.Context, c *appsandbooks.Client, event string) error {
+			return errorOf(c.Status.Wait(ctx, event))
+		},
+		"pause of a Retry-After": func(ctx context.Context, c *appsandbooks.Client, _ string) error {
+			return errorOf(c.Users.List(ctx, appsandbooks.UserFilter{}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+				c := newClient(t, srv, appsandbooks.WithPolling(time.Second, 2*time.Hour), appsandbooks.WithStallTime(24*time.Hour))
+				op, err := associateOne(t.Context(), srv, c)
+				require.NoError(t, err)
+				srv.Unit().HoldEvents(true)
+				srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729, Header: http.Header{"Retry-After": {"240"}}})
+				ended := make(chan error, 1)
+				go func() { ended <- call(t.Context(), c, op.EventIDs()[0]) }()
+				time.Sleep(time.Minute) // virtual
+				c.Close()
+				closed := time.Now()
+				err = <-ended
+				require.ErrorIs(t, err, appsandbooks.ErrClosed)
+				require.NotErrorIs(t, err, context.Canceled)
+				require.Zero(t, time.Since(closed))
+			})
+		})
+	}
+}
+
+// Close does not cancel a request in progress. Its answer counts, and no further request follows.
+func TestClient_Close_keepsRequestInProgress(t *testing.T) {
+	options := []appsandbookstest.Option{appsandbookstest.WithLatency(10 * time.Second), appsandbookstest.WithEventDelay(0)}
+	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+		c := newClient(t, srv)
+		op, err := associateOne(t.Context(), srv, c)
+		require.NoError(t, err)
+		time.AfterFunc(6*time.Second, c.Close) // the first poll begins after 5 s
+		status, err := c.Status.Wait(t.Context(), op.EventIDs()[0])
+		require.NoError(t, err)
+		require.Equal(t, appsandbooks.EventComplete, status.State)
+
+		c = newClient(t, srv)
+		srv.AddFault(appsandbookstest.Fault{Path: "users", Number: 9729})
+		time.AfterFunc(time.Second, c.Close)
+		_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.ErrorIs(t, err, appsandbooks.ErrClosed)
+		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable)
+		require.Equal(t, 1, countPath(srv, "users"))
+	})
+}
+
 // Nil arguments and zero values cause errors or have no effect, but never cause a panic.
 func TestClient_nilAndZeroValuesDoNotPanic(t *testing.T) {
 	c := clientWithTransport(t, func(*http.Request) (*http.Response, error) { return nil, errors.New("no") }, appsandbooks.WithRetry(1, 0, 0))

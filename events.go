@@ -161,6 +161,9 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 	if eventID == "" {
 		return nil, invalidf("the event id is empty")
 	}
+	// Only the waiting ends when the client is closed: Close cancels no poll in progress.
+	waiting, cancel := s.client.withLifetime(ctx)
+	defer cancel()
 	w := s.client.hub.newWaiter()
 	defer w.close()
 	w.add(eventID)
@@ -177,7 +180,7 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 		if status := namedTasks.status(last); status != nil && time.Now().Before(notBefore) {
 			return status, status.failure(eventID)
 		}
-		if err := w.wait(ctx, time.Until(next)); err != nil {
+		if err := w.wait(waiting, time.Until(next)); err != nil {
 			return last, fmt.Errorf("waiting for event %s: %w", printableEventID(eventID), err)
 		}
 		if time.Now().Before(next) {
@@ -225,10 +228,10 @@ func (c *Client) nextPoll(err error) (notBefore, next time.Time) {
 
 // isTemporary reports whether the next poll may succeed. That is so for a retryable error of
 // the service, for a network error, and for an answer that cannot be read. It is not so if
-// the service asks for a longer pause than [WithMaxPause] allows.
+// the service asks for a longer pause than [WithMaxPause] allows, or if the client is closed.
 func (c *Client) isTemporary(err error) bool {
 	var e *Error
-	if errors.As(err, &e) && e.RetryAfter > c.opts.maxPause {
+	if errors.As(err, &e) && e.RetryAfter > c.opts.maxPause || errors.Is(err, ErrClosed) {
 		return false
 	}
 	return IsRetryable(err) || e != nil && e.Number <= 0 && (e.StatusCode == 0 || e.StatusCode/100 == 2)

@@ -5,16 +5,18 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // callState is the state of one call of Transport.Do. Only the goroutine of Do
-// uses it, except for the atomic fields.
+// uses it, except for inProgress and the atomic fields.
 type callState struct {
 	transport *Transport
 	req       *Request
-	ctx       context.Context // the context of the caller; an attempt can continue for Request.Grace after its end
+	caller    context.Context // the context of the caller
+	ctx       context.Context // ends with the caller's context and with Config.Lifetime; all waiting ends with it
 	attempts  int             // started so far
 	queued    time.Duration   // how long the current attempt waited for its slots
 	started   time.Time       // of the current attempt
@@ -23,7 +25,8 @@ type callState struct {
 	// net/http sets connecting and wroteHeaders on its own goroutines during an attempt.
 	connecting, wroteHeaders atomic.Bool
 
-	inProgress atomic.Bool // true while an attempt is in progress; false between two attempts
+	progress   sync.Mutex // guards inProgress
+	inProgress bool       // true while an attempt is in progress; false between two attempts
 
 	releaseSlots func()        // returns the slots of the current attempt; nil if the attempt holds none
 	body         *bytes.Buffer // the body of the last answer; nil before the first answer
@@ -80,7 +83,7 @@ func (c *callState) startAttempt() {
 	c.started = time.Now()
 	c.connecting.Store(false)
 	c.wroteHeaders.Store(false)
-	c.inProgress.Store(true)
+	c.setInProgress(true)
 }
 
 // finishAttempt reads the answer of an attempt to its end and judges it. It
@@ -102,7 +105,7 @@ func (c *callState) finishAttempt(resp *http.Response, err error) (again bool) {
 		c.status = resp.StatusCode
 		err = c.readBody(resp)
 	}
-	c.inProgress.Store(false)
+	c.setInProgress(false)
 	again = c.judge(resp, err)
 	// Release the slots only now: judge has paused the limiter if the answer has
 	// a Retry-After, so that the next request in the queue waits.

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -16,14 +15,14 @@ type Failure struct {
 	Ambiguous  bool          // the request is a Write, and the service may have carried it out
 	RetryAfter time.Duration // the pause that the service last requested, or the rest of it; 0 if none
 	Cut        bool          // the body of the last answer ended too early
-	Ended      bool          // the caller's context has ended
+	Ended      bool          // the caller's context or Config.Lifetime has ended
 }
 
 // failure returns the Failure of a request that ended without success. err is the error of the
 // retry loop. It is used only if no attempt has a result: then it is the error of the context or
 // of prepareAttempt.
 func (c *callState) failure(err error) *Failure {
-	ctx := c.ctx
+	end := c.endError()
 	f := &Failure{
 		Err:        c.lastErr,
 		Status:     c.status,
@@ -31,11 +30,11 @@ func (c *callState) failure(err error) *Failure {
 		Ambiguous:  c.ambiguous,
 		RetryAfter: c.retryAfter,
 		Cut:        c.truncated,
-		Ended:      ctx.Err() != nil,
+		Ended:      end != nil,
 	}
 	switch {
-	case ctx.Err() != nil:
-		f.Err = withPrevious(contextError(ctx), c.lastErr)
+	case end != nil:
+		f.Err = withPrevious(end, c.lastErr)
 	case err != nil && !c.judged:
 		f.Err = withPrevious(c.redactError(err), c.lastErr)
 	}
@@ -51,16 +50,6 @@ func (c *callState) failure(err error) *Failure {
 		f.Excerpt = f.Excerpt[:min(len(f.Excerpt), excerpt)]
 	}
 	return f
-}
-
-// contextError returns the error of an ended context. It wraps both the error
-// that callers test for (such as context.Canceled) and the cause.
-func contextError(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if errors.Is(err, cause) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, cause)
 }
 
 // withPrevious adds the error of the previous attempt to err. It returns err alone if no attempt

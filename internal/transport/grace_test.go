@@ -2,8 +2,11 @@ package transport_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -126,4 +129,106 @@ func TestRequest_Grace_notForSlot(t *testing.T) {
 		}))
 		require.Empty(t, n.requests())
 	})
+}
+
+// lasting returns a function that sets Config.Lifetime to a context that ends with errClosed after d.
+func lasting(t *testing.T, d time.Duration) func(*transport.Config) {
+	t.Helper()
+	ctx, end := context.WithCancelCause(t.Context())
+	time.AfterFunc(d, func() { end(errClosed) })
+	return func(cfg *transport.Config) { cfg.Lifetime = ctx }
+}
+
+var errClosed = errors.New("closed")
+
+// The end of Config.Lifetime ends all waiting at once: for the turn, for a page slot, for the
+// limiter, and between two attempts. Its cause is the error of the call.
+func TestConfig_Lifetime_endsWaiting(t *testing.T) {
+	full := func(t *testing.T) *transport.Pace {
+		t.Helper()
+		pace := transport.NewPace(1)
+		acquire(t, pace)
+		return pace
+	}
+	for name, test := range map[string]struct {
+		reply    reply
+		change   func(t *testing.T, r *transport.Request) transport.Limiter // returns the limiter
+		attempts int
+	}{
+		"turn": {success, func(_ *testing.T, r *transport.Request) transport.Limiter {
+			r.Turn.After = make(chan struct{})
+			return transport.NewPace(1000)
+		}, 0},
+		"page slot": {success, func(t *testing.T, r *transport.Request) transport.Limiter {
+			r.Page = true
+			pace := transport.NewPace(1000)
+			holder := newTransport(script(after(time.Hour, success)), limitedBy(pace))
+			for range transport.PageReads {
+				page := newRequest(transport.Read)
+				page.Page = true
+				go holder.Do(t.Context(), page)
+			}
+			synctest.Wait()
+			return pace
+		}, 0},
+		"pace": {success, func(t *testing.T, _ *transport.Request) transport.Limiter { return full(t) }, 0},
+		"pause": {success, func(*testing.T, *transport.Request) transport.Limiter {
+			pace := transport.NewPace(1000)
+			pace.Pause(time.Minute)
+			return pace
+		}, 0},
+		"Retry-After": {answer(503, "busy", "Retry-After", "60"), func(*testing.T, *transport.Request) transport.Limiter {
+			return &recordingLimiter{}
+		}, 1},
+	} {
+		for _, grace := range []time.Duration{0, 5 * time.Second} {
+			t.Run(fmt.Sprint(name, grace), func(t *testing.T) {
+				virtual(t, func(t *testing.T) {
+					r := newRequest(transport.Write)
+					r.Grace = grace
+					limiter := test.change(t, r)
+					tr := newTransport(script(test.reply), limitedBy(limiter), lasting(t, time.Second/2))
+					require.Equal(t, time.Second/2, elapsed(func() {
+						f := tr.Do(t.Context(), r)
+						requireFailure(t, f, errClosed)
+						require.NotErrorIs(t, f.Err, context.Canceled)
+						require.True(t, f.Ended)
+						require.False(t, f.Ambiguous)
+						require.Equal(t, test.attempts, f.Attempts)
+					}))
+				})
+			})
+		}
+	}
+}
+
+// An attempt in progress continues after the end of Config.Lifetime. Its answer counts, and no
+// attempt follows it. The end of the caller's context still ends it.
+func TestConfig_Lifetime_attemptInProgress(t *testing.T) {
+	for _, grace := range []time.Duration{0, 5 * time.Second} {
+		virtual(t, func(t *testing.T) {
+			r := newRequest(transport.Write)
+			r.Grace = grace
+			require.Equal(t, time.Hour, elapsed(func() {
+				require.Nil(t, newTransport(script(after(time.Hour, success)), lasting(t, time.Second)).Do(t.Context(), r))
+			}))
+
+			n := script(after(time.Minute, answer(503, "busy", "Retry-After", "60")), success)
+			require.Equal(t, time.Minute, elapsed(func() {
+				f := newTransport(n, lasting(t, time.Second), limitedBy(&recordingLimiter{})).Do(t.Context(), r)
+				requireFailure(t, f, errClosed)
+				var last *answerError
+				require.ErrorAs(t, f.Err, &last)
+			}))
+			require.Len(t, n.requests(), 1)
+
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			require.Equal(t, 3*time.Second+grace, elapsed(func() {
+				f := newTransport(script(after(time.Hour, success)), lasting(t, time.Second)).Do(ctx, r)
+				requireFailure(t, f, context.DeadlineExceeded)
+				require.True(t, f.Ambiguous)
+			}))
+		})
+	}
 }

@@ -26,5 +26,5 @@ func (c *callState) log(again bool, took time.Duration) {
 			attrs = append(attrs, slog.Duration("wait", c.nextWait))
 		}
 	}
-	c.transport.cfg.Logger.LogAttrs(c.ctx, level, "appsandbooks: request", attrs...)
+	c.transport.cfg.Logger.LogAttrs(c.caller, level, "appsandbooks: request", attrs...)
 }

@@ -31,5 +31,5 @@ func (c *callState) trace(again bool, took time.Duration) {
 	if !c.succeeded {
 		a.Err = c.lastErr
 	}
-	c.transport.cfg.Trace(c.ctx, c.req, a)
+	c.transport.cfg.Trace(c.caller, c.req, a)
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 )
 
-// Config configures a Transport. All fields except Logger and Trace are required.
+// Config configures a Transport. All fields except Logger, Trace and
+// Lifetime are required.
 type Config struct {
 	HTTPClient *http.Client // New copies the HTTP client and never changes it
 	UserAgent  string
@@ -34,6 +35,9 @@ type Config struct {
 	MaxError    int64         // the largest size of any other answer, in decompressed bytes
 	Logger      *slog.Logger
 	Trace       func(ctx context.Context, r *Request, a Attempt)
+	// Lifetime ends all waiting of all calls, and its cause becomes their error. An attempt in
+	// progress continues, and no attempt follows it.
+	Lifetime context.Context
 }
 
 // Transport sends requests and repeats them. It is safe for concurrent use.
@@ -70,12 +74,12 @@ func New(cfg Config) *Transport {
 // Do sends r, and repeats it until an answer or an error is final. It returns nil after a
 // success, when r.Decode has read the answer.
 func (t *Transport) Do(ctx context.Context, r *Request) *Failure {
-	c := &callState{transport: t, req: r, ctx: ctx}
-	if r.Grace > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = withGrace(ctx, r.Grace, &c.inProgress)
-		defer cancel()
-	}
+	c := &callState{transport: t, req: r, caller: ctx}
+	var stopWaiting, cancel context.CancelFunc
+	c.ctx, stopWaiting = waitingContext(ctx, t.cfg.Lifetime)
+	defer stopWaiting()
+	ctx, cancel = c.attemptContext()
+	defer cancel()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn:      func(string) { c.connecting.Store(true) },
 		WroteHeaders: func() { c.wroteHeaders.Store(true) },
