@@ -147,8 +147,8 @@ func (c *Client) Close() {
 	if c.endLifetime == nil {
 		return // a zero Client
 	}
+	// Do not wait for the calls in progress: one of them may run the hook that calls Close.
 	c.endLifetime(ErrClosed)
-	c.Config.waitForRefresh()
 	c.hub.close()
 	c.closeIdle()
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/appsandbooks/appsandbooks"
@@ -138,6 +139,37 @@ func TestClient_Close_keepsRequestInProgress(t *testing.T) {
 		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable)
 		require.Equal(t, 1, countPath(srv, "users"))
 	})
+}
+
+// A hook can close the client, also a hook that runs while the service configuration is read
+// for all callers.
+func TestClient_Close_inHook(t *testing.T) {
+	for name, option := range map[string]func(c **appsandbooks.Client) appsandbooks.Option{
+		"WithTrace": func(c **appsandbooks.Client) appsandbooks.Option {
+			return appsandbooks.WithTrace(func(context.Context, appsandbooks.Attempt) { (*c).Close() })
+		},
+		"WithOwner": func(c **appsandbooks.Client) appsandbooks.Option {
+			return appsandbooks.WithOwner(ourMDM, func(*appsandbooks.TakeoverError) { (*c).Close() })
+		},
+		"WithTokenSource": func(c **appsandbooks.Client) appsandbooks.Option {
+			return appsandbooks.WithTokenSource(func(context.Context) (string, error) { (*c).Close(); return stoken, nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var c *appsandbooks.Client
+				rt := roundTripper(func(*http.Request) (*http.Response, error) {
+					body := `{"limits":{},"mdmInfo":{"id":"other","name":"n","metadata":"m"}}`
+					return &http.Response{StatusCode: 200, Header: http.Header{}, Body: readCloser(body)}, nil
+				})
+				c, err := appsandbooks.NewClient(stoken, appsandbooks.WithHTTPClient(&http.Client{Transport: rt}), option(&c))
+				require.NoError(t, err)
+				_, _ = c.Config.ServiceConfig(t.Context())
+				_, err = c.Users.List(t.Context(), appsandbooks.UserFilter{})
+				require.ErrorIs(t, err, appsandbooks.ErrClosed)
+			})
+		})
+	}
 }
 
 // Nil arguments and zero values cause errors or have no effect, but never cause a panic.

@@ -176,8 +176,3 @@ func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Re
 		return c, nil
 	})
 }
-
-// waitForRefresh waits until no read of the configuration is in progress.
-func (s *ConfigService) waitForRefresh() {
-	_, _, _ = s.flight.Do("", func() (any, error) { return nil, ErrClosed })
-}
