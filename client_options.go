@@ -145,7 +145,8 @@ func WithMaxPause(d time.Duration) Option {
 }
 
 // WithTimeout bounds the duration of each attempt (default 60 s). The context bounds
-// the whole call.
+// the whole call. The end of an attempt's time is a network error like any other: its error
+// matches [context.DeadlineExceeded] only if the deadline of the call's context has passed.
 func WithTimeout(d time.Duration) Option {
 	return func(o *options) error {
 		if d <= 0 {

@@ -263,3 +263,27 @@ func TestWithTokenSource_isCalledBeforeEachAttempt(t *testing.T) {
 	require.Equal(t, "Bearer token1", r.requests[0].Header.Get("Authorization"))
 	require.Equal(t, "Bearer token2", r.requests[1].Header.Get("Authorization"))
 }
+
+// The time limit of an attempt does not look like the deadline of the caller's context.
+func TestWithTimeout_isNotTheDeadlineOfTheCaller(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+		var attempt error
+		c := newClient(t, srv, appsandbooks.WithTimeout(time.Second), appsandbooks.WithRetry(1, 0, 0),
+			appsandbooks.WithTrace(func(_ context.Context, a appsandbooks.Attempt) { attempt = a.Err }))
+		defer c.Close()
+		srv.AddFault(appsandbookstest.Fault{Path: "users", Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour})
+		_, err := c.Users.List(t.Context(), appsandbooks.UserFilter{})
+		require.True(t, appsandbooks.IsRetryable(err))
+		for _, err := range []error{err, attempt} {
+			require.Error(t, err)
+			require.NotErrorIs(t, err, context.DeadlineExceeded)
+			require.NotErrorIs(t, err, context.Canceled)
+		}
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		_, err = c.Users.List(ctx, appsandbooks.UserFilter{})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.False(t, appsandbooks.IsRetryable(err))
+	})
+}

@@ -21,6 +21,9 @@ func (c *callState) judge(resp *http.Response, err error) (again bool) {
 		return c.judgeAnswer(resp)
 	}
 	c.lastErr = c.redactError(err)
+	if !callerEnded(c.caller) {
+		c.lastErr = withoutContextError(c.lastErr)
+	}
 	c.redactBody(c.req.Secret, true)
 	var tooLarge *http.MaxBytesError
 	c.truncated = resp != nil && !errors.As(err, &tooLarge)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"net/url"
 	"strings"
@@ -39,8 +40,24 @@ func (c *callState) redactError(err error) error {
 	return newRedactedError(redacted, err, !hasSecret)
 }
 
-// redactedError replaces an error whose text must not be printed. errors.Is still finds the
-// errors that the replaced error wraps. The wrapped error is held in closures, so that no verb of
+// withoutContextError hides from errors.Is that err is a timeout, or the cancellation of an
+// attempt: net/http reports the time limit of an attempt as context.DeadlineExceeded, which
+// callers take for the end of their own context. The text stays.
+func withoutContextError(err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &redactedError{
+		text: err.Error(),
+		is: func(target error) bool {
+			return target != context.DeadlineExceeded && target != context.Canceled && errors.Is(err, target)
+		},
+		as: func(target any) bool { return errors.As(err, target) },
+	}
+}
+
+// redactedError replaces an error that must not be printed or found as it is. Its functions decide
+// what errors.Is and errors.As find. The wrapped error is held in closures, so that no verb of
 // package fmt can print it.
 type redactedError struct {
 	text string

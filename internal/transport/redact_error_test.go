@@ -1,14 +1,18 @@
 package transport_test
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -87,3 +91,67 @@ func TestFailure_Err_token(t *testing.T) {
 func TestFailure_Err_unchanged(t *testing.T) {
 	require.Same(t, errLost, errorOf(t, errLost, []string{"ada"}))
 }
+
+// The time limit of an attempt does not look like the end of the caller's context, neither in the
+// error of the call nor in that of an attempt. The end of the caller's context does.
+func TestTransport_Do_timeoutIsNotTheCallers(t *testing.T) {
+	for _, body := range []bool{false, true} {
+		virtual(t, func(t *testing.T) {
+			slow := after(time.Hour, success)
+			if body {
+				slow = func(r *http.Request) (*http.Response, error) {
+					return response(200, &slowReader{r.Context()}), nil
+				}
+			}
+			var all []transport.Attempt
+			tr := newTransport(script(slow), attempts(2), traced(&all), func(cfg *transport.Config) { cfg.HTTPClient.Timeout = time.Minute })
+			f := tr.Do(t.Context(), newRequest(transport.Read))
+			require.NotNil(t, f)
+			require.Len(t, all, 2)
+			for _, err := range []error{f.Err, all[0].Err, all[1].Err} {
+				require.NotErrorIs(t, err, context.DeadlineExceeded)
+				require.NotErrorIs(t, err, context.Canceled)
+				require.ErrorContains(t, err, "deadline exceeded")
+				var timeout net.Error
+				require.ErrorAs(t, err, &timeout)
+				require.True(t, timeout.Timeout())
+			}
+			require.False(t, f.Ended)
+
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			f = tr.Do(ctx, newRequest(transport.Read))
+			requireFailure(t, f, context.DeadlineExceeded)
+			require.ErrorIs(t, all[2].Err, context.DeadlineExceeded)
+			require.True(t, f.Ended)
+		})
+	}
+}
+
+// slowReader is a body that ends with the context of its request.
+type slowReader struct{ ctx context.Context }
+
+func (r *slowReader) Read([]byte) (int, error) {
+	<-r.ctx.Done()
+	return 0, r.ctx.Err()
+}
+
+// A connection whose deadline is that of the caller can fail a moment before the caller's context
+// ends. The error is that of the caller's context.
+func TestTransport_Do_deadlineOfConnection(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		ctx := deadlineOnly{t.Context(), time.Now()}
+		f := newTransport(script(failing(os.ErrDeadlineExceeded))).Do(ctx, newRequest(transport.Write))
+		requireFailure(t, f, context.DeadlineExceeded)
+		require.True(t, f.Ended)
+		require.True(t, f.Ambiguous)
+	})
+}
+
+// deadlineOnly is a context whose deadline has passed and that has not ended yet.
+type deadlineOnly struct {
+	context.Context
+	deadline time.Time
+}
+
+func (c deadlineOnly) Deadline() (time.Time, bool) { return c.deadline, true }
