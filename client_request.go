@@ -69,7 +69,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	if out != nil {
 		decode = func(answer []byte) error { return r.decode(answer, out) }
 	}
-	failure := c.send(ctx, &transport.Request{
+	sent := &transport.Request{
 		Method: r.method,
 		URL:    u,
 		Name:   r.path,
@@ -82,8 +82,11 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		Grace:  r.grace,
 		Secret: r.secret,
 		IDs:    func() []string { return r.ids(body) },
-	})
-	if failure != nil {
+	}
+	if waitsForNothing(ctx) {
+		sent.MaxAttempts, sent.NoPause = 1, true
+	}
+	if failure := c.send(ctx, sent); failure != nil {
 		return c.failure(r, failure)
 	}
 	if m, ok := out.(interface{ meta() *Meta }); ok {
@@ -124,6 +127,22 @@ func (c *Client) url(r request) (*url.URL, error) {
 	}
 	u.RawQuery = r.query.Encode()
 	return u, nil
+}
+
+// withoutWaiting returns a context for calls that must end soon. Such a call makes one attempt
+// and does not wait for the end of a pause: its [*Error] then has the RetryAfter. It still waits
+// for the pace.
+func withoutWaiting(ctx context.Context) context.Context {
+	return context.WithValue(ctx, withoutWaitingKey{}, true)
+}
+
+// withoutWaitingKey is the key of the value in a context that withoutWaiting sets.
+type withoutWaitingKey struct{}
+
+// waitsForNothing reports whether a context is from withoutWaiting.
+func waitsForNothing(ctx context.Context) bool {
+	marked, _ := ctx.Value(withoutWaitingKey{}).(bool)
+	return marked
 }
 
 // withLifetime returns a context that also ends when the client is closed, with the cause

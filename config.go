@@ -3,6 +3,7 @@ package appsandbooks
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -139,8 +140,12 @@ func (s *ConfigService) refreshIfStale() {
 func (s *ConfigService) refreshInBackground() { s.startRefresh(context.Background()) }
 
 // refresh reads the configuration and returns it. Callers that run at the same time share
-// one read, which continues if the context of one of them ends.
+// one read, which continues if the context of one of them ends. A caller with a context of
+// withoutWaiting reads alone: its read must not be long, and must not fail for the others.
 func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
+	if waitsForNothing(ctx) {
+		return s.read(ctx)
+	}
 	select {
 	case r := <-s.startRefresh(ctx):
 		if r.Err != nil {
@@ -162,17 +167,29 @@ func (s *ConfigService) startRefresh(ctx context.Context) <-chan singleflight.Re
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 		defer cancel()
 		defer context.AfterFunc(s.client.lifetime, cancel)()
-		config := new(ServiceConfig)
-		err := s.client.do(ctx, request{method: http.MethodGet, path: "service/config", noToken: true}, config)
+		c, err := s.read(ctx)
 		if err != nil && s.client.lifetime.Err() != nil {
 			return nil, fmt.Errorf("reading the service configuration: %w", ErrClosed)
 		}
 		if err != nil {
+			if e := (*Error)(nil); ctx.Err() != nil && errors.As(err, &e) {
+				// The time limit is not the deadline of a caller.
+				e.err, e.contextEnded = fmt.Errorf("no usable answer within %s", timeout), false
+			}
 			return nil, err
 		}
-		c := &cachedConfig{config, time.Now()}
-		s.cached.Store(c)
-		s.client.limiter.SetRate(config.Limits.orDefaults().MaxRequestPerSecond)
 		return c, nil
 	})
+}
+
+// read reads the configuration with one call, and stores it.
+func (s *ConfigService) read(ctx context.Context) (*cachedConfig, error) {
+	config := new(ServiceConfig)
+	if err := s.client.do(ctx, request{method: http.MethodGet, path: "service/config", noToken: true}, config); err != nil {
+		return nil, err
+	}
+	c := &cachedConfig{config, time.Now()}
+	s.cached.Store(c)
+	s.client.limiter.SetRate(config.Limits.orDefaults().MaxRequestPerSecond)
+	return c, nil
 }

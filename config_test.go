@@ -92,6 +92,21 @@ func TestConfigService_ServiceConfig_waitsForPause(t *testing.T) {
 	})
 }
 
+// The time limit of the read that all callers share does not look like a deadline of a caller.
+func TestConfigService_ServiceConfig_timeLimitIsNotTheCallers(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
+		c := newClient(t, srv, appsandbooks.WithMaxPause(0))
+		defer c.Close()
+		srv.AddFault(appsandbookstest.Fault{Path: "service/config", Kind: appsandbookstest.FaultSlowBody, Delay: time.Hour})
+		began := time.Now()
+		_, err := c.Config.ServiceConfig(t.Context())
+		require.Equal(t, 2*time.Minute, time.Since(began))
+		require.Equal(t, "service/config", isError(t, err).Path)
+		require.True(t, appsandbooks.IsRetryable(err))
+		require.NotErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
 // ConfigService.ServiceConfig returns a copy: a change that the caller makes to it has no
 // effect on the client.
 func TestConfigService_ServiceConfig_returnsCopy(t *testing.T) {

@@ -40,6 +40,11 @@ type Request struct {
 	// Grace is how long an attempt in progress can continue after the context
 	// ended, so that its answer is not lost. No attempt starts in this time.
 	Grace time.Duration
+	// MaxAttempts is the largest number of attempts if it is smaller than Config.MaxAttempts; 0
+	// means no smaller number.
+	MaxAttempts int
+	// NoPause makes the request fail instead of waiting for the end of a pause (Retry-After).
+	NoPause bool
 	// Secret is a secret in the body of the request. Like the token, the secret never appears in
 	// an error or a log.
 	Secret string

@@ -19,7 +19,7 @@ func (c *callState) retryClient() *retryablehttp.Client {
 	return &retryablehttp.Client{
 		HTTPClient:     c.transport.client,
 		Logger:         nil, // no logger: the default one prints URLs to stderr, and queries contain ids
-		RetryMax:       c.transport.cfg.MaxAttempts - 1,
+		RetryMax:       c.maxAttempts() - 1,
 		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) { c.startAttempt() },
 		CheckRetry: func(_ context.Context, resp *http.Response, err error) (bool, error) {
 			return c.finishAttempt(resp, err), nil
@@ -37,16 +37,32 @@ func (c *callState) retryClient() *retryablehttp.Client {
 // attempt may have arrived at the service.
 func (c *callState) atMostOnce() bool { return c.req.Class == Write || c.req.Class == Poll }
 
+// maxAttempts returns the largest number of attempts of the call.
+func (c *callState) maxAttempts() int {
+	if n := c.req.MaxAttempts; n > 0 {
+		return min(n, c.transport.cfg.MaxAttempts)
+	}
+	return c.transport.cfg.MaxAttempts
+}
+
+// maxPause returns the longest pause that the call waits for.
+func (c *callState) maxPause() time.Duration {
+	if c.req.NoPause {
+		return 0
+	}
+	return c.transport.cfg.MaxPause
+}
+
 // planRetry sets the wait before the next attempt: retryAfter, or a random part of the
 // exponential backoff if retryAfter is 0. It reports false if no attempt follows: all attempts
-// are used, the wait would be longer than MaxPause or the caller's deadline, or the retry budget
+// are used, the wait would be longer than the longest pause or the caller's deadline, or the retry budget
 // is empty.
 func (c *callState) planRetry(retryAfter time.Duration) bool {
 	cfg := &c.transport.cfg
-	if c.attempts >= cfg.MaxAttempts || c.ctx.Err() != nil {
+	if c.attempts >= c.maxAttempts() || c.ctx.Err() != nil {
 		return false
 	}
-	if retryAfter > cfg.MaxPause {
+	if retryAfter > c.maxPause() {
 		return false // an attempt before the end of the pause would violate the Retry-After
 	}
 	c.nextWait = retryAfter

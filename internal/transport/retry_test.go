@@ -243,3 +243,42 @@ func TestIsCertificateError(t *testing.T) {
 		require.False(t, transport.IsCertificateError(err), "%T", err)
 	}
 }
+
+// A request with NoPause fails at once when its answer has a Retry-After, and during a pause of the
+// limiter. Its failure has the pause. The wait for the pace remains.
+func TestRequest_NoPause(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		pace := transport.NewPace(1)
+		n := script(answer(503, "busy", "Retry-After", "60"), success)
+		tr := newTransport(n, limitedBy(pace))
+		r := newRequest(transport.Read)
+		r.NoPause = true
+		r.Page = true
+		require.Zero(t, elapsed(func() {
+			f := tr.Do(t.Context(), r)
+			require.NotNil(t, f)
+			require.Equal(t, time.Minute, f.RetryAfter)
+			require.Equal(t, 1, f.Attempts)
+			f = tr.Do(t.Context(), r)
+			var paused *transport.PausedError
+			require.ErrorAs(t, f.Err, &paused)
+			require.Equal(t, time.Minute, f.RetryAfter)
+			require.Zero(t, f.Attempts)
+		}))
+		require.Len(t, n.requests(), 1)
+		time.Sleep(time.Minute)
+		require.Nil(t, tr.Do(t.Context(), r))
+		require.Equal(t, time.Second, elapsed(func() { require.Nil(t, tr.Do(t.Context(), r)) }), "the wait for the pace")
+	})
+}
+
+// Request.MaxAttempts lowers Config.MaxAttempts for one request, and never raises it.
+func TestRequest_MaxAttempts(t *testing.T) {
+	for most, want := range map[int]int{0: 3, 1: 1, 2: 2, 3: 3, 4: 3} {
+		r := newRequest(transport.Read)
+		r.MaxAttempts = most
+		f := newTransport(script(busy), attempts(3)).Do(t.Context(), r)
+		require.NotNil(t, f)
+		require.Equal(t, want, f.Attempts, most)
+	}
+}

@@ -21,7 +21,7 @@ func (c *callState) acquireSlots() error {
 			return err
 		}
 	}
-	releaseLimiter, err := c.transport.cfg.Limiter.Acquire(ctx, c.transport.cfg.MaxPause)
+	releaseLimiter, err := c.transport.cfg.Limiter.Acquire(ctx, c.maxPause())
 	if err != nil {
 		if c.req.Page {
 			c.transport.pageSlots <- struct{}{}
@@ -44,7 +44,7 @@ func (c *callState) acquireSlots() error {
 // acquirePageSlot fails at once while a pause is too long for the caller.
 func (c *callState) acquirePageSlot(ctx context.Context) error {
 	if p, ok := c.transport.cfg.Limiter.(*Pace); ok {
-		return p.receiveToken(ctx, c.transport.cfg.MaxPause, p.pageSlots)
+		return p.receiveToken(ctx, c.maxPause(), p.pageSlots)
 	}
 	select {
 	case <-c.transport.pageSlots:
