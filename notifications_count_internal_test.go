@@ -3,6 +3,7 @@ package appsandbooks
 import (
 	"testing"
 
+	"github.com/appsandbooks/appsandbooks/internal/batch"
 	"github.com/stretchr/testify/require"
 )
 
@@ -35,4 +36,28 @@ func TestStatusService_Wait_countsEachNotifiedTaskOnce(t *testing.T) {
 	}, tasks.status(pending))
 	tasks.add(notificationOf(NotificationSuccess, "d"))
 	require.Nil(t, tasks.status(pending), "more tasks than requested, so the count is not reliable")
+}
+
+// An asset without a pricingParam and the same asset with STDQ are the same task, and the same pair
+// of a request.
+func TestStatusService_Wait_countsAbsentPricingParamAsSTDQ(t *testing.T) {
+	var tasks taskCount
+	table := new(tables)
+	asset, err := table.asset(AssetID{AdamID: "1"})
+	require.NoError(t, err)
+	device, err := table.device("a")
+	require.NoError(t, err)
+	other, err := table.device("b")
+	require.NoError(t, err)
+	pairs := newPairCount(table, batch.Part{Assets: []int32{asset}, Devices: []int32{device, other}})
+	for _, pricing := range []PricingParam{PricingSTDQ, ""} {
+		n := eventNotification("e", 0)
+		n.AssetManagement.Result, n.AssetManagement.Type = NotificationSuccess, EventAssociate
+		n.AssetManagement.Assignments = []Assignment{{AssetPair: AssetPair{AdamID: "1", PricingParam: pricing, SerialNumber: "a"}}}
+		tasks.add(n)
+		pairs.add(n)
+	}
+	require.Len(t, tasks.seen, 1)
+	require.Nil(t, tasks.status(&EventStatus{State: EventPending, NumRequested: 2}))
+	require.Equal(t, 1, pairs.remaining)
 }
