@@ -34,6 +34,7 @@ type Client struct {
 	limiter Limiter
 	opts    options
 	hub     *notificationHub
+	polls   *poller
 
 	closeIdle   func()          // closeIdle closes the idle connections, if the client has its own transport
 	lifetime    context.Context // canceled by Close
@@ -104,6 +105,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 	}
 
 	c := &Client{base: base, closeIdle: closeIdle, limiter: o.limiter, hub: newNotificationHub()}
+	c.polls = newPoller(c)
 	c.lifetime, c.endLifetime = context.WithCancelCause(context.Background())
 	// Keep a function, not the transport: a program that prints a Client with all its
 	// fields would print the token from the buffers of the connections.

@@ -213,7 +213,8 @@
 // unit (15, unless its configuration has another number). The client never sends more.
 // Several clients of one unit must share a [Limiter] ([WithLimiter]). At most five pages
 // are read at once. [Operation.Wait], [Operation.Step] and [StatusService.Wait] poll an
-// event again at the earliest 30 seconds after an answer of PENDING ([WithPolling]).
+// event again at the earliest 30 seconds after an answer of PENDING ([WithPolling]). All
+// calls of [StatusService.Wait] share that pause, also with [StatusService.Get].
 //
 // # Lists and versions
 //

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -120,7 +119,8 @@ func (e *EventError) Unwrap() []error {
 
 // Get reads the status of an event. If the service does not know the event, the error is
 // [ErrEventNotFound]. After an answer of PENDING, Apple asks to wait at least 30 seconds
-// before the next request for the same event.
+// before the next request for the same event. Get always sends the request; the polls of
+// [StatusService.Wait] keep the distance to it.
 //
 // https://developer.apple.com/documentation/devicemanagement/events-status
 func (s *StatusService) Get(ctx context.Context, eventID string) (*EventStatus, error) {
@@ -129,7 +129,7 @@ func (s *StatusService) Get(ctx context.Context, eventID string) (*EventStatus, 
 
 // get is Get with the retry class of the call. The class transport.Poll is for callers
 // that poll again later: then a request is not repeated if its lost answer may have been
-// PENDING.
+// PENDING. The result is recorded for later polls of the event.
 func (s *StatusService) get(ctx context.Context, eventID string, class transport.Class) (*EventStatus, error) {
 	if eventID == "" {
 		return nil, invalidf("the event id is empty")
@@ -140,18 +140,20 @@ func (s *StatusService) get(ctx context.Context, eventID string, class transport
 		query: url.Values{"eventId": {eventID}}, class: class,
 	}, status)
 	if err != nil {
+		s.client.polls.record(eventID, nil, err)
 		return nil, err
 	}
 	status.Failures = slices.DeleteFunc(status.Failures, func(f *Error) bool { return f == nil })
+	s.client.polls.record(eventID, status, nil)
 	return status, nil
 }
 
 // Wait polls an event until it is no longer PENDING. The first poll comes early. Then Wait
 // polls at the interval of [WithPolling], or when a notification of the event arrives (see
-// [Client.Notify]), but never sooner than the interval after an answer of PENDING. If
-// notifications have named all tasks of the event and no poll is allowed yet, Wait builds
-// the status from the notifications. [Operation.Wait] reports more about the result of a
-// change.
+// [Client.Notify]), but never sooner than the interval after an answer of PENDING to any
+// call of this client. If notifications have named all tasks of the event and no poll is
+// allowed yet, Wait builds the status from the notifications. [Operation.Wait] reports more
+// about the result of a change.
 //
 // If the event ends FAILED, Wait returns the status and an [*EventError]. If the event is
 // not finished when the stall time has passed since the call of Wait, Wait returns the last
@@ -168,10 +170,13 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 	defer w.close()
 	w.add(eventID)
 
-	var last *EventStatus
 	var namedTasks taskCount
 	began := time.Now()
-	notBefore, next := began, began.Add(s.client.firstPoll())
+	last, notBefore := s.client.polls.recall(eventID)
+	next := began.Add(s.client.firstPoll())
+	if next.Before(notBefore) {
+		next = s.client.spread(notBefore)
+	}
 	for {
 		for _, n := range w.takeAll() {
 			namedTasks.add(n)
@@ -186,53 +191,23 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 		if time.Now().Before(next) {
 			continue // a notification arrived before the poll was due
 		}
-		status, err := s.get(ctx, eventID, transport.Poll)
+		result, err := s.client.polls.poll(ctx, eventID)
 		switch {
-		case err == nil && status.finished():
-			return status, status.failure(eventID)
-		case err == nil:
-			last = status
-		case ctx.Err() != nil || !s.client.isTemporary(err):
+		case err != nil && (ctx.Err() != nil || !s.client.isTemporary(err)):
 			return last, err
+		case result.status != nil && result.status.finished():
+			return result.status, result.status.failure(eventID)
+		case result.status != nil:
+			last = result.status
+		case err == nil: // another call of this client has polled the event, and its answer was not final
+			if status, _ := s.client.polls.recall(eventID); status != nil {
+				last = status
+			}
 		}
 		if time.Since(began) >= s.client.opts.stallTime {
 			return last, fmt.Errorf("event %s: %w", printableEventID(eventID), errors.Join(ErrStalled, err))
 		}
-		notBefore, next = s.client.nextPoll(err)
+		notBefore = result.notBefore
+		next = s.client.spread(notBefore)
 	}
-}
-
-// firstPoll returns how long after its acceptance an event is polled first. If
-// notifications are expected, that is at least the polling interval: an early poll would
-// start the pause after PENDING and so delay the poll that a notification triggers.
-func (c *Client) firstPoll() time.Duration {
-	if c.hub.notificationsExpected() {
-		return max(c.opts.firstPoll, c.opts.pollInterval)
-	}
-	return c.opts.firstPoll
-}
-
-// nextPoll returns when to poll after an answer of PENDING or after the temporary error err.
-// notBefore is the earliest time that is allowed: after the interval, or after the
-// RetryAfter of err if that is longer. next is up to a tenth of the interval later, at
-// random, so that the polls of many waiters are spread out.
-func (c *Client) nextPoll(err error) (notBefore, next time.Time) {
-	interval := c.opts.pollInterval
-	var e *Error
-	if errors.As(err, &e) {
-		interval = max(interval, e.RetryAfter)
-	}
-	notBefore = time.Now().Add(interval)
-	return notBefore, notBefore.Add(rand.N(c.opts.pollInterval/10 + 1))
-}
-
-// isTemporary reports whether the next poll may succeed. That is so for a retryable error of
-// the service, for a network error, and for an answer that cannot be read. It is not so if
-// the service asks for a longer pause than [WithMaxPause] allows, or if the client is closed.
-func (c *Client) isTemporary(err error) bool {
-	var e *Error
-	if errors.As(err, &e) && e.RetryAfter > c.opts.maxPause || errors.Is(err, ErrClosed) {
-		return false
-	}
-	return IsRetryable(err) || e != nil && e.Number <= 0 && (e.StatusCode == 0 || e.StatusCode/100 == 2)
 }
