@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/appsandbooks/appsandbooks/internal/transport"
@@ -35,6 +36,7 @@ type Client struct {
 	opts    options
 	hub     *notificationHub
 	polls   *poller
+	unit    *atomic.Pointer[string] // uId of the latest answer that had one; nil before the first one
 
 	closeIdle   func()          // closeIdle closes the idle connections, if the client has its own transport
 	lifetime    context.Context // canceled by Close
@@ -105,7 +107,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 	}
 
 	c := &Client{base: base, closeIdle: closeIdle, limiter: o.limiter, hub: newNotificationHub()}
-	c.polls = newPoller(c)
+	c.polls, c.unit = newPoller(c), new(atomic.Pointer[string])
 	c.lifetime, c.endLifetime = context.WithCancelCause(context.Background())
 	// Keep a function, not the transport: a program that prints a Client with all its
 	// fields would print the token from the buffers of the connections.

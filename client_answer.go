@@ -30,6 +30,55 @@ func (r request) decode(body []byte, out any) error {
 	return json.Unmarshal(body, out)
 }
 
+// acceptance is the answer to a write that the service accepted. Only the event id matters: an odd
+// value in another field must not hide it.
+type acceptance struct {
+	EventID string // id of the event; "" if the answer has none
+	Meta
+}
+
+// UnmarshalJSON reads a JSON object. A field of Meta of an unexpected type stays at its zero value.
+func (a *acceptance) UnmarshalJSON(data []byte) error {
+	var in struct {
+		EventID             json.RawMessage `json:"eventId"`
+		UID                 json.RawMessage `json:"uId"`
+		TokenExpirationDate json.RawMessage `json:"tokenExpirationDate"`
+		MDMInfo             json.RawMessage `json:"mdmInfo"`
+	}
+	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) {
+		return errors.New("the answer is not a JSON object")
+	}
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	*a = acceptance{}
+	if in.EventID != nil {
+		if err := json.Unmarshal(in.EventID, &a.EventID); err != nil {
+			return fmt.Errorf("eventId: %w", err)
+		}
+	}
+	decodeOrSkip(in.UID, &a.UID)
+	decodeOrSkip(in.TokenExpirationDate, &a.TokenExpirationDate)
+	decodeOrSkip(in.MDMInfo, &a.MDMInfo)
+	return nil
+}
+
+// noteUnit remembers the organizational unit of an answer.
+func (c *Client) noteUnit(m *Meta) {
+	if known := c.unit.Load(); m.UID != "" && (known == nil || *known != m.UID) {
+		uid := strings.Clone(m.UID) // not a part of a large answer
+		c.unit.Store(&uid)
+	}
+}
+
+// knownUnit returns the uId of the latest answer that had one, or "" before the first one.
+func (c *Client) knownUnit() string {
+	if uid := c.unit.Load(); uid != nil {
+		return *uid
+	}
+	return ""
+}
+
 // failure returns the error of a call that ended without success.
 func (c *Client) failure(r request, f *transport.Failure) error {
 	if f.Attempts == 0 && errors.Is(f.Err, ErrNoToken) {

@@ -90,6 +90,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		return c.failure(r, failure)
 	}
 	if m, ok := out.(interface{ meta() *Meta }); ok {
+		c.noteUnit(m.meta())
 		c.opts.guard.observe(generation, m.meta())
 	}
 	return nil
