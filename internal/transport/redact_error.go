@@ -50,7 +50,8 @@ func withoutContextError(err error) error {
 	return &redactedError{
 		text: err.Error(),
 		is: func(target error) bool {
-			return target != context.DeadlineExceeded && target != context.Canceled && errors.Is(err, target)
+			hidden := target == context.DeadlineExceeded || target == context.Canceled //nolint:errorlint // target is what the caller of errors.Is looks for
+			return !hidden && errors.Is(err, target)
 		},
 		as: func(target any) bool { return errors.As(err, target) },
 	}
