@@ -20,6 +20,17 @@ type Part struct{ Assets, Users, Devices []int32 }
 // Len returns the number of pairs of the request.
 func (p Part) Len() int { return len(p.Assets) * (len(p.Users) + len(p.Devices)) }
 
+// Pair returns the pair at position i of the request. The positions are ordered by asset;
+// the users of an asset come before its devices.
+func (p Part) Pair(i int) Pair {
+	n := len(p.Users) + len(p.Devices)
+	asset := p.Assets[i/n]
+	if i %= n; i < len(p.Users) {
+		return UserPair(asset, p.Users[i])
+	}
+	return DevicePair(asset, p.Devices[i-len(p.Users)])
+}
+
 // Pair is an asset and a target packed into a number that sorts by target.
 type Pair uint64
 

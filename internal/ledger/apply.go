@@ -4,13 +4,14 @@ import (
 	"errors"
 	"slices"
 	"time"
-
-	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
 // Apply changes the ledger as the fact says. If the fact cannot have happened in the
 // present state, Apply changes nothing and returns an error that wraps [ErrIllegal].
 func (l *Ledger) Apply(f Fact) error {
+	if err := f.check(); err != nil {
+		return err
+	}
 	t, ok := transitions[f.What]
 	if !ok {
 		return l.applyToAll(f)
@@ -31,94 +32,97 @@ func (l *Ledger) Apply(f Fact) error {
 		}
 	}
 	r := *old
-	r.age(l, &f)
-	known := len(l.requests)
-	err := t.apply(l, &r, &f)
-	if err == nil && !t.allowed(old.Phase, r.Phase) {
-		err = illegal(f, "it would become %s", r.Phase)
+	r.ageDoubts(l, &f)
+	if f.Unsure {
+		r.Unsure, r.UnsureAge = true, 0
 	}
-	if err != nil {
-		for _, piece := range l.requests[known:] {
-			l.count(piece, -1)
-		}
-		l.requests = l.requests[:known]
+	if err := t.apply(l, &r, &f); err != nil {
 		return err
+	}
+	if !t.allowed(old.Phase, r.Phase) {
+		return illegal(f, "it would become %s", r.Phase)
 	}
 	l.put(&r)
 	l.facts++
 	return nil
 }
 
-// age makes the lost requests among the doubts older by the time since the last result, and
+// ageDoubts makes the lost requests among the doubts older by the time since the last result, and
 // keeps the time of the fact.
-func (r *Request) age(l *Ledger, f *Fact) {
+func (r *Request) ageDoubts(l *Ledger, f *Fact) {
 	if f.What == Polling || f.What == Noticed {
 		return // these are not results: what has passed counts with the next result
 	}
-	f.Aged = max(0, f.Aged)
+	f.Aged = max(0, min(f.Aged, longestAge))
+	if r.Unsure {
+		r.UnsureAge = add(r.UnsureAge, f.Aged)
+	}
 	if len(r.Doubts) > 0 && f.Aged > 0 {
 		r.Doubts = slices.Clone(r.Doubts)
 		for i, d := range r.Doubts {
 			if l.requests[d.Request].Event == "" {
-				r.Doubts[i].Age += f.Aged
+				r.Doubts[i].Age = add(d.Age, f.Aged)
 			}
 		}
 	}
 }
 
-// seen records the time of a result, and when the request is due again.
-func (r *Request) seen(f *Fact) { r.At, r.Due = f.At, f.Due }
+// longestAge is more than any age that decides something. It keeps sums small enough.
+const longestAge = 100 * 365 * 24 * time.Hour
+
+// add adds two ages.
+func add(a, b time.Duration) time.Duration { return min(a+b, longestAge) }
+
+// setTimes records the time of a result, and when the request is due again.
+func (r *Request) setTimes(f *Fact) { r.At, r.Due = f.At, f.Due }
 
 func begun(l *Ledger, r *Request, f *Fact) error {
 	r.Phase = Sending
-	r.seen(f)
+	r.setTimes(f)
 	l.halted = ""
 	return nil
 }
 
 func accepted(_ *Ledger, r *Request, f *Fact) error {
-	if f.Event == "" {
-		return illegal(*f, "it has no event")
-	}
 	r.Phase, r.Event, r.Tries, r.Verdict = Pending, f.Event, 0, Verdict{}
-	r.seen(f)
+	r.setTimes(f)
 	return nil
 }
 
 func turnedAway(_ *Ledger, r *Request, f *Fact) error {
 	r.Phase, r.Verdict = Queued, Verdict{Why: f.Why}
 	r.Tries++
-	r.seen(f)
+	r.setTimes(f)
 	return nil
 }
 
 func refused(_ *Ledger, r *Request, f *Fact) error {
 	r.end(&Verdict{Failed, f.Why}, nil)
-	r.seen(f)
+	r.setTimes(f)
 	return nil
 }
 
 // end gives the request the verdicts of its end. The request is settled if all of them are
-// clear. If the pairs were sent before, a failure is not clear: the earlier request may have
-// made the change.
+// clear. If the pairs were sent before, a failure is not clear: the earlier request, or the
+// earlier attempt, may have made the change.
 func (r *Request) end(rest *Verdict, groups []Group) {
-	if len(r.Doubts) > 0 {
-		clear := func(v *Verdict) {
+	if r.isDoubted() {
+		weaken := func(v *Verdict) {
 			if v.Outcome == Failed {
 				v.Outcome = Unconfirmed
 			}
 		}
 		if rest != nil {
 			v := *rest
-			clear(&v)
+			weaken(&v)
 			rest = &v
 		}
 		groups = slices.Clone(groups)
 		for i := range groups {
-			clear(&groups[i].Verdict)
+			weaken(&groups[i].Verdict)
 		}
 	}
-	r.judge(rest, groups)
+	r.setVerdicts(rest, groups)
 	r.Phase, r.WasRead = Settled, false
 	if r.Has(Unconfirmed) {
 		r.Phase = Disputed
@@ -127,15 +131,15 @@ func (r *Request) end(rest *Verdict, groups []Group) {
 
 func strayed(_ *Ledger, r *Request, f *Fact) error {
 	r.Phase, r.Event = Settled, f.Event
-	r.judge(&Verdict{Unconfirmed, f.Why}, nil)
-	r.seen(f)
+	r.setVerdicts(&Verdict{Unconfirmed, f.Why}, nil)
+	r.setTimes(f)
 	return nil
 }
 
 func gotLost(_ *Ledger, r *Request, f *Fact) error {
 	r.Phase, r.Age, r.WasRead = Lost, 0, false
-	r.judge(&Verdict{Unconfirmed, f.Why}, nil)
-	r.seen(f)
+	r.setVerdicts(&Verdict{Unconfirmed, f.Why}, nil)
+	r.setTimes(f)
 	return nil
 }
 
@@ -166,13 +170,13 @@ func cut(l *Ledger, r *Request, f *Fact) error {
 // replace appends the pieces of a fact, which must have each pair of the request once, and
 // makes the request replaced.
 func (l *Ledger) replace(r *Request, f *Fact, doubts []Doubt) error {
-	if err := partition(r.Part, f.Pieces); err != nil {
+	if err := checkPieces(r, f.Pieces); err != nil {
 		return illegal(*f, "%v", err)
 	}
 	for _, p := range f.Pieces {
 		piece := &Request{
 			Part: p.Part, Phase: Queued, Doubts: doubts, At: f.At, Due: f.At,
-			Splits: r.Splits, Origin: r.Origin,
+			Unsure: r.Unsure, UnsureAge: r.UnsureAge, Splits: r.Splits, Origin: r.Origin,
 		}
 		if f.Limits {
 			piece.Splits++
@@ -183,6 +187,7 @@ func (l *Ledger) replace(r *Request, f *Fact, doubts []Doubt) error {
 		switch p.Outcome {
 		case Failed:
 			piece.end(&Verdict{Failed, p.Why}, nil)
+			piece.Due = f.Due
 		case Succeeded:
 			piece.end(&Verdict{Succeeded, ""}, nil)
 		}
@@ -193,18 +198,23 @@ func (l *Ledger) replace(r *Request, f *Fact, doubts []Doubt) error {
 }
 
 func polling(_ *Ledger, r *Request, f *Fact) error {
-	r.NotBefore = f.NotBefore
+	r.NotBefore, r.Asking = f.NotBefore, f.Asks
 	return nil
 }
 
 func noticed(_ *Ledger, r *Request, f *Fact) error {
-	r.Due = f.At
-	r.At = earlier(r.At, f.At)
+	r.hasten(f.At)
 	return nil
 }
 
+// hasten makes the request due no later than at. The planned wait does not become
+// longer: see [Request.Aged].
+func (r *Request) hasten(at time.Time) { r.Due = earlier(r.Due, at) }
+
+// earlier returns the earlier time. It ignores monotonic readings, because the journal does
+// not have them, and replaying it must give the same ledger.
 func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
+	if b.Round(0).Before(a.Round(0)) {
 		return b
 	}
 	return a
@@ -212,67 +222,71 @@ func earlier(a, b time.Time) time.Time {
 
 func polled(_ *Ledger, r *Request, f *Fact) error {
 	if f.Failing {
-		// Nobody knows what happened while nobody asked.
-		r.Gone = f.NotFound && (r.Gone || r.Failing == 0)
-		r.Failing += min(f.Aged, r.planned())
+		// Time without polls does not count: only the planned wait does.
+		asked := min(f.Aged, r.planned())
+		r.Failing = add(r.Failing, asked)
+		if f.NotFound {
+			r.Missing = add(r.Missing, asked)
+		}
 	} else {
-		r.Age += r.Failing + f.Aged
-		r.Failing, r.Gone = 0, false
+		r.Age = add(r.Age, add(r.Failing, f.Aged))
+		r.Failing, r.Missing = 0, 0
 	}
-	if r.Phase == Overdue {
-		r.WasRead = false
-	}
-	r.NotBefore = f.NotBefore
-	r.seen(f)
+	r.NotBefore, r.Asking = f.NotBefore, false
+	r.setTimes(f)
 	return nil
 }
 
 func tooLong(_ *Ledger, r *Request, f *Fact) error {
 	r.Phase, r.WasRead = Overdue, false
-	r.judge(&Verdict{Unconfirmed, f.Why}, nil)
-	r.seen(f)
+	r.setVerdicts(&Verdict{Unconfirmed, f.Why}, nil)
+	r.setTimes(f)
 	return nil
 }
 
 func gone(l *Ledger, r *Request, f *Fact) error {
 	if r.Phase == Replaced {
 		r.Open = false
-		l.wakeDoubters(r.ID, f.At)
+		l.wakeDoubters(r.ID, f)
 		return nil
 	}
 	r.Phase, r.WasRead = Disputed, false
-	r.seen(f)
+	r.setTimes(f)
 	return nil
 }
 
-// wakeDoubters makes the requests due that wait for the end of an earlier request.
-func (l *Ledger) wakeDoubters(id int, at time.Time) {
+// wakeDoubters makes the requests due that wait for the end of an earlier request. A request
+// that was not sent again yet is not sent: the lists show what the earlier request has done.
+func (l *Ledger) wakeDoubters(id int, f *Fact) {
 	for _, q := range l.requests {
-		if q.Phase == Disputed && slices.ContainsFunc(q.Doubts, func(d Doubt) bool { return d.Request == id }) {
-			c := *q
-			c.Due, c.WasRead = at, false
-			c.At = earlier(c.At, at)
-			l.put(&c)
+		i := slices.IndexFunc(q.Doubts, func(d Doubt) bool { return d.Request == id })
+		if i < 0 || q.Phase != Disputed && q.Phase != Queued {
+			continue
 		}
+		c := *q
+		if c.Phase == Queued {
+			c.Phase = Disputed
+			c.setVerdicts(&Verdict{Unconfirmed, c.Doubts[i].Why}, nil)
+		}
+		c.WasRead = false
+		c.At, c.Due = f.At, f.Due // the lists may show the end a little later
+		l.put(&c)
 	}
 }
 
 func ended(l *Ledger, r *Request, f *Fact) error {
 	if r.Phase == Replaced {
 		r.Open = false
-		l.wakeDoubters(r.ID, f.Due)
+		l.wakeDoubters(r.ID, f)
 		return nil
-	}
-	if f.Rest.Outcome == "" || f.Rest.Outcome == Unsent {
-		return illegal(*f, "it has no verdict")
 	}
 	rest := f.Rest
 	if r.Phase == Overdue { // keep what the lists have shown already
 		f.Pairs = append(slices.Clone(f.Pairs), Group{r.positions(Succeeded), Verdict{Succeeded, ""}})
 	}
 	r.end(&rest, f.Pairs)
-	r.Failing, r.Gone = 0, false
-	r.seen(f)
+	r.Failing, r.Missing, r.Asking = 0, 0, false
+	r.setTimes(f)
 	return nil
 }
 
@@ -287,26 +301,35 @@ func (r *Request) positions(o Outcome) Runs {
 	return ToRuns(all)
 }
 
+// reading makes the request older before the lists are read: an absence is final only if
+// nothing could be carried out any more when the reading began.
+func reading(_ *Ledger, r *Request, f *Fact) error {
+	r.ageLost(f)
+	r.At = f.At
+	return nil
+}
+
 func unread(l *Ledger, r *Request, f *Fact) error {
 	if r.Unread >= l.rules.Stall { // the caller was told then, and has tried again
 		r.Unread = 0
 	}
-	r.Unread += min(f.Aged, r.planned())
-	r.older(f)
-	r.seen(f)
+	r.Unread = add(r.Unread, min(f.Aged, r.planned()))
+	r.ageLost(f)
+	r.setTimes(f)
 	return nil
 }
 
-// older makes a lost request older by the time since its last result.
-func (r *Request) older(f *Fact) {
+// ageLost makes a lost request older by the time since its last result.
+func (r *Request) ageLost(f *Fact) {
 	if r.Phase == Lost {
-		r.Age += f.Aged
+		r.Age = add(r.Age, f.Aged)
 	}
 }
 
 func readBack(l *Ledger, r *Request, f *Fact) error {
-	r.older(f)
-	final := l.absenceIsFinal(r)
+	// Reading takes time. An absence is final only if it was so before the lists were read.
+	final := l.absenceIsFinal(l.requests[r.ID])
+	r.ageLost(f)
 	var groups []Group
 	unknown := 0 // number of pairs whose outcome the lists do not show
 	for _, g := range f.Pairs {
@@ -316,22 +339,23 @@ func readBack(l *Ledger, r *Request, f *Fact) error {
 		case g.Outcome == Unconfirmed && final:
 			unknown += g.Pairs.Len()
 			groups = append(groups, g)
-		case g.Outcome == Unsent:
-			return illegal(*f, "a pair is %s", g.Outcome)
 		}
 	}
-	r.judge(nil, groups)
+	r.setVerdicts(nil, groups)
 	r.Unread, r.WasRead = 0, !f.Torn
 	open := 0
-	r.tally(func(o Outcome, n int) {
+	r.Tally(func(o Outcome, n int) {
 		if o == Unconfirmed {
 			open += n
 		}
 	})
-	if open == 0 || final && !f.Torn && open == unknown {
+	switch {
+	case open == 0 || final && open == unknown:
 		r.Phase = Settled
+	case final:
+		r.Phase = Disputed // a lost request can no longer be carried out
 	}
-	r.seen(f)
+	r.setTimes(f)
 	return nil
 }
 
@@ -344,14 +368,14 @@ func resent(l *Ledger, r *Request, f *Fact) error {
 			return illegal(*f, "a piece is %s", p.Outcome)
 		}
 	}
-	r.older(f)
-	doubts := append(slices.Clone(r.Doubts), Doubt{Request: r.ID, Age: r.Age})
+	r.ageLost(f)
+	doubts := append(slices.Clone(r.Doubts), Doubt{Request: r.ID, Age: r.Age, Why: r.firstUnconfirmedReason()})
 	if r.Event != "" {
 		doubts[len(doubts)-1].Age = 0
 		r.Open = true
 	}
 	err := l.replace(r, f, doubts)
-	r.seen(f)
+	r.setTimes(f)
 	return err
 }
 
@@ -361,7 +385,7 @@ func verified(_ *Ledger, r *Request, f *Fact) error {
 			return illegal(*f, "a pair is %s", g.Outcome)
 		}
 	}
-	r.judge(nil, f.Pairs)
+	r.setVerdicts(nil, f.Pairs)
 	return nil
 }
 
@@ -369,9 +393,14 @@ func verified(_ *Ledger, r *Request, f *Fact) error {
 func (l *Ledger) applyToAll(f Fact) error {
 	switch f.What {
 	case Resumed:
+		isSending := func(r *Request) bool { return r.Phase == Sending }
+		if f.Why == "" && slices.ContainsFunc(l.requests, isSending) {
+			return illegal(f, "it has no reason for a request that was being sent")
+		}
 		l.resume(f)
+		return nil // not counted: restoring alone adds nothing that an older copy lacks
 	case Halted:
-		l.halted = f.Why
+		l.halted, l.haltedAt = f.Why, f.At
 	case Retried, Undone:
 		field := &l.retried
 		if f.What == Undone {
@@ -396,6 +425,9 @@ func (l *Ledger) applyToAll(f Fact) error {
 // resume makes the requests lost that were being sent when the saved form ended. It brings
 // times closer that are too far in the future, as after a wrong clock.
 func (l *Ledger) resume(f Fact) {
+	if f.Rules != nil {
+		l.rules = *f.Rules
+	}
 	for _, old := range l.requests {
 		if old.Phase == Settled || old.Phase == Replaced && !old.Open {
 			continue
@@ -407,19 +439,23 @@ func (l *Ledger) resume(f Fact) {
 		wait := max(r.planned(), f.Due.Sub(f.At))
 		r.Due = earlier(r.Due, f.At.Add(wait))
 		r.NotBefore = earlier(r.NotBefore, f.At.Add(max(0, f.NotBefore.Sub(f.At))))
+		if r.Asking { // the answer may have been PENDING, at any time until now
+			r.NotBefore, r.Asking = f.Due, false
+		}
 		r.At = earlier(r.At, f.At)
 		l.put(&r)
 	}
 }
 
-var errPieces = errors.New("the pieces do not have each pair once")
+var errPieces = errors.New("the pieces do not have each pair once, or a pair that has succeeded would be sent again")
 
-// partition returns an error unless the pieces have each pair of a request once.
-func partition(whole batch.Part, pieces []Piece) error {
+// checkPieces returns an error unless the pieces have each pair of a request once, and no pair
+// that has succeeded would be sent again.
+func checkPieces(whole *Request, pieces []Piece) error {
 	if len(pieces) == 0 {
 		return errPieces
 	}
-	assets, users, devices := numbers(whole.Assets), numbers(whole.Users), numbers(whole.Devices)
+	assets, users, devices := positionByIndex(whole.Assets), positionByIndex(whole.Users), positionByIndex(whole.Devices)
 	targets := len(whole.Users) + len(whole.Devices)
 	seen := make([]bool, whole.Len())
 	left := whole.Len()
@@ -441,7 +477,7 @@ func partition(whole batch.Part, pieces []Piece) error {
 				for _, t := range list {
 					at, ok := index[t]
 					i := row*targets + first + at
-					if !ok || seen[i] {
+					if !ok || seen[i] || whole.Outcome(i) == Succeeded && p.Outcome != Succeeded {
 						return errPieces
 					}
 					seen[i] = true
@@ -455,8 +491,8 @@ func partition(whole batch.Part, pieces []Piece) error {
 	return nil
 }
 
-// numbers maps each index to its position in the list.
-func numbers(list []int32) map[int32]int {
+// positionByIndex maps each index to its position in the list.
+func positionByIndex(list []int32) map[int32]int {
 	m := make(map[int32]int, len(list))
 	for i, v := range list {
 		m[v] = i

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Do is what a request needs.
+// A Do is the kind of a task.
 type Do string
 
-// A request needs one of these.
+// A task is one of these.
 const (
 	Send Do = "send"
 	Poll Do = "poll"
@@ -24,13 +24,15 @@ type Task struct {
 
 // Next returns what is due, in the order of the times at which it became due, each request
 // at most once. next is the time of the first task that is not due yet; it is zero if there
-// is none. If both are empty, no request needs anything.
-func (l *Ledger) Next(now time.Time) (due []Task, next time.Time) {
+// is none. If both are empty, no request needs anything. A queued request waits while the event
+// of an earlier request for its pairs has to be polled. With halted, queued requests are left
+// out.
+func (l *Ledger) Next(now time.Time, halted bool) (due []Task, next time.Time) {
 	doubted := l.doubted()
 	for _, r := range l.requests {
 		t, ok := r.task(doubted[r.ID])
 		switch {
-		case !ok:
+		case !ok, halted && t.Do == Send, t.Do == Send && l.waitsForDoubt(r, now):
 		case !t.Due.After(now):
 			due = append(due, t)
 		case next.IsZero() || t.Due.Before(next):
@@ -39,6 +41,17 @@ func (l *Ledger) Next(now time.Time) (due []Task, next time.Time) {
 	}
 	slices.SortStableFunc(due, func(a, b Task) int { return a.Due.Compare(b.Due) })
 	return due, next
+}
+
+// waitsForDoubt reports whether the event of an earlier request for the pairs of r has to be
+// polled before r is sent: it may have ended.
+func (l *Ledger) waitsForDoubt(r *Request, now time.Time) bool {
+	for _, d := range r.Doubts {
+		if t, ok := l.requests[d.Request].task(true); ok && !t.Due.After(now) {
+			return true
+		}
+	}
+	return false
 }
 
 // doubted returns the ids of the replaced requests whose end a pair waits for.
@@ -76,11 +89,15 @@ func (r *Request) task(isDoubt bool) (Task, bool) {
 
 // Rests reports whether nothing more can be learned for now: no request is queued, being
 // sent or pending, and the lists were read for each request whose outcome is not clear. A
-// later look can still show more.
-func (l *Ledger) Rests() bool {
+// later reading can still show more. With halted, queued requests do not count.
+func (l *Ledger) Rests(halted bool) bool {
 	for _, r := range l.requests {
 		switch r.Phase {
-		case Queued, Sending, Pending:
+		case Queued:
+			if !halted {
+				return false
+			}
+		case Sending, Pending:
 			return false
 		case Lost, Overdue, Disputed:
 			if !r.WasRead {
