@@ -33,13 +33,13 @@ type Asset struct {
 	UsersOnly          bool     // the asset cannot be assigned to devices; always true for books
 	SupportedPlatforms []string // empty means iOS
 
-	// Assigned, Available and Retired are the ledger's counts of licenses.
+	// Assigned, Available and Retired are the stand-in's counts of licenses.
 	// AddAsset ignores these fields. Retired counts irrevocable licenses of
 	// retired users. Total is the sum of Assigned, Available and Retired.
 	Assigned, Available, Retired int
 }
 
-// An asset is the ledger's record of an Asset. The counts of the embedded Asset
+// An asset is the stand-in's record of an Asset. The counts of the embedded Asset
 // are not used.
 type asset struct {
 	Asset

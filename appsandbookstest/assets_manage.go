@@ -132,8 +132,8 @@ func (u *Unit) applyAssets(e *event, now time.Time, body *wireManageAssets) {
 }
 
 // holderOf returns the user or device of a target, or nil if no such user or
-// device can hold a license. An associate event creates a device that is not in
-// the ledger yet.
+// device can hold a license. An associate event creates a device that the stand-in
+// does not know yet.
 func (u *Unit) holderOf(t *targets, i int, typ string) *holder {
 	id := t.id(i)
 	if t.isUser(i) {

@@ -22,7 +22,7 @@ type holder struct {
 	assignments []*assignment
 }
 
-// An assignment is the ledger's record of an Assignment.
+// An assignment is the stand-in's record of an Assignment.
 type assignment struct {
 	asset   *asset
 	holder  *holder

@@ -49,10 +49,11 @@ const (
 	RuleRetryAfter Rule = "retry-after"
 
 	// RuleRepeatedWrite requires a client not to send a write again, with
-	// the same body, that the server has accepted. Three cases are no
+	// the same body, that the server has accepted. Four cases are no
 	// violation: the server accepted a write to another endpoint in
-	// between, the earlier event failed, or the earlier event has been
-	// PENDING for ten minutes.
+	// between, the earlier event failed, the earlier event has been
+	// PENDING for ten minutes, or a [Fault] answered the earlier write
+	// with an error number, which denies that anything began.
 	RuleRepeatedWrite Rule = "repeated-write"
 
 	// RuleDuplicateItems requires that a request does not contain the same
@@ -165,10 +166,11 @@ func (r *recorder) writeAccepted(u *Unit, rec *requestEntry, e *event) {
 	key := sha256.Sum256(rec.request.Body)
 	if old := c.writes[key]; old != nil {
 		stalled := old.Status == EventPending && now.Sub(old.Accepted) >= resendAfter
-		if old.Status != EventFailed && !stalled {
+		if old.Status != EventFailed && !stalled && !old.denied {
 			r.addViolation(now, RuleRepeatedWrite, c.uid, "%s was sent again with the same body; it is event %s", rec.request.Path, old.ID)
 		}
 	}
+	e.denied = rec.denied
 	c.writes[key] = e
 }
 

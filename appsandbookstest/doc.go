@@ -3,12 +3,13 @@ Package appsandbookstest is a stand-in for Apple's App, Book, and Subscription
 Management API (version 2), for tests.
 
 Apple offers no sandbox: every request to Apple's service changes real
-assignments. The stand-in is a [Server] that keeps a ledger like the service's.
-It validates requests and refuses them with the service's error numbers, queues
-writes as events, counts every license, returns lists in pages with versions,
-and sends notifications. It injects faults on request, and records clients that
-break the service's rules. It depends only on the standard library and does not
-import package testing, so it can also be part of a demo or a load test.
+assignments. The stand-in is a [Server] that keeps a record of licenses and
+assignments like the service's. It validates requests and refuses them with the
+service's error numbers, queues writes as events, counts every license, returns
+lists in pages with versions, and sends notifications. It injects faults on
+request, and records clients that break the service's rules. It depends only on
+the standard library and does not import package testing, so it can also be part
+of a demo or a load test.
 
 # Quick start
 
@@ -27,7 +28,7 @@ import package testing, so it can also be part of a demo or a load test.
 	req.Header.Set("Authorization", "Bearer "+unit.Token())
 	resp, err := client.Do(req)
 
-	// ... let the code under test associate the asset, then read the ledger:
+	// ... let the code under test associate the asset, then read what is assigned:
 	unit.HasAssignment(appsandbookstest.Assignment{AdamID: "361309726", ClientUserID: "user-1"})
 	srv.Requests()   // the requests that the server received
 	srv.Violations() // the rules of conduct that they broke

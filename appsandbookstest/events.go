@@ -35,16 +35,19 @@ type Event struct {
 	Finished     time.Time // time at which the event finished; zero while it is PENDING
 }
 
-// An event is the ledger's record of an Event.
+// An event is the stand-in's record of an Event.
 type event struct {
 	Event
 	due          time.Time // time at which the event is applied
 	forcedNumber int       // error number with which all tasks fail, or zero
 	failures     []wireError
 
-	// apply changes the ledger and then calls complete or sets
+	// apply changes what the unit holds, and then calls complete or sets
 	// finishDeferred. The lock must be held.
 	apply func(e *event, now time.Time)
+
+	// denied is true if a fault answered the write with an error number.
+	denied bool
 
 	// finishDeferred finishes an event that waits for the end of the
 	// billing period. It is nil for other events.
@@ -117,7 +120,7 @@ func (u *Unit) complete(e *event, now time.Time, completed int, failures []wireE
 }
 
 // setEventTimer sets the timer for the next event. Only units with a
-// notification URL need a timer, because every read of the ledger applies the
+// notification URL need a timer, because every read of a unit applies the
 // events that are due. The lock must be held.
 func (u *Unit) setEventTimer() {
 	if u.closed || u.eventsHeld || len(u.queue) == 0 || u.config.NotificationURL == "" {

@@ -326,8 +326,8 @@ type PageRead struct {
 }
 
 // WithPageHook sets a function that the server calls before it builds a page.
-// The hook may change the ledger, for example to change a list while a client
-// reads it. A nil hook is an error.
+// The hook may change what a unit holds, for example to change a list while a
+// client reads it. A nil hook is an error.
 func WithPageHook(f func(PageRead)) Option {
 	return func(o *options) error {
 		if f == nil {

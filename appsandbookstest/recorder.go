@@ -45,6 +45,7 @@ type requestEntry struct {
 	unit    *unitConduct // nil if the token is unknown
 	page    bool         // the request counts as a page that is being read
 	tooMany bool         // exceeds MaxRequestPerSecond
+	denied  bool         // a fault answers the request with an error number
 }
 
 // A recorder records requests and deliveries, and checks the rules of conduct.
@@ -76,6 +77,7 @@ func (r *recorder) requestArrived(in *incomingRequest, tok *token, fault *Fault,
 	}}
 	if fault != nil {
 		rec.request.Fault = fault.Kind
+		rec.denied = fault.Kind == FaultRespond && fault.Number != 0
 	}
 
 	r.mu.Lock()

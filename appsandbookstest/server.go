@@ -160,7 +160,7 @@ func (s *Server) URL() string {
 
 // Close stops the listener, all timers and all deliveries, and waits for every
 // goroutine of the server. After that the server refuses connections, but its
-// ledger can still be read. Close may be called more than once.
+// units can still be read. Close may be called more than once.
 func (s *Server) Close() {
 	s.mu.Lock()
 	first := !s.closed

@@ -29,7 +29,7 @@ type Subscription struct {
 	PeriodEndDate string // end of the billing period as year-month-day; empty means in one month
 	Total         Seats  // licenses that the unit owns
 
-	// Assigned and Available are counts of the ledger. AddSubscription ignores
+	// Assigned and Available are counts of the stand-in. AddSubscription ignores
 	// them. Assigned counts renewing and expiring assignments. Available and
 	// Total count renewing and expiring licenses. An expiring assignment can
 	// use a renewing license, so Total equals Assigned plus Available only for
@@ -37,7 +37,7 @@ type Subscription struct {
 	Assigned, Available Seats
 }
 
-// A subscription is the ledger's record of a Subscription.
+// A subscription is the stand-in's record of a Subscription.
 type subscription struct {
 	Subscription
 	ordinal      uint64

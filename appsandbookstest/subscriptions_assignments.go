@@ -14,7 +14,7 @@ type SubscriptionAssignment struct {
 	ByGroup      bool // the seat is assigned through a group; the list of assignments does not show this
 }
 
-// A seat is the ledger's record of a SubscriptionAssignment.
+// A seat is the stand-in's record of a SubscriptionAssignment.
 type seat struct {
 	sub             *subscription
 	user            *user

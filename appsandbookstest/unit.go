@@ -9,8 +9,8 @@ import (
 // A Unit is an organizational unit with its own library: tokens, users, assets,
 // subscriptions and events. [Server.NewUnit] creates more units.
 //
-// The methods that read the ledger return copies. The effect of an event
-// becomes visible in the ledger and in the API when the delay of the event is
+// The methods that read what a unit holds return copies. The effect of an event
+// becomes visible in them and in the API when the delay of the event is
 // over, and not earlier.
 type Unit struct {
 	srv   *Server

@@ -25,7 +25,7 @@ type User struct {
 	Status         string // empty means UserAssociated if ManagedAppleID is set, and UserRegistered if not
 }
 
-// A user is the ledger's record of a User.
+// A user is the stand-in's record of a User.
 type user struct {
 	holder
 	User
