@@ -36,6 +36,7 @@ type Client struct {
 	opts    options
 	hub     *notificationHub
 	polls   *poller
+	claims  *operationClaims
 	unit    *atomic.Pointer[string] // uId of the latest answer that had one; nil before the first one
 
 	closeIdle   func()          // closeIdle closes the idle connections, if the client has its own transport
@@ -108,6 +109,7 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 
 	c := &Client{base: base, closeIdle: closeIdle, limiter: o.limiter, hub: newNotificationHub()}
 	c.polls, c.unit = newPoller(c), new(atomic.Pointer[string])
+	c.claims = new(operationClaims)
 	c.lifetime, c.endLifetime = context.WithCancelCause(context.Background())
 	// Keep a function, not the transport: a program that prints a Client with all its
 	// fields would print the token from the buffers of the connections.
@@ -143,9 +145,9 @@ func NewClient(stoken string, opts ...Option) (*Client, error) {
 
 // Close closes the client. A closed client sends no more requests: calls return
 // [ErrClosed]. Close ends at once what waits: a call that waits for the pace, for a pause
-// or for its next attempt, and [StatusService.Wait]. Close cancels a read of the service
-// configuration, but no other request in progress; its answer still counts. Close closes
-// the idle connections of the client's own transport, and not those of a client from
+// or for its next attempt, [Operation.Wait] and [StatusService.Wait]. Close cancels a read of
+// the service configuration, but no other request in progress; the answers of those requests
+// still count. Close closes the idle connections of the client's own transport, and not those of a client from
 // [WithHTTPClient].
 func (c *Client) Close() {
 	if c.endLifetime == nil {

@@ -122,6 +122,7 @@ func inspectAnswer(status int, body []byte, clean func(string) string) transport
 			return transport.Verdict{
 				Err:       e,
 				Apple:     b.Number > 0 && b.EventID == "", // an event id in an error answer shows that the service started something
+				Unsure:    b.Number == ErrInternal,
 				Retryable: hasError(e, 0, retryableNumbers...) || !known && temporaryStatus,
 			}
 		}

@@ -40,6 +40,7 @@ type request struct {
 	noToken bool          // the endpoint needs no token
 	grace   time.Duration // how long an attempt in progress may continue after the context ends
 	secret  string        // a secret in the body, which errors and logs must not contain
+	unsure  *bool         // set to true if an attempt ended with an internal error of the service; nil if nobody asks
 	claim   bool          // true for a claim of the organizational unit, which is allowed after a takeover
 }
 
@@ -83,10 +84,14 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		Secret: r.secret,
 		IDs:    func() []string { return r.ids(body) },
 	}
-	if waitsForNothing(ctx) {
+	if hasOneAttempt(ctx) {
 		sent.MaxAttempts, sent.NoPause = 1, true
 	}
-	if failure := c.send(ctx, sent); failure != nil {
+	failure := c.send(ctx, sent)
+	if r.unsure != nil {
+		*r.unsure = sent.Unsure
+	}
+	if failure != nil {
 		return c.failure(r, failure)
 	}
 	if m, ok := out.(interface{ meta() *Meta }); ok {
@@ -130,19 +135,19 @@ func (c *Client) url(r request) (*url.URL, error) {
 	return u, nil
 }
 
-// withoutWaiting returns a context for calls that must end soon. Such a call makes one attempt
+// withOneAttempt returns a context for calls that must end soon. Such a call makes one attempt
 // and does not wait for the end of a pause: its [*Error] then has the RetryAfter. It still waits
 // for the pace.
-func withoutWaiting(ctx context.Context) context.Context {
-	return context.WithValue(ctx, withoutWaitingKey{}, true)
+func withOneAttempt(ctx context.Context) context.Context {
+	return context.WithValue(ctx, withOneAttemptKey{}, true)
 }
 
-// withoutWaitingKey is the key of the value in a context that withoutWaiting sets.
-type withoutWaitingKey struct{}
+// withOneAttemptKey is the key of the value in a context that withOneAttempt sets.
+type withOneAttemptKey struct{}
 
-// waitsForNothing reports whether a context is from withoutWaiting.
-func waitsForNothing(ctx context.Context) bool {
-	marked, _ := ctx.Value(withoutWaitingKey{}).(bool)
+// hasOneAttempt reports whether a context is from withOneAttempt.
+func hasOneAttempt(ctx context.Context) bool {
+	marked, _ := ctx.Value(withOneAttemptKey{}).(bool)
 	return marked
 }
 

@@ -42,7 +42,7 @@ func requirePaused(t *testing.T, err error, retryAfter time.Duration, began time
 	require.Zero(t, time.Since(began))
 }
 
-// A call with a context of withoutWaiting makes one attempt, and does not wait for a pause. Its
+// A call with a context of withOneAttempt makes one attempt, and does not wait for a pause. Its
 // error has the RetryAfter.
 func TestClient_withoutWaiting(t *testing.T) {
 	for name, call := range map[string]func(ctx context.Context, c *Client) error{
@@ -68,7 +68,7 @@ func TestClient_withoutWaiting(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *appsandbookstest.Server, c *Client) {
-				ctx := withoutWaiting(t.Context())
+				ctx := withOneAttempt(t.Context())
 				began := time.Now()
 				srv.AddFault(pauseOf("", "240"))
 				requirePaused(t, call(ctx, c), 4*time.Minute, began)

@@ -227,14 +227,14 @@ func TestClient_keepsCauseOfCancellation(t *testing.T) {
 func TestClient_endsGracePeriodWhenNoAttemptCanFollow(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLatency(2 * time.Second)}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		_, err := c.Config.ServiceConfig(t.Context())
+		op, err := associateOne(t.Context(), srv, c, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
 		srv.AddFault(appsandbookstest.Fault{Method: "POST", Number: 9729, Header: http.Header{"Retry-After": {"60"}}})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		time.AfterFunc(time.Second, cancel)
 		began := time.Now()
-		_, err = c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: addAssets(srv, 1, 1), SerialNumbers: []string{"C02"}})
+		_, err = op.Wait(ctx)
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable)
 		require.Equal(t, 2*time.Second, time.Since(began))
@@ -265,10 +265,12 @@ func TestClient_endsPauseOfWriteWhenCanceled(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(20*time.Second, cancel)
 		began := time.Now()
-		_, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3)})
+		op, err := c.Assets.Associate(ctx, appsandbooks.AssetChange{Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3)})
+		require.NoError(t, err)
+		require.Equal(t, 20*time.Second, time.Since(began))
+		_, err = op.Wait(t.Context())
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, err, appsandbooks.ErrServiceUnavailable) // the error of the last attempt
-		require.Equal(t, 20*time.Second, time.Since(began))
 	})
 }
 

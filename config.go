@@ -82,7 +82,7 @@ func decodeOrSkip[T any](data []byte, v *T) {
 type ConfigService struct {
 	service
 	cached      atomic.Pointer[cachedConfig]
-	lastRefresh atomic.Int64 // when refreshIfStale last started a refresh, in Unix nanoseconds
+	lastRefresh atomic.Pointer[time.Time] // when refreshIfStale last started a refresh; nil if it did not
 	flight      singleflight.Group
 }
 
@@ -129,8 +129,9 @@ func (s *ConfigService) refreshIfStale() {
 	if c := s.cached.Load(); c != nil && time.Since(c.readAt) < configFresh {
 		return
 	}
-	last, now := s.lastRefresh.Load(), time.Now().UnixNano()
-	if now-last >= int64(time.Minute) && s.lastRefresh.CompareAndSwap(last, now) {
+	// The times keep their monotonic readings: a clock that is set back must not stop the refreshes.
+	last, now := s.lastRefresh.Load(), time.Now()
+	if (last == nil || now.Sub(*last) >= time.Minute) && s.lastRefresh.CompareAndSwap(last, &now) {
 		s.refreshInBackground()
 	}
 }
@@ -141,9 +142,9 @@ func (s *ConfigService) refreshInBackground() { s.startRefresh(context.Backgroun
 
 // refresh reads the configuration and returns it. Callers that run at the same time share
 // one read, which continues if the context of one of them ends. A caller with a context of
-// withoutWaiting reads alone: its read must not be long, and must not fail for the others.
+// withOneAttempt reads alone: its single attempt must not become the result of other callers.
 func (s *ConfigService) refresh(ctx context.Context) (*cachedConfig, error) {
-	if waitsForNothing(ctx) {
+	if hasOneAttempt(ctx) {
 		return s.read(ctx)
 	}
 	select {

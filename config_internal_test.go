@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A caller with a context of withoutWaiting reads the configuration alone: it does not wait for the
+// A caller with a context of withOneAttempt reads the configuration alone: it does not wait for the
 // read of others that waits for a pause, and the others do not fail with it.
 func TestConfigService_ServiceConfig_withoutWaiting(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *appsandbookstest.Server, c *Client) {
@@ -21,7 +21,7 @@ func TestConfigService_ServiceConfig_withoutWaiting(t *testing.T) {
 			done <- err
 		}()
 		synctest.Wait()
-		_, err := c.Config.ServiceConfig(withoutWaiting(t.Context()))
+		_, err := c.Config.ServiceConfig(withOneAttempt(t.Context()))
 		requirePaused(t, err, 4*time.Minute, began)
 		require.NoError(t, <-done)
 		require.Equal(t, 4*time.Minute, time.Since(began))
@@ -30,7 +30,7 @@ func TestConfigService_ServiceConfig_withoutWaiting(t *testing.T) {
 		time.Sleep(time.Hour)
 		srv.AddFault(pauseOf("service/config", "240"))
 		began = time.Now()
-		limits, err := c.Config.limits(withoutWaiting(t.Context()))
+		limits, err := c.Config.limits(withOneAttempt(t.Context()))
 		require.NoError(t, err)
 		require.Equal(t, 1000, limits.MaxSerialNumbers)
 		require.Zero(t, time.Since(began))

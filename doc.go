@@ -15,9 +15,9 @@
 //		SerialNumbers: serials, // any number of them
 //	})
 //	if err != nil {
-//		return err // the service accepted nothing
+//		return err // there is no operation, and nothing was sent
 //	}
-//	report, err := op.Wait(ctx) // Wait returns when each pair of app and device has an outcome
+//	report, err := op.Wait(ctx) // returns when nothing more can be learned now; op.Next says whether to wait again
 //	for o := range report.Problems() {
 //		log.Println(o.SerialNumber, o.Status, o.Err)
 //	}
@@ -44,8 +44,9 @@
 //   - An event is the service's work on a request that it has accepted; the service does
 //     this work later, and the event has a status ([EventStatus]).
 //   - An outcome is the result for one pair ([Outcome]): succeeded (the service has
-//     confirmed the change), failed (the pair was not changed), or unconfirmed (it is not
-//     known yet whether the pair was changed).
+//     confirmed the change), failed (the pair was not changed, and will not be),
+//     unconfirmed (it is not known yet whether the pair was changed), or unsent (nothing
+//     has happened to the pair yet).
 //   - To poll is to read the status of an event.
 //   - To read back is to read assignments, users or seats, to find out whether a pair is
 //     present.
@@ -70,24 +71,27 @@
 //
 //   - A call returns when the service has answered.
 //   - A call that starts an [Operation] sends the requests of the operation. It returns
-//     when all requests have been answered, or when an error has stopped the sending.
-//     The service processes the requests later; [Operation.Wait] waits for the outcomes.
+//     when all requests have been answered, or when something has stopped the sending.
+//     It returns either an operation or an error, never both. What the service refused,
+//     and what stopped the sending, are errors of [Operation.Wait], which also waits for
+//     the outcomes: the service processes the requests later.
 //   - The context bounds the call, including its waits and retries. When the context
 //     ends, the call returns an error that wraps the context's error and its cause. A
-//     request of an operation that is in progress then has five more seconds to return
-//     its event id.
+//     call that has begun to send an operation returns the operation without an error;
+//     Wait returns the context's error. A request of an operation that is in progress
+//     then has five more seconds to return its event id.
 //   - A failed call is retried according to the section Retries.
 //   - If the input is invalid, the error wraps [ErrInvalid], and nothing is sent.
 //   - Calls can be made from any number of goroutines.
 //
 // # Saving and resuming
 //
-// [Operation.MarshalJSON] saves an operation at any moment, without secrets.
-// [Client.Resume] continues it, also in another process. With [WithJournal], an operation
-// survives a crash at any moment: the result of a request that was about to be sent is
-// then unknown, and the operation reads it back. [Operation.Step] replaces
-// [Operation.Wait] for callers that must not sleep: it does what is due and returns the
-// time of the next step.
+// [Operation.Save] saves an operation at any moment, without secrets. [Client.Resume]
+// continues it, also in another process. With [WithJournal], an operation survives a crash
+// at any moment: the result of a request that was about to be sent is then unknown, and
+// the operation reads it back. [Operation.Step] replaces [Operation.Wait] for callers that
+// must not sleep: it does what is due, and [Operation.Next] returns the time of the next
+// step. Only one call carries out an operation at a time; a second one returns [ErrBusy].
 //
 // # Errors
 //
@@ -158,8 +162,12 @@
 // The errors of the SDK itself:
 //
 //   - [ErrAmbiguous], [ErrStalled] and [ErrPending] mean that the result is not known yet.
-//   - [ErrNotSent] means that the service has not accepted a request for the pair, so the
-//     pair was not changed.
+//   - [ErrNotSent] means that the service has not accepted a request for the pair, so
+//     nothing has happened to it: the pair is unsent.
+//   - [ErrUnfinished] means that [Operation.Retry] or [Operation.Undo] was called before
+//     the operation was at its end.
+//   - [ErrBusy] means that another call carries out the operation at this moment, or has
+//     continued a newer copy of it.
 //   - [ErrNotVerified] means that reading back did not find the change.
 //   - [ErrTakenOver] means that another device management service manages the unit.
 //   - [ErrAnswerDiffers] means that the service accepted settings, but that its answer does
@@ -186,7 +194,10 @@
 //   - Every call is retried after status 429 and after an error of the service that means
 //     "later" (9603, 9644, 9646, 9729, or an unknown number with a status 5xx except 501):
 //     such an answer shows that the service started nothing. An error with another known
-//     number is final, whatever the status.
+//     number is final, whatever the status. After 9603, an operation does not rely on
+//     this: an attempt of the request may have begun, so its pairs are unconfirmed until
+//     another attempt has succeeded or the lists show them; they have failed only after
+//     six stall times.
 //   - Every call is retried if its request was certainly not sent.
 //   - Any other write that was sent and got no usable answer is not repeated: its error is
 //     [ErrAmbiguous]. No usable answer means a network error, an unreadable success, a
@@ -214,7 +225,7 @@
 // Several clients of one unit must share a [Limiter] ([WithLimiter]). At most five pages
 // are read at once. [Operation.Wait], [Operation.Step] and [StatusService.Wait] poll an
 // event again at the earliest 30 seconds after an answer of PENDING ([WithPolling]). All
-// calls of [StatusService.Wait] share that pause, also with [StatusService.Get].
+// polls of one client share that pause, and an answer to [StatusService.Get] starts it too.
 //
 // # Lists and versions
 //

@@ -216,10 +216,9 @@ var (
 	// records that came before. If the loop continues, the records follow again.
 	ErrRestarted = errors.New("appsandbooks: the data changed; the list is read again")
 	// ErrDataChanged means that the data changed more often than ListOptions.Restarts
-	// allows. It ends the loop. An [Operation] returns it if the data changed in each of its
-	// tries to read back.
+	// allows. It ends the loop.
 	ErrDataChanged = errors.New("appsandbooks: the data changed while the list was read")
-	// ErrStalled means that an event was PENDING for longer than the stall time (see
+	// ErrStalled means that an event was pending, or its polls failed, for the stall time (see
 	// [WithStallTime]). The event may still finish.
 	ErrStalled = errors.New("appsandbooks: the event is still PENDING")
 	// ErrClosed means that the client was closed before or during the call.
@@ -231,9 +230,15 @@ var (
 	// sent, or its event has not finished.
 	ErrPending = errors.New("appsandbooks: the event has not finished")
 	// ErrNotSent means that the request of a pair was not sent, or that the service did
-	// not accept it: the pair was not changed. The reason is wrapped together with it.
+	// not accept it: the pair is [OutcomeUnsent]. The reason is wrapped together with it.
 	// [Operation.Wait] still sends the request.
 	ErrNotSent = errors.New("appsandbooks: the request was not sent")
+	// ErrUnfinished means that [Operation.Retry] or [Operation.Undo] was called before every
+	// pair of the operation has its final outcome.
+	ErrUnfinished = errors.New("appsandbooks: the operation is not at its end: call Wait again at the time of Operation.Next")
+	// ErrBusy means that another call carries out the operation at this moment, or that the
+	// client has already continued a newer copy of the operation than this one.
+	ErrBusy = errors.New("appsandbooks: another call carries out the operation")
 	// ErrNotVerified means that reading back did not find the change of a pair, although
 	// its event finished (one cause is a device that does not exist) or the answer to its
 	// request was lost a long time ago (see [Operation.Verify]).
@@ -294,12 +299,23 @@ func anyError(err error, is func(*Error) bool) bool {
 		return true
 	}
 	switch w := err.(type) { //nolint:errorlint // this function unwraps the tree itself
+	case *OperationError:
+		return anyError(w.Cause, is) || w.report().anyReason(func(err error) bool { return anyError(err, is) })
 	case interface{ Unwrap() error }:
 		return anyError(w.Unwrap(), is)
 	case interface{ Unwrap() []error }:
 		return slices.ContainsFunc(w.Unwrap(), func(err error) bool { return anyError(err, is) })
 	}
 	return false
+}
+
+// withCause returns an error that wraps err and its cause, in one line. It returns err if there
+// is no cause.
+func withCause(err, cause error) error {
+	if cause == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }
 
 // invalidf returns an error that wraps ErrInvalid.

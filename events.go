@@ -2,7 +2,6 @@ package appsandbooks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -205,7 +204,7 @@ func (s *StatusService) Wait(ctx context.Context, eventID string) (*EventStatus,
 			}
 		}
 		if time.Since(began) >= s.client.opts.stallTime {
-			return last, fmt.Errorf("event %s: %w", printableEventID(eventID), errors.Join(ErrStalled, err))
+			return last, fmt.Errorf("event %s: %w", printableEventID(eventID), withCause(ErrStalled, err))
 		}
 		notBefore = result.notBefore
 		next = s.client.spread(notBefore)

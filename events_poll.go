@@ -19,7 +19,7 @@ type poller struct {
 
 	mu     sync.Mutex
 	events map[string]*polledEvent // by event id
-	sweep  int                     // number of events at which the ones that may be polled are removed
+	sweep  int                     // when events has this many elements, those that may be polled are removed
 }
 
 // polledEvent is what a poller remembers of one event.
@@ -31,8 +31,8 @@ type polledEvent struct {
 
 // pollFlight is a poll in progress. The fields below done are set before done is closed.
 type pollFlight struct {
-	hurried bool          // the poll does not wait for a pause (withoutWaiting)
-	done    chan struct{} // closed at the end of the poll
+	oneAttempt bool          // the poll does not wait for a pause (withOneAttempt)
+	done       chan struct{} // closed at the end of the poll
 
 	result    pollResult
 	err       error
@@ -59,14 +59,14 @@ func newPoller(c *Client) *poller {
 // sends nothing, and returns no status and no error. A poll that ends because its caller's
 // context ends is not the result of those who joined it: they poll again when that is allowed.
 func (p *poller) poll(ctx context.Context, eventID string) (pollResult, error) {
-	hurried := waitsForNothing(ctx)
+	oneAttempt := hasOneAttempt(ctx)
 	for {
 		p.mu.Lock()
 		e := p.event(eventID)
 		flight, notBefore := e.flight, e.notBefore
 		start := flight == nil && !time.Now().Before(notBefore)
 		if start {
-			flight = &pollFlight{hurried: hurried, done: make(chan struct{})}
+			flight = &pollFlight{oneAttempt: oneAttempt, done: make(chan struct{})}
 			e.flight = flight
 		}
 		p.mu.Unlock()
@@ -76,7 +76,7 @@ func (p *poller) poll(ctx context.Context, eventID string) (pollResult, error) {
 			return flight.result, flight.err
 		case flight == nil:
 			return pollResult{notBefore: notBefore}, nil
-		case hurried && !flight.hurried:
+		case oneAttempt && !flight.oneAttempt:
 			// The poll in progress may wait for minutes.
 			return pollResult{notBefore: time.Now().Add(p.client.opts.pollInterval)}, nil
 		}
@@ -103,7 +103,7 @@ func (p *poller) fly(ctx context.Context, eventID string, flight *pollFlight) {
 		defer p.mu.Unlock()
 		e := p.event(eventID)
 		e.flight, flight.result.notBefore = nil, e.notBefore
-		p.removeIfOver(eventID, e)
+		p.forgetIfIdle(eventID, e)
 		close(flight.done)
 	}()
 	status, err := p.client.Status.get(ctx, eventID, transport.Poll)
@@ -134,11 +134,11 @@ func (p *poller) record(eventID string, status *EventStatus, err error) {
 	if err == nil && pause > 0 {
 		e.last = status.clone()
 	}
-	p.removeIfOver(eventID, e)
+	p.forgetIfIdle(eventID, e)
 }
 
 // recall returns the last status of an event, and the earliest time of its next poll. It returns
-// nil and the zero time for an event that may be polled.
+// nil and the zero time if it remembers nothing of the event.
 func (p *poller) recall(eventID string) (last *EventStatus, notBefore time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,7 +157,7 @@ func (p *poller) event(eventID string) *polledEvent {
 	}
 	if len(p.events) >= p.sweep {
 		for id, e := range p.events {
-			p.removeIfOver(id, e)
+			p.forgetIfIdle(id, e)
 		}
 		p.sweep = max(minSweep, 2*len(p.events))
 	}
@@ -166,8 +166,8 @@ func (p *poller) event(eventID string) *polledEvent {
 	return e
 }
 
-// removeIfOver removes an event that may be polled and is not being polled. The caller holds p.mu.
-func (p *poller) removeIfOver(eventID string, e *polledEvent) {
+// forgetIfIdle removes an event that may be polled and is not being polled. The caller holds p.mu.
+func (p *poller) forgetIfIdle(eventID string, e *polledEvent) {
 	if e.flight == nil && !time.Now().Before(e.notBefore) {
 		delete(p.events, eventID)
 	}
@@ -193,27 +193,15 @@ func (c *Client) firstPoll() time.Duration {
 	return c.opts.firstPoll
 }
 
-// nextPoll returns when to poll after an answer of PENDING or after the temporary error err.
-// notBefore is the earliest time that is allowed: after the interval, or after the
-// RetryAfter of err if that is longer. next is a little later (see spread).
-func (c *Client) nextPoll(err error) (notBefore, next time.Time) {
-	interval := c.opts.pollInterval
-	if e := (*Error)(nil); errors.As(err, &e) {
-		interval = max(interval, e.RetryAfter)
-	}
-	notBefore = time.Now().Add(interval)
-	return notBefore, c.spread(notBefore)
-}
-
 // spread returns a time that is up to a tenth of the polling interval after notBefore, at random,
 // so that the polls of many waiters are spread out.
 func (c *Client) spread(notBefore time.Time) time.Time {
 	return notBefore.Add(rand.N(c.opts.pollInterval/10 + 1))
 }
 
-// pauseAfter returns how long an event must not be polled after a poll failed with err: the
-// interval after a temporary error, or the RetryAfter of err if that is longer, and the interval
-// if the lost answer may have been PENDING.
+// pauseAfter returns how long an event must not be polled after a failed poll. After a temporary
+// error, that is the interval or a longer RetryAfter. If the lost answer may have been PENDING,
+// it is the interval. Otherwise it is 0.
 func (c *Client) pauseAfter(err error) time.Duration {
 	var e *Error
 	switch {
@@ -227,7 +215,7 @@ func (c *Client) pauseAfter(err error) time.Duration {
 	return 0
 }
 
-// isTemporary reports whether the next poll may succeed. That is so for a retryable error of
+// isTemporary reports whether the same call may succeed later. That is so for a retryable error of
 // the service, for a network error, and for an answer that cannot be read. It is not so if
 // the service asks for a longer pause than [WithMaxPause] allows, or if the client is closed.
 func (c *Client) isTemporary(err error) bool {

@@ -79,7 +79,7 @@ func TestStatusService_Wait_pollsAfterFailure(t *testing.T) {
 				event := pendingEvent(t, srv, c)
 				test.fault.Path = "status"
 				srv.AddFault(test.fault)
-				result, _ := c.polls.poll(withoutWaiting(t.Context()), event)
+				result, _ := c.polls.poll(withOneAttempt(t.Context()), event)
 				require.Equal(t, test.sent, result.sent)
 				if test.want == 0 {
 					require.Empty(t, c.polls.events)
@@ -167,7 +167,7 @@ func TestStatusService_Wait_pollIsShared(t *testing.T) {
 			c.limiter.Pause(10 * time.Second)
 			leader := start(t.Context(), c, event)
 			began := time.Now()
-			result, err := c.polls.poll(withoutWaiting(t.Context()), event)
+			result, err := c.polls.poll(withOneAttempt(t.Context()), event)
 			require.NoError(t, err)
 			require.Equal(t, pollResult{notBefore: began.Add(30 * time.Second)}, result)
 			require.Zero(t, time.Since(began))

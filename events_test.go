@@ -59,7 +59,7 @@ func TestEventStatus_ignoresNullAmongFailures(t *testing.T) {
 		require.Error(t, err)
 		require.NotEmpty(t, err.Error())
 		requireLedgerAgrees(t, srv, r)
-		_, err = op.MarshalJSON()
+		_, err = op.Save()
 		require.NoError(t, err)
 	})
 }

@@ -134,7 +134,11 @@ func ExampleWithOwner() {
 	srv.Unit().TakeOver(appsandbookstest.MDMInfo{ID: "77", Name: "Another MDM", Metadata: "2.0"})
 	// Every answer names the device management service that manages the unit.
 	_, _ = client.Users.List(ctx, appsandbooks.UserFilter{})
-	_, err = client.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
+	op, err := client.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = op.Wait(ctx)
 	fmt.Println(errors.Is(err, appsandbooks.ErrTakenOver))
 	// Output:
 	// now managed by Another MDM

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
@@ -44,7 +45,13 @@ func ExampleIsForbidden() {
 	defer client.Close()
 	srv.Unit().SetTokenState(appsandbookstest.TokenReadOnly)
 
-	_, err := client.Users.Retire(context.Background(), appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
+	ctx := context.Background()
+
+	op, err := client.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{"user-1"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = op.Wait(ctx)
 	fmt.Println(appsandbooks.IsForbidden(err))
 	// Output: true
 }

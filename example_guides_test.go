@@ -38,9 +38,9 @@ func quickStart(ctx context.Context, stoken string, serials []string) error {
 		SerialNumbers: serials, // any number of them
 	})
 	if err != nil {
-		return err // the service accepted nothing
+		return err // there is no operation, and nothing was sent
 	}
-	report, err := op.Wait(ctx) // Wait returns when each pair of app and device has an outcome
+	report, err := op.Wait(ctx) // returns when nothing more can be learned now; op.Next says whether to wait again
 	for o := range report.Problems() {
 		log.Println(o.SerialNumber, o.Status, o.Err)
 	}
@@ -306,7 +306,7 @@ func TestAssetsService_Associate_assignsOnEnrollment(t *testing.T) {
 			t.Error(err)
 		}
 		if !unit.HasAssignment(appsandbookstest.Assignment{AdamID: "361309726", SerialNumber: "C02XL0GYJGH5"}) {
-			t.Error("the ledger has no such assignment")
+			t.Error("the stand-in has no such assignment")
 		}
 		if err := onEnrollment(t.Context(), client, "DMPXK1YQJF8J"); !errors.Is(err, appsandbooks.ErrNotEnoughLicenses) {
 			t.Errorf("two devices, one license: %v", err)

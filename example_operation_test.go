@@ -52,7 +52,8 @@ func ExampleOperation_Plan() {
 	// Output: 100000 assignments in 6 requests
 }
 
-// Operation.Retry starts a new operation for the pairs that failed for a temporary reason.
+// Operation.Retry plans a new operation for the pairs that failed. Operation.Wait carries it
+// out.
 func ExampleOperation_Retry() {
 	srv, client := exampleService()
 	defer srv.Close()
@@ -103,6 +104,14 @@ func ExampleOperation_Undo() {
 func ExampleOperation_Verify() {
 	srv, client := exampleService()
 	defer srv.Close()
+	client.Close()
+	// Verify reads a missing pair again after the polling interval. Apple's service needs the
+	// default of 30 s.
+	client, err := appsandbooks.NewClient(srv.Unit().Token(), appsandbooks.WithHTTPClient(srv.Client()),
+		appsandbooks.WithPolling(time.Millisecond, 100*time.Millisecond))
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer client.Close()
 	ctx := context.Background()
 	srv.Unit().AddDevices("C02XL0GYJGH5") // the only device that exists
@@ -113,7 +122,7 @@ func ExampleOperation_Verify() {
 	})
 	report, _ := op.Wait(ctx)
 	fmt.Println(report)
-	report, err := op.Verify(ctx)
+	report, err = op.Verify(ctx)
 	fmt.Println(report, errors.Is(err, appsandbooks.ErrNotVerified))
 	// Output:
 	// assets/associate: 2 of 2 succeeded
@@ -133,7 +142,7 @@ func ExampleClient_Resume() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	saved, err := op.MarshalJSON()
+	saved, err := op.Save()
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -206,7 +215,7 @@ func ExampleWithProgress() {
 	// Output: 1 of 1 requests, 2 of 2 pairs
 }
 
-// A job engine runs steps at given times and must not sleep. Operation.Step returns the
+// A job engine runs steps at given times and must not sleep. Operation.Next returns the
 // time at which the next step is due.
 func ExampleOperation_Step() {
 	srv, client := exampleService()
@@ -222,17 +231,71 @@ func ExampleOperation_Step() {
 		log.Fatal(err)
 	}
 	for {
-		next, err := op.Step(ctx)
-		if err != nil {
+		if err := op.Step(ctx); err != nil {
 			log.Fatal(err)
 		}
-		if next.IsZero() {
+		next, more := op.Next()
+		if !more {
 			break
 		}
 		time.Sleep(time.Until(next)) // a job engine would save the operation instead of sleeping
 	}
 	fmt.Println(op.Report())
 	// Output: assets/associate: 1 of 1 succeeded
+}
+
+// Wait returns when nothing more can be learned now. Operation.Next reports whether a later call
+// can show more, for example because the answer to a request was lost.
+func ExampleOperation_Next() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+	ctx := context.Background()
+
+	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
+		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}},
+		ClientUserIDs: []string{"user-1"},
+	}, appsandbooks.WithPlanOnly())
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, more := op.Next()
+	fmt.Println("there is something to do:", more)
+	report, err := op.Wait(ctx)
+	for err != nil {
+		next, more := op.Next()
+		if !more {
+			break // every pair has its final outcome, and some have failed
+		}
+		time.Sleep(time.Until(next))
+		report, err = op.Wait(ctx)
+	}
+	_, more = op.Next()
+	fmt.Println(report, more)
+	// Output:
+	// there is something to do: true
+	// assets/associate: 1 of 1 succeeded false
+}
+
+// Report.Reasons counts the pairs of each reason, without naming them.
+func ExampleReport_Reasons() {
+	srv, client := exampleService()
+	defer srv.Close()
+	defer client.Close()
+	ctx := context.Background()
+
+	op, err := client.Assets.Associate(ctx, appsandbooks.AssetChange{
+		Assets:        []appsandbooks.AssetID{{AdamID: "361309726"}}, // three licenses
+		SerialNumbers: []string{"A", "B", "C", "D", "E"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	report, _ := op.Wait(ctx)
+	for reason := range report.Reasons() {
+		fmt.Println(reason.Pairs, reason.Status, errors.Is(reason.Err, appsandbooks.ErrNotEnoughLicenses))
+	}
+	// Output: 2 failed true
 }
 
 func ExampleReport_Outcomes() {

@@ -21,7 +21,7 @@ func Example() {
 		SerialNumbers: []string{"C02XL0GYJGH5", "DMPXK1YQJF8J"},
 	})
 	if err != nil {
-		log.Fatal(err) // nothing was accepted
+		log.Fatal(err) // there is no operation, and nothing was sent
 	}
 	report, err := op.Wait(ctx)
 	fmt.Println(report)

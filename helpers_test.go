@@ -442,7 +442,7 @@ func countPath(srv *appsandbookstest.Server, path string) int {
 	return n
 }
 
-// requireLedgerAgrees compares each outcome of an association with the stand-in's ledger: a pair
+// requireLedgerAgrees compares each outcome of an association with the stand-in's record: a pair
 // that succeeded must be in the ledger, and a pair that failed must not.
 func requireLedgerAgrees(t testing.TB, srv *appsandbookstest.Server, r *appsandbooks.Report) {
 	t.Helper()
@@ -463,6 +463,8 @@ func requireLedgerAgrees(t testing.TB, srv *appsandbookstest.Server, r *appsandb
 		case appsandbooks.OutcomeFailed:
 			require.False(t, inLedger, "%v failed (%v), but is in the ledger", a, o.Err)
 			require.Error(t, o.Err)
+		case appsandbooks.OutcomeUnsent:
+			require.ErrorIs(t, o.Err, appsandbooks.ErrNotSent)
 		default:
 			require.Error(t, o.Err)
 		}
@@ -471,6 +473,7 @@ func requireLedgerAgrees(t testing.TB, srv *appsandbookstest.Server, r *appsandb
 	require.Equal(t, r.Succeeded, totals[appsandbooks.OutcomeSucceeded])
 	require.Equal(t, r.Failed, totals[appsandbooks.OutcomeFailed])
 	require.Equal(t, r.Unconfirmed, totals[appsandbooks.OutcomeUnconfirmed])
+	require.Equal(t, r.Unsent, totals[appsandbooks.OutcomeUnsent])
 }
 
 // deviceAssignments returns assignments of asset 1000 to the devices with the given serial numbers.

@@ -48,19 +48,14 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 				index = min(last, index-1)
 				continue
 			}
+			if err == nil {
+				err = page.check(index)
+			}
 			if err != nil {
 				yield(nil, err)
 				return nil
 			}
-			if err := errIfBlankPage(page.answer, page.answer.meta()); err != nil {
-				yield(nil, err)
-				return nil
-			}
 			info := page.answer.place()
-			if at := info.index; at != index && at != 0 {
-				yield(nil, fmt.Errorf("%w: page %d was requested, but page %d came", ErrNoProgress, index, at))
-				return nil
-			}
 			if last < first {
 				version = info.versionID
 			}
@@ -98,6 +93,17 @@ func (l *list[T]) byIndex(ctx context.Context, c *Client, filter url.Values, fir
 			index = *next
 		}
 	})
+}
+
+// check returns an error if a page is blank, or if it is not the page with this index.
+func (p *readPage[T]) check(index int) error {
+	if err := errIfBlankPage(p.answer, p.answer.meta()); err != nil {
+		return err
+	}
+	if at := p.answer.place().index; at != index && at != 0 {
+		return fmt.Errorf("%w: page %d was requested, but page %d came", ErrNoProgress, index, at)
+	}
+	return nil
 }
 
 // changes yields the pages of what changed since a version, or the pages of the whole list

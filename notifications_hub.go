@@ -13,8 +13,8 @@ import (
 // the notification can arrive before the answer that names the event, and an operation
 // can be sent or resumed long before Wait is called.
 type notificationHub struct {
-	expected  atomic.Bool  // true after the first notification: more notifications are expected
-	lastWrite atomic.Int64 // when this client last sent a write, in Unix nanoseconds
+	expected  atomic.Bool               // true after the first notification: more notifications are expected
+	lastWrite atomic.Pointer[time.Time] // when this client last sent a write; nil if it did not
 
 	mu                sync.Mutex
 	waiters           map[string]map[*waiter]bool // by event id
@@ -58,7 +58,10 @@ func (h *notificationHub) notificationsExpected() bool { return h.expected.Load(
 
 // noteWrite records the time of a write. The client calls it before it sends the write,
 // because a notification can arrive before the write's answer.
-func (h *notificationHub) noteWrite() { h.lastWrite.Store(time.Now().UnixNano()) }
+func (h *notificationHub) noteWrite() {
+	now := time.Now()
+	h.lastWrite.Store(&now)
+}
 
 // deliver passes a notification to the waiters of its event. Without a waiter, it
 // stores the notification.
@@ -86,7 +89,7 @@ func (h *notificationHub) addUnclaimed(id string, n *Notification) {
 	u := h.unclaimed[id]
 	if u == nil {
 		now, duration := time.Now(), keepWithoutWrite
-		if now.Sub(time.Unix(0, h.lastWrite.Load())) < keepAfterWrite {
+		if last := h.lastWrite.Load(); last != nil && now.Sub(*last) < keepAfterWrite {
 			duration = keepAfterWrite
 		}
 		u = &unclaimedEvent{keepUntil: now.Add(duration)}

@@ -211,9 +211,8 @@ func TestClient_Notify_keepsNotificationsThatArriveBeforeWait(t *testing.T) {
 	withNotifyingServer(t, 3*time.Second, appsandbookstest.NotificationOptions{Reorder: 0.5, ReorderWindow: 20 * time.Second}, func(r *notifyingServer) {
 		op := r.associate(2, 950)
 		for {
-			next, err := op.Step(r.Context())
-			require.NoError(t, err)
-			if next.IsZero() {
+			require.NoError(t, op.Step(r.Context()))
+			if _, more := op.Next(); !more {
 				break
 			}
 			time.Sleep(time.Second)

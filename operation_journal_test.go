@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,44 +21,49 @@ import (
 func TestWithContinuedJournal_finishesOperationAcrossProcesses(t *testing.T) {
 	// Each string marks the journal entry after which the process crashes. The empty string means
 	// no crash.
-	for _, crashAfter := range []string{"", `"sending"`, `"submitted"`, `"asking"`} {
+	for _, crashAfter := range []string{"", `"begun"`, `"accepted"`, `"polling"`} {
 		t.Run("crash after "+crashAfter, func(t *testing.T) {
-			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, first *appsandbooks.Client) {
 				var journal [][]byte
 				var stopProcess context.CancelFunc
+				crashed := false
+				limiter := appsandbooks.NewLimiter() // the processes keep the pace together
 				write := func(ctx context.Context, entry []byte) error {
-					if crashAfter != "" && len(journal) > 0 && bytes.Contains(journal[len(journal)-1], []byte(crashAfter)) {
+					if crashAfter != "" && !crashed && len(journal) > 0 && bytes.Contains(journal[len(journal)-1], []byte(crashAfter)) {
 						stopProcess()
 						return context.Canceled // a crashed process writes no further entry to the journal
 					}
 					journal = append(journal, bytes.Clone(entry))
 					return nil
 				}
-				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
+				op, err := first.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 					Assets: addAssets(srv, 25, 10_000), SerialNumbers: names("C02", 3000),
 				}, appsandbooks.WithPlanOnly())
 				require.NoError(t, err)
-				first, err := op.MarshalJSON()
+				saved, err := op.Save()
 				require.NoError(t, err)
-				journal = append(journal, append(first, '\n'))
+				journal = append(journal, append(saved, '\n'))
 
 				for steps := 0; ; steps++ {
 					require.Less(t, steps, 50)
 					ctx, cancel := context.WithCancel(t.Context())
 					stopProcess = cancel
+					c := newClient(t, srv, appsandbooks.WithLimiter(limiter)) // of another process
 					op, err = c.Resume(bytes.Join(journal, nil), appsandbooks.WithContinuedJournal(write))
 					require.NoError(t, err)
-					next, err := op.Step(ctx)
+					err = op.Step(ctx)
 					cancel()
-					if err != nil {
-						require.ErrorIs(t, err, context.Canceled)
-						crashAfter = "" // only one process crashes
+					c.Close()
+					next, more := op.Next()
+					if errors.Is(err, context.Canceled) {
+						crashed = true // only one process crashes
 						time.Sleep(30 * time.Second)
 						continue
 					}
-					if next.IsZero() {
+					if !more {
 						break
 					}
+					require.NoError(t, err)
 					time.Sleep(time.Until(next))
 				}
 				operationEntries := 0
@@ -68,10 +74,17 @@ func TestWithContinuedJournal_finishesOperationAcrossProcesses(t *testing.T) {
 				}
 				require.Equal(t, 1, operationEntries)
 				r := op.Report()
-				// A pair is unconfirmed when the journal has the entry "sending" for its request,
-				// but the request was not sent before the crash. Without WithResend, the request
-				// is not sent again.
-				require.Equal(t, r.Total, r.Succeeded+r.Unconfirmed)
+				// A pair fails after six stall times when the journal has the fact "begun" for its
+				// request, but the request was not sent before the crash. Without WithResendLost,
+				// the request is not sent again.
+				require.Equal(t, r.Total, r.Succeeded+r.Failed)
+				for o := range r.Problems() {
+					require.ErrorIs(t, o.Err, appsandbooks.ErrNotVerified)
+					require.ErrorIs(t, o.Err, appsandbooks.ErrAmbiguous)
+				}
+				if crashAfter == "" || crashAfter == `"polling"` {
+					require.Zero(t, r.Failed)
+				}
 				requireLedgerAgrees(t, srv, r)
 				require.Empty(t, srv.Violations())
 			})
@@ -89,7 +102,7 @@ func TestWithContinuedJournal_startsAgainWhenJournalIsIncomplete(t *testing.T) {
 				Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3),
 			}, appsandbooks.WithPlanOnly())
 			require.NoError(t, err)
-			saved, err := op.MarshalJSON()
+			saved, err := op.Save()
 			require.NoError(t, err)
 			var first []byte
 			op, err = c.Resume(append(saved, ending...), appsandbooks.WithContinuedJournal(func(_ context.Context, entry []byte) error {
@@ -99,8 +112,7 @@ func TestWithContinuedJournal_startsAgainWhenJournalIsIncomplete(t *testing.T) {
 				return nil
 			}))
 			require.NoError(t, err)
-			_, err = op.Step(t.Context())
-			require.NoError(t, err)
+			require.NoError(t, op.Step(t.Context()))
 			require.True(t, bytes.HasPrefix(first, []byte("\n{")))
 		})
 	}
@@ -108,10 +120,10 @@ func TestWithContinuedJournal_startsAgainWhenJournalIsIncomplete(t *testing.T) {
 
 // For the error of an outcome, errors.Is reports the same before an operation is saved and after
 // Resume.
-func TestOperation_MarshalJSON_keepsErrorsOfOutcomes(t *testing.T) {
+func TestOperation_Save_keepsErrorsOfOutcomes(t *testing.T) {
 	saveAndResume := func(t *testing.T, c *appsandbooks.Client, op *appsandbooks.Operation) *appsandbooks.Operation {
 		t.Helper()
-		saved, err := op.MarshalJSON()
+		saved, err := op.Save()
 		require.NoError(t, err)
 		op, err = c.Resume(saved)
 		require.NoError(t, err)
@@ -189,7 +201,7 @@ func TestWithJournal_canBeResumedAfterFailureAtAnyEntry(t *testing.T) {
 						}
 						return err
 					})
-					op, err := c.Assets.Associate(t.Context(), change, write, appsandbooks.WithResend())
+					op, err := c.Assets.Associate(t.Context(), change, write, appsandbooks.WithResendLost(), appsandbooks.WithResendOverdue())
 					if op == nil {
 						require.Error(t, err)
 						return
@@ -203,6 +215,8 @@ func TestWithJournal_canBeResumedAfterFailureAtAnyEntry(t *testing.T) {
 
 					states = append(states[:min(len(states), 4)], journal.Bytes())
 					for i, saved := range states {
+						c := newClient(t, srv) // of another process
+						defer c.Close()
 						op, err := c.Resume(saved)
 						if i == 0 && failAt == 0 && amount != "all" {
 							// The journal does not contain a complete operation yet, so Resume
@@ -230,9 +244,11 @@ func TestWithContinuedJournal_startsAgainAfterIndentedJSON(t *testing.T) {
 			Assets: addAssets(srv, 1, 3), SerialNumbers: names("C02", 3),
 		}, appsandbooks.WithPlanOnly())
 		require.NoError(t, err)
-		indented, err := json.MarshalIndent(op, "", "  ")
+		saved, err := op.Save()
 		require.NoError(t, err)
-		journal := bytes.NewBuffer(append(indented, '\n'))
+		journal := new(bytes.Buffer)
+		require.NoError(t, json.Indent(journal, saved, "", "  "))
+		journal.WriteByte('\n')
 		op, err = c.Resume(journal.Bytes(), appsandbooks.WithContinuedJournal(func(_ context.Context, entry []byte) error {
 			journal.Write(entry)
 			return nil
@@ -265,4 +281,77 @@ func TestWithJournal_writeFunctionMayReadOperation(t *testing.T) {
 		// The journal has an entry for the plan, the sending, the event and the outcome.
 		require.GreaterOrEqual(t, entries, 4)
 	})
+}
+
+// A store may keep an entry of a journal twice: Resume skips the second one. Without one of the
+// entries the journal is invalid.
+func TestWithJournal_entryMayBeStoredTwiceButNotMissing(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		var entries [][]byte
+		op, err := associateOne(t.Context(), srv, c, appsandbooks.WithJournal(func(_ context.Context, entry []byte) error {
+			entries = append(entries, bytes.Clone(entry))
+			return nil
+		}))
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Greater(t, len(entries), 3)
+		for i, entry := range entries {
+			twice := slices.Insert(slices.Clone(entries), i, entry)
+			resumed, err := c.Resume(bytes.Join(twice, nil))
+			require.NoError(t, err, "entry %d twice", i)
+			require.Equal(t, report.String(), resumed.Report().String())
+			if i == len(entries)-1 {
+				break // without the last entry it is an older journal
+			}
+			missing := slices.Delete(slices.Clone(entries), i, i+1)
+			_, err = c.Resume(bytes.Join(missing, nil))
+			require.ErrorIs(t, err, appsandbooks.ErrInvalid, "without entry %d", i)
+		}
+	})
+}
+
+// The journal may store an entry and return an error, because the answer of a database got lost. The
+// next entry may be torn. Everything that was stored can be resumed after each call, and denies
+// nothing that was done.
+func TestWithJournal_storedEntriesMayBeReportedAsFailed(t *testing.T) {
+	for at := 1; at < 14; at++ {
+		for _, tearsNext := range []bool{false, true} {
+			inVirtualTime(t, []appsandbookstest.Option{oneDevicePerRequest()}, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+				addAssets(srv, 1, 10)
+				var journal []byte
+				n := 0
+				write := func(_ context.Context, entry []byte) error {
+					n++
+					if tearsNext && n == at+1 {
+						journal = append(journal, entry[:len(entry)/2]...)
+						return errors.New("torn")
+					}
+					journal = append(journal, entry...)
+					if n == at {
+						return errors.New("stored, but the answer got lost")
+					}
+					return nil
+				}
+				op, err := c.Assets.Associate(t.Context(), deviceChange(names("C02", 3)), appsandbooks.WithJournal(write))
+				require.NoError(t, err)
+				canBeResumed := func() {
+					other := newClient(t, srv)
+					defer other.Close()
+					resumed, err := other.Resume(journal)
+					require.NoError(t, err, "entry %d, the next is torn: %v", at, tearsNext)
+					require.Equal(t, 3, resumed.Report().Total)
+					requireNothingDenied(t, srv, resumed.Report())
+				}
+				canBeResumed()
+				for range 6 {
+					_, err = op.Wait(t.Context())
+					canBeResumed()
+				}
+				require.NoError(t, err)
+				requireLedgerAgrees(t, srv, op.Report())
+				require.Equal(t, 3, countPath(srv, "assets/associate"))
+			})
+		}
+	}
 }

@@ -6,6 +6,12 @@ import (
 	"github.com/appsandbooks/appsandbooks/internal/batch"
 )
 
+// A verdict is the outcome of a pair, or of all pairs of a request, before it is recorded.
+type verdict struct {
+	outcome OutcomeStatus
+	err     error
+}
+
 // namedItems returns the assets, users and devices of the request p that the ErrorInfo of
 // the error e names, and nil for each list that it does not name. An asset without a
 // pricingParam names both STDQ and PLUS. [ErrAssetNotDeviceAssignable] without targets
@@ -133,7 +139,8 @@ func eachPosition(p, subset batch.Part, f func(i int)) {
 //	  the type of the event is known, and another kind's  unconfirmed    unconfirmed
 //	Revoke (Apple does not document what the numbers count):
 //	  no failures, COMPLETE, missing <= 0                 -              succeeded
-//	  a failure names no pair, or no pair is named        failed         unconfirmed
+//	  a failure names no pair, or no pair is named,
+//	    or FAILED and numCompleted <= 0                   failed         unconfirmed
 //	  otherwise                                           failed         succeeded
 //	all other kinds:
 //	  numRequested != n, or missing < 0                   unconfirmed    unconfirmed
@@ -162,12 +169,13 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 		eachPosition(p, pairs, func(i int) { named[i] = verdict{OutcomeFailed, f} })
 	}
 	unconfirmed := verdict{OutcomeUnconfirmed, event}
-	if s.Type != t.kind.eventType() && slices.Contains(knownEventTypes, s.Type) {
+	if !t.isOwnEvent(s.Type) {
 		return unconfirmed, asUnconfirmed(named)
 	}
-	if t.kind == revokeAssets {
-
+	if t.info.uncountable {
 		switch {
+		case s.State == EventFailed && s.NumCompleted <= 0:
+			return unconfirmed, named
 		case len(s.Failures) == 0 && s.State == EventComplete && s.NumCompleted >= s.NumRequested:
 			return verdict{outcome: OutcomeSucceeded}, nil
 		case unnamed > 0 || len(named) == 0:
@@ -191,6 +199,12 @@ func (t *tables) judge(p batch.Part, s *EventStatus) (verdict, map[int]verdict) 
 		return verdict{outcome: OutcomeSucceeded}, asUnconfirmed(named)
 	}
 	return unconfirmed, asUnconfirmed(named)
+}
+
+// isOwnEvent reports whether an event of a type can be one of the operation's: it is not the type
+// of another kind of change. A type that the SDK does not know can be.
+func (t *tables) isOwnEvent(e EventType) bool {
+	return e == t.info.event || !slices.Contains(knownEventTypes, e)
 }
 
 // asUnconfirmed makes all verdicts unconfirmed, in place, and returns the map.

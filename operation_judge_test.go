@@ -1,7 +1,10 @@
 package appsandbooks_test
 
 import (
+	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
@@ -111,8 +114,9 @@ func TestOperation_Wait_readsBackWhenFailuresNameNothing(t *testing.T) {
 }
 
 // When the event of a resent request leaves pairs without an outcome, Wait reads the assignments
-// of these pairs back.
-func TestWithResend_readsBackPairsThatSecondEventLeavesUnconfirmed(t *testing.T) {
+// of these pairs back. A pair that is missing stays unconfirmed as long as the first request may
+// still be carried out, and then fails.
+func TestWithResendLost_readsBackPairsThatSecondEventLeavesUnconfirmed(t *testing.T) {
 	options := []appsandbookstest.Option{appsandbookstest.WithLooseErrorInfo()}
 	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.AddFault(appsandbookstest.Fault{Method: "POST", Kind: appsandbookstest.FaultResetBefore, Times: 1})
@@ -120,12 +124,39 @@ func TestWithResend_readsBackPairsThatSecondEventLeavesUnconfirmed(t *testing.T)
 		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "2", Total: 1})
 		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
 			Assets: []appsandbooks.AssetID{{AdamID: "1"}, {AdamID: "2"}}, SerialNumbers: names("C02", 4),
-		}, appsandbooks.WithResend())
+		}, appsandbooks.WithResendLost())
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
 		require.Equal(t, 4, report.Succeeded)
-		require.Zero(t, report.Unconfirmed)
+		require.Equal(t, 4, report.Unconfirmed)
 		requireLedgerAgrees(t, srv, report)
+
+		time.Sleep(time.Hour) // virtual
+		report, err = op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
+		require.Equal(t, 4, report.Failed)
+		requireLedgerAgrees(t, srv, report)
+	})
+}
+
+// When the event of a Revoke has FAILED and nothing was completed, no target has succeeded, also if
+// the failures name only one of the two devices.
+func TestAssetsService_Revoke_failedEventSucceedsForNoTarget(t *testing.T) {
+	answer := func(_ *appsandbookstest.Server, r *http.Request) (*http.Response, error) {
+		if !strings.HasSuffix(r.URL.Path, "/status") {
+			return nil, nil
+		}
+		return jsonAnswer(r, `{"eventStatus":"FAILED","eventType":"REVOKE","numCompleted":0,"numRequested":2,"failures":[{"errorNumber":9644,"errorMessage":"later","errorInfo":{"serialNumbers":["C0200000"]}}]}`), nil
+	}
+	behindTransport(t, nil, answer, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		srv.Unit().AddAssignments(deviceAssignments(names("C02", 2))...)
+		srv.Unit().FailNextEvent(9644)
+		op, err := c.Assets.Revoke(t.Context(), appsandbooks.AssetChange{SerialNumbers: names("C02", 2)})
+		require.NoError(t, err)
+		report, err := op.Wait(t.Context())
+		require.Error(t, err)
+		require.Len(t, srv.Unit().Assignments(), 2)
+		require.Zero(t, report.Succeeded)
 	})
 }

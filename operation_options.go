@@ -12,14 +12,15 @@ type OperationOption func(*operationOptions) error
 type operationOptions struct {
 	planOnly        bool
 	bisect          bool
-	resend          bool
+	resendOverdue   bool
+	resendLost      bool
 	journal         func(ctx context.Context, entry []byte) error
 	continueJournal bool // true if the new journal entries follow the entries that Resume has read
 	progress        func(Progress)
 }
 
-// WithPlanOnly plans the operation without sending anything. Read [Operation.Plan],
-// then call Submit or Wait to send the operation, or discard it.
+// WithPlanOnly plans the operation without sending anything. Read [Operation.Plan], then
+// call [Operation.Wait] or [Operation.Step] to carry it out, or discard it.
 func WithPlanOnly() OperationOption {
 	return func(o *operationOptions) error { o.planOnly = true; return nil }
 }
@@ -27,26 +28,35 @@ func WithPlanOnly() OperationOption {
 // WithBisection searches for the invalid items when the service refuses a request
 // without naming them. It sends the two halves of the request, then the halves of
 // each half that is refused, and so on. It adds at most 64 requests for each request
-// that was refused.
+// that was refused. The option is saved with the operation.
 func WithBisection() OperationOption {
 	return func(o *operationOptions) error { o.bisect = true; return nil }
 }
 
-// WithResend sends pairs again, up to three times for each pair, when reading back
-// does not find them. It applies to a request whose result is unknown, and to a
-// request whose event stayed PENDING longer than the stall time. Apple advises to
-// resend in the second case. If the service also processes the first request later,
-// the assignments are the same, but each request that is sent again is one more event.
-// Revoke and the deferred Disassociate of subscriptions are never sent again.
-func WithResend() OperationOption {
-	return func(o *operationOptions) error { o.resend = true; return nil }
+// WithResendOverdue sends pairs again, up to three times for each pair, when their event
+// stays PENDING for the stall time and reading back does not find them. Apple
+// advises to do so. The first event may still be carried out later. A pair that is assigned
+// already should not use a second license, but Apple does not promise that. Revoke and the
+// deferred Disassociate of subscriptions are never sent again. The option is saved with the
+// operation.
+func WithResendOverdue() OperationOption {
+	return func(o *operationOptions) error { o.resendOverdue = true; return nil }
 }
 
-// maxResends is how often WithResend sends a pair again.
-const maxResends = 3
+// WithResendLost sends pairs again, up to three times for each pair, when no usable answer
+// came to their request and reading back does not find them. Apple does not advise this: the
+// service may carry out the first request later. Then both requests become events. Without the
+// option, such a pair is unconfirmed until six stall times (an hour by default; see
+// [WithStallTime]) have passed, and then has failed. Revoke and the deferred Disassociate of subscriptions are
+// never sent again. The option is saved with the operation.
+func WithResendLost() OperationOption {
+	return func(o *operationOptions) error { o.resendLost = true; return nil }
+}
 
 // WithProgress calls f after each change of a request's state, and never from two
-// goroutines at the same time. f must return quickly.
+// goroutines at the same time. f must return quickly: the operation goes on after f returns.
+// f may call every method of the operation. Wait, Step and Verify return [ErrBusy] there, and
+// Retry and Undo return [ErrUnfinished] or [ErrBusy].
 func WithProgress(f func(Progress)) OperationOption {
 	return func(o *operationOptions) error {
 		if f == nil {
@@ -59,12 +69,14 @@ func WithProgress(f func(Progress)) OperationOption {
 
 // WithJournal keeps a journal of the operation, so that the operation can be resumed
 // after a crash. The operation calls write with one entry that holds the whole plan
-// before it sends anything. After that it writes an entry for each step: before a
+// before it sends anything. With [WithPlanOnly], planning writes nothing; the first Wait or
+// Step writes the plan. Retry and Undo write the plan at once. After that it writes an entry for each step: before a
 // request is sent, after the service has accepted it, before a poll, and when an
 // outcome is known. An entry is text that ends with a newline. It contains no secrets.
 // When write returns nil, the entry must be stored durably. Appending to a file and
 // syncing the file is enough. If write returns an error, the request is not sent. The
-// context that write receives is never canceled.
+// context that write receives is never canceled. write may call the methods of the operation
+// that WithProgress allows.
 //
 // [Client.Resume] reads all entries, joined in the order in which they were written.
 // If the last entry of a request shows that it was about to be sent, and no event is

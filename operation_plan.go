@@ -15,13 +15,14 @@ func formatAdamID(id int64) string { return strconv.FormatInt(id, 10) }
 // tables hold each asset, user and device of an operation once. Requests and pairs
 // refer to them by index, so that a million pairs need little memory.
 type tables struct {
-	kind     kind
-	assets   []AssetID     // assets, or the Adam IDs of subscriptions in decimal; empty for kinds without assets
-	users    []string      // clientUserIds
-	devices  []string      // serialNumbers
-	requests []UserRequest // the UserRequest of each user of a Create or Update, at the user's index
-	renewing bool
-	deferred bool
+	kind         kind
+	info         kindInfo      // of the kind
+	assets       []AssetID     // assets, or the Adam IDs of subscriptions in decimal; empty for kinds without assets
+	users        []string      // clientUserIds
+	devices      []string      // serialNumbers
+	userRequests []UserRequest // the UserRequest of each user of a Create or Update, at the user's index
+	renewing     bool
+	deferred     bool
 	// pairs are the pairs of the change until buildParts. They are nil if every asset is
 	// combined with every target.
 	pairs []batch.Pair
@@ -84,11 +85,12 @@ func (t *tables) device(serial string) (int32, error) {
 	if err := checkName("serialNumber", serial); err != nil {
 		return 0, err
 	}
-	// White space in a serial number is probably a mistake in reading a list, and the service
-	// accepts serial numbers that do not exist. Only Associate refuses white space, so
-	// that an assignment with such a serial number can still be removed.
-	if t.kind == associateAssets && strings.ContainsFunc(serial, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' }) {
-		return 0, invalidf("a serialNumber contains white space or a control character")
+	// White space and invisible characters in a serial number are probably a mistake in reading
+	// a list, and the service accepts serial numbers that do not exist. Only a change that adds
+	// pairs refuses them, so that an assignment with such a serial number can still be removed.
+	invisible := func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }
+	if !t.info.removes && strings.ContainsFunc(serial, invisible) {
+		return 0, invalidf("a serialNumber contains white space or an invisible character")
 	}
 	return intern(&t.devices, &t.deviceIndex, serial), nil
 }
@@ -287,9 +289,9 @@ func (t *tables) addUserRequests(c UserChange) error {
 			return withPosition("Users", n, err)
 		case !utf8.ValidString(r.Email + r.ManagedAppleID):
 			return withPosition("Users", n, invalidf("an email or a managedAppleId is not valid UTF-8"))
-		case int(i) == len(t.requests):
-			t.requests = append(t.requests, r)
-		case t.requests[i] != r:
+		case int(i) == len(t.userRequests):
+			t.userRequests = append(t.userRequests, r)
+		case t.userRequests[i] != r:
 			return withPosition("Users", n, invalidf("two different requests for one clientUserId"))
 		}
 	}
@@ -310,8 +312,8 @@ func (t *tables) addPairOf(o *tables, p batch.Pair) {
 		return
 	}
 	user := intern(&t.users, &t.userIndex, o.users[u])
-	if len(o.requests) > 0 && t.kind != retireUsers && int(user) == len(t.requests) {
-		t.requests = append(t.requests, o.requests[u])
+	if len(o.userRequests) > 0 && t.info.hasUserRequests && int(user) == len(t.userRequests) {
+		t.userRequests = append(t.userRequests, o.userRequests[u])
 	}
 	t.pairs = append(t.pairs, batch.UserPair(asset, user))
 }
@@ -327,44 +329,60 @@ func (t *tables) buildParts(l batch.Limits) []batch.Part {
 	return batch.Product(max(1, len(t.assets)), len(t.users), len(t.devices), l)
 }
 
-// body returns the value whose JSON is the body of the request p.
-func (t *tables) body(p batch.Part) any {
-	users, devices := valuesAt(t.users, p.Users), valuesAt(t.devices, p.Devices)
-	switch t.kind {
-	case associateAssets, disassociateAssets:
-		return struct {
-			Assets        []AssetID `json:"assets"`
-			ClientUserIDs []string  `json:"clientUserIds,omitzero"`
-			SerialNumbers []string  `json:"serialNumbers,omitzero"`
-		}{valuesAt(t.assets, p.Assets), users, devices}
-	case revokeAssets:
-		return struct {
-			ClientUserIDs []string `json:"clientUserIds,omitzero"`
-			SerialNumbers []string `json:"serialNumbers,omitzero"`
-		}{users, devices}
-	case associateSubscriptions, disassociateSubscriptions:
-		r := subscriptionRequest{ClientUserIDs: users}
-		for _, a := range p.Assets {
-			id, _ := strconv.ParseInt(t.assets[a].AdamID, 10, 64) // formatted by formatAdamID
-			r.AdamIDs = append(r.AdamIDs, id)
-		}
-		if t.kind == associateSubscriptions {
-			r.Renewing = &t.renewing
-		} else if t.deferred {
-			r.Deferred = &t.deferred
-		}
-		return r
-	default:
-		requests := valuesAt(t.requests, p.Users)
-		if t.kind == retireUsers {
-			for _, id := range users {
-				requests = append(requests, UserRequest{ClientUserID: id})
-			}
-		}
-		return struct {
-			Users []UserRequest `json:"users"`
-		}{requests}
+// assetBody returns the body of a request that associates or disassociates assets.
+func (t *tables) assetBody(p batch.Part) any {
+	return struct {
+		Assets        []AssetID `json:"assets"`
+		ClientUserIDs []string  `json:"clientUserIds,omitzero"`
+		SerialNumbers []string  `json:"serialNumbers,omitzero"`
+	}{valuesAt(t.assets, p.Assets), valuesAt(t.users, p.Users), valuesAt(t.devices, p.Devices)}
+}
+
+// targetBody returns the body of a request that names users and devices only.
+func (t *tables) targetBody(p batch.Part) any {
+	return struct {
+		ClientUserIDs []string `json:"clientUserIds,omitzero"`
+		SerialNumbers []string `json:"serialNumbers,omitzero"`
+	}{valuesAt(t.users, p.Users), valuesAt(t.devices, p.Devices)}
+}
+
+// seatsBody returns the body of a request that associates subscriptions.
+func (t *tables) seatsBody(p batch.Part) any {
+	r := t.anySeatsBody(p)
+	r.Renewing = &t.renewing
+	return r
+}
+
+// seatsBackBody returns the body of a request that disassociates subscriptions.
+func (t *tables) seatsBackBody(p batch.Part) any {
+	r := t.anySeatsBody(p)
+	if t.deferred {
+		r.Deferred = &t.deferred
 	}
+	return r
+}
+
+// anySeatsBody returns what the bodies of all requests for subscriptions contain.
+func (t *tables) anySeatsBody(p batch.Part) subscriptionRequest {
+	r := subscriptionRequest{ClientUserIDs: valuesAt(t.users, p.Users)}
+	for _, a := range p.Assets {
+		id, _ := strconv.ParseInt(t.assets[a].AdamID, 10, 64) // formatted by formatAdamID
+		r.AdamIDs = append(r.AdamIDs, id)
+	}
+	return r
+}
+
+// userBody returns the body of a request that creates, updates or retires users.
+func (t *tables) userBody(p batch.Part) any {
+	requests := valuesAt(t.userRequests, p.Users)
+	if len(t.userRequests) == 0 {
+		for _, id := range valuesAt(t.users, p.Users) {
+			requests = append(requests, UserRequest{ClientUserID: id})
+		}
+	}
+	return struct {
+		Users []UserRequest `json:"users"`
+	}{requests}
 }
 
 // valuesAt returns the values of the table at the indices. It returns nil if the
@@ -379,6 +397,11 @@ func valuesAt[T any](table []T, indices []int32) []T {
 	}
 	return out
 }
+
+// listsShowAbsence reports whether a pair that the lists do not show as changed was not
+// changed. That is not so for a Revoke, which leaves books assigned, and for a deferred
+// Disassociate of subscriptions, where a seat stays until its period ends.
+func (t *tables) listsShowAbsence() bool { return !t.info.uncountable && !t.deferred }
 
 // buildIndexes builds the indexes from the tables of a saved operation.
 func (t *tables) buildIndexes() {

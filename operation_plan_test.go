@@ -222,11 +222,13 @@ func TestOperation_sendsDocumentedRequestBodies(t *testing.T) {
 		}},
 	} {
 		t.Run(path, func(t *testing.T) {
-			c, r := recordedClient(t, "walkthrough/01-service-config.response.json", "walkthrough/05-users-create.response.json")
+			c, r := recordedClient(t, "walkthrough/01-service-config.response.json", `{"uId":"2049025000431439"}`, "walkthrough/05-users-create.response.json")
 			_, err := test.call(t.Context(), c)
 			require.NoError(t, err)
-			require.Equal(t, "/base/mdm/v2/"+path, r.requests[1].URL.Path)
-			jsonEqual(t, test.body, r.bodies[1])
+			require.Len(t, r.requests, 3)
+			require.Equal(t, "/base/mdm/v2/client/config", r.requests[1].URL.Path)
+			require.Equal(t, "/base/mdm/v2/"+path, r.requests[2].URL.Path)
+			jsonEqual(t, test.body, r.bodies[2])
 		})
 	}
 	c, r := recordedClient(t, `{"subscriptionManagement":false}`, `{"uId":"1"}`, `{}`)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -41,9 +42,8 @@ func TestOperation_Notify_finishesResumedOperation(t *testing.T) {
 			Assets: addAssets(srv, 1, 10), SerialNumbers: names("C02", 3),
 		})
 		require.NoError(t, err)
-		_, err = op.Step(t.Context())
-		require.NoError(t, err)
-		saved, err := op.MarshalJSON()
+		require.NoError(t, op.Step(t.Context()))
+		saved, err := op.Save()
 		require.NoError(t, err)
 		time.Sleep(time.Second)
 		op, err = c.Resume(saved)
@@ -56,9 +56,9 @@ func TestOperation_Notify_finishesResumedOperation(t *testing.T) {
 		}
 		op.Notify(nil)
 		op.Notify(n)
-		next, err := op.Step(t.Context()) // before the first poll was due
-		require.NoError(t, err)
-		require.True(t, next.IsZero())
+		require.NoError(t, op.Step(t.Context())) // before the first poll was due
+		_, more := op.Next()
+		require.False(t, more)
 		require.Equal(t, 3, op.Report().Succeeded)
 	})
 }
@@ -178,32 +178,6 @@ func TestOperation_Wait_givesUpOnStalledEvent(t *testing.T) {
 	})
 }
 
-// When the token source changes to the token of another unit, Wait stops with ErrOtherUnit,
-// changes nothing in that unit, and leaves all pairs unconfirmed.
-func TestOperation_Wait_stopsWhenTokenSourceSwitchesUnit(t *testing.T) {
-	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
-		other := srv.NewUnit("other")
-		other.AddAsset(appsandbookstest.Asset{AdamID: "1000", Total: 5000})
-		token := srv.Unit().Token()
-		c := newClient(t, srv, appsandbooks.WithTokenSource(func(context.Context) (string, error) { return token, nil }))
-		defer c.Close()
-		addAssets(srv, 1, 5000)
-		op, err := c.Assets.Associate(t.Context(), deviceChange(names("C02", 1000)), appsandbooks.WithResend())
-		require.NoError(t, err)
-		token = other.Token()
-		report, err := op.Wait(t.Context())
-		require.ErrorIs(t, err, appsandbooks.ErrOtherUnit)
-		require.Equal(t, 1000, report.Unconfirmed)
-		require.Empty(t, other.Assignments())
-		require.Len(t, srv.Unit().Assignments(), 1000)
-
-		token = srv.Unit().Token()
-		report, err = op.Wait(t.Context())
-		require.NoError(t, err)
-		requireLedgerAgrees(t, srv, report)
-	})
-}
-
 // The pairs of a stalled event stay unconfirmed, also after Verify. When the event has
 // finished, the next Wait, Verify or Resume confirms them.
 func TestOperation_Wait_confirmsStalledEventThatFinishesLate(t *testing.T) {
@@ -215,7 +189,7 @@ func TestOperation_Wait_confirmsStalledEventThatFinishesLate(t *testing.T) {
 			return op.Verify(t.Context())
 		},
 		"Resume": func(t *testing.T, c *appsandbooks.Client, op *appsandbooks.Operation) (*appsandbooks.Report, error) {
-			saved, err := op.MarshalJSON()
+			saved, err := op.Save()
 			require.NoError(t, err)
 			op, err = c.Resume(saved)
 			require.NoError(t, err)
@@ -307,57 +281,113 @@ func TestOperation_Wait_stopsAtRefusalAndCanContinue(t *testing.T) {
 	}
 }
 
-// A caller who calls Operation.Step whenever it is due gets to the end of the operation, or to an
-// error, within 60 steps and an hour, also when polls or reads fail permanently.
-func TestOperation_Step_endsAfterFewStepsDespiteFaults(t *testing.T) {
-	for name, fault := range map[string]appsandbookstest.Fault{
-		"no fault":      {Path: "nothing"},
-		"9603":          {Path: "status", Number: 9603},
-		"lost answer":   {Path: "status", Kind: appsandbookstest.FaultResetAfter},
-		"unknown event": {Path: "status", Number: 9708},
-		"failed read":   {Path: "assignments", Status: 502, Body: "x"},
-		"unknown state": {Path: "status", Status: 200, Body: `{"eventStatus":"THINKING"}`},
-		"no state":      {Path: "status", Status: 200, Body: `{}`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 100), SerialNumbers: names("C02", 3)})
-				require.NoError(t, err)
-				srv.AddFault(fault)
-				began, steps := time.Now(), 0
-				for {
-					next, err := op.Step(t.Context())
-					if next.IsZero() || err != nil {
-						break
-					}
-					steps++
-					require.Less(t, steps, 60)
-					time.Sleep(time.Until(next)) // virtual
-				}
-				require.Less(t, time.Since(began), time.Hour)
-			})
+// One answer that there is no such event does not end the wait: the event may be new. When all
+// answers say so for the stall time, the data is read back.
+func TestOperation_Wait_oneUnknownEventIsNotFinal(t *testing.T) {
+	for _, times := range []int{1, 0} { // once, and always
+		inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			srv.AddFault(appsandbookstest.Fault{Path: "status", Number: 9708, Times: times})
+			began := time.Now()
+			op, err := associateOne(t.Context(), srv, c)
+			require.NoError(t, err)
+			report, err := op.Wait(t.Context())
+			require.NoError(t, err)
+			requireLedgerAgrees(t, srv, report)
+			if times == 1 {
+				require.Less(t, time.Since(began), time.Minute)
+				require.Zero(t, countPath(srv, "assignments"))
+			} else {
+				require.GreaterOrEqual(t, time.Since(began), 10*time.Minute)
+				require.Less(t, time.Since(began), 12*time.Minute)
+			}
+			require.Equal(t, 1, countPath(srv, "assets/associate"))
 		})
 	}
 }
 
-// A token source that fails for 20 s does not end Wait.
-func TestOperation_Wait_continuesAfterTokenSourceFails(t *testing.T) {
-	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, _ *appsandbooks.Client) {
-		var unavailable atomic.Bool
-		c := newClient(t, srv, appsandbooks.WithTokenSource(func(context.Context) (string, error) {
-			if unavailable.Load() {
-				return "", errors.New("the token store is unavailable")
-			}
-			return srv.Unit().Token(), nil
-		}))
-		defer c.Close()
+// Two operations that wait for events, and StatusService.Wait, keep the interval between polls of
+// one event together.
+func TestOperation_Wait_sharesPollsWithStatus(t *testing.T) {
+	options := []appsandbookstest.Option{appsandbookstest.WithEventDelay(3 * time.Minute)}
+	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		op, err := associateOne(t.Context(), srv, c)
 		require.NoError(t, err)
-		unavailable.Store(true)
-		time.AfterFunc(20*time.Second, func() { unavailable.Store(false) })
-		began := time.Now()
-		_, err = op.Wait(t.Context())
+		status := make(chan error, 1)
+		go func() {
+			_, err := c.Status.Wait(t.Context(), op.EventIDs()[0])
+			status <- err
+		}()
+		report, err := op.Wait(t.Context())
 		require.NoError(t, err)
-		require.Greater(t, time.Since(began), 20*time.Second)
+		require.NoError(t, <-status)
+		requireLedgerAgrees(t, srv, report)
+		polls := statusTimes(srv)
+		for i := 1; i < len(polls)-1; i++ {
+			require.GreaterOrEqual(t, polls[i].Sub(polls[i-1]), 30*time.Second)
+		}
 	})
+}
+
+// A notification of another kind of change than the operation's settles no pair, as with a status of
+// another event type.
+func TestClient_Notify_ignoresOtherKindOfChange(t *testing.T) {
+	options := []appsandbookstest.Option{appsandbookstest.WithEventDelay(appsandbookstest.Never)}
+	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		op, err := associateOne(t.Context(), srv, c)
+		require.NoError(t, err)
+		time.Sleep(6 * time.Second) // virtual
+		require.NoError(t, op.Step(t.Context()))
+		c.Notify(successOf(appsandbooks.EventDisassociate, op.EventIDs()[0], "C02"))
+		op.Notify(successOf(appsandbooks.EventDisassociate, op.EventIDs()[0], "C02"))
+		require.NoError(t, op.Step(t.Context()))
+		require.Equal(t, 1, op.Report().Unconfirmed)
+	})
+}
+
+// successOf returns a notification that asset 1000 was changed for a device.
+func successOf(e appsandbooks.EventType, eventID, serial string) *appsandbooks.Notification {
+	return &appsandbooks.Notification{ID: "n", Type: appsandbooks.NotificationAssetManagement, AssetManagement: &appsandbooks.AssetManagement{
+		EventResult: appsandbooks.EventResult{EventID: eventID, Type: e, Result: appsandbooks.NotificationSuccess},
+		Assignments: []appsandbooks.Assignment{{AssetPair: appsandbooks.AssetPair{AdamID: "1000", PricingParam: "STDQ", SerialNumber: serial}}},
+	}}
+}
+
+// A notification may settle a stalled request in the same step in which the request is due to be
+// read back. Then the step does not read it back.
+func TestClient_Notify_settlesRequestThatIsDueToBeReadBack(t *testing.T) {
+	for range 10 { // the order of two polls is random
+		var onPoll atomic.Pointer[func()]
+		answer := func(_ *appsandbookstest.Server, r *http.Request) (*http.Response, error) {
+			if f := onPoll.Load(); f != nil && strings.HasSuffix(r.URL.Path, "/status") {
+				(*f)()
+			}
+			return nil, nil
+		}
+		options := []appsandbookstest.Option{oneDevicePerRequest(), appsandbookstest.WithEventDelay(appsandbookstest.Never)}
+		behindTransport(t, options, answer, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			addAssets(srv, 1, 10)
+			op, err := c.Assets.Associate(t.Context(), deviceChange(names("C02", 2)))
+			require.NoError(t, err)
+			stalled := ""
+			for stalled == "" {
+				at, more := op.Next()
+				require.True(t, more)
+				time.Sleep(time.Until(at)) // virtual
+				require.NoError(t, op.Step(t.Context()))
+				for o := range op.Report().Outcomes() {
+					if errors.Is(o.Err, appsandbooks.ErrStalled) {
+						stalled = o.SerialNumber
+					}
+				}
+			}
+			event := op.EventIDs()[0]
+			if stalled == "C0200001" {
+				event = op.EventIDs()[1]
+			}
+			notify := func() { c.Notify(successOf(appsandbooks.EventAssociate, event, stalled)) }
+			onPoll.Store(&notify)
+			time.Sleep(28 * time.Second) // virtual
+			require.NoError(t, op.Step(t.Context()))
+		})
+	}
 }

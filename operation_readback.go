@@ -4,208 +4,228 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/appsandbooks/appsandbooks/internal/batch"
+	"github.com/appsandbooks/appsandbooks/internal/ledger"
 )
 
-// readBackOpen reads back the unconfirmed pairs of the requests that are due: requests with an
-// unknown result, and finished requests whose event left pairs unconfirmed. If a list cannot
-// be read because of a temporary error, because it changed, or because it did not
-// advance, readBackOpen plans another try after the polling interval. It returns the
-// error when the read-back has failed for the stall time.
-func (op *Operation) readBackOpen(ctx context.Context) error {
-	now := time.Now()
-	var due []*part
-	op.mu.Lock()
-	for _, p := range op.parts {
-		if (p.state == partUnknown || p.needsReadback()) && !p.nextPoll.After(now) {
-			due = append(due, p)
+// readBack reads the lists that show the pairs of some requests whose outcome is not clear, and
+// records what they show. If a list cannot be read because of a temporary error, or because it
+// did not advance, the requests are due again after the polling interval. It returns the error
+// when reading back has failed for the stall time.
+func (op *Operation) readBack(ctx context.Context, ids []int) error {
+	if err := op.beginReading(ctx, ids); err != nil {
+		return err
+	}
+	var wanted []batch.Pair
+	for _, id := range ids {
+		wanted = append(wanted, pairsWith(op.ledger.Request(id), ledger.Unconfirmed)...)
+	}
+	found, err := op.lookUpAll(ctx, wanted)
+	if err != nil {
+		err = fmt.Errorf("reading back %s: %w", op.tables.kind, err)
+		if op.isLasting(ctx, err) {
+			return err
 		}
 	}
-	op.mu.Unlock()
-	err := op.readBack(ctx, due, func(v verdict) bool { return v.outcome == OutcomeUnconfirmed })
-	switch {
-	case err == nil:
-		op.readbackFailingSince = time.Time{}
-		return nil
-	case ctx.Err() != nil || !op.client.isTemporary(err) && !errors.Is(err, ErrDataChanged) && !errors.Is(err, ErrNoProgress):
-		return err
-	case op.readbackFailingSince.IsZero():
-		op.readbackFailingSince = now
-	case now.Sub(op.readbackFailingSince) >= op.client.opts.stallTime:
-		return err
-	}
-	op.mu.Lock()
-	defer op.mu.Unlock()
-	for _, p := range due {
-		p.nextPoll = time.Now().Add(op.client.opts.pollInterval)
+	for _, id := range ids {
+		if recordErr := op.recordReading(ctx, op.ledger.Request(id), found, err, true); recordErr != nil {
+			return recordErr
+		}
+		if r := op.ledger.Request(id); err != nil && r.Unread >= op.ledger.Rules().Stall {
+			return err
+		}
 	}
 	return nil
 }
 
-// Verify reads the data back (assignments, users, or assignments of subscriptions) and
-// compares it with the pairs that succeeded, that are unconfirmed, or that an earlier
-// Verify did not find. Requests that were not sent, or whose event is not finished and
-// not stalled, are not compared.
-//
-// The service is known to accept serial numbers that do not exist, and to report
-// COMPLETE for them. If the event of a pair is finished, but the data does not show the
-// change, the pair fails with [ErrNotVerified]. Verify also shows changes that other
-// programs made in the meantime.
-//
-// Some pairs stay unconfirmed when the data does not show the change. For a request whose
-// answer was lost, a pair is unconfirmed until six times the stall time (an hour by
-// default; see [WithStallTime]) has passed, because the service may still process the
-// request. After that time the pair fails, but not at the first reading of the request:
-// the first Verify leaves it unconfirmed, and a later Verify reports it as failed. The
-// pairs of a Revoke and of a deferred Disassociate never fail, because the data does not
-// show their results at once.
-//
-// Like Wait, Verify returns the report, and an [*OperationError] unless every pair
-// succeeded.
-func (op *Operation) Verify(ctx context.Context) (*Report, error) {
-	if err := op.acquire(ctx); err != nil {
-		return op.reportAndError(err)
-	}
-	defer op.release()
-	var all []*part
-	for _, s := range []partState{partUnknown, partFinished} {
-		all = append(all, op.inState(s)...)
-	}
-	return op.reportAndError(op.readBack(ctx, all, func(v verdict) bool {
-		return v.outcome != OutcomeFailed || errors.Is(v.err, ErrNotVerified)
-	}))
-}
-
-// readBack reads back the pairs of some requests whose verdict satisfies isWanted, and
-// updates their verdicts.
-func (op *Operation) readBack(ctx context.Context, parts []*part, isWanted func(verdict) bool) error {
-	present := map[batch.Pair]bool{} // the value of a pair is true if the service lists the pair
-	for _, p := range parts {
-		for i := range p.Len() {
-			if isWanted(p.verdictOf(i)) {
-				present[p.pairAt(i)] = false
-			}
+// beginReading records how old the requests are before the lists are read, if that makes a
+// difference: a request that got lost may have become so old that it can no longer be carried
+// out.
+func (op *Operation) beginReading(ctx context.Context, ids []int) error {
+	var facts []ledger.Fact
+	for _, id := range ids {
+		now := time.Now()
+		aged := op.ledger.Request(id).Aged(now)
+		if op.ledger.BecomesFinal(id, aged) {
+			facts = append(facts, ledger.Fact{What: ledger.Reading, Request: id, At: now, Aged: aged})
 		}
 	}
-	if len(present) == 0 {
+	if len(facts) == 0 {
 		return nil
 	}
-	err := op.findPairs(ctx, present)
-	changed := errors.Is(err, ErrDataChanged)
-	if err != nil {
-		err = fmt.Errorf("reading back %s: %w", op.tables.kind, err)
-		if !changed {
-			return err
-		}
-	}
-	// If a list changed while it was read, a pair that was seen is present, but a pair
-	// that was not seen can be present too.
-	isReliable := func(k batch.Pair) bool { return present[k] || !changed }
-	isAchieved := func(k batch.Pair) bool { return present[k] != op.tables.kind.removesPairs() }
-	for _, p := range parts {
-		if err := op.applyReadback(ctx, p, isWanted, isReliable, isAchieved); err != nil {
-			return err
-		}
-	}
-	return err
+	return op.record(ctx, facts...)
 }
 
-// applyReadback updates the verdicts of one request. isWanted selects the pairs to update.
-// isReliable reports whether the read-back shows if a pair is present or not. isAchieved
-// reports whether the pair is in the state that the operation wants: present, or for a
-// removal absent.
-func (op *Operation) applyReadback(ctx context.Context, p *part, isWanted func(verdict) bool, isReliable, isAchieved func(batch.Pair) bool) error {
-	unknown := p.state == partUnknown
-	undecided := unknown && p.nextPoll.After(time.Now()) // Verify can read a request back before it is due
-	verdicts := make(map[int]verdict, p.Len())
-	notVerified := map[error]error{} // one ErrNotVerified for each reason, shared by the pairs with that reason
-	var missing, found []batch.Pair
-	for i := range p.Len() {
-		v := p.verdictOf(i)
-		key := p.pairAt(i)
-		switch {
-		case !isWanted(v):
-			verdicts[i] = v
-		case !isReliable(key):
-			verdicts[i], undecided = v, true
-			missing = append(missing, key)
-		case isAchieved(key):
-			found = append(found, key)
-			verdicts[i] = verdict{outcome: OutcomeSucceeded}
-		case v.outcome == OutcomeFailed: // an earlier Verify did not find the pair either
-			verdicts[i] = v
-		case unknown || op.mayStillComplete(p, v.err) || op.tables.kind == revokeAssets || op.tables.deferred || p.priorUncertainty != nil && p.eventID == "":
-			// The service may still process the request, or an earlier request for
-			// the same pair whose repetition was refused. Or the lists cannot show the
-			// result: Revoke leaves books assigned, and a deferred seat stays until its
-			// period ends. (If this request was accepted, the earlier ones are finished
-			// too, because events finish in the order of their requests.)
-			missing = append(missing, key)
-			if v.err == nil { // the event reported success
-				v.err = ErrNotVerified
-			}
-			verdicts[i] = verdict{OutcomeUnconfirmed, v.err}
-		default:
-			if notVerified[v.err] == nil {
-				notVerified[v.err] = errors.Join(ErrNotVerified, v.err)
-			}
-			verdicts[i] = verdict{OutcomeFailed, notVerified[v.err]}
+// isLasting reports whether an error of reading back ends the operation's call, because
+// trying again soon does not help.
+func (op *Operation) isLasting(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || !op.client.isTemporary(err) && !errors.Is(err, ErrNoProgress)
+}
+
+// pairsWith returns the pairs of a request with an outcome.
+func pairsWith(r *ledger.Request, o ledger.Outcome) (pairs []batch.Pair) {
+	for i := range r.Len() {
+		if r.Outcome(i) == o {
+			pairs = append(pairs, r.Pair(i))
 		}
 	}
-	if unknown && undecided && len(missing) > 0 {
-		return nil // no outcome yet: the service may still process the request
-	}
-	resendable := op.tables.kind != revokeAssets && !op.tables.deferred
-	if unknown && op.opts.resend && p.resent < maxResends && resendable && len(missing) > 0 {
-		return op.resend(ctx, p, missing, found)
-	}
-	return op.update(ctx, p, func() {
-		p.wasReadBack = !undecided
-		v, rest := commonVerdict(verdicts)
-		op.finish(p, v, rest)
-	})
+	return pairs
 }
 
-// mayStillComplete reports whether the service may still process a request that left the
-// pair with error err. A stalled event can finish at any time. A lost request, or one
-// whose event is not found, can be processed until six stall times after it was sent.
-func (op *Operation) mayStillComplete(p *part, err error) bool {
-	lost := errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrEventNotFound)
-	return errors.Is(err, ErrStalled) || lost && time.Since(p.sentAt) < 6*op.client.opts.stallTime
-}
-
-// commonVerdict returns the verdict of the pair at position 0 for the whole request, and
-// the verdicts that differ from it as exceptions. It deletes the equal ones from all.
-func commonVerdict(all map[int]verdict) (verdict, map[int]verdict) {
-	first := all[0]
-	for i, v := range all {
-		if v.outcome == first.outcome && v.err == first.err { //nolint:errorlint // pairs with the same reason share one error value
-			delete(all, i)
+// recordReading records what the lists show of a request. failed is the temporary error of
+// reading them, or nil. If the rules allow it and resends is true, the pairs that are missing
+// are sent again.
+func (op *Operation) recordReading(ctx context.Context, r *ledger.Request, found lookup, failed error, resends bool) error {
+	now := time.Now()
+	f := ledger.Fact{What: ledger.ReadBack, Request: r.ID, At: now, Aged: r.Aged(now)}
+	f.Pairs, f.Torn = op.verdictsFrom(r, found)
+	if !resends && r.Due.After(now) {
+		return op.recordEarly(ctx, r, f)
+	}
+	if !f.Torn && op.ledger.MayResend(r.ID) && hasMissing(r.With(f.Pairs)) {
+		if resends && failed == nil {
+			return op.resend(ctx, r, f)
 		}
+		f.Torn = true // so that the lists are read again before the pairs are sent again
 	}
-	return first, all
+	wait := op.client.opts.stallTime
+	switch {
+	case failed != nil || f.Torn:
+		wait = op.client.opts.pollInterval
+		if e := (*Error)(nil); errors.As(failed, &e) {
+			wait = max(wait, e.RetryAfter)
+		}
+		if failed != nil && len(f.Pairs) == 0 {
+			f.What, f.Torn = ledger.Unread, false
+		}
+	case r.Phase == ledger.Overdue:
+		wait = 0 // for the next poll; NotBefore keeps its distance
+	}
+	f.Due = now.Add(wait)
+	return op.record(ctx, f)
 }
 
-// resend replaces a request with an unknown result: with finished requests for the pairs that
-// were found, and with planned requests for the missing pairs, which are sent again.
-func (op *Operation) resend(ctx context.Context, p *part, missing, found []batch.Pair) error {
+// recordEarly records the pairs that Verify has found before the request is due to be read back.
+// It changes neither when the request is due, nor what becomes of the other pairs. It records
+// nothing if the request was not read back before: so soon, the lists may show what was before
+// the request.
+func (op *Operation) recordEarly(ctx context.Context, r *ledger.Request, f ledger.Fact) error {
+	if !r.WasRead {
+		return nil
+	}
+	f.Pairs = slices.DeleteFunc(f.Pairs, func(g ledger.Group) bool { return g.Outcome != ledger.Succeeded })
+	if len(f.Pairs) == 0 {
+		return nil
+	}
+	f.Torn, f.Due = false, r.Due
+	return op.record(ctx, f)
+}
+
+// hasMissing reports whether a pair of the request has not succeeded.
+func hasMissing(r *ledger.Request) bool { return r.Has(ledger.Failed) || r.Has(ledger.Unconfirmed) }
+
+// verdictsFrom returns what the lists show of the unconfirmed pairs of a request, by position:
+// succeeded, failed if the lists show that the change was not made, and unconfirmed if they
+// cannot show it. torn is true if some pairs are in none of the groups, because they were not
+// read.
+func (op *Operation) verdictsFrom(r *ledger.Request, found lookup) (groups []ledger.Group, torn bool) {
+	byVerdict := map[ledger.Verdict][]int{}
+	var reasons notVerifiedReasons
+	for i := range r.Len() {
+		v := r.VerdictOf(i)
+		if v.Outcome != ledger.Unconfirmed {
+			continue
+		}
+		switch op.look(r.Pair(i), found) {
+		case notRead:
+			torn = true
+			continue
+		case achieved:
+			v = ledger.Verdict{Outcome: ledger.Succeeded}
+		case notAchieved:
+			v = ledger.Verdict{Outcome: ledger.Failed, Why: reasons.of(v.Why)}
+		}
+		byVerdict[v] = append(byVerdict[v], i)
+	}
+	return groupsOf(byVerdict), torn
+}
+
+// groupsOf returns positions by verdict as groups, ordered by their first pairs. The positions
+// must be ascending.
+func groupsOf(byVerdict map[ledger.Verdict][]int) []ledger.Group {
+	groups := make([]ledger.Group, 0, len(byVerdict))
+	for v, positions := range byVerdict {
+		groups = append(groups, ledger.Group{Pairs: ledger.ToRuns(positions), Verdict: v})
+	}
+	slices.SortFunc(groups, func(a, b ledger.Group) int { return a.Pairs[0][0] - b.Pairs[0][0] })
+	return groups
+}
+
+// notVerifiedReasons makes the reasons of pairs that the lists do not show: ErrNotVerified
+// together with the reason why they had to be read back. The zero value is ready for use.
+type notVerifiedReasons struct {
+	known map[ledger.Reason]ledger.Reason
+}
+
+// of returns the reason for a pair whose reason was why.
+func (n *notVerifiedReasons) of(why ledger.Reason) ledger.Reason {
+	reason, ok := n.known[why]
+	if !ok {
+		reason = toReason(withCause(ErrNotVerified, fromReason(why)))
+		if n.known == nil {
+			n.known = map[ledger.Reason]ledger.Reason{}
+		}
+		n.known[why] = reason
+	}
+	return reason
+}
+
+// A sight is what the lists show of a pair.
+type sight int
+
+const (
+	notRead     sight = iota // notRead means that the list changed while it was read, or was not read.
+	achieved                 // achieved means that the pair is as the operation wants it: present, or for a removal absent.
+	notAchieved              // notAchieved means that the pair is not as the operation wants it.
+	notVisible               // notVisible means that the lists cannot show the pair.
+)
+
+// look returns what the lists show of a pair.
+func (op *Operation) look(p batch.Pair, found lookup) sight {
+	present := found.seen[p]
+	switch {
+	case !present && found.unread[p]:
+		return notRead
+	case found.unseen[p]:
+		return notVisible
+	case present != op.tables.info.removes:
+		return achieved
+	case !op.tables.listsShowAbsence():
+		return notVisible
+	}
+	return notAchieved
+}
+
+// resend records that the pairs of a request are sent again, except those that the lists show. f
+// is the fact of reading back.
+func (op *Operation) resend(ctx context.Context, r *ledger.Request, f ledger.Fact) error {
 	limits, err := op.client.Config.limits(ctx)
 	if err != nil {
 		return err
 	}
-	l := op.tables.kind.limits(limits)
-	missingParts, foundParts := batch.Pairs(missing, l), batch.Pairs(found, l)
-	return op.update(ctx, p, func() {
-		p.priorUncertainty = p.err
-		op.replace(p, append(missingParts, foundParts...))
-		pieces := op.parts[len(op.parts)-len(missingParts)-len(foundParts):]
-		for _, q := range pieces[:len(missingParts)] {
-			q.resent = p.resent + 1
-		}
-		for _, q := range pieces[len(missingParts):] {
-			op.finish(q, verdict{outcome: OutcomeSucceeded}, nil)
-		}
-	})
+	l := op.tables.info.limits(limits)
+	after := r.With(f.Pairs)
+	present := pairsWith(after, ledger.Succeeded)
+	missing := append(pairsWith(after, ledger.Failed), pairsWith(after, ledger.Unconfirmed)...)
+	f.What, f.Pairs, f.Due = ledger.Resent, nil, r.Due
+	for _, p := range batch.Pairs(missing, l) {
+		f.Pieces = append(f.Pieces, ledger.Piece{Part: p})
+	}
+	for _, p := range batch.Pairs(present, l) {
+		f.Pieces = append(f.Pieces, ledger.Piece{Part: p, Outcome: ledger.Succeeded})
+	}
+	return op.record(ctx, f)
 }

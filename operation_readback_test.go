@@ -1,7 +1,8 @@
 package appsandbooks_test
 
 import (
-	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,45 +10,6 @@ import (
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/stretchr/testify/require"
 )
-
-// Verify fails the pairs of a serial number that does not exist. The service accepts such a
-// serial number and reports success.
-func TestOperation_Verify_findsMissingPairs(t *testing.T) {
-	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		srv.Unit().AddDevices("REAL1", "REAL2")
-		op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{
-			Assets: addAssets(srv, 2, 10), SerialNumbers: []string{"REAL1", "MISSING", "REAL2"},
-		})
-		require.NoError(t, err)
-		report, err := op.Wait(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, 6, report.Succeeded)
-		report, err = op.Verify(t.Context())
-		require.ErrorIs(t, err, appsandbooks.ErrNotVerified)
-		require.Equal(t, 2, report.Failed)
-		requireLedgerAgrees(t, srv, report)
-	})
-}
-
-// After the revocation of a user's assignments, Verify leaves the user unconfirmed with
-// ErrNotVerified when a book remains: a book stays with its user.
-func TestOperation_Verify_cannotConfirmRevocationOfBook(t *testing.T) {
-	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		srv.Unit().AddAsset(appsandbookstest.Asset{AdamID: "9999", ProductType: appsandbookstest.ProductBook, Total: 100})
-		change := appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "9999"}}, ClientUserIDs: addUsers(srv, 1)}
-		op, err := c.Assets.Associate(t.Context(), change)
-		require.NoError(t, err)
-		_, err = op.Wait(t.Context())
-		require.NoError(t, err)
-		op, err = c.Assets.Revoke(t.Context(), appsandbooks.AssetChange{ClientUserIDs: change.ClientUserIDs})
-		require.NoError(t, err)
-		_, err = op.Wait(t.Context())
-		require.NoError(t, err)
-		report, err := op.Verify(t.Context())
-		require.Equal(t, 1, report.Unconfirmed)
-		require.ErrorIs(t, err, appsandbooks.ErrNotVerified)
-	})
-}
 
 // Wait repeats a read-back that fails, and ends with the error when the read-back fails for
 // longer than the stall time.
@@ -77,75 +39,9 @@ func TestOperation_Wait_repeatsFailedReadback(t *testing.T) {
 	})
 }
 
-// While the service may still process a request whose answer was lost, the pairs stay unconfirmed
-// and the request is not sent again. A later Verify confirms the pairs.
-func TestOperation_Verify_leavesPairsUnconfirmedWhileRequestMayArrive(t *testing.T) {
-	for _, test := range []struct {
-		delay     time.Duration // the time from the acceptance of a request to the end of its event
-		resend    bool          // with WithResend
-		succeeded int           // the number of pairs that Wait confirms
-	}{
-		{delay: 20 * time.Second, succeeded: 3},
-		{delay: 20 * time.Second, resend: true, succeeded: 3},
-		{delay: 90 * time.Second},
-		{delay: 5 * time.Minute},
-	} {
-		t.Run(fmt.Sprintf("%v resend=%t", test.delay, test.resend), func(t *testing.T) {
-			options := []appsandbookstest.Option{appsandbookstest.WithEventDelay(test.delay)}
-			inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-				addAssets(srv, 1, 3)
-				srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetAfter, Times: 1})
-				var opts []appsandbooks.OperationOption
-				if test.resend {
-					opts = append(opts, appsandbooks.WithResend())
-				}
-				op, err := c.Assets.Associate(t.Context(), deviceChange(names("C02", 3)), opts...)
-				require.NoError(t, err)
-				report, err := op.Verify(t.Context()) // too early
-				require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
-				require.Equal(t, 3, report.Unconfirmed)
-				report, _ = op.Wait(t.Context())
-				require.Equal(t, test.succeeded, report.Succeeded)
-				require.Equal(t, 3-test.succeeded, report.Unconfirmed)
-				report, _ = op.Verify(t.Context())
-				require.Equal(t, 3-test.succeeded, report.Unconfirmed)
-
-				time.Sleep(10 * time.Minute) // virtual
-				requireLedgerAgrees(t, srv, report)
-				report, err = op.Verify(t.Context())
-				require.NoError(t, err)
-				require.Equal(t, 3, report.Succeeded)
-				requireLedgerAgrees(t, srv, report)
-				require.Equal(t, 1, countPath(srv, "assets/associate"))
-			})
-		})
-	}
-}
-
-// When Verify reads an outdated list and fails pairs because of it, the next Verify corrects
-// their outcomes.
-func TestOperation_Verify_correctsResultOfOutdatedList(t *testing.T) {
-	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		addAssets(srv, 1, 3)
-		op, err := c.Assets.Associate(t.Context(), deviceChange(names("C02", 3)))
-		require.NoError(t, err)
-		_, err = op.Wait(t.Context())
-		require.NoError(t, err)
-		srv.AddFault(appsandbookstest.Fault{
-			Path: "assignments", Status: 200, Times: 1,
-			Body: `{"assignments":[],"currentPageIndex":0,"size":0,"totalPages":1,"versionId":"old","uId":"` + srv.Unit().UID() + `"}`,
-		})
-		report, err := op.Verify(t.Context())
-		require.ErrorIs(t, err, appsandbooks.ErrNotVerified)
-		require.Equal(t, 3, report.Failed)
-		report, err = op.Verify(t.Context())
-		require.NoError(t, err)
-		requireLedgerAgrees(t, srv, report)
-	})
-}
-
 // A user who existed before, with another email address, is no proof that the service processed a
-// creation whose answer was lost. The user stays unconfirmed, so Undo has nothing to undo.
+// creation whose answer was lost. The user is unconfirmed, and fails after an hour, so Undo has
+// nothing to undo.
 func TestUsersService_Create_existingUserDoesNotConfirmLostRequest(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
 		srv.Unit().AddUser(appsandbookstest.User{ClientUserID: "u", Email: "old@example.com", Status: appsandbookstest.UserAssociated})
@@ -155,6 +51,13 @@ func TestUsersService_Create_existingUserDoesNotConfirmLostRequest(t *testing.T)
 		report, err := op.Wait(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
 		require.Equal(t, 1, report.Unconfirmed)
+		_, err = op.Undo(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrUnfinished)
+
+		time.Sleep(time.Hour) // virtual
+		report, err = op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrNotVerified)
+		require.Equal(t, 1, report.Failed)
 		_, err = op.Undo(t.Context())
 		require.ErrorIs(t, err, appsandbooks.ErrInvalid)
 	})
@@ -208,29 +111,109 @@ func TestSubscriptionsService_Associate_expiringSeatDoesNotConfirmRenewingOne(t 
 	})
 }
 
-// When the answer to a request was lost, Verify fails the pairs of the request that the service
-// does not list one hour after the request was sent. Before that, these pairs stay unconfirmed.
-// After that, Retry can send them again.
-func TestOperation_Verify_failsLostRequestAfterLongTime(t *testing.T) {
-	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
-		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
-		op, err := associateOne(t.Context(), srv, c)
+// The lists may show a change later than the status of its event. So a finished event whose counts
+// are not clear is read back one polling interval after it has ended, and not at once.
+func TestOperation_Wait_readsBackOneIntervalAfterEvent(t *testing.T) {
+	options := []appsandbookstest.Option{appsandbookstest.WithoutErrorInfo()}
+	inVirtualTime(t, options, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		addAssets(srv, 1, 2)
+		op, err := c.Assets.Associate(t.Context(), deviceChange(names("C02", 3)))
 		require.NoError(t, err)
 		report, err := op.Wait(t.Context())
-		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
-		require.Equal(t, 1, report.Unconfirmed)
-		time.Sleep(30 * time.Minute) // virtual
-		report, err = op.Verify(t.Context())
-		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
-		require.Equal(t, 1, report.Unconfirmed, "the service may still process the request")
-		time.Sleep(30 * time.Minute) // virtual
-		report, err = op.Verify(t.Context())
-		require.ErrorIs(t, err, appsandbooks.ErrNotVerified)
+		require.ErrorIs(t, err, appsandbooks.ErrNotEnoughLicenses)
+		require.Equal(t, 2, report.Succeeded)
 		require.Equal(t, 1, report.Failed)
-		op, err = op.Retry(t.Context())
-		require.NoError(t, err)
-		report, err = op.Wait(t.Context())
-		require.NoError(t, err)
 		requireLedgerAgrees(t, srv, report)
+		polls := statusTimes(srv)
+		require.Len(t, polls, 1)
+		for _, r := range srv.Requests() {
+			if r.Path == "assignments" {
+				require.Equal(t, 30*time.Second, r.Time.Sub(polls[0]))
+			}
+		}
+		require.NotZero(t, countPath(srv, "assignments"))
+	})
+}
+
+// When the service refuses a resent request, the refusal shows nothing about the first one. So the
+// data is read back one polling interval later, and shows the pairs that the first request made.
+func TestWithResendLost_readsBackAfterRefusalOfResend(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		addAssets(srv, 1, 3)
+		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Kind: appsandbookstest.FaultResetBefore, Times: 1})
+		began := time.Now()
+		op, err := c.Assets.Associate(t.Context(), deviceChange(names("C02", 3)), appsandbooks.WithResendLost())
+		require.NoError(t, err)
+		srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9602, Times: 1}) // for the resend
+		time.AfterFunc(50*time.Second, func() { srv.Unit().AddAssignments(deviceAssignments(names("C02", 3))...) })
+		report, err := op.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, time.Minute, time.Since(began), "30 s to the resend, and 30 s after it")
+		require.Equal(t, 2, countPath(srv, "assets/associate"))
+		requireLedgerAgrees(t, srv, report)
+	})
+}
+
+// The lists may show a change up to one polling interval after its event. This also holds for the
+// event of an earlier request for the same pairs: the lists are not read at once when it ends. The
+// second request was refused later, or could not be sent.
+func TestWithResendOverdue_readsBackOneIntervalAfterEarlierEvent(t *testing.T) {
+	for _, sentAgain := range []bool{true, false} {
+		var ends, startedAt time.Time
+		delay := appsandbookstest.WithEventDelayFunc(func(appsandbookstest.Event) time.Duration {
+			if time.Since(startedAt) < time.Minute {
+				return 3 * time.Hour // the first event
+			}
+			return time.Second
+		})
+		answer := func(srv *appsandbookstest.Server, r *http.Request) (*http.Response, error) {
+			events := srv.Unit().Events()
+			if strings.HasSuffix(r.URL.Path, "/status") && len(events) > 1 && r.URL.Query().Get("eventId") == events[1].ID {
+				return jsonAnswer(r, `{"eventStatus":"FAILED","eventType":"ASSOCIATE","numCompleted":0,"numRequested":1,"failures":[{"errorNumber":9644,"errorMessage":"later"}]}`), nil
+			}
+			return emptyLists(r, ends.Add(20*time.Second)), nil
+		}
+		behindTransport(t, []appsandbookstest.Option{delay}, answer, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+			startedAt = time.Now()
+			ends = startedAt.Add(3 * time.Hour)
+			op, err := associateOne(t.Context(), srv, c, appsandbooks.WithResendOverdue())
+			require.NoError(t, err)
+			if !sentAgain {
+				srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9622}) // for the resend
+			}
+			report, err := op.Wait(t.Context())
+			require.Error(t, err)
+			require.Equal(t, 1, report.Unconfirmed)
+			srv.ClearFaults()
+			time.Sleep(time.Until(ends.Add(5 * time.Second))) // virtual
+			report, err = op.Wait(t.Context())
+			require.NoError(t, err)
+			requireLedgerAgrees(t, srv, report)
+		})
+	}
+}
+
+// A lost request may be carried out until six stall times are over, and the lists may show it one
+// polling interval later. Only then a pair that the lists do not show has failed.
+func TestOperation_Wait_lostRequestArrivesAtLastMoment(t *testing.T) {
+	var lost time.Time
+	answer := func(srv *appsandbookstest.Server, r *http.Request) (*http.Response, error) {
+		if strings.HasSuffix(r.URL.Path, "/assets/associate") {
+			return nil, deliverLate(srv, r, time.Hour-5*time.Second)
+		}
+		return emptyLists(r, lost.Add(time.Hour+15*time.Second)), nil
+	}
+	behindTransport(t, []appsandbookstest.Option{appsandbookstest.WithEventDelay(0)}, answer, func(t *testing.T, srv *appsandbookstest.Server, c *appsandbooks.Client) {
+		lost = time.Now()
+		op, err := associateOne(t.Context(), srv, c)
+		require.NoError(t, err)
+		_, err = op.Wait(t.Context())
+		require.ErrorIs(t, err, appsandbooks.ErrAmbiguous)
+		time.Sleep(time.Until(lost.Add(time.Hour + time.Second))) // virtual
+		report, _ := op.Wait(t.Context())
+		require.Zero(t, report.Failed)
+		waitToEnd(t, op)
+		require.Equal(t, 1, op.Report().Succeeded)
+		requireLedgerAgrees(t, srv, op.Report())
 	})
 }

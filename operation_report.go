@@ -5,22 +5,29 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+
+	"github.com/appsandbooks/appsandbooks/internal/ledger"
 )
 
-// OutcomeStatus is the result of the change of one pair: succeeded, failed or unconfirmed.
+// OutcomeStatus is the result of the change of one pair: succeeded, failed, unconfirmed or
+// unsent.
 type OutcomeStatus string
 
 // Each pair of an operation has exactly one of these outcomes.
 const (
 	// OutcomeSucceeded means that the service has confirmed the change of the pair.
 	OutcomeSucceeded OutcomeStatus = "succeeded"
-	// OutcomeFailed means that the pair was not changed. Err gives the reason. If Err
-	// is [ErrNotSent], the service has not accepted a request for the pair.
+	// OutcomeFailed means that the pair was not changed, and that this operation will not
+	// change it. Err gives the reason. [Operation.Retry] tries the pair again.
 	OutcomeFailed OutcomeStatus = "failed"
 	// OutcomeUnconfirmed means that it is not known yet whether the pair was changed.
-	// Err gives the reason: [ErrPending], [ErrStalled], [ErrAmbiguous], or an
+	// Err gives the reason, for example [ErrPending], [ErrStalled], [ErrAmbiguous], or an
 	// [*EventError] if the counts of the event do not show which pairs failed.
 	OutcomeUnconfirmed OutcomeStatus = "unconfirmed"
+	// OutcomeUnsent means that nothing has happened to the pair: its request was not sent yet,
+	// or the service did not accept it for a reason that is not about the pair. Err is
+	// [ErrNotSent], with the reason why the operation stopped. [Operation.Wait] sends it.
+	OutcomeUnsent OutcomeStatus = "unsent"
 )
 
 // An Outcome is one pair of an operation and its result. Fields that do not apply to
@@ -33,80 +40,74 @@ type Outcome struct {
 	EventID string // id of the event that the pair belongs to; empty if the service has created none
 }
 
-// A Report holds the outcome of each pair of an operation at one moment. The totals
-// are counted when the report is made. The outcomes are created while they are
-// iterated.
+// A Report holds the outcome of each pair of an operation at one moment. Each pair is in Total,
+// and in exactly one of the other counts. The outcomes are created while they are
+// iterated. A Report is safe for concurrent use.
 type Report struct {
-	Total       int
-	Succeeded   int
-	Failed      int
-	Unconfirmed int
+	Total       int `json:"total"`
+	Succeeded   int `json:"succeeded"`
+	Failed      int `json:"failed"`
+	Unconfirmed int `json:"unconfirmed"`
+	Unsent      int `json:"unsent"`
 
-	tables *tables
-	parts  []*part // copies of the requests; their exceptions are shared with the operation and never modified
+	tables   *tables
+	requests []*ledger.Request // by id
+	halted   ledger.Reason
+	reasons  *reasonCache // so that errors.Is does not read every reason again
 }
 
 // Report returns the state of the operation at this moment.
 func (op *Operation) Report() *Report {
-	op.mu.Lock()
-	defer op.mu.Unlock()
-	r := &Report{tables: &op.tables}
-	for _, p := range op.parts {
-		if p.state == partReplaced {
-			continue
-		}
-		c := *p
-		c.namedPairs, c.bisectBudget = nil, nil
-		r.parts = append(r.parts, &c)
-		r.Total += p.Len()
-		r.add(p.outcome, p.Len()-len(p.exceptions))
-		for _, v := range p.exceptions {
-			r.add(v.outcome, 1)
-		}
-	}
+	r := &Report{tables: &op.tables, reasons: new(reasonCache)}
+	r.requests, r.halted = op.requests()
+	r.count()
 	return r
 }
 
-// add adds n pairs with outcome s to the totals of the report.
-func (r *Report) add(s OutcomeStatus, n int) {
-	switch s {
-	case OutcomeSucceeded:
-		r.Succeeded += n
-	case OutcomeFailed:
-		r.Failed += n
-	case OutcomeUnconfirmed:
-		r.Unconfirmed += n
-	}
-}
-
-// each calls f for each pair of the report, with its request and its position, until f
-// returns false.
-func (r *Report) each(f func(p *part, i int, v verdict) bool) {
-	for _, p := range r.parts {
-		for i := range p.Len() {
-			if !f(p, i, p.verdictOf(i)) {
-				return
-			}
+// count sets the counts of the report.
+func (r *Report) count() {
+	r.Total, r.Succeeded, r.Failed, r.Unconfirmed, r.Unsent = 0, 0, 0, 0, 0
+	for _, q := range r.requests {
+		if q.Phase == ledger.Replaced {
+			continue
 		}
+		r.Total += q.Len()
+		q.Tally(func(o ledger.Outcome, n int) {
+			switch o {
+			case ledger.Succeeded:
+				r.Succeeded += n
+			case ledger.Failed:
+				r.Failed += n
+			case ledger.Unsent:
+				r.Unsent += n
+			default:
+				r.Unconfirmed += n
+			}
+		})
 	}
 }
 
 // Outcomes iterates over all pairs, each once, in the order of the requests.
-func (r *Report) Outcomes() iter.Seq[Outcome] {
-	return func(yield func(Outcome) bool) {
-		r.each(func(p *part, i int, v verdict) bool { return yield(r.outcome(p, i, v)) })
-	}
-}
+func (r *Report) Outcomes() iter.Seq[Outcome] { return r.outcomes(false) }
 
-// Problems iterates over the pairs that failed or are unconfirmed.
-func (r *Report) Problems() iter.Seq[Outcome] {
+// Problems iterates over the pairs that did not succeed.
+func (r *Report) Problems() iter.Seq[Outcome] { return r.outcomes(true) }
+
+// outcomes iterates over all pairs, or over those that did not succeed.
+func (r *Report) outcomes(problems bool) iter.Seq[Outcome] {
 	return func(yield func(Outcome) bool) {
-		for _, p := range r.parts {
-			if p.outcome == OutcomeSucceeded && len(p.exceptions) == 0 {
-				continue // all pairs of the request succeeded, which is the usual case: do not check each pair
+		errs := &pairErrors{report: r, reasons: reasons{known: r.reasons}}
+		for _, q := range r.requests {
+			if q.Phase == ledger.Replaced || problems && len(q.Exceptions) == 0 && q.Outcome(0) == ledger.Succeeded {
+				continue
 			}
-			for i := range p.Len() {
-				if v := p.verdictOf(i); v.outcome != OutcomeSucceeded && !yield(r.outcome(p, i, v)) {
+			for i := range q.Len() {
+				v := q.VerdictOf(i)
+				if problems && v.Outcome == ledger.Succeeded {
+					continue
+				}
+				o := Outcome{AssetPair: r.pair(q, i), Status: OutcomeStatus(v.Outcome), Err: errs.of(q, v), EventID: q.Event}
+				if !yield(o) {
 					return
 				}
 			}
@@ -114,23 +115,153 @@ func (r *Report) Problems() iter.Seq[Outcome] {
 	}
 }
 
-// outcome returns the Outcome of the pair at position i of the request p.
-func (r *Report) outcome(p *part, i int, v verdict) Outcome {
-	o := Outcome{Status: v.outcome, Err: v.err, EventID: p.eventID}
-	key := p.pairAt(i)
+// pair returns the names of the pair at position i of a request.
+func (r *Report) pair(q *ledger.Request, i int) (names AssetPair) {
+	key := q.Pair(i)
 	if len(r.tables.assets) > 0 {
 		asset := r.tables.assets[key.Asset()]
-		o.AdamID = asset.AdamID
-		if r.tables.kind == associateAssets || r.tables.kind == disassociateAssets {
-			o.PricingParam = asset.PricingParam
+		names.AdamID = asset.AdamID
+		if !r.tables.info.subscriptions {
+			names.PricingParam = asset.PricingParam
 		}
 	}
 	if user, ok := key.User(); ok {
-		o.ClientUserID = r.tables.users[user]
+		names.ClientUserID = r.tables.users[user]
 	} else {
-		o.SerialNumber = r.tables.devices[key.Device()]
+		names.SerialNumber = r.tables.devices[key.Device()]
 	}
-	return o
+	return names
+}
+
+// pairErrors makes the errors of pairs. Pairs with the same reason share one error. It is not
+// safe for concurrent use.
+type pairErrors struct {
+	report *Report
+	reasons
+	unsent map[ledger.Reason]error
+}
+
+// of returns the error of a pair of a request: why the pair did not succeed, or nil.
+func (e *pairErrors) of(q *ledger.Request, v ledger.Verdict) error {
+	switch {
+	case v.Outcome == ledger.Succeeded:
+		return nil
+	case v.Outcome == ledger.Unsent:
+		return e.notSent(v.Why)
+	case q.Phase == ledger.Sending || q.Phase == ledger.Pending:
+		return ErrPending
+	case q.Phase == ledger.Queued && len(q.Doubts) > 0: // sent before, and to be sent again
+		return e.err(q.Doubts[len(q.Doubts)-1].Why)
+	case q.Phase == ledger.Queued: // an attempt may have begun
+		return e.ambiguous(v.Why)
+	}
+	return e.err(v.Why)
+}
+
+// ambiguous returns the error of a pair that may have been changed, although the service denied
+// it with the reason why.
+func (e *pairErrors) ambiguous(why ledger.Reason) error {
+	if err := e.err(why); err != nil {
+		return fmt.Errorf("%w: %w", ErrAmbiguous, err)
+	}
+	return ErrAmbiguous
+}
+
+// notSent returns the error of a pair that is unsent. own is why its request was turned away,
+// or "".
+func (e *pairErrors) notSent(own ledger.Reason) error {
+	why := e.report.halted
+	if why == "" {
+		why = own
+	}
+	if why == "" {
+		return ErrNotSent
+	}
+	err, ok := e.unsent[why]
+	if !ok {
+		if e.unsent == nil {
+			e.unsent = map[ledger.Reason]error{}
+		}
+		err = &notSentError{e.err(why)}
+		e.unsent[why] = err
+	}
+	return err
+}
+
+// A ReasonCount is one reason why pairs did not succeed.
+type ReasonCount struct {
+	Err    error
+	Status OutcomeStatus
+	Pairs  int // how many pairs have this outcome for this reason
+}
+
+// Reasons iterates over the different reasons of the pairs that did not succeed, each with the
+// number of its pairs, in the order of the requests.
+func (r *Report) Reasons() iter.Seq[ReasonCount] {
+	type key struct {
+		text   string
+		status OutcomeStatus
+	}
+	return func(yield func(ReasonCount) bool) {
+		index := map[key]int{}
+		var all []ReasonCount
+		r.eachReason(func(err error, o ledger.Outcome, pairs int) bool {
+			k := key{err.Error(), OutcomeStatus(o)}
+			i, ok := index[k]
+			if !ok {
+				i = len(all)
+				index[k] = i
+				all = append(all, ReasonCount{Err: err, Status: k.status})
+			}
+			all[i].Pairs += pairs
+			return true
+		})
+		for _, reason := range all {
+			if !yield(reason) {
+				return
+			}
+		}
+	}
+}
+
+// eachReason calls f with the reasons of the pairs that did not succeed and with numbers of
+// pairs, until f returns false. It may call f several times for one reason.
+func (r *Report) eachReason(f func(err error, o ledger.Outcome, pairs int) bool) {
+	errs := &pairErrors{report: r, reasons: reasons{known: r.reasons}}
+	for _, q := range r.requests {
+		if q.Phase == ledger.Replaced {
+			continue
+		}
+		counts := map[ledger.Verdict]int{}
+		var order []ledger.Verdict // so that the order of the reasons is always the same
+		q.TallyVerdicts(func(v ledger.Verdict, n int) {
+			if v.Outcome == ledger.Succeeded || n == 0 {
+				return
+			}
+			if counts[v] == 0 {
+				order = append(order, v)
+			}
+			counts[v] += n
+		})
+		for _, v := range order {
+			if !f(errs.of(q, v), v.Outcome, counts[v]) {
+				return
+			}
+		}
+	}
+}
+
+// anyReason reports whether is returns true for the reason of a pair that did not succeed.
+func (r *Report) anyReason(is func(error) bool) (found bool) {
+	tried := map[error]bool{} // pairs with the same reason share one error
+	r.eachReason(func(err error, _ ledger.Outcome, _ int) bool {
+		if !tried[err] {
+			tried[err] = true
+			found = is(err)
+		}
+		return !found
+	})
+	return found
 }
 
 // String returns the kind and the totals in one line, for example
@@ -141,49 +272,32 @@ func (r *Report) String() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d of %d succeeded", r.tables.kind, r.Succeeded, r.Total)
-	if r.Failed > 0 {
-		fmt.Fprintf(&b, ", %d failed", r.Failed)
-	}
-	if r.Unconfirmed > 0 {
-		fmt.Fprintf(&b, ", %d unconfirmed", r.Unconfirmed)
+	for _, part := range []struct {
+		n    int
+		name OutcomeStatus
+	}{{r.Failed, OutcomeFailed}, {r.Unconfirmed, OutcomeUnconfirmed}, {r.Unsent, OutcomeUnsent}} {
+		if part.n > 0 {
+			fmt.Fprintf(&b, ", %d %s", part.n, part.name)
+		}
 	}
 	return b.String()
 }
 
-// reasons returns the errors of the pairs of the report, each text once, at most
-// maxReasons of them.
-func (r *Report) reasons(maxReasons int) (errs []error) {
-	known := map[string]bool{}
-	add := func(err error) {
-		if err != nil && len(errs) < maxReasons && !known[err.Error()] {
-			known[err.Error()] = true
-			errs = append(errs, err)
-		}
+// result returns the report and the error of Wait and Verify.
+func (r *Report) result(op *Operation, cause error) (*Report, error) {
+	if cause == nil && r.Succeeded == r.Total {
+		return r, nil
 	}
-	for _, p := range r.parts {
-		if p.outcome != OutcomeSucceeded && len(p.exceptions) < p.Len() {
-			add(p.err)
-		}
-		seen := map[error]bool{} // errors that were seen: pairs with the same reason share one error value
-		for _, v := range p.exceptions {
-			if !seen[v.err] {
-				seen[v.err] = true
-				add(v.err)
-			}
-		}
-		if len(errs) == maxReasons {
-			break
-		}
-	}
-	return errs
+	return r, &OperationError{Operation: op, Report: r, Cause: cause}
 }
 
 // An OperationError is the error of an operation in which at least one pair did not
-// succeed. It unwraps to Cause and to the reasons of the pairs, each reason once, so that
-// for example errors.Is(err, ErrNotEnoughLicenses) works.
+// succeed. errors.Is and errors.As find Cause and the reasons of all pairs, so that for
+// example errors.Is(err, ErrNotEnoughLicenses) works.
 type OperationError struct {
-	Report *Report
-	Cause  error // why the operation stopped before it was finished; nil if it is finished
+	Operation *Operation // the operation, which can go on
+	Report    *Report
+	Cause     error // why the call ended early; nil if it did all that was possible at that moment
 }
 
 // report returns the report of the operation. It returns an empty report if the caller
@@ -198,25 +312,37 @@ func (e *OperationError) report() *Report {
 // Error returns the totals of the report, the cause and up to three reasons of the pairs.
 func (e *OperationError) Error() string {
 	var text strings.Builder
-	report := e.report()
-	text.WriteString(report.String())
+	text.WriteString(e.report().String())
 	if e.Cause != nil {
 		text.WriteString("; stopped: " + e.Cause.Error())
 	}
 	const maxReasons = 3
-	for _, err := range report.reasons(maxReasons) {
-		if e.Cause == nil || !errors.Is(e.Cause, err) {
-			text.WriteString("; " + err.Error())
+	named := map[string]bool{}
+	e.report().anyReason(func(err error) bool {
+		reason := err.Error()
+		if named[reason] || e.Cause != nil && strings.HasSuffix(reason, e.Cause.Error()) {
+			return false
 		}
-	}
+		named[reason] = true
+		text.WriteString("; " + reason)
+		return len(named) == maxReasons
+	})
 	return text.String()
 }
 
-// Unwrap returns Cause, if it is set, and up to 64 reasons of the pairs.
-func (e *OperationError) Unwrap() []error {
-	errs := e.report().reasons(64)
-	if e.Cause != nil {
-		errs = append([]error{e.Cause}, errs...)
+// Unwrap returns Cause.
+func (e *OperationError) Unwrap() error { return e.Cause }
+
+// Is reports whether the reason of a pair matches target.
+func (e *OperationError) Is(target error) bool {
+	return e.report().anyReason(func(err error) bool { return errors.Is(err, target) })
+}
+
+// As sets target to Cause, or to the first reason of a pair, that matches its type. It reports
+// whether there is one.
+func (e *OperationError) As(target any) bool {
+	if e.Cause != nil && errors.As(e.Cause, target) {
+		return true
 	}
-	return errs
+	return e.report().anyReason(func(err error) bool { return errors.As(err, target) })
 }

@@ -3,97 +3,140 @@ package appsandbooks
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strconv"
 	"time"
 
-	"github.com/appsandbooks/appsandbooks/internal/batch"
+	"github.com/appsandbooks/appsandbooks/internal/ledger"
 )
 
-// Resume restores an [Operation] that was saved with MarshalJSON, or from a journal (see
+// Resume restores an [Operation] that was saved with [Operation.Save], or from a journal (see
 // [WithJournal]). It ignores an incomplete last line, which a crash can leave. Resume sends
 // no request.
 //
-// The client must belong to the organizational unit of the operation. If it does not,
-// sending and reading end with [ErrOtherUnit]. To check this, the operation reads the
-// client configuration before it sends.
+// The client must belong to the organizational unit of the operation. If it does not, Wait,
+// Step and Verify end with [ErrOtherUnit], and neither send, poll nor read. If no earlier answer
+// has shown the unit of the client, they read the client configuration first.
 //
 // After Resume, Wait sends the requests that were not sent, waits for those that the
 // service accepted, and reads back those whose result is unknown, as if the operation had
 // not been interrupted. The new entries of a journal can be appended to the same file. See
-// also [WithContinuedJournal].
+// also [WithContinuedJournal]. [WithBisection], [WithResendOverdue] and [WithResendLost] are
+// saved with the operation; given here, they are added. [WithPlanOnly] has no effect here.
+//
+// Stop the old Operation before you resume a copy of it. A client refuses to carry out a copy
+// while it carries out another one, or after it has carried out a newer one: the error is
+// [ErrBusy]. Clients do not know of each other, not even in one process. Only one client at a
+// time may carry out an operation: use one client for each unit, and a lease in a database
+// between processes.
+//
+// The times in a saved operation come from the clocks of other machines. They decide when
+// something is due again. For the age of an event or of a lost request, at most the planned wait
+// counts between two processes, and nothing if the clocks contradict each other. So a clock that
+// is a little ahead can make that age too long by one planned wait for each move to another
+// process.
 //
 // If saved cannot be read, or contradicts itself, the error is [ErrInvalid].
 func (c *Client) Resume(saved []byte, opts ...OperationOption) (*Operation, error) {
-	var op *Operation
-	var invalidLine error // the first line of the journal that could not be read since the last whole operation
+	op, isComplete, err := c.readJournal(saved, opts)
+	switch {
+	case err != nil:
+		return nil, err
+	case op == nil:
+		return nil, invalidf("saved operation: nothing in it can be read")
+	}
+	if err := op.ledger.Check(max(1, len(op.tables.assets)), len(op.tables.users), len(op.tables.devices)); err != nil {
+		return nil, invalidf("saved operation: %v", err)
+	}
+	if err := op.finishRestore(); err != nil {
+		return nil, err
+	}
+	if !op.opts.continueJournal || !isComplete {
+		op.running.unjournaled = nil // the journal gets the whole operation again
+	}
+	return op, nil
+}
+
+// readJournal returns the operation in a journal or in a saved form, which is a journal of one
+// line. It returns nil if no line can be read. isComplete is false if new entries cannot follow:
+// after an incomplete line, and after JSON with line breaks.
+func (c *Client) readJournal(saved []byte, opts []OperationOption) (op *Operation, isComplete bool, err error) {
+	var invalidLine error // error of the first unreadable line after the last whole operation
 	lines := bytes.Lines(saved)
 	indented := json.Valid(saved) && bytes.Contains(bytes.TrimSpace(saved), []byte("\n"))
 	if indented { // saved holds one operation, whose JSON was formatted with line breaks
 		lines = slices.Values([][]byte{saved})
 	}
 	for line := range lines {
+		var entry savedEntry
 		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}
-		var entry savedLine
 		if err := json.Unmarshal(line, &entry); err != nil {
 			if invalidLine == nil {
 				invalidLine = err
 			}
 			continue
 		}
-		var err error
-		switch {
-		case entry.operation != nil:
+		if entry.operation == nil {
+			err = op.replay(entry.facts, invalidLine)
+		} else {
 			// This is the first line, or a later line that holds the whole operation again.
-			if op != nil && op.id != entry.operation.ID {
-				return nil, invalidf("saved operation: it contains two operations")
-			}
 			invalidLine = nil
-			op, err = c.restoreOperation(entry.operation, opts)
-		case op == nil:
-			err = invalidf("saved operation: the first line is not an operation")
-		case invalidLine != nil:
-			err = invalidf("saved operation: a line before the last cannot be read: %v", invalidLine)
-		default:
-			for _, p := range entry.parts {
-				if err = op.restorePart(p); err != nil {
-					break
-				}
-			}
+			op, err = c.restoreAgain(op, entry.operation, opts)
 		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	if op == nil {
-		return nil, invalidf("saved operation: nothing in it can be read")
-	}
-	if err := op.checkDisjoint(); err != nil {
-		return nil, err
-	}
-	op.finishRestore()
-	// After an incomplete line, or after JSON with line breaks, the whole operation must be
-	// written again.
-	op.continuesJournal = op.opts.continueJournal && invalidLine == nil && !indented && bytes.HasSuffix(saved, []byte("\n"))
-	return op, nil
+	return op, invalidLine == nil && !indented && bytes.HasSuffix(saved, []byte("\n")), nil
 }
 
-// savedLine is one line of a journal. It is either a whole operation, or the requests that one
-// step changed. The requests of a step are one line, so that a crash leaves all of them in the
-// journal or none.
-type savedLine struct {
+// restoreAgain returns the operation in s, which must be the same operation as before, unless
+// that is nil.
+func (c *Client) restoreAgain(before *Operation, s *savedOperation, opts []OperationOption) (*Operation, error) {
+	if before != nil && before.id != s.ID {
+		return nil, invalidf("saved operation: it contains two operations")
+	}
+	return c.restoreOperation(s, opts)
+}
+
+// savedEntry is one line of a journal. It is either a whole operation, or the facts of one
+// step. The facts of a step are one line, so that a crash leaves all of them in the journal or
+// none.
+type savedEntry struct {
 	operation *savedOperation
-	parts     []savedPart
+	facts     []ledger.Fact
 }
 
-func (l *savedLine) UnmarshalJSON(data []byte) error {
+func (e *savedEntry) UnmarshalJSON(data []byte) error {
 	if data[0] == '[' {
-		return json.Unmarshal(data, &l.parts)
+		return json.Unmarshal(data, &e.facts)
 	}
-	return json.Unmarshal(data, &l.operation)
+	return json.Unmarshal(data, &e.operation)
+}
+
+// replay applies the facts of a journal entry. invalidLine is the error of an earlier line that
+// could not be read, or nil.
+func (op *Operation) replay(facts []ledger.Fact, invalidLine error) error {
+	switch {
+	case op == nil:
+		return invalidf("saved operation: the first line is not an operation")
+	case invalidLine != nil:
+		return invalidf("saved operation: a line before the last cannot be read: %v", invalidLine)
+	}
+	for _, f := range facts {
+		switch next := op.ledger.Facts() + 1; {
+		case f.Number != 0 && f.Number < next:
+			continue // the store has kept the entry twice
+		case f.Number > next:
+			return invalidf("saved operation: the entries between fact %d and fact %d are missing", next-1, f.Number)
+		}
+		if err := op.ledger.Apply(f); err != nil {
+			return invalidf("saved operation: %v", err)
+		}
+	}
+	return nil
 }
 
 // restoreOperation returns the operation in s. The operation is not ready to run before
@@ -106,33 +149,29 @@ func (c *Client) restoreOperation(s *savedOperation, opts []OperationOption) (*O
 	if err != nil {
 		return nil, err
 	}
-	op.id, op.unit, op.unitUnverified = s.ID, s.Unit, true
+	op.id, op.unit = s.ID, s.Unit
 	t := &op.tables
-	t.assets, t.users, t.devices, t.requests = s.Assets, s.Users, s.Devices, s.Requests
+	t.assets, t.users, t.devices, t.userRequests = s.Assets, s.Users, s.Devices, s.UserRequests
 	t.renewing, t.deferred = s.Renewing, s.Deferred
 	t.buildIndexes()
 	if err := t.validate(); err != nil {
 		return nil, err
 	}
-	for _, p := range s.Parts {
-		if err := op.restorePart(p); err != nil {
-			return nil, err
-		}
+	op.ledger = new(ledger.Ledger)
+	if err := json.Unmarshal(s.Ledger, op.ledger); err != nil {
+		return nil, invalidf("saved operation: %v", err)
 	}
 	return op, nil
 }
 
 // validate returns an error if no change can produce these saved tables.
 func (t *tables) validate() error {
-	subscriptions := t.kind == associateSubscriptions || t.kind == disassociateSubscriptions
-	withAssets := t.kind == associateAssets || t.kind == disassociateAssets || subscriptions
-	withDevices := !subscriptions && (withAssets || t.kind == revokeAssets)
-	withRequests := t.kind == createUsers || t.kind == updateUsers
+	info, ok := kinds[t.kind]
 	switch {
-	case !withAssets && !withRequests && t.kind != revokeAssets && t.kind != retireUsers:
+	case !ok:
 		return invalidf("saved operation: unknown kind %q", t.kind)
-	case withAssets != (len(t.assets) > 0), withRequests != (len(t.requests) > 0),
-		withRequests && len(t.requests) != len(t.users), len(t.users)+len(t.devices) == 0, len(t.devices) > 0 && !withDevices:
+	case info.hasAssets != (len(t.assets) > 0), info.hasUserRequests != (len(t.userRequests) > 0),
+		info.hasUserRequests && len(t.userRequests) != len(t.users), len(t.users)+len(t.devices) == 0, len(t.devices) > 0 && !info.hasDevices:
 		return invalidf("saved operation: its assets, users and devices do not match the kind %q", t.kind)
 	case len(t.assetIndex) < len(t.assets), len(t.userIndex) < len(t.users), len(t.deviceIndex) < len(t.devices),
 		slices.Contains(t.users, ""), slices.Contains(t.devices, ""):
@@ -140,168 +179,47 @@ func (t *tables) validate() error {
 	}
 	for _, a := range t.assets {
 		id, err := strconv.ParseInt(a.AdamID, 10, 64)
-		if a.AdamID == "" || a.PricingParam == "" || subscriptions && (err != nil || formatAdamID(id) != a.AdamID) {
+		if a.AdamID == "" || a.PricingParam == "" || info.subscriptions && (err != nil || formatAdamID(id) != a.AdamID) {
 			return invalidf("saved operation: asset %q is invalid", a.AdamID)
 		}
 	}
-	for i, r := range t.requests {
+	for i, r := range t.userRequests {
 		if r.ClientUserID != t.users[i] {
-			return invalidf("saved operation: request %d does not match its user", i)
+			return invalidf("saved operation: the user request %d does not match its user", i)
 		}
 	}
 	return nil
 }
 
-// checkDisjoint returns an error if two requests contain the same pair, because the pair would
-// have two outcomes.
-func (op *Operation) checkDisjoint() error {
-	t := &op.tables
-	parts := make([][]*part, max(1, len(t.assets))) // by asset
-	for _, p := range op.parts {
-		if p.state == partReplaced {
-			continue
-		}
-		for _, a := range p.Assets {
-			parts[a] = append(parts[a], p)
-		}
-	}
-	// seen holds, for each target, the last asset seen with it, plus 1; 0 if none.
-	seen := make([]int, len(t.users)+len(t.devices))
-	for i, parts := range parts {
-		for _, p := range parts {
-			for n, targets := range [][]int32{p.Users, p.Devices} {
-				for _, target := range targets {
-					at := int(target) + n*len(t.users)
-					if seen[at] == i+1 {
-						return invalidf("saved operation: duplicate pair")
-					}
-					seen[at] = i + 1
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// restorePart adds a request to the operation, or updates the request with the same id.
-func (op *Operation) restorePart(s savedPart) error {
-	if s.ID == len(op.parts) {
-		op.parts = append(op.parts, &part{id: s.ID})
-	}
-	if s.ID < 0 || s.ID >= len(op.parts) {
-		return invalidf("saved operation: request %d is out of order", s.ID)
-	}
-	p := op.parts[s.ID]
-	if p.Len() == 0 {
-		var b batch.Part
-		var err [3]error
-		b.Assets, err[0] = s.Assets.expand(max(1, len(op.tables.assets)))
-		b.Users, err[1] = s.Users.expand(len(op.tables.users))
-		b.Devices, err[2] = s.Devices.expand(len(op.tables.devices))
-		if e := errors.Join(err[:]...); e != nil {
-			return e
-		}
-		const maxPairs = 1 << 24 // more pairs than the service allows; bounds the memory for invalid input
-		if n := b.Len(); n == 0 || n > maxPairs {
-			return invalidf("saved operation: request %d has %d pairs", s.ID, n)
-		}
-		p.Part = b
-	}
-	switch s.State {
-	case partPlanned, partSubmitted, partFinished, partReplaced, partUnknown:
-	case partSending:
-	default:
-		return invalidf("saved operation: request %d is in state %q", s.ID, s.State)
-	}
-	if s.State == partSubmitted && s.EventID == "" {
-		return invalidf("saved operation: request %d has no event", s.ID)
-	}
-	p.state, p.eventID, p.sentAt, p.nextPoll, p.notBefore = s.State, s.EventID, s.SentAt, s.NextPoll, s.NotBefore
-	if s.Unit != "" {
-		op.unit = s.Unit
-	}
-	p.polling, p.resent, p.priorUncertainty, p.wasReadBack, p.splits = s.Polling, s.Resent, s.PriorUncertainty.restore(), s.WasReadBack, s.Splits
-	var err error
-	if p.verdict, err = restoreVerdict(s.Outcome, s.Err); err != nil {
-		return err
-	}
-	expected := verdict{outcome: OutcomeUnconfirmed} // the expected verdict of a request that is not finished
-	if p.state == partPlanned {
-		expected = p.unsentVerdict(nil)
-	}
-	if p.state != partFinished && p.state != partReplaced && (p.outcome != expected.outcome || len(s.Exceptions) > 0) {
-		return invalidf("saved operation: request %d is not finished, but has the outcome %q or exceptions", s.ID, p.outcome)
-	}
-	p.exceptions = nil
-	for _, e := range s.Exceptions {
-		v, err := restoreVerdict(e.Outcome, e.Err)
-		if err != nil {
-			return err
-		}
-		pairs, err := e.Pairs.expand(p.Len())
-		if err != nil {
-			return err
-		}
-		if p.exceptions == nil {
-			p.exceptions = map[int]verdict{}
-		}
-		if len(p.exceptions)+len(pairs) > p.Len() {
-			return invalidf("saved operation: request %d has two outcomes for a pair", s.ID)
-		}
-		for _, i := range pairs {
-			p.exceptions[int(i)] = v
-		}
-	}
-	return nil
-}
-
-// restoreVerdict returns a saved verdict. A verdict has an error exactly if the pair did not
-// succeed.
-func restoreVerdict(s OutcomeStatus, e *savedError) (verdict, error) {
-	switch s {
-	case OutcomeSucceeded, OutcomeFailed, OutcomeUnconfirmed:
-		if (s == OutcomeSucceeded) == (e == nil) {
-			return verdict{s, e.restore()}, nil
-		}
-	}
-	return verdict{}, invalidf("saved operation: the outcome %q is invalid or does not match its error", s)
-}
-
-// finishRestore makes a restored operation ready to run. It counts the progress, and
-// changes the requests that were being sent or polled when the journal or the saved form ended.
-func (op *Operation) finishRestore() {
+// finishRestore makes a restored operation ready to run: a request that was being sent when
+// the journal or the saved form ended is lost, and times that are too far in the future come
+// closer.
+func (op *Operation) finishRestore() error {
 	now := time.Now()
-	for _, p := range op.parts {
-		if p.state == partReplaced {
-			continue
-		}
-		op.progress.Requests++
-		op.progress.Pairs += p.Len()
-		if p.eventID != "" {
-			op.progress.Accepted++
-			op.events[p.eventID] = true
-		}
-		if p.state == partSending {
-			// The journal or the saved form ends while the request was being sent.
-			err := &Error{Method: "POST", Path: string(op.tables.kind), Ambiguous: true, Message: "interrupted while the request was being sent"}
-			p.state, p.verdict, p.sentAt = partUnknown, verdict{OutcomeUnconfirmed, err}, now
-			p.nextPoll = now.Add(op.client.opts.pollInterval)
-			op.changedByResume = append(op.changedByResume, p)
-		}
-		if p.polling {
-			p.notBefore, p.nextPoll = op.client.nextPoll(nil) // the lost answer to the poll may have been PENDING
-			p.polling = false
-			op.changedByResume = append(op.changedByResume, p)
-		}
-		// If a clock was wrong, or has been set back, a saved time can be far in the
-		// future. It must not delay a poll for longer than an interval and a pause.
-		latest := now.Add(op.client.opts.pollInterval + op.client.opts.maxPause)
-		if p.nextPoll.After(latest) {
-			p.nextPoll = latest
-		}
-		if p.notBefore.After(latest) {
-			p.notBefore = latest
-		}
-		op.count(p, 1)
+	interval := op.client.opts.pollInterval
+	f := ledger.Fact{
+		What: ledger.Resumed, At: now, Due: now.Add(interval), NotBefore: now.Add(interval + op.client.opts.maxPause),
 	}
+	if slices.ContainsFunc(op.ledger.Requests(), func(r *ledger.Request) bool { return r.Phase == ledger.Sending }) {
+		f.Why = op.interrupted()
+	}
+	rules := op.ledger.Rules()
+	rules.Bisect = rules.Bisect || op.opts.bisect
+	if op.tables.listsShowAbsence() {
+		rules.ResendOverdue = rules.ResendOverdue || op.opts.resendOverdue
+		rules.ResendLost = rules.ResendLost || op.opts.resendLost
+	}
+	if rules != op.ledger.Rules() {
+		f.Rules = &rules
+	}
+	if err := op.ledger.Apply(f); err != nil {
+		return invalidf("saved operation: %v", err)
+	}
+	op.running.unjournaled = []ledger.Fact{f}
+	for _, r := range op.ledger.Requests() {
+		if r.Event != "" {
+			op.running.events[r.Event] = r.ID
+		}
+	}
+	return nil
 }

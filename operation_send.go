@@ -3,259 +3,134 @@ package appsandbooks
 import (
 	"context"
 	"errors"
-	"fmt"
+	"math/rand/v2"
 	"time"
 
+	"github.com/appsandbooks/appsandbooks/internal/batch"
+	"github.com/appsandbooks/appsandbooks/internal/ledger"
 	"github.com/appsandbooks/appsandbooks/internal/transport"
-	"golang.org/x/sync/errgroup"
 )
 
-// Submit sends the requests that have not been sent, up to four at the same time. It
-// returns when all of them are answered. It returns an error only if certainly nothing
-// changed: no request of the operation was ever accepted, and no result is unknown. The
-// [Report] shows every other failure.
-func (op *Operation) Submit(ctx context.Context) error {
-	if err := op.acquire(ctx); err != nil {
-		return err
-	}
-	defer op.release()
-	return op.submit(ctx)
-}
-
-// acquire takes the busy token, allows sending again, and makes sure that the journal
-// has the plan. It waits for the token until ctx ends. If it returns an error, the
-// caller does not have the token.
-func (op *Operation) acquire(ctx context.Context) error {
-	select {
-	case <-op.busy:
-	case <-ctx.Done():
-		return contextError(ctx)
-	}
-	op.mu.Lock()
-	op.halt = nil
-	op.mu.Unlock()
-	if op.client.Config.cached.Load() == nil {
-		// A resumed operation needs the rate and the URLs from the configuration.
-		// Defaults exist for both, so an error of the read is ignored.
-		_, _ = op.client.Config.limits(ctx)
-	}
-	if err := op.startJournal(ctx); err != nil {
-		op.release()
-		return err
-	}
-	return nil
-}
-
-// verifyUnit checks that the client belongs to the operation's organizational unit
-// before something is sent. Otherwise the operation would change another unit. It
-// reads the client configuration only if the unit is known and unverified.
-func (op *Operation) verifyUnit(ctx context.Context) error {
-	op.mu.Lock()
-	verified := !op.unitUnverified || op.unit == ""
-	op.mu.Unlock()
-	if verified {
-		return nil
-	}
-	config, err := op.client.Config.ClientConfig(ctx)
-	if err != nil {
-		return fmt.Errorf("verifying the organizational unit of the client: %w", err)
-	}
-	if err := op.checkUnit(config.UID); err != nil {
-		return err
-	}
-	op.mu.Lock()
-	op.unitUnverified = false
-	op.mu.Unlock()
-	return nil
-}
-
-// checkUnit compares the uId of an answer with the operation's. The first answer
-// with a uId sets the operation's. The error is [ErrOtherUnit].
-func (op *Operation) checkUnit(uid string) error {
-	op.mu.Lock()
-	defer op.mu.Unlock()
-	if op.unit == "" {
-		op.unit = uid
-	}
-	if uid != "" && uid != op.unit {
-		return fmt.Errorf("%s: %w", op.tables.kind, ErrOtherUnit)
-	}
-	return nil
-}
-
-// release returns the busy token.
-func (op *Operation) release() { op.busy <- struct{}{} }
-
-// maxParallelRequests is how many requests, or polls, of an operation are in
-// progress at the same time. Apple advises to send few large requests instead of many
-// parallel ones.
-const maxParallelRequests = 4
-
-// submit is Submit for a caller that holds the busy token.
-func (op *Operation) submit(ctx context.Context) error {
-	if err := op.verifyUnit(ctx); err != nil {
-		op.stop(err)
-	}
-	for {
-		planned := op.inState(partPlanned)
-		if len(planned) == 0 || op.haltError() != nil {
-			break
-		}
-		var group errgroup.Group
-		group.SetLimit(maxParallelRequests)
-		for _, p := range planned {
-			if ctx.Err() != nil {
-				op.stop(contextError(ctx))
+// beginSend records that a request is about to be sent, and returns the exchange that sends it.
+// It returns nil if the request is not sent: because it is too large and was cut, or because
+// the journal failed.
+func (op *Operation) beginSend(ctx context.Context, r *ledger.Request) (exchange func() func() error) {
+	if learned := op.ledger.Learned(); learned != nil {
+		// Do not send a request of a size that the service has refused before.
+		if pieces := batch.Split(r.Part, *learned); len(pieces) > 1 {
+			if err := op.record(ctx, cutFact(r, pieces)); err != nil {
+				op.stopSending(err)
 			}
-			if op.haltError() != nil {
-				break
-			}
-			group.Go(func() error {
-				op.send(ctx, p)
-				return nil
-			})
-		}
-		_ = group.Wait()
-	}
-	op.explainUnsent()
-	return op.nothingAccepted()
-}
-
-// explainUnsent gives the requests that were never sent the reason why the sending stopped.
-func (op *Operation) explainUnsent() {
-	op.mu.Lock()
-	defer op.mu.Unlock()
-	if op.halt == nil {
-		return
-	}
-	why := &notSentError{op.halt} // all requests share this error, so that a report counts it as one reason
-	for _, p := range op.parts {
-		if p.state == partPlanned {
-			p.verdict = p.unsentVerdict(why)
-		}
-	}
-}
-
-// nothingAccepted returns the error of Submit. It is nil if a request was accepted,
-// if the result of a request is unknown, or if no reason is known.
-func (op *Operation) nothingAccepted() error {
-	op.mu.Lock()
-	defer op.mu.Unlock()
-	var reasons []error
-	for _, p := range op.parts {
-		if p.eventID != "" || p.priorUncertainty != nil {
-			return nil
-		}
-		switch p.state {
-		case partPlanned, partReplaced:
-		case partFinished:
-			if p.err == nil || p.hasOutcome(OutcomeUnconfirmed) {
-				return nil
-			}
-			if len(reasons) < 8 {
-				reasons = append(reasons, p.err)
-			}
-		default:
 			return nil
 		}
 	}
-	if op.halt != nil {
-		reasons = append(reasons, op.halt)
-	}
-	if len(reasons) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s: nothing was accepted: %w", op.tables.kind, errors.Join(reasons...))
-}
-
-// haltError returns the reason why the operation stopped sending, or nil.
-func (op *Operation) haltError() error {
-	op.mu.Lock()
-	defer op.mu.Unlock()
-	return op.halt
-}
-
-// stop makes the operation stop sending, with the reason err. The first reason is kept.
-func (op *Operation) stop(err error) {
-	op.mu.Lock()
-	defer op.mu.Unlock()
-	op.unitUnverified = op.unitUnverified || errors.Is(err, ErrOtherUnit)
-	if op.halt == nil {
-		op.halt = err
-	}
-}
-
-// send sends one request of the operation and records the result.
-func (op *Operation) send(ctx context.Context, p *part) {
-	if op.haltError() != nil {
-		return
-	}
-	// Do not send a request of a size that the service has refused before.
-	if pieces := op.splitByLearnedLimits(p); len(pieces) > 1 {
-		if err := op.update(ctx, p, func() { op.replace(p, pieces) }); err != nil {
-			op.stop(err)
-		}
-		return
-	}
-	if err := op.update(ctx, p, func() { p.state, p.verdict = partSending, verdict{OutcomeUnconfirmed, ErrPending} }); err != nil {
+	if err := op.record(ctx, ledger.Fact{What: ledger.Begun, Request: r.ID, At: time.Now(), Aged: r.Aged(time.Now())}); err != nil {
 		// Do not send the request unless the journal has recorded that it is being sent.
-		op.stop(err)
-		_ = op.update(ctx, p, func() { op.returnToPlan(p, err) })
-		return
+		op.stopSending(err)
+		if !isBug(err) {
+			_ = op.record(ctx, ledger.Fact{What: ledger.TurnedAway, Request: r.ID, At: time.Now(), Due: time.Now(), Why: toReason(err)})
+		}
+		return nil
 	}
-	var answer struct {
-		EventID string `json:"eventId"`
-		Meta
+	return func() func() error {
+		var answer acceptance
+		var unsure bool
+		err := op.client.do(ctx, request{
+			method: "POST", path: string(op.tables.kind), key: op.tables.info.urlKey,
+			in: op.tables.info.body(&op.tables, r.Part), class: transport.Write, grace: 5 * time.Second, unsure: &unsure,
+		}, &answer)
+		return func() error {
+			fact := op.sent(ctx, op.ledger.Request(r.ID), &answer, err)
+			// An internal error of the service may come from work that has begun. A failure
+			// after it can be the consequence, such as "the user exists": the lists decide.
+			fact.Unsure = unsure
+			if err := op.record(ctx, fact); err != nil {
+				op.stopSending(err)
+			}
+			return nil
+		}
 	}
-	err := op.client.do(ctx, request{
-		method: "POST", path: string(op.tables.kind), key: urlKeys[op.tables.kind],
-		in: op.tables.body(p.Part), class: transport.Write, grace: 5 * time.Second,
-	}, &answer)
+}
+
+// sent returns the fact of a request's answer, and may stop the sending. err is the error of
+// the exchange.
+func (op *Operation) sent(ctx context.Context, r *ledger.Request, answer *acceptance, err error) ledger.Fact {
 	if err == nil {
 		err = op.checkEventID(answer.EventID)
 	}
+	f := ledger.Fact{Request: r.ID, At: time.Now(), Aged: r.Aged(time.Now())}
 	if err != nil {
-		op.sendFailed(ctx, p, err)
-		return
+		return op.sendFailed(ctx, r, err, f)
 	}
-	if other := op.checkUnit(answer.UID); other != nil {
+	if other := op.compareUnit(answer.UID); other != nil {
 		// The answer shows that another organizational unit accepted the request.
-		op.stop(other)
-		_ = op.update(ctx, p, func() {
-			p.eventID, p.sentAt = answer.EventID, time.Now()
-			op.progress.Accepted++
-			op.finish(p, verdict{OutcomeUnconfirmed, other}, nil)
-			p.wasReadBack = true
-		})
-		return
+		op.stopSending(other)
+		f.What, f.Event, f.Why = ledger.Strayed, answer.EventID, toReason(other)
+		return f
 	}
-	err = op.update(ctx, p, func() {
-		p.state, p.eventID, p.sentAt = partSubmitted, answer.EventID, time.Now()
-		p.nextPoll = p.sentAt.Add(op.client.firstPoll())
-		p.verdict = verdict{OutcomeUnconfirmed, ErrPending}
-		op.progress.Accepted++
-	})
-	if err != nil {
-		op.stop(err)
+	op.running.events[answer.EventID] = r.ID
+	f.What, f.Event, f.Due = ledger.Accepted, answer.EventID, f.At.Add(op.client.firstPoll())
+	return f
+}
+
+// sendFailed returns the fact of a request that the service did not accept. f has the request
+// and the time.
+func (op *Operation) sendFailed(ctx context.Context, r *ledger.Request, err error, f ledger.Fact) ledger.Fact {
+	var e *Error
+	isError := errors.As(err, &e)
+	hasNumber := isError && e.Number != 0
+	f.Why = toReason(err)
+	switch {
+	case errors.Is(err, ErrAmbiguous):
+		f.What, f.Due = ledger.GotLost, f.At.Add(op.client.opts.pollInterval)
+		return f
+	case hasNumber && isLimit(err):
+		return op.cutByLimits(ctx, r, err, f)
+	case !hasNumber && (!isError || e.StatusCode/100 != 4), IsAuth(err), IsForbidden(err), IsRetryable(err):
+		return op.turnedAway(ctx, r, err, f)
+	case hasNumber && e.Info != nil && !e.Info.empty():
+		return op.cutByNames(r, e, f)
+	case hasNumber && op.ledger.Rules().Bisect && r.Len() > 1:
+		return op.bisect(r, f)
 	}
+	return op.refused(f)
+}
+
+// refused returns the fact of a refusal that is final for all pairs of the request.
+func (op *Operation) refused(f ledger.Fact) ledger.Fact {
+	f.What, f.Due = ledger.Refused, f.At.Add(op.client.opts.pollInterval)
+	return f
+}
+
+// turnedAway returns the fact of a request that can be sent again. The reason of the error
+// applies to the other requests too, so the operation stops sending. Step does not pause for a
+// temporary error as Wait does: it sends the request again later, as often as Wait would.
+func (op *Operation) turnedAway(ctx context.Context, r *ledger.Request, err error, f ledger.Fact) ledger.Fact {
+	f.What, f.Due = ledger.TurnedAway, f.At
+	opts := &op.client.opts
+	if e := (*Error)(nil); hasOneAttempt(ctx) && errors.As(err, &e) && op.client.isTemporary(err) && (r.Tries+1)%opts.maxAttempts != 0 {
+		wait := min(opts.minBackoff<<min(r.Tries%opts.maxAttempts, 16), opts.maxBackoff)
+		f.Due = f.At.Add(max(e.RetryAfter, wait/2+rand.N(wait/2+1)))
+		return f
+	}
+	op.stopSending(err)
+	return f
 }
 
 // checkEventID returns an ambiguous error if id cannot be the event of a new request:
 // then the result of the request is unknown.
 func (op *Operation) checkEventID(id string) error {
 	const maxLength = 512 // the id becomes part of a URL
-	op.mu.Lock()
-	defer op.mu.Unlock()
+	_, known := op.running.events[id]
 	var why string
 	switch {
 	case id == "":
 		why = "the answer contains no event id"
 	case len(id) > maxLength:
 		why = "the event id in the answer is too long"
-	case op.events[id]:
+	case known:
 		why = "the answer contains the event id of an earlier request"
 	default:
-		op.events[id] = true
 		return nil
 	}
 	return &Error{Method: "POST", Path: string(op.tables.kind), StatusCode: 200, Attempts: 1, Ambiguous: true, Message: why}

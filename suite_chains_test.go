@@ -3,11 +3,13 @@ package appsandbooks_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,8 +21,8 @@ import (
 )
 
 // FuzzChains runs operations of every kind one after another on the same organizational unit,
-// each with random faults and in several processes. Every report must agree with the ledger of
-// the stand-in, and the ledger must have no other changes.
+// each with random faults and in several processes. Every report must agree with the record of
+// the stand-in, and the record must have no other changes.
 func FuzzChains(f *testing.F) {
 	for seed := range uint64(100) {
 		f.Add(seed)
@@ -37,7 +39,10 @@ type chain struct {
 	t   *testing.T
 	r   *rand.Rand
 	srv *appsandbookstest.Server
-	c   *appsandbooks.Client
+
+	limiter appsandbooks.Limiter // all processes share the limiter, because the rate is that of the unit
+	client  atomic.Pointer[appsandbooks.Client]
+	sends   sendLog
 
 	assets        []appsandbooks.AssetID
 	irrevocable   map[string]bool // by Adam ID; true if the asset stays with a user after a revocation
@@ -80,7 +85,10 @@ func (ch *chain) logf(format string, args ...any) {
 // Some assets have too few licenses. More than half of the units have notifications, and some of
 // these notifications are lost.
 func newChain(t *testing.T, seed uint64) *chain {
-	ch := &chain{t: t, r: rand.New(rand.NewPCG(seed, 77)), irrevocable: map[string]bool{}, subscriptions: []int64{900, 901}}
+	ch := &chain{
+		t: t, r: rand.New(rand.NewPCG(seed, 77)), irrevocable: map[string]bool{}, subscriptions: []int64{900, 901},
+		limiter: appsandbooks.NewLimiter(),
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, line := range ch.history {
@@ -89,7 +97,7 @@ func newChain(t *testing.T, seed uint64) *chain {
 		}
 	})
 	r := ch.r
-	h := newHandler(t, nil, appsandbooks.WithNotify(func(n *appsandbooks.Notification) { ch.c.Notify(n) }))
+	h := newHandler(t, nil, appsandbooks.WithNotify(func(n *appsandbooks.Notification) { ch.c().Notify(n) }))
 	limits := appsandbookstest.DefaultLimits()
 	limits.MaxAssets, limits.MaxClientUserIDs, limits.MaxSerialNumbers = 1+r.IntN(4), 1+r.IntN(9), 1+r.IntN(9)
 	limits.MaxUsers, limits.MaxSubscriptionClientUserIDs, limits.MaxSubscriptions = 1+r.IntN(5), 1+r.IntN(5), 1+r.IntN(2)
@@ -116,10 +124,10 @@ func newChain(t *testing.T, seed uint64) *chain {
 	require.NoError(t, err)
 	ch.srv = srv
 	t.Cleanup(ch.srv.Close)
-	ch.c = newClient(t, ch.srv)
-	t.Cleanup(ch.c.Close)
+	ch.startProcess()
+	t.Cleanup(func() { ch.c().Close() })
 	if ch.chance(0.6) {
-		_, err := ch.c.Config.Register(t.Context(), appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h})
+		_, err := ch.c().Config.Register(t.Context(), appsandbooks.Registration{NotificationURL: receiverURL, NotificationAuthToken: appsandbooks.NewSecret(hookSecret), Handler: h})
 		require.NoError(t, err)
 	}
 
@@ -135,7 +143,7 @@ func newChain(t *testing.T, seed uint64) *chain {
 			AdamID: id, Status: "ACTIVE", PeriodEndDate: "2099-01-01", Total: appsandbookstest.Seats{Renewing: r.IntN(8), Expiring: r.IntN(8)},
 		})
 	}
-	require.NoError(t, ch.c.Subscriptions.Enable(t.Context()))
+	require.NoError(t, ch.c().Subscriptions.Enable(t.Context()))
 	ch.users, ch.devices = names("u", 3+r.IntN(8)), names("D", r.IntN(12))
 	for _, id := range ch.users {
 		if !ch.chance(0.1) {
@@ -144,6 +152,18 @@ func newChain(t *testing.T, seed uint64) *chain {
 	}
 	return ch
 }
+
+// startProcess starts a new process: the client of the chain is a new one.
+func (ch *chain) startProcess() {
+	if old := ch.c(); old != nil {
+		old.Close()
+	}
+	rt := &wire{next: ch.srv.Transport(), log: &ch.sends}
+	ch.client.Store(newClient(ch.t, ch.srv, appsandbooks.WithLimiter(ch.limiter), appsandbooks.WithHTTPClient(&http.Client{Transport: rt})))
+}
+
+// c returns the client of the process that is running.
+func (ch *chain) c() *appsandbooks.Client { return ch.client.Load() }
 
 // run runs one to five operations of the chain, and stops when a check has failed.
 func (ch *chain) run() {
@@ -175,12 +195,13 @@ func (ch *chain) runOperation(n int, before ledger) {
 	if ch.chance(0.3) {
 		journal.failAt, journal.stores = ch.r.IntN(10), ch.r.IntN(3)
 	}
-	opts, journaled := ch.options(journal)
-	ctx, cancel := context.WithCancel(ch.t.Context())
+	opts, journaled, resends := ch.options(journal)
+	ctx, cancel := context.WithCancel(context.WithValue(ch.t.Context(), operationKey{}, fmt.Sprint(n)))
 	if ch.chance(0.3) {
 		time.AfterFunc(ch.seconds(100), cancel)
 	}
 	next, err := ch.start(ctx, opts)
+	assert.NotEqual(ch.t, next.op == nil, err == nil, "an operation and the error %v", err)
 	if next.op == nil {
 		cancel()
 		ch.logf("%d: no operation: %v", n, err)
@@ -194,10 +215,9 @@ func (ch *chain) runOperation(n int, before ledger) {
 	next.op, report = ch.finish(ctx, cancel, n, next.op, journal, opts)
 
 	progress := next.op.Progress()
-	if journal == nil || journal.failAt != 0 { // A journal without its first entry cannot be resumed.
-		assert.Equal(ch.t, report.Total, progress.Pairs, "%+v, %v", progress, report)
-		assert.LessOrEqual(ch.t, progress.Succeeded, report.Succeeded, "%+v, %v", progress, report)
-	}
+	assert.Equal(ch.t, [4]int{report.Succeeded, report.Failed, report.Unconfirmed, report.Unsent},
+		[4]int{progress.Succeeded, progress.Failed, progress.Unconfirmed, progress.Unsent})
+	assert.Equal(ch.t, report.Total, progress.Pairs)
 	ch.endFaults()
 	after := ch.ledger()
 	if ch.chance(0.3) { // The report must also be right when Verify reads the data after the faults have ended.
@@ -205,6 +225,13 @@ func (ch *chain) runOperation(n int, before ledger) {
 		ch.logf("%d: Verify after all faults: %v, %v", n, report, err)
 	}
 	ch.compare(next, report, total, before, after)
+	if ch.chance(0.7) && !ch.t.Failed() {
+		report = ch.finishAll(n, next.op)
+		ch.compare(next, report, total, before, ch.ledger())
+	}
+	if twice := ch.sends.twice(fmt.Sprint(n)); !resends {
+		assert.Empty(ch.t, twice, "pairs were sent twice")
+	}
 	ch.last = next
 }
 
@@ -292,14 +319,17 @@ func (j *unreliableJournal) write(_ context.Context, entry []byte) error {
 	return errCrash
 }
 
-// options returns random options for an operation, and reports whether the operation uses j as
-// its journal.
-func (ch *chain) options(j *unreliableJournal) (opts []appsandbooks.OperationOption, journaled bool) {
+// options returns random options for an operation. It reports whether the operation uses j as
+// its journal, and whether it may send pairs again.
+func (ch *chain) options(j *unreliableJournal) (opts []appsandbooks.OperationOption, journaled, resends bool) {
 	if journaled = ch.chance(0.5); journaled {
 		opts = append(opts, appsandbooks.WithJournal(j.write))
 	}
-	if ch.chance(0.4) {
-		opts = append(opts, appsandbooks.WithResend())
+	if ch.chance(0.3) {
+		opts, resends = append(opts, appsandbooks.WithResendOverdue()), true
+	}
+	if ch.chance(0.3) {
+		opts, resends = append(opts, appsandbooks.WithResendLost()), true
 	}
 	if ch.chance(0.4) {
 		opts = append(opts, appsandbooks.WithBisection())
@@ -307,7 +337,7 @@ func (ch *chain) options(j *unreliableJournal) (opts []appsandbooks.OperationOpt
 	if ch.chance(0.2) {
 		opts = append(opts, appsandbooks.WithPlanOnly())
 	}
-	return opts, journaled
+	return opts, journaled, resends
 }
 
 // change returns a random change: all assets on some targets, or some single pairs of them.
@@ -333,9 +363,9 @@ func (ch *chain) change() appsandbooks.AssetChange {
 }
 
 // start starts an operation of a random kind. It returns no operation if the change is empty, if
-// Retry or Undo has nothing to do, or if no request could be sent.
+// Retry or Undo has nothing to do, or if the limits or the unit could not be read.
 func (ch *chain) start(ctx context.Context, opts []appsandbooks.OperationOption) (next chainOperation, err error) {
-	c := ch.c
+	c := ch.c()
 	seats := func() appsandbooks.SubscriptionChange {
 		return appsandbooks.SubscriptionChange{AdamIDs: ch.subscriptions, ClientUserIDs: ch.randomSubset(ch.users)}
 	}
@@ -363,12 +393,22 @@ func (ch *chain) start(ctx context.Context, opts []appsandbooks.OperationOption)
 		next.op, err = c.Subscriptions.Disassociate(ctx, seats(), opts...)
 	case 9:
 		next.renewing = ch.last.renewing
-		switch {
-		case ch.last.op == nil:
-		case ch.chance(0.5):
-			next.op, err = ch.last.op.Retry(ctx, opts...)
-		default:
-			next.op, err = ch.last.op.Undo(ctx, opts...)
+		if ch.last.op == nil {
+			return next, appsandbooks.ErrInvalid
+		}
+		_, more := ch.last.op.Next()
+		derive := ch.last.op.Retry
+		if ch.chance(0.5) {
+			derive = ch.last.op.Undo
+		}
+		next.op, err = derive(ctx, opts...)
+		if more {
+			assert.Error(ch.t, err, "%v is not at its end", ch.last.op)
+		}
+		if err == nil {
+			again, err := derive(ctx)
+			assert.Nil(ch.t, again, "the pairs were handed over before")
+			assert.ErrorIs(ch.t, err, appsandbooks.ErrInvalid)
 		}
 	}
 	return next, err
@@ -385,11 +425,11 @@ func (ch *chain) finish(
 		stopReader = ch.readConcurrently(op)
 	}
 	for process := range 1 + ch.r.IntN(3) {
-		report, err := op.Wait(ctx)
+		report, err := ch.wait(ctx, op)
 		ch.logf("%d.%d: %s: %v, %v", n, process, op.Kind(), report, err)
 		cancel()
 		ch.srv.ClearFaults()
-		ctx, cancel = context.WithCancel(ch.t.Context())
+		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
 		if ch.chance(0.3) {
 			report, err = op.Verify(ctx)
 			ch.logf("%d.%d: Verify: %v, %v", n, process, report, err)
@@ -399,24 +439,66 @@ func (ch *chain) finish(
 		}
 		stopReader()
 		stopReader = func() {}
-		saved, err := op.MarshalJSON()
+		saved, err := op.Save()
 		require.NoError(ch.t, err)
-		if journal != nil && ch.chance(0.7) {
+		crashes := journal != nil && ch.chance(0.7)
+		if crashes {
 			saved = journal.text.Bytes()
 		}
-		resumed, err := ch.c.Resume(saved, opts...)
+		if crashes || ch.chance(0.5) {
+			ch.startProcess()
+		}
+		resumed, err := ch.c().Resume(saved, opts...)
 		if err != nil && journal != nil && journal.failAt == 0 {
-			break // The journal has no complete entry, and no request was sent.
+			// The journal has no complete entry, and no request was sent.
+			saved, err = op.Save()
+			require.NoError(ch.t, err)
+			resumed, err = ch.c().Resume(saved, opts...)
 		}
 		require.NoError(ch.t, err, "%s", saved)
 		require.Equal(ch.t, total, resumed.Report().Total)
 		op = resumed
 	}
+	stopReader()
 	report, err := op.Wait(ctx)
 	ch.logf("%d: finished: %v, %v", n, report, err)
 	cancel()
-	stopReader()
 	return op, report
+}
+
+// wait waits for an operation. A Step of the concurrent reader can be in progress: then it waits
+// again.
+func (ch *chain) wait(ctx context.Context, op *appsandbooks.Operation) (*appsandbooks.Report, error) {
+	for {
+		report, err := op.Wait(ctx)
+		if !errors.Is(err, appsandbooks.ErrBusy) {
+			return report, err
+		}
+		time.Sleep(100 * time.Millisecond) // virtual
+	}
+}
+
+// finishAll continues operation n until it is at its end, and returns the report. The operation
+// must end within four hours: six stall times for lost requests, and as much for events that are
+// not found.
+func (ch *chain) finishAll(n int, op *appsandbooks.Operation) (report *appsandbooks.Report) {
+	began := time.Now()
+	ctx := context.WithValue(ch.t.Context(), operationKey{}, fmt.Sprint(n))
+	for {
+		var err error
+		report, err = op.Wait(ctx)
+		ch.logf("%d: at %v: %v, %v", n, time.Since(began), report, err)
+		at, more := op.Next()
+		if !more {
+			break
+		}
+		if !assert.Less(ch.t, time.Since(began), 4*time.Hour, "%v does not end", op) {
+			return report
+		}
+		time.Sleep(time.Until(at)) // virtual
+	}
+	assert.Zero(ch.t, report.Unsent)
+	return report
 }
 
 // readConcurrently starts a goroutine that regularly reads, saves and resumes an operation while
@@ -435,15 +517,16 @@ func (ch *chain) readConcurrently(op *appsandbooks.Operation) (stop func()) {
 			case <-time.After(interval):
 			}
 			r := op.Report()
-			assert.Equal(ch.t, []int{total, total}, []int{r.Total, r.Succeeded + r.Failed + r.Unconfirmed})
-			saved, err := op.MarshalJSON()
+			assert.Equal(ch.t, []int{total, total}, []int{r.Total, r.Succeeded + r.Failed + r.Unconfirmed + r.Unsent})
+			saved, err := op.Save()
 			if assert.NoError(ch.t, err) {
-				_, err = ch.c.Resume(saved)
+				_, err = ch.c().Resume(saved)
 				assert.NoError(ch.t, err)
 			}
 			if callsStep {
 				stepCtx, cancelStep := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-				_, _ = op.Step(stepCtx)
+				_ = op.Step(stepCtx)
+				_, _ = op.Next()
 				cancelStep()
 			}
 		}
@@ -451,114 +534,5 @@ func (ch *chain) readConcurrently(op *appsandbooks.Operation) (stop func()) {
 	return func() {
 		cancel()
 		wg.Wait()
-	}
-}
-
-// A ledger has an entry for each assignment, seat and active user of the unit.
-type ledger map[string]bool
-
-// assetEntry returns the ledger entry for an assignment of an asset.
-func assetEntry(asset, user, device string) string { return asset + "/" + user + "/" + device }
-
-// seatEntry returns the ledger entry for a seat, with its user.
-func seatEntry(subscription, user string, renewing bool) string {
-	return fmt.Sprintf("seat %s/%s/%t", subscription, user, renewing)
-}
-
-// ledger returns the assignments, seats and active users that the stand-in has now.
-func (ch *chain) ledger() ledger {
-	l := ledger{}
-	for _, a := range ch.srv.Unit().Assignments() {
-		l[assetEntry(a.AdamID, a.ClientUserID, a.SerialNumber)] = true
-	}
-	for _, a := range ch.srv.Unit().SubscriptionAssignments() {
-		l[seatEntry(fmt.Sprint(a.AdamID), a.ClientUserID, a.Renewing)] = true
-	}
-	for _, u := range ch.srv.Unit().Users() {
-		if u.Status != appsandbookstest.UserRetired {
-			l["user "+u.ClientUserID] = true
-		}
-	}
-	return l
-}
-
-// entries returns the ledger entries that belong to an outcome of an operation, and reports
-// whether the operation removes them. The pair of the outcome is present if the ledger has any of
-// these entries.
-func (ch *chain) entries(k chainOperation, o appsandbooks.Outcome) (entries []string, removes bool) {
-	switch kind := k.op.Kind(); kind {
-	case "assets/associate", "assets/disassociate":
-		return []string{assetEntry(o.AdamID, o.ClientUserID, o.SerialNumber)}, kind == "assets/disassociate"
-	case "assets/revoke":
-		for _, a := range ch.assets {
-			if !ch.irrevocable[a.AdamID] { // An irrevocable asset stays with its user after a revocation.
-				entries = append(entries, assetEntry(a.AdamID, o.ClientUserID, o.SerialNumber))
-			}
-		}
-		return entries, true
-	case "users/create", "users/retire":
-		return []string{"user " + o.ClientUserID}, kind == "users/retire"
-	case "subscriptions/associate":
-		return []string{seatEntry(o.AdamID, o.ClientUserID, k.renewing)}, false
-	case "subscriptions/disassociate":
-		return []string{seatEntry(o.AdamID, o.ClientUserID, true), seatEntry(o.AdamID, o.ClientUserID, false)}, true
-	default:
-		require.Fail(ch.t, "unknown kind of operation", kind)
-		return nil, false
-	}
-}
-
-// compare compares a report with the ledger before and after the operation. A pair that succeeded
-// must be in the state that the operation requested. A pair that failed must not have changed to
-// this state.
-func (ch *chain) compare(k chainOperation, report *appsandbooks.Report, total int, before, after ledger) {
-	t := ch.t
-	seen, mayChange := map[appsandbooks.AssetPair]bool{}, ledger{}
-	for o := range report.Outcomes() {
-		require.False(t, seen[o.AssetPair], "%v has two outcomes", o.AssetPair)
-		seen[o.AssetPair] = true
-		assert.Equal(t, o.Status == appsandbooks.OutcomeSucceeded, o.Err == nil, "%v", o)
-		entries, removes := ch.entries(k, o)
-		if k.op.Kind() == "subscriptions/associate" { // The service removes the other kind of seat from the user.
-			mayChange[seatEntry(o.AdamID, o.ClientUserID, !k.renewing)] = true
-		}
-		wasPresent, isPresent := false, false
-		for _, entry := range entries {
-			mayChange[entry] = true
-			wasPresent, isPresent = wasPresent || before[entry], isPresent || after[entry]
-		}
-		switch o.Status {
-		case appsandbooks.OutcomeSucceeded:
-			assert.NotEqual(t, removes, isPresent, "%s of %v succeeded; present before %t, after %t", k.op.Kind(), entries, wasPresent, isPresent)
-		case appsandbooks.OutcomeFailed:
-			assert.False(t, isPresent != wasPresent && isPresent != removes, "%s of %v failed (%v); present before %t, after %t", k.op.Kind(), entries, o.Err, wasPresent, isPresent)
-		}
-	}
-	assert.Len(t, seen, total)
-	switch k.op.Kind() {
-	case "users/create", "users/retire": // When a user is retired, the assignments of the user also change.
-		return
-	}
-	for entry := range after {
-		assert.True(t, before[entry] || mayChange[entry], "%s was added, but is not in the report", entry)
-	}
-	for entry := range before {
-		assert.True(t, after[entry] || mayChange[entry], "%s was removed, but is not in the report", entry)
-	}
-}
-
-// checkConduct fails the test if the client violated a rule of conduct, except where the faults
-// make this unavoidable.
-func (ch *chain) checkConduct() {
-	for _, v := range ch.srv.Violations() {
-		switch v.Rule {
-		// A new operation, or a resend after an unknown result, violates this rule.
-		case appsandbookstest.RuleRepeatedWrite:
-		// A request that was sent before the answer with the pause arrived violates this rule.
-		case appsandbookstest.RuleRetryAfter:
-			assert.Contains(ch.t, v.Detail, "7s too soon")
-		default:
-			assert.Fail(ch.t, "violation of a rule of conduct", "%v", v)
-		}
 	}
 }

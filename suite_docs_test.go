@@ -288,3 +288,82 @@ func TestDocsHaveExamplesOfServicesAndPredicates(t *testing.T) {
 		}
 	}
 }
+
+// tableInComment returns the rows of a table in a comment: the indented lines after the line that
+// begins with heading, without the heading of the table, each divided into columns.
+func tableInComment(comment, heading string) (rows [][]string) {
+	_, rest, _ := strings.Cut(comment, heading)
+	columns := regexp.MustCompile(`\s{2,}`)
+	for line := range strings.Lines(strings.TrimLeft(rest, "\n")) {
+		if !strings.HasPrefix(line, "\t") {
+			break
+		}
+		rows = append(rows, columns.Split(strings.TrimSpace(line), -1))
+	}
+	return rows[1:]
+}
+
+// The picture in docs/how-it-works.md has the phases of internal/ledger as its nodes, and its
+// facts as the arrows. Each arrow leads from and to phases that the table of the package allows,
+// and the picture and the table below it have all facts. The constants of the package have the
+// same names.
+func TestDocsShowPhasesAndFacts(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("internal", "ledger", "ledger.go"), nil, parser.ParseComments)
+	require.NoError(t, err)
+	comment := file.Doc.Text()
+	phases := map[string]bool{}
+	for _, row := range tableInComment(comment, "in exactly one phase:\n") {
+		phases[row[0]] = true
+	}
+	from, to := map[string]string{}, map[string]string{}
+	for _, row := range tableInComment(comment, "These facts move it:\n") {
+		from[row[0]], to[row[0]] = row[1], row[2]
+	}
+	require.Len(t, phases, 8)
+	require.Greater(t, len(from), 15)
+
+	page := filesWithSuffix(t, ".md")[filepath.Join("docs", "how-it-works.md")]
+	nodes, drawn := map[string]bool{}, map[string]bool{}
+	for _, m := range regexp.MustCompile(`<b>(\w+)</b><br/>`).FindAllStringSubmatch(page, -1) {
+		nodes[m[1]] = true
+	}
+	assert.Equal(t, phases, nodes, "the nodes of the picture")
+	for _, m := range regexp.MustCompile(`(?m)^\s+(\w+)(?:\[.*\])? -->\|"?([^|"]+)"?\| (\w+)$`).FindAllStringSubmatch(page, -1) {
+		for fact := range strings.SplitSeq(m[2], ", ") {
+			drawn[fact] = true
+			if !assert.Contains(t, from, fact, "an arrow of the picture") {
+				continue
+			}
+			assert.Contains(t, strings.Split(from[fact], ", "), m[1], "where the arrow %q begins", fact)
+			if m[1] != m[3] || !strings.Contains(to[fact], "the same") {
+				assert.Contains(t, to[fact], m[3], "where the arrow %q from %s ends", fact, m[1])
+			}
+		}
+	}
+	explained := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z, ]+) \| `).FindAllStringSubmatch(page, -1) {
+		for fact := range strings.SplitSeq(m[1], ", ") {
+			explained[fact] = true
+		}
+	}
+	delete(explained, "fact") // the heading
+	for fact := range from {
+		assert.True(t, drawn[fact], "the picture has no arrow %q", fact)
+		assert.True(t, explained[fact], "the page does not explain %q", fact)
+	}
+	assert.Len(t, explained, len(from))
+
+	for file, want := range map[string]map[string]bool{"request.go": phases, "fact.go": explained} {
+		text, err := os.ReadFile(filepath.Join("internal", "ledger", file))
+		require.NoError(t, err)
+		typ := map[string]string{"request.go": "Phase", "fact.go": "What"}[file]
+		names := map[string]bool{}
+		for _, m := range regexp.MustCompile(`(?m)^\t\w+\s+`+typ+`\s+= "(\w+)"`).FindAllSubmatch(text, -1) {
+			name := regexp.MustCompile(`[A-Z]`).ReplaceAllStringFunc(string(m[1]), func(s string) string { return " " + strings.ToLower(s) })
+			names[name] = true
+		}
+		for name := range want {
+			assert.True(t, names[name], "%s has no constant %q", file, name)
+		}
+	}
+}

@@ -2,12 +2,12 @@ package appsandbooks_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,10 +27,9 @@ const (
 	reads              methodKind = iota // the method retries
 	readsList                            // the method retries; an answer without a page is not an empty list
 	repeats                              // the method retries, because the request has the same effect twice as once
-	writes                               // the method does not send again, and returns ErrAmbiguous
-	writesWithoutEvent                   // the method does the same as writes; the answer has no event
+	writesWithoutEvent                   // the method does not send again, and returns ErrAmbiguous; the answer has no event
 	polls                                // the method polls again after the interval
-	writesAndReadsBack                   // the method does the same as writes, and then reads the assignments back
+	writesAndReadsBack                   // the method does not send again; it reads back, and returns ErrAmbiguous if the lists do not show the change
 )
 
 // An endpoint is a method of the SDK in the fault matrix, and the request of this method that
@@ -96,17 +95,17 @@ var endpoints = []endpoint{
 	{"Users.Changes", "users", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Users.Changes(ctx, appsandbooks.UserFilter{}))
 	}},
-	{"Users.Create", "users/create", writes, func(ctx ctx, c client, _ server) error {
-		return errorOfSending(c.Users.Create(ctx, appsandbooks.UserChange{Users: matrixCreate}))
+	{"Users.Create", "users/create", writesAndReadsBack, func(ctx ctx, c client, _ server) error {
+		return errorOfWait(ctx)(c.Users.Create(ctx, appsandbooks.UserChange{Users: matrixCreate}))
 	}},
 	{"Users.Create", "service/config", reads, func(ctx ctx, c client, _ server) error {
-		return errorOfSending(c.Users.Create(ctx, appsandbooks.UserChange{Users: matrixCreate}))
+		return errorOfWait(ctx)(c.Users.Create(ctx, appsandbooks.UserChange{Users: matrixCreate}))
 	}},
-	{"Users.Update", "users/update", writes, func(ctx ctx, c client, _ server) error {
-		return errorOfSending(c.Users.Update(ctx, appsandbooks.UserChange{Users: matrixUpdate}))
+	{"Users.Update", "users/update", writesAndReadsBack, func(ctx ctx, c client, _ server) error {
+		return errorOfWait(ctx)(c.Users.Update(ctx, appsandbooks.UserChange{Users: matrixUpdate}))
 	}},
-	{"Users.Retire", "users/retire", writes, func(ctx ctx, c client, _ server) error {
-		return errorOfSending(c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{matrixUser}}))
+	{"Users.Retire", "users/retire", writesAndReadsBack, func(ctx ctx, c client, _ server) error {
+		return errorOfWait(ctx)(c.Users.Retire(ctx, appsandbooks.UserChange{ClientUserIDs: []string{matrixUser}}))
 	}},
 	{"Users.InvitationURL", "service/config", reads, func(ctx ctx, c client, _ server) error {
 		return errorOf(c.Users.InvitationURL(ctx, "code"))
@@ -121,17 +120,17 @@ var endpoints = []endpoint{
 	{"Assets.All", "assets", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.Assets.All(ctx, appsandbooks.AssetFilter{}))
 	}},
-	{"Assets.Associate", "assets/associate", writes, func(ctx ctx, c client, _ server) error {
-		return errorOfSending(c.Assets.Associate(ctx, matrixAssets))
+	{"Assets.Associate", "assets/associate", writesAndReadsBack, func(ctx ctx, c client, _ server) error {
+		return errorOfWait(ctx)(c.Assets.Associate(ctx, matrixAssets))
 	}},
 	{"Assets.Associate", "service/config", reads, func(ctx ctx, c client, _ server) error {
-		return errorOfSending(c.Assets.Associate(ctx, matrixAssets))
+		return errorOfWait(ctx)(c.Assets.Associate(ctx, matrixAssets))
 	}},
-	{"Assets.Disassociate", "assets/disassociate", writes, func(ctx ctx, c client, _ server) error {
-		return errorOfSending(c.Assets.Disassociate(ctx, matrixAssets))
+	{"Assets.Disassociate", "assets/disassociate", writesAndReadsBack, func(ctx ctx, c client, _ server) error {
+		return errorOfWait(ctx)(c.Assets.Disassociate(ctx, matrixAssets))
 	}},
-	{"Assets.Revoke", "assets/revoke", writes, func(ctx ctx, c client, _ server) error {
-		return errorOfSending(c.Assets.Revoke(ctx, matrixTargets))
+	{"Assets.Revoke", "assets/revoke", writesAndReadsBack, func(ctx ctx, c client, _ server) error {
+		return errorOfWait(ctx)(c.Assets.Revoke(ctx, matrixTargets))
 	}},
 
 	{"Assignments.List", "assignments", reads, func(ctx ctx, c client, _ server) error {
@@ -173,11 +172,11 @@ var endpoints = []endpoint{
 	{"SubscriptionAssignments.All", "subscriptions/assignments", readsList, func(ctx ctx, c client, _ server) error {
 		return drain(c.SubscriptionAssignments.All(ctx, appsandbooks.SubscriptionAssignmentFilter{}))
 	}},
-	{"Subscriptions.Associate", "subscriptions/associate", writes, func(ctx ctx, c client, _ server) error {
-		return errorOfSending(c.Subscriptions.Associate(ctx, matrixSeats))
+	{"Subscriptions.Associate", "subscriptions/associate", writesAndReadsBack, func(ctx ctx, c client, _ server) error {
+		return errorOfWait(ctx)(c.Subscriptions.Associate(ctx, matrixSeats))
 	}},
-	{"Subscriptions.Disassociate", "subscriptions/disassociate", writes, func(ctx ctx, c client, _ server) error {
-		return errorOfSending(c.Subscriptions.Disassociate(ctx, matrixSeats))
+	{"Subscriptions.Disassociate", "subscriptions/disassociate", writesAndReadsBack, func(ctx ctx, c client, _ server) error {
+		return errorOfWait(ctx)(c.Subscriptions.Disassociate(ctx, matrixSeats))
 	}},
 	{"SubscriptionAdmins.List", "subscriptions/admins", reads, func(ctx ctx, c client, _ server) error {
 		return errorOf(c.SubscriptionAdmins.List(ctx, appsandbooks.SubscriptionAdminFilter{}))
@@ -201,18 +200,14 @@ var endpoints = []endpoint{
 		return c.Subscriptions.Disable(ctx)
 	}},
 
-	{"Operation.Submit", "assets/associate", writes, func(ctx ctx, c client, _ server) error {
-		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.WithPlanOnly())
-		if err != nil {
-			return err
-		}
-		return errorOfSending(op, op.Submit(ctx))
-	}},
 	{"Operation.Step", "status", polls, func(ctx ctx, c client, _ server) error {
 		op, err := c.Assets.Associate(ctx, matrixAssets)
 		for err == nil {
-			var next time.Time
-			if next, err = op.Step(ctx); err != nil || next.IsZero() {
+			if err = op.Step(ctx); err != nil {
+				break
+			}
+			next, more := op.Next()
+			if !more {
 				break
 			}
 			select {
@@ -221,10 +216,7 @@ var endpoints = []endpoint{
 				err = fmt.Errorf("%w: %w", ctx.Err(), context.Cause(ctx))
 			}
 		}
-		if err != nil {
-			return err
-		}
-		return firstProblem(op.Report())
+		return err
 	}},
 	{"Operation.Wait", "status", polls, func(ctx ctx, c client, _ server) error {
 		op, err := c.Assets.Associate(ctx, matrixAssets)
@@ -247,39 +239,32 @@ var endpoints = []endpoint{
 		}
 		return errorOf(op.Verify(ctx))
 	}},
-	{"Operation.Retry", "assets/associate", writes, func(ctx ctx, c client, _ server) error {
-		op, err := c.Assets.Associate(ctx, matrixAssets, appsandbooks.WithPlanOnly()) // no pair is done
+	{"Operation.Retry", "assets/associate", writesAndReadsBack, func(ctx ctx, c client, srv server) error {
+		saved, _ := failedAssociations.Load(srv)
+		op, err := c.Resume(saved.([]byte))
 		if err != nil {
 			return err
 		}
-		return errorOfSending(op.Retry(ctx))
+		return errorOfWait(ctx)(op.Retry(ctx))
 	}},
-	{"Operation.Undo", "assets/disassociate", writes, func(ctx ctx, c client, _ server) error {
+	{"Operation.Undo", "assets/disassociate", writesAndReadsBack, func(ctx ctx, c client, _ server) error {
 		op, err := finishedAssociation(ctx, c)
 		if err != nil {
 			return err
 		}
-		return errorOfSending(op.Undo(ctx))
+		return errorOfWait(ctx)(op.Undo(ctx))
 	}},
 }
 
-// errorOfSending returns err, the error of a call that sent an operation. If err is nil, it
-// returns the first problem in the operation's report.
-func errorOfSending(op *appsandbooks.Operation, err error) error {
-	if err != nil || op == nil {
-		return err
-	}
-	return firstProblem(op.Report())
-}
-
-// firstProblem returns the first error of a report that is not ErrPending.
-func firstProblem(r *appsandbooks.Report) error {
-	for o := range r.Problems() {
-		if !errors.Is(o.Err, appsandbooks.ErrPending) {
-			return o.Err
+// errorOfWait returns a function that waits for an operation and returns the error of Wait. It
+// takes the results of a call that starts an operation.
+func errorOfWait(ctx context.Context) func(*appsandbooks.Operation, error) error {
+	return func(op *appsandbooks.Operation, err error) error {
+		if err != nil {
+			return err
 		}
+		return errorOf(op.Wait(ctx))
 	}
-	return nil
 }
 
 // finishedAssociation associates matrixAssets, and returns the operation when it has finished.
@@ -292,6 +277,28 @@ func finishedAssociation(ctx context.Context, c *appsandbooks.Client) (*appsandb
 	return op, err
 }
 
+// failedAssociations has saved operations in which every pair of matrixAssets has failed, by
+// stand-in. They failed before the faults of the matrix.
+var failedAssociations sync.Map
+
+// failAssociation makes the operation of a stand-in in failedAssociations.
+func failAssociation(t *testing.T, srv *appsandbookstest.Server) {
+	t.Helper()
+	c := newClient(t, srv)
+	defer c.Close()
+	srv.Unit().FailNextEvent(9603)
+	op, err := c.Assets.Associate(t.Context(), matrixAssets)
+	require.NoError(t, err)
+	report, err := op.Wait(t.Context())
+	require.ErrorIs(t, err, appsandbooks.ErrInternal)
+	require.Equal(t, 2, report.Failed)
+	saved, err := op.Save()
+	require.NoError(t, err)
+	failedAssociations.Store(srv, saved)
+	t.Cleanup(func() { failedAssociations.Delete(srv) })
+	srv.ResetRequests()
+}
+
 // newServerFor returns a stand-in whose default unit has data for the tested method.
 func newServerFor(t *testing.T, e endpoint) *appsandbookstest.Server {
 	t.Helper()
@@ -300,11 +307,22 @@ func newServerFor(t *testing.T, e endpoint) *appsandbookstest.Server {
 	u := srv.Unit()
 	u.AddAsset(appsandbookstest.Asset{AdamID: matrixAsset, Total: 10})
 	u.AddUser(appsandbookstest.User{ClientUserID: matrixUser, Status: appsandbookstest.UserAssociated})
+	switch e.method { // The change must be one that the lists show.
+	case "Assets.Disassociate", "Assets.Revoke":
+		u.AddAssignments(
+			appsandbookstest.Assignment{AdamID: matrixAsset, ClientUserID: matrixUser},
+			appsandbookstest.Assignment{AdamID: matrixAsset, SerialNumber: "CANARY1"})
+	}
 	if e.method == "Subscriptions.Disable" {
 		return srv // The service refuses Subscriptions.Disable if the unit has subscriptions.
 	}
 	u.AddSubscription(appsandbookstest.Subscription{AdamID: matrixSeat, ParentAdamID: 1, Total: appsandbookstest.Seats{Renewing: 5}})
-	u.AddSubscriptionAssignments(appsandbookstest.SubscriptionAssignment{AdamID: matrixSeat, ClientUserID: matrixUser, Renewing: true})
+	if e.method != "Subscriptions.Associate" {
+		u.AddSubscriptionAssignments(appsandbookstest.SubscriptionAssignment{AdamID: matrixSeat, ClientUserID: matrixUser, Renewing: true})
+	}
+	if e.method == "Operation.Retry" {
+		failAssociation(t, srv)
+	}
 	return srv
 }
 
@@ -318,13 +336,11 @@ func withServerFor(t *testing.T, e endpoint, f func(t *testing.T, srv *appsandbo
 		defer srv.Close()
 		c := newClient(t, srv)
 		defer c.Close()
-		events := 0
 		if e.path == "status" && !strings.HasPrefix(e.method, "Operation.") { // the method needs an event
 			_, err := c.Assets.Associate(t.Context(), matrixAssets)
 			require.NoError(t, err)
-			events = 1
 		}
-		f(t, srv, c, events)
+		f(t, srv, c, len(srv.Unit().Events()))
 	})
 }
 

@@ -183,7 +183,7 @@ func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsand
 			accepted++
 		}
 	}
-	once, write := times == 1, e.kind == writes || e.kind == writesWithoutEvent || e.kind == writesAndReadsBack
+	once, write := times == 1, e.kind == writesWithoutEvent || e.kind == writesAndReadsBack
 	operation := strings.HasPrefix(e.method, "Operation.")
 
 	// Subscriptions.Enable and Disable succeed only if the answer shows the new setting.
@@ -208,9 +208,11 @@ func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsand
 	var succeeds, ambiguous bool
 	switch f.effect {
 	case usable:
-		succeeds = e.method != "Operation.Verify" || fault.Kind == appsandbookstest.FaultSlowBody
+		succeeds = true // Verify reads the list again when it does not show a pair soon after the event
 	case temporary:
 		succeeds = once
+		// An operation does not rely on the denial of an internal error.
+		ambiguous = !once && fault.Number == 9603 && e.kind == writesAndReadsBack
 	case lost:
 		succeeds = once && !write
 		ambiguous = write
@@ -220,7 +222,7 @@ func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsand
 			f.wrongTypes && e.path == "service/config" && e.method != "Users.InvitationURL"
 		ambiguous = write
 	case empty:
-		ambiguous = e.kind == writes || e.kind == writesAndReadsBack
+		ambiguous = e.kind == writesAndReadsBack
 		succeeds = !ambiguous && e.kind != readsList && (once || e.kind != polls) &&
 			e.method != "Users.InvitationURL" // it needs a URL of the answer
 	case refused:
@@ -245,7 +247,9 @@ func checkFault(t *testing.T, e endpoint, f matrixFault, times int, srv *appsand
 	switch {
 	case e.kind == polls:
 		require.LessOrEqual(t, attempts, 5*21) // the polls of ten minutes, with up to five attempts for each poll
-		require.LessOrEqual(t, took, 30*time.Minute)
+		// A failed poll counts as the interval, or as its Retry-After. Five attempts with their pauses
+		// take longer than that.
+		require.LessOrEqual(t, took, time.Hour)
 	case f.effect == refused || write && f.effect != temporary:
 		require.LessOrEqual(t, attempts, 1)
 	default:
@@ -287,7 +291,7 @@ func TestFaultMatrixTokenReplaced(t *testing.T) {
 						if strings.HasSuffix(r.URL.Path, "/"+e.path) && !replaced {
 							replaced = true
 							token = srv.Unit().ReplaceToken()
-							srv.AddFault(appsandbookstest.Fault{Path: e.path, Number: 9603, Times: 1})
+							srv.AddFault(appsandbookstest.Fault{Path: e.path, Number: 9644, Times: 1})
 						}
 						return srv.Transport().RoundTrip(r)
 					})

@@ -18,7 +18,7 @@ import (
 
 // FuzzReportAgreesWithLedger associates assets while random faults occur: broken connections,
 // HTML answers, refusals for the rate, errors with status 200, smaller limits, canceled contexts
-// and crashes. The report must agree with the stand-in's ledger for each pair, and no other pair
+// and crashes. The report must agree with the stand-in's record for each pair, and no other pair
 // may be assigned.
 func FuzzReportAgreesWithLedger(f *testing.F) {
 	for seed := range uint64(100) {
@@ -132,7 +132,10 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 
 	var opts []appsandbooks.OperationOption
 	if chance(0.5) {
-		opts = append(opts, appsandbooks.WithResend())
+		opts = append(opts, appsandbooks.WithResendOverdue())
+	}
+	if chance(0.5) {
+		opts = append(opts, appsandbooks.WithResendLost())
 	}
 	if chance(0.5) {
 		opts = append(opts, appsandbooks.WithBisection())
@@ -171,7 +174,7 @@ func associateThroughFaults(t *testing.T, seed uint64) {
 		all := append(slices.Clip(opts), appsandbooks.WithJournal(write))
 		var op *appsandbooks.Operation
 		var err error
-		if journal.Len() == 0 || !bytes.Contains(journal.Bytes(), []byte(`"parts"`)) {
+		if journal.Len() == 0 || !bytes.Contains(journal.Bytes(), []byte(`"ledger"`)) {
 			journal.Reset()
 			op, err = c.Assets.Associate(ctx, change, all...)
 		} else if op, err = c.Resume(journal.Bytes(), all...); err != nil && !bytes.Contains(journal.Bytes(), []byte("]}\n")) {

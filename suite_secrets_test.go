@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -278,6 +279,7 @@ func TestSecret_isNeverPrinted(t *testing.T) {
 		client, err := appsandbooks.NewClient(canaryToken, opts...)
 		require.NoError(t, err)
 		defer client.Close()
+		op, report, opErr := stoppedOperation(t, opts)
 		byValue := *client // A copy of a Client is not useful, but must not show the token either.
 		type (
 			embedsToken   struct{ appsandbooks.Token }
@@ -293,6 +295,8 @@ func TestSecret_isNeverPrinted(t *testing.T) {
 				update  *appsandbooks.Registration
 				client  *appsandbooks.Client
 				handler *appsandbooks.NotificationHandler
+				op      *appsandbooks.Operation
+				err     *appsandbooks.OperationError
 			}
 		)
 		for name, v := range map[string]any{
@@ -305,7 +309,9 @@ func TestSecret_isNeverPrinted(t *testing.T) {
 				client.Subscriptions, client.SubscriptionAssignments, client.SubscriptionAdmins,
 			},
 			"handler": handler, "embedded handler": embedsHandler{handler},
-			"unexported": unexportedFields{token, secret, config, &update, client, handler}, "pointer to unexported": &unexportedFields{token, secret, config, &update, client, handler},
+			"unexported": unexportedFields{token, secret, config, &update, client, handler, op, opErr}, "pointer to unexported": &unexportedFields{token, secret, config, &update, client, handler, op, opErr},
+			"operation": op, "operation error": opErr, "report": report, "progress": op.Progress(), "plan": op.Plan(),
+			"reasons": slices.Collect(report.Reasons()), "outcomes": slices.Collect(report.Outcomes()),
 			"options": opts,
 		} {
 			require.Empty(t, findSecret(printEveryWay(v)), name)
@@ -315,6 +321,35 @@ func TestSecret_isNeverPrinted(t *testing.T) {
 	for _, verb := range []string{"%v", "%x", "%X", "%q", "%d", "% x"} {
 		require.NotEmpty(t, findSecret(fmt.Sprintf(verb, []byte(canarySecret))), verb)
 	}
+}
+
+// stoppedOperation returns an operation that was stopped by an answer that contains the token,
+// with its report and its error.
+func stoppedOperation(t *testing.T, opts []appsandbooks.Option) (*appsandbooks.Operation, *appsandbooks.Report, *appsandbooks.OperationError) {
+	t.Helper()
+	rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+		status, body := 200, `{"uId":"1","limits":{"maxAssets":1}}`
+		if r.Method == http.MethodPost {
+			status, body = 401, `{"errorNumber":9621,"errorMessage":"expired: `+canaryToken+`"}`
+		}
+		return &http.Response{StatusCode: status, Header: http.Header{}, Body: readCloser(body)}, nil
+	})
+	c, err := appsandbooks.NewClient(canaryToken, append(slices.Clone(opts), appsandbooks.WithHTTPClient(&http.Client{Transport: rt}))...)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	op, err := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: []appsandbooks.AssetID{{AdamID: "1"}}, SerialNumbers: []string{"PERSONAL-SERIAL"}})
+	require.NoError(t, err)
+	report, err := op.Wait(t.Context())
+	var opErr *appsandbooks.OperationError
+	require.ErrorAs(t, err, &opErr)
+	require.ErrorIs(t, err, appsandbooks.ErrTokenExpired)
+	require.Equal(t, 1, report.Unsent)
+	for name, v := range map[string]any{"operation": op, "operation error": opErr, "report": report} {
+		encoded, err := json.Marshal(v)
+		require.NoError(t, err)
+		require.NotContains(t, fmt.Sprintf("%v %+v %#v %s %q ", v, v, v, v, v)+string(encoded), "PERSONAL", "the %s shows a serial number", name)
+	}
+	return op, report, opErr
 }
 
 // When an answer or a network error repeats a secret, errors, logs at debug level and panics do
@@ -331,7 +366,7 @@ func TestError_hidesSecretsThatAnswersRepeat(t *testing.T) {
 			return c.SubscriptionAdmins.Add(ctx, appsandbooks.SubscriptionChange{AdamIDs: []int64{1}, ClientUserIDs: []string{"u"}})
 		}},
 		"operation": {canaryToken, func(ctx context.Context, c *appsandbooks.Client) error {
-			return errorOf(c.Assets.Revoke(ctx, matrixTargets))
+			return errorOfWait(ctx)(c.Assets.Revoke(ctx, matrixTargets))
 		}},
 		"configuration": {canaryToken + " and " + canarySecret, func(ctx context.Context, c *appsandbooks.Client) error {
 			return errorOf(c.Config.UpdateClientConfig(ctx, appsandbooks.Registration{NotificationAuthToken: appsandbooks.NewSecret(canarySecret)}))
@@ -401,7 +436,7 @@ func panicText(v any) (text string) {
 }
 
 // A saved operation and its journal contain no part of the token.
-func TestOperation_MarshalJSON_savesNoSecrets(t *testing.T) {
+func TestOperation_Save_savesNoSecrets(t *testing.T) {
 	srv, err := appsandbookstest.NewServer()
 	require.NoError(t, err)
 	defer srv.Close()
@@ -414,7 +449,7 @@ func TestOperation_MarshalJSON_savesNoSecrets(t *testing.T) {
 	op, _ := c.Assets.Associate(t.Context(), appsandbooks.AssetChange{Assets: addAssets(srv, 1, 5), SerialNumbers: names("C02", 3)},
 		appsandbooks.WithJournal(func(_ context.Context, entry []byte) error { journal.Write(entry); return nil }))
 	require.NotNil(t, op)
-	saved, err := op.MarshalJSON()
+	saved, err := op.Save()
 	require.NoError(t, err)
 	for _, text := range []string{string(saved), journal.String(), fmt.Sprintf("%+v %v", op.Report(), op.Plan())} {
 		require.NotContains(t, text, token[:len(token)/2])

@@ -300,7 +300,10 @@ func (s *soaker) runRound() {
 // options returns random options for an operation of a worker.
 func (s *soaker) options() (opts []appsandbooks.OperationOption) {
 	if s.rand.IntN(2) == 0 {
-		opts = append(opts, appsandbooks.WithResend())
+		opts = append(opts, appsandbooks.WithResendOverdue())
+	}
+	if s.rand.IntN(2) == 0 {
+		opts = append(opts, appsandbooks.WithResendLost())
 	}
 	if s.rand.IntN(2) == 0 {
 		opts = append(opts, appsandbooks.WithBisection())
@@ -328,10 +331,10 @@ func seatKeys(o appsandbooks.Outcome) []string { return []string{"seat " + o.Cli
 func (s *soaker) finish(ctx context.Context, op *appsandbooks.Operation, err error, keys func(appsandbooks.Outcome) []string, state pairState) {
 	s.checkError(err)
 	if op == nil {
-		return // The change was refused before a request was sent.
+		return // The operation could not be planned.
 	}
 	if s.rand.IntN(4) == 0 {
-		blob, err := op.MarshalJSON()
+		blob, err := op.Save()
 		if assert.NoError(s.t, err) {
 			op, err = s.c.Resume(blob)
 			assert.NoError(s.t, err)
@@ -346,7 +349,7 @@ func (s *soaker) finish(ctx context.Context, op *appsandbooks.Operation, err err
 				s.known[key] = state
 			case appsandbooks.OutcomeUnconfirmed:
 				s.known[key] = unknown
-			case appsandbooks.OutcomeFailed: // the state has not changed
+			case appsandbooks.OutcomeFailed, appsandbooks.OutcomeUnsent: // the state has not changed
 			}
 		}
 	}
@@ -380,7 +383,7 @@ func (s *soaker) checkError(err error) {
 	}
 }
 
-// compareWithLedger compares the states that a worker knows with the ledger of the stand-in. It
+// compareWithLedger compares the states that a worker knows with the record of the stand-in. It
 // returns the number of states that the worker does not know.
 func (s *soaker) compareWithLedger() (unknownPairs int) {
 	actual := map[string]bool{}

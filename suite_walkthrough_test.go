@@ -25,7 +25,8 @@ type walkthroughCall struct {
 
 // walkthroughCalls returns the calls of Apple's walkthrough, in the order of the walkthrough.
 func walkthroughCalls() []walkthroughCall {
-	serviceConfig := []string{"walkthrough/01-service-config.response.json"}
+	// An operation is planned with the limits and with the uId of the unit.
+	limitsAndUnit := []string{"walkthrough/01-service-config.response.json", "walkthrough/03-client-config.response.json"}
 	// An operation exposes only the event id of the answer. The other values of the answer are
 	// constant.
 	event := func(op *appsandbooks.Operation, err error) (any, error) {
@@ -71,7 +72,7 @@ func walkthroughCalls() []walkthroughCall {
 					{ClientUserID: "user-1", ManagedAppleID: "jappleseed@appleschool.example.com"},
 				}}))
 			},
-			before: serviceConfig, method: "POST", path: "users/create",
+			before: limitsAndUnit, method: "POST", path: "users/create",
 			request: "04-users-create.request.json", response: "05-users-create.response.json",
 		},
 		{
@@ -111,7 +112,7 @@ func walkthroughCalls() []walkthroughCall {
 					ClientUserIDs: []string{"user-1"},
 				}))
 			},
-			before: serviceConfig, method: "POST", path: "assets/associate",
+			before: limitsAndUnit, method: "POST", path: "assets/associate",
 			request: "12-assets-associate.request.json", response: "13-assets-associate.response.json",
 		},
 		{
@@ -135,7 +136,7 @@ func walkthroughCalls() []walkthroughCall {
 					AdamIDs: []int64{67890}, ClientUserIDs: []string{"user-1"},
 				}))
 			},
-			before: serviceConfig, method: "POST", path: "subscriptions/associate",
+			before: limitsAndUnit, method: "POST", path: "subscriptions/associate",
 			request: "17-subscriptions-associate.request.json", response: "18-subscriptions-associate.response.json",
 		},
 		{

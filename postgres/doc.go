@@ -47,7 +47,7 @@ Plan the operation. Save it in the transaction that also enqueues its job:
 
 	op, err := client.Assets.Associate(ctx, change, appsandbooks.WithPlanOnly())
 	...
-	err = store.Operations().Save(ctx, tx, uid, op)
+	err = store.Operations().Save(ctx, tx, op)
 
 Run one step, in the process that runs the job:
 
@@ -55,10 +55,11 @@ Run one step, in the process that runs the job:
 	...
 	op, err := lease.Resume(client)
 	...
-	next, err := op.Step(lease.Context())
-	err = lease.Release(ctx, op, next, err) // run the next step at next, unless it is zero
+	err = op.Step(lease.Context())
+	err = lease.Release(ctx, op, err)
+	next, more := op.Next() // run the next step at next, if more is true
 
-Instead of steps, op.Wait(lease.Context()) runs the operation until it is
-finished. A notification that reaches any of the processes wakes it.
+Instead of steps, op.Wait(lease.Context()) runs the operation for as long as there is
+something to wait for. A notification that reaches any of the processes wakes it.
 */
 package postgres

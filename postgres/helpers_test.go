@@ -22,7 +22,7 @@ import (
 	"github.com/appsandbooks/appsandbooks/postgres/postgrestest"
 )
 
-// startWaiting saves an operation for ten devices, submits it, and waits for it in the
+// startWaiting saves an operation for ten devices, sends it, and waits for it in the
 // background with one store. The channel done receives the result of the wait.
 func startWaiting(t *testing.T, s *postgres.Store, pool *pgxpool.Pool, srv *appsandbookstest.Server, c *appsandbooks.Client) (done chan error) {
 	t.Helper()
@@ -31,12 +31,13 @@ func startWaiting(t *testing.T, s *postgres.Store, pool *pgxpool.Pool, srv *apps
 	require.NoError(t, err)
 	op, err := lease.Resume(c)
 	require.NoError(t, err)
-	require.NoError(t, op.Submit(t.Context()))
+	require.NoError(t, op.Step(t.Context()))
+	require.Equal(t, 1, op.Progress().Accepted)
 	done = make(chan error, 1)
 	go func() {
 		_, err := op.Wait(lease.Context())
 		if err == nil {
-			err = lease.Release(context.Background(), op, time.Time{}, nil)
+			err = lease.Release(context.Background(), op, nil)
 		}
 		done <- err
 	}()
@@ -170,7 +171,7 @@ func savePlanned(t *testing.T, s *postgres.Store, pool *pgxpool.Pool, srv *appsa
 	}, appsandbooks.WithPlanOnly())
 	require.NoError(t, err)
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-		return s.Operations().Save(t.Context(), tx, srv.Unit().UID(), op)
+		return s.Operations().Save(t.Context(), tx, op)
 	}))
 	return op.ID()
 }

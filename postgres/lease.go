@@ -18,8 +18,8 @@ import (
 // returns it. Call Release once when the step is done.
 type Lease struct {
 	ID        string // of the operation
-	Unit      string // the uId that was given to Save
-	LastError string // the error of the last step, or empty
+	Unit      string // the uId of the operation's organizational unit
+	LastError string // why the last step failed, or empty
 
 	operations *Operations
 	// fence is the number of this lease. The database counts the leases of an operation,
@@ -61,6 +61,10 @@ func (l *Lease) Resume(client *appsandbooks.Client, opts ...appsandbooks.Operati
 	if err != nil {
 		return nil, err
 	}
+	if op.Unit() != l.Unit {
+		return nil, describe(fmt.Errorf("%w: its journal is of unit %q, and its row is of unit %q", appsandbooks.ErrOtherUnit, op.Unit(), l.Unit),
+			"resuming operation %s", l.ID)
+	}
 	for _, body := range bodies {
 		if n, err := appsandbooks.ParseNotification([]byte(body)); err == nil {
 			op.Notify(n)
@@ -69,10 +73,13 @@ func (l *Lease) Resume(client *appsandbooks.Client, opts ...appsandbooks.Operati
 	return op, nil
 }
 
-// Release ends the lease after a step. next and stepErr are the results of
-// [appsandbooks.Operation.Step]: the time of the next step and the error. After Wait,
-// next is the zero time. If next is zero and stepErr is nil, the operation is finished.
-// The text of stepErr is stored as LastError.
+// Release ends the lease after a step. stepErr is the error of [appsandbooks.Operation.Step]
+// or Wait. The operation is finished if [appsandbooks.Operation.Next] reports that it is at
+// its end. Otherwise the next step is due at the time that Next returns.
+//
+// If stepErr is the reason why the operation stopped, its text is stored as LastError. An
+// [*appsandbooks.OperationError] without a Cause is not stored: the step did not fail, and the
+// outcomes of the pairs are in the report.
 //
 // If the operation could not be resumed, op is nil. Then Release only ends the lease
 // and stores the error.
@@ -80,9 +87,9 @@ func (l *Lease) Resume(client *appsandbooks.Client, opts ...appsandbooks.Operati
 // If Release returns an error, no result is lost: the journal contains all results, and
 // the lease expires after the time of [WithLeaseTime]. The error is [ErrLeaseLost] if
 // another process has taken the lease.
-func (l *Lease) Release(ctx context.Context, op *appsandbooks.Operation, next time.Time, stepErr error) error {
+func (l *Lease) Release(ctx context.Context, op *appsandbooks.Operation, stepErr error) error {
 	l.end()
-	err := pgx.BeginFunc(ctx, l.operations.db.pool, func(tx pgx.Tx) error { return l.release(ctx, tx, op, next, stepErr) })
+	err := pgx.BeginFunc(ctx, l.operations.db.pool, func(tx pgx.Tx) error { return l.release(ctx, tx, op, stepErr) })
 	if err != nil {
 		return describe(err, "releasing operation %s", l.ID)
 	}
@@ -91,9 +98,9 @@ func (l *Lease) Release(ctx context.Context, op *appsandbooks.Operation, next ti
 
 // ReleaseTx is like [Lease.Release], but writes in the caller's transaction. Use it
 // to store other results of the step in the same transaction.
-func (l *Lease) ReleaseTx(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation, next time.Time, stepErr error) error {
+func (l *Lease) ReleaseTx(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation, stepErr error) error {
 	l.end()
-	if err := l.release(ctx, tx, op, next, stepErr); err != nil {
+	if err := l.release(ctx, tx, op, stepErr); err != nil {
 		return describe(err, "releasing operation %s", l.ID)
 	}
 	return nil
@@ -197,33 +204,33 @@ func (l *Lease) replaceJournalTx(ctx context.Context, tx pgx.Tx, entry []byte) e
 // replaced with the whole operation, if they are also larger than the operation.
 const compactAbove = 64 << 10
 
-func (l *Lease) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation, next time.Time, stepErr error) error {
+func (l *Lease) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation, stepErr error) error {
 	if op == nil {
 		return l.releaseWithoutOperation(ctx, tx, stepErr)
 	}
+	var ended *appsandbooks.OperationError
+	if errors.As(stepErr, &ended) && ended.Cause == nil {
+		stepErr = nil
+	}
 	r, p := op.Report(), op.Progress()
-	finished := next.IsZero() && stepErr == nil
+	next, more := op.Next()
 	state := OperationPlanned
 	switch {
-	case finished:
+	case !more:
 		state = OperationFinished
 	case p.Accepted > 0:
 		state = OperationSent
-	}
-	var wait any // NULL when the time of the next step is not known
-	if !next.IsZero() {
-		wait = interval(max(0, time.Until(next)))
 	}
 	var appended, snapshot int64
 	err := tx.QueryRow(ctx, l.operations.db.sql(`
 		UPDATE {schema}.operations SET
 			fence = fence + 1, leased_until = NULL, state = $3, requests = $4, accepted = $5,
-			pairs = $6, succeeded = $7, failed = $8, unconfirmed = $9,
-			due_at = clock_timestamp() + $10::interval, last_error = $11,
-			finished_at = CASE WHEN $12 THEN clock_timestamp() END
+			pairs = $6, succeeded = $7, failed = $8, unconfirmed = $9, unsent = $10,
+			due_at = clock_timestamp() + $11::interval, last_error = $12,
+			finished_at = CASE WHEN $13 THEN clock_timestamp() END
 		WHERE id = $1 AND fence = $2 RETURNING appended_bytes, snapshot_bytes`),
-		l.ID, l.fence, state, p.Requests, p.Accepted, r.Total, r.Succeeded, r.Failed, r.Unconfirmed,
-		wait, errorText(stepErr), finished).Scan(&appended, &snapshot)
+		l.ID, l.fence, state, p.Requests, p.Accepted, r.Total, r.Succeeded, r.Failed, r.Unconfirmed, r.Unsent,
+		interval(max(0, time.Until(next))), errorText(stepErr), !more).Scan(&appended, &snapshot)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrLeaseLost
 	}
@@ -231,8 +238,9 @@ func (l *Lease) release(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operati
 		return err
 	}
 	l.fence++ // the UPDATE increased fence in the database too, and replaceJournalTx compares both
-	if appended > compactAbove && appended > snapshot {
-		saved, err := op.MarshalJSON()
+	// If writing the journal failed in this step, the journal lacks facts.
+	if stepErr != nil || appended > compactAbove && appended > snapshot {
+		saved, err := op.Save()
 		if err == nil {
 			err = l.replaceJournalTx(ctx, tx, append(saved, '\n'))
 		}

@@ -21,19 +21,23 @@ type Operations struct {
 }
 
 // Save stores an operation that was planned with [appsandbooks.WithPlanOnly] and has not
-// sent anything yet. uid is the uId of its organizational unit. Save writes in tx, so
-// that the operation and the job that runs it are stored together or not at all.
-func (o *Operations) Save(ctx context.Context, tx pgx.Tx, uid string, op *appsandbooks.Operation) error {
-	saved, err := op.MarshalJSON()
+// sent anything yet. Save writes in tx, so that the operation and the job that runs it are
+// stored together or not at all. If the operation has no organizational unit (see
+// [appsandbooks.Operation.Unit]), the error is [appsandbooks.ErrInvalid].
+func (o *Operations) Save(ctx context.Context, tx pgx.Tx, op *appsandbooks.Operation) error {
+	saved, err := op.Save()
+	if err == nil && op.Unit() == "" {
+		err = fmt.Errorf("%w: it has no organizational unit, so no client could resume it", appsandbooks.ErrInvalid)
+	}
 	if err != nil {
-		return err
+		return describe(err, "saving operation %s", op.ID())
 	}
 	line := string(saved) + "\n"
 	p := op.Progress()
 	var batch pgx.Batch
 	batch.Queue(o.db.sql(`INSERT INTO {schema}.operations
-		(id, unit, last_entry, snapshot_bytes, requests, pairs, due_at) VALUES ($1, $2, 1, $3, $4, $5, clock_timestamp())`),
-		op.ID(), uid, len(line), p.Requests, p.Pairs)
+		(id, unit, last_entry, snapshot_bytes, requests, pairs, unsent, due_at) VALUES ($1, $2, 1, $3, $4, $5, $6, clock_timestamp())`),
+		op.ID(), op.Unit(), len(line), p.Requests, p.Pairs, p.Unsent)
 	batch.Queue(o.db.sql(`INSERT INTO {schema}.journal (operation, entry, line) VALUES ($1, 1, $2)`), op.ID(), line)
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return describe(err, "saving operation %s", op.ID())
@@ -154,10 +158,11 @@ type OperationStatus struct {
 	Succeeded   int // pairs
 	Failed      int // pairs
 	Unconfirmed int // pairs
+	Unsent      int // pairs
 	Created     time.Time
-	Due         time.Time // when the next step is due; zero if the time is not known
+	Due         time.Time // when the next step is due; zero if the operation is finished
 	Finished    time.Time // when the operation finished; zero while it is not finished
-	LastError   string    // the text of the error of the last step, or empty
+	LastError   string    // why the last step failed, or empty
 }
 
 // An OperationFilter selects operations. The zero value selects all operations.
@@ -173,7 +178,7 @@ func (o *Operations) All(ctx context.Context, filter OperationFilter) iter.Seq2[
 	return func(yield func(OperationStatus, error) bool) {
 		rows, err := o.db.pool.Query(ctx, o.db.sql(`
 			SELECT id, unit, state, coalesce(leased_until > clock_timestamp(), false),
-				requests, accepted, pairs, succeeded, failed, unconfirmed,
+				requests, accepted, pairs, succeeded, failed, unconfirmed, unsent,
 				created_at, due_at, finished_at, coalesce(last_error, '')
 			FROM {schema}.operations
 			WHERE ($1 = '' OR unit = $1) AND (NOT $2 OR finished_at IS NULL)
@@ -202,14 +207,11 @@ func (o *Operations) All(ctx context.Context, filter OperationFilter) iter.Seq2[
 // scanStatus returns the status in one row of the query of Operations.All.
 func scanStatus(row pgx.Row) (OperationStatus, error) {
 	var s OperationStatus
-	var due, finished *time.Time
+	var finished *time.Time
 	err := row.Scan(&s.ID, &s.Unit, &s.State, &s.Leased, &s.Requests, &s.Accepted, &s.Pairs,
-		&s.Succeeded, &s.Failed, &s.Unconfirmed, &s.Created, &due, &finished, &s.LastError)
-	if due != nil && finished == nil {
-		s.Due = *due
-	}
+		&s.Succeeded, &s.Failed, &s.Unconfirmed, &s.Unsent, &s.Created, &s.Due, &finished, &s.LastError)
 	if finished != nil {
-		s.Finished = *finished
+		s.Due, s.Finished = time.Time{}, *finished
 	}
 	return s, err
 }

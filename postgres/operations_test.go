@@ -19,6 +19,7 @@ func TestOperations_Lease_newProcessForEachStep(t *testing.T) {
 	planned := statusOf(t, newStore(t, pool, schema), id)
 	require.Equal(t, postgres.OperationPlanned, planned.State)
 	require.Equal(t, 2500, planned.Pairs)
+	require.Equal(t, 2500, planned.Unsent)
 	require.False(t, planned.Due.IsZero())
 	for steps := 0; ; steps++ {
 		require.Less(t, steps, 20)
@@ -32,15 +33,13 @@ func TestOperations_Lease_newProcessForEachStep(t *testing.T) {
 		op, err := lease.Resume(c)
 		require.NoError(t, err)
 		require.Equal(t, id, op.ID())
-		next, err := op.Step(lease.Context())
-		require.NoError(t, err)
-		require.NoError(t, lease.Release(t.Context(), op, next, err))
+		require.NoError(t, op.Step(lease.Context()))
+		require.NoError(t, lease.Release(t.Context(), op, nil))
 		// Operation.Verify also works after the release of the lease.
 		_, err = op.Verify(t.Context())
-		if !next.IsZero() {
-			require.NotErrorIs(t, err, postgres.ErrLeaseLost)
-		}
-		if next.IsZero() {
+		require.NotErrorIs(t, err, postgres.ErrLeaseLost)
+		next, more := op.Next()
+		if !more {
 			break
 		}
 		require.Equal(t, postgres.OperationSent, statusOf(t, s, id).State)
@@ -50,6 +49,7 @@ func TestOperations_Lease_newProcessForEachStep(t *testing.T) {
 	done := statusOf(t, s, id)
 	require.Equal(t, postgres.OperationFinished, done.State)
 	require.Equal(t, 2500, done.Succeeded)
+	require.Zero(t, done.Unsent)
 	require.False(t, done.Finished.IsZero())
 	require.True(t, done.Due.IsZero())
 	require.Len(t, srv.Unit().Assignments(), 2500)

@@ -73,7 +73,7 @@ func WithRetention(d time.Duration) Option {
 // that operations wait for. Its argument is the ids of these operations. Use the function
 // to run their jobs at once. [Store.Run] calls it in the process that received the last
 // of the notifications. The function can be called twice or never for an operation, so
-// also run each job at the time that [appsandbooks.Operation.Step] returned.
+// also run each job at the time that [appsandbooks.Operation.Next] returns.
 func WithReadyFunc(f func(ctx context.Context, operations []string)) Option {
 	return func(o *options) error {
 		if f == nil {

@@ -20,37 +20,52 @@ import (
 type engine interface {
 	// Do runs an activity in any process and records its result. If the process
 	// dies, Do runs the activity again.
-	Do(activity func(ctx context.Context) (next time.Time, err error)) (next time.Time, err error)
+	Do(activity func(ctx context.Context) (step, error)) (step, error)
 	// Sleep waits until a time or a signal, without a goroutine.
 	Sleep(until time.Time)
 }
 
+// step is the result of one step of an operation: when the next one is due, and whether there
+// is one.
+type step struct {
+	Next time.Time
+	More bool
+}
+
 // runOperation is the workflow of an operation.
-func runOperation(e engine, step func(ctx context.Context) (time.Time, error)) error {
+func runOperation(e engine, activity func(ctx context.Context) (step, error)) error {
 	for {
-		next, err := e.Do(step)
-		if err != nil || next.IsZero() {
+		done, err := e.Do(activity)
+		if err != nil || !done.More {
 			return err
 		}
-		e.Sleep(next)
+		e.Sleep(done.Next)
 	}
 }
 
 // stepOf returns the activity of the workflow: it runs one step of the operation.
-func stepOf(store *postgres.Store, clientOf func(uid string) *appsandbooks.Client, id string) func(context.Context) (time.Time, error) {
-	return func(ctx context.Context) (next time.Time, err error) {
+func stepOf(store *postgres.Store, clientOf func(uid string) *appsandbooks.Client, id string) func(context.Context) (step, error) {
+	return func(ctx context.Context) (step, error) {
 		lease, err := store.Operations().Lease(ctx, id)
 		if errors.Is(err, postgres.ErrFinished) {
-			return time.Time{}, nil // a process died before the engine recorded its result
+			return step{}, nil // a process died before the engine recorded its result
 		}
 		if err != nil {
-			return time.Time{}, err // also ErrLeaseHeld: the engine tries again
+			return step{}, err // also ErrLeaseHeld: the engine tries again
 		}
 		op, err := lease.Resume(clientOf(lease.Unit))
-		if err == nil {
-			next, err = op.Step(lease.Context())
+		if err != nil {
+			return step{}, errors.Join(err, lease.Release(context.WithoutCancel(ctx), nil, err))
 		}
-		return next, errors.Join(err, lease.Release(context.WithoutCancel(ctx), op, next, err))
+		stepErr := op.Step(lease.Context())
+		if err := lease.Release(context.WithoutCancel(ctx), op, stepErr); err != nil {
+			return step{}, err
+		}
+		next, more := op.Next()
+		if more {
+			return step{next, more}, stepErr // why the operation stopped, or nil
+		}
+		return step{}, nil // the outcomes are in the report
 	}
 }
 
@@ -62,15 +77,15 @@ type unreliableEngine struct {
 
 func (e *unreliableEngine) Sleep(until time.Time) { time.Sleep(time.Until(until)) }
 
-func (e *unreliableEngine) Do(activity func(context.Context) (time.Time, error)) (time.Time, error) {
+func (e *unreliableEngine) Do(activity func(context.Context) (step, error)) (step, error) {
 	for {
-		next, err := activity(e.ctx)
+		done, err := activity(e.ctx)
 		e.runs++
 		if err == nil && e.runs%3 != 0 {
-			return next, nil
+			return done, nil
 		}
 		if e.runs > 100 {
-			return time.Time{}, err
+			return step{}, err
 		}
 	}
 }

@@ -24,9 +24,9 @@ func TestStore_noSecretsInTables(t *testing.T) {
 	srv.AddFault(appsandbookstest.Fault{Path: "assets/associate", Number: 9625, Body: `{"errorNumber":9625,"errorMessage":"bad ` + srv.Unit().Token() + `"}`, Times: 1})
 	op, err := lease.Resume(c)
 	require.NoError(t, err)
-	next, err := op.Step(lease.Context())
+	err = op.Step(lease.Context())
 	require.Error(t, err)
-	require.NoError(t, lease.Release(t.Context(), op, next, err))
+	require.NoError(t, lease.Release(t.Context(), op, err))
 	require.NotEmpty(t, statusOf(t, s, id).LastError)
 
 	rows, err := pool.Query(t.Context(), `SELECT tablename FROM pg_tables WHERE schemaname = $1`, currentSchema())

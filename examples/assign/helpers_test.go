@@ -116,7 +116,7 @@ func (env *environment) output(name string) []row {
 }
 
 // requireLedgerAgrees requires that each row of an output file agrees with the
-// stand-in's ledger. It returns the number of rows with each outcome.
+// stand-in's record. It returns the number of rows with each outcome.
 func (env *environment) requireLedgerAgrees(rows []row) (succeeded, failed, unconfirmed int) {
 	env.t.Helper()
 	for _, r := range rows {
@@ -132,6 +132,9 @@ func (env *environment) requireLedgerAgrees(rows []row) (succeeded, failed, unco
 		case "unconfirmed":
 			unconfirmed++
 			require.NotEmpty(env.t, r.message)
+		case "unsent":
+			require.False(env.t, assigned, "%v", r)
+			require.Contains(env.t, r.message, "not sent")
 		default:
 			env.t.Fatalf("outcome %q", r.outcome)
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"runtime/debug"
@@ -38,18 +39,22 @@ are copied to the output.
   361309726,STDQ,8e5ae1bb-6b2d-4e2f-a8b1-2f1b6a4d9c11,
 
 Output: the rows of the input in the same order, with three more columns:
-  outcome        succeeded, failed, or unconfirmed (the result is unknown)
+  outcome        succeeded, failed, unconfirmed (the result is not known yet), or
+                 unsent (the run stopped before it sent the row)
   errorNumber    Apple's error number, if there is one: 9709 is "not enough licenses"
-  errorMessage   why the row did not succeed; "not sent" if the run stopped before
+  errorMessage   why the row did not succeed
 An output can be the input of another run, which replaces these three columns.
 
-Assign sends as few requests as the service's limits allow. If a request gets no
-answer, Assign reads the assignments and sends only the rows again that are not done.
+Assign sends as few requests as the service's limits allow. If no usable answer
+comes, or an event stays pending for ten minutes, Assign reads the assignments and
+sends the missing rows again, up to three times. The first request can still arrive
+up to an hour later.
+
 "succeeded" is what the service reports. The service also reports success for
 serial numbers that do not exist; -verify finds them. Messages and -plan count
 pairs: an asset and its user or device. Rows that repeat a pair count once.
 
-After Ctrl-C, Assign sends no new rows, waits a few seconds for the results of the
+After Ctrl-C, Assign sends no new rows, waits a few seconds for the answers to the
 requests in progress, and writes the output. Until every row has succeeded or
 failed, the state file contains what -resume needs to continue: after Ctrl-C, a
 crash or a power failure, and if rows are unconfirmed. With -resume and without
@@ -63,7 +68,7 @@ Examples:
 
 Exit codes:
   0  every row succeeded; with -plan: no problem was found
-  1  an error or Ctrl-C stopped the run before it was finished
+  1  an error or Ctrl-C stopped the run before it was finished; rows can be unsent
   2  invalid flags or invalid input: nothing was sent
   3  some rows failed; with -plan: some rows would fail
   4  some rows are unconfirmed; other rows may have failed
@@ -159,7 +164,8 @@ func runOperation(ctx context.Context, p *cli.Program, client *appsandbooks.Clie
 	meter := newMeter(p)
 	opts := []appsandbooks.OperationOption{
 		appsandbooks.WithPlanOnly(),
-		appsandbooks.WithResend(),
+		appsandbooks.WithResendOverdue(),
+		appsandbooks.WithResendLost(),
 		appsandbooks.WithBisection(),
 		appsandbooks.WithJournal(state.append),
 		appsandbooks.WithProgress(meter.update),
@@ -178,28 +184,25 @@ func runOperation(ctx context.Context, p *cli.Program, client *appsandbooks.Clie
 	meter.start(op.Progress())
 	report, err := op.Wait(ctx)
 	meter.stop()
-	finished := isFinished(op)
-	if finished {
-		err = nil // err adds nothing to the report, which contains the error of each pair
-	}
-	if finished && o.verify {
+	stopped := stopCause(ctx, err)
+	if stopped == nil && o.verify {
 		p.Notef("reading the assignments to verify the results")
 		report, err = op.Verify(ctx)
+		stopped = stopCause(ctx, err)
 	}
 
 	if err := writeOutput(out, in, report); err != nil {
 		return fmt.Errorf("writing the output: %w; to write it again, run with -resume %s", err, o.state)
 	}
 	p.Notef("%s", summary(report, op.Progress().Requests, time.Since(started)))
-	cause := stopCause(ctx, err)
 	switch {
-	case !finished && len(op.EventIDs()) == 0 && report.Unconfirmed == 0:
+	case stopped != nil && report.Unsent > 0 && len(op.EventIDs()) == 0 && report.Unconfirmed == 0:
 		_ = state.remove() // the service accepted no request, so no operation can be resumed
-		return fmt.Errorf("nothing was changed: %w", cause)
-	case !finished, cause != nil:
-		return fmt.Errorf("%w; to continue, run with -resume %s", cause, o.state)
+		return fmt.Errorf("nothing was changed: %w", stopped)
+	case stopped != nil:
+		return fmt.Errorf("%w; to continue, run with -resume %s", stopped, o.state)
 	case report.Unconfirmed > 0:
-		p.Notef("some rows are unconfirmed; to check them again, run with -verify -resume %s", o.state)
+		p.Notef("some rows are unconfirmed; to check them again, run with -verify -resume %s%s", o.state, after(op))
 		return cli.Exit(cli.Unconfirmed)
 	}
 	if err := state.remove(); err != nil {
@@ -211,19 +214,36 @@ func runOperation(ctx context.Context, p *cli.Program, client *appsandbooks.Clie
 	return nil
 }
 
+// after returns from when on the service can show more of an operation, as the end of a sentence. It
+// returns "" if that is now, or if the operation is at its end.
+func after(op *appsandbooks.Operation) string {
+	at, more := op.Next()
+	if !more || !at.After(time.Now()) {
+		return ""
+	}
+	return " after " + at.Local().Format(time.TimeOnly)
+}
+
 // planOperation plans the operation for the input file. It fails if the state file
 // exists.
 func planOperation(ctx context.Context, client *appsandbooks.Client, o options, in *input, opts []appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 	if _, err := os.Stat(o.state); err == nil {
 		return nil, cli.Usagef("the state file %s exists: continue its unfinished run with -resume, or delete the file", o.state)
 	}
-	return in.plan(ctx, client, o.action, opts...)
+	op, err := in.plan(ctx, client, o.action, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("nothing was changed: %w", err)
+	}
+	return op, nil
 }
 
 // resumeOperation restores the operation of a state file. If an input file is given
 // too, it must contain the same pairs as the operation.
 func resumeOperation(client *appsandbooks.Client, o options, in *input, opts []appsandbooks.OperationOption) (*appsandbooks.Operation, error) {
 	saved, err := os.ReadFile(o.resume)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, cli.Usagef("there is no state file %s: a run that has finished removes it", o.resume)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the state file: %w", err)
 	}
@@ -247,22 +267,15 @@ func resumeOperation(client *appsandbooks.Client, o options, in *input, opts []a
 	return op, nil
 }
 
-// isFinished reports whether each request of an operation is finished, with any
-// result.
-func isFinished(op *appsandbooks.Operation) bool {
-	p := op.Progress()
-	return p.Finished == p.Requests
-}
-
-// stopCause returns why an operation stopped before it was finished. It returns nil
+// stopCause returns why a call of an operation ended early. It returns nil
 // if err only reports pairs that did not succeed.
 func stopCause(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	var e *appsandbooks.OperationError
 	if errors.As(err, &e) {
-		return e.Cause
+		err = e.Cause
+	}
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return err
 }
@@ -271,20 +284,14 @@ func stopCause(ctx context.Context, err error) error {
 func summary(report *appsandbooks.Report, requests int, took time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d of %s succeeded", report.Succeeded, count(report.Total, "pair"))
-	notSent := 0
-	for o := range report.Problems() {
-		if errors.Is(o.Err, appsandbooks.ErrNotSent) {
-			notSent++
-		}
-	}
-	if n := report.Failed - notSent; n > 0 {
-		fmt.Fprintf(&b, ", %d failed", n)
-	}
-	if notSent > 0 {
-		fmt.Fprintf(&b, ", %d not sent", notSent)
+	if report.Failed > 0 {
+		fmt.Fprintf(&b, ", %d failed", report.Failed)
 	}
 	if report.Unconfirmed > 0 {
 		fmt.Fprintf(&b, ", %d unconfirmed", report.Unconfirmed)
+	}
+	if report.Unsent > 0 {
+		fmt.Fprintf(&b, ", %d unsent", report.Unsent)
 	}
 	fmt.Fprintf(&b, "; %s, %s", count(requests, "request"), took.Round(100*time.Millisecond))
 	return b.String()

@@ -77,7 +77,7 @@ func (m *meter) update(p appsandbooks.Progress) {
 func (m *meter) show() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	finished := m.current.Succeeded + m.current.Failed + m.current.Unconfirmed
+	finished := m.current.Succeeded + m.current.Failed
 	if m.bar != nil {
 		m.bar.Describe(fmt.Sprintf("%d/%s accepted", m.current.Accepted, count(m.current.Requests, "request")))
 		_ = m.bar.Set(finished)

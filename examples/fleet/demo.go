@@ -20,6 +20,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
+	"github.com/appsandbooks/appsandbooks"
 	"github.com/appsandbooks/appsandbooks/appsandbookstest"
 	"github.com/appsandbooks/appsandbooks/postgres"
 	"github.com/appsandbooks/appsandbooks/postgres/postgrestest"
@@ -157,7 +158,7 @@ func (d *demo) prepareDirectory(context.Context) error {
 	if d.logs == "" {
 		d.logs = dir
 	}
-	d.settings = settings{db: d.db, vendor: filepath.Join(dir, "vendor.json")}
+	d.settings = settings{db: d.db, vendor: filepath.Join(dir, "vendor.json"), stall: d.poll}
 	return nil
 }
 
@@ -200,7 +201,7 @@ func (d *demo) connect(ctx context.Context) (err error) {
 		return err
 	}
 	d.jobs, err = river.NewClient(riverpgxv5.New(d.pool), &river.Config{})
-	d.clients = &clients{vendor: d.vendor, store: d.store}
+	d.clients = &clients{vendor: d.vendor, store: d.store, opts: []appsandbooks.Option{appsandbooks.WithStallTime(d.settings.stall)}}
 	return err
 }
 

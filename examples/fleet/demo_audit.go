@@ -82,11 +82,13 @@ func (d *demo) auditOperation(ctx context.Context, r *demoResult, id string, uni
 	r.succeeded += report.Succeeded
 	r.failed += report.Failed
 	r.unconfirmed += report.Unconfirmed
+	r.unsent += report.Unsent
 	for o := range report.Outcomes() {
 		assigned := unit.HasAssignment(appsandbookstest.Assignment{
 			AdamID: o.AdamID, PricingParam: string(o.PricingParam), SerialNumber: o.SerialNumber,
 		})
-		if o.Status == appsandbooks.OutcomeUnconfirmed || assigned != (o.Status == appsandbooks.OutcomeSucceeded) {
+		final := o.Status == appsandbooks.OutcomeSucceeded || o.Status == appsandbooks.OutcomeFailed
+		if !final || assigned != (o.Status == appsandbooks.OutcomeSucceeded) {
 			r.wrongPairs = append(r.wrongPairs, fmt.Sprintf("asset %s and device %s of operation %s: the outcome is %s (%v), and assigned in the ledger is %t",
 				o.AdamID, o.SerialNumber, id, o.Status, o.Err, assigned))
 		}

@@ -67,7 +67,7 @@ func (m *machines) start(x *machine) error {
 	}
 	defer out.Close()
 	cmd := exec.Command(self, "worker", "-vendor", m.settings.vendor, "-listen", x.addr,
-		"-first-poll", "1s", "-poll", m.poll.String(), "-lease", "12s", "-timeout", "15s")
+		"-first-poll", "1s", "-poll", m.poll.String(), "-stall", m.settings.stall.String(), "-lease", "12s", "-timeout", "15s")
 	cmd.Env = append(os.Environ(), "FLEET_MAIN=1", "DATABASE_URL="+m.settings.db)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {

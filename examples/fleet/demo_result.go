@@ -19,6 +19,7 @@ type demoResult struct {
 	took                                  time.Duration
 	operations                            int
 	pairs, succeeded, failed, unconfirmed int
+	unsent                                int // pairs
 	requests, faults, polls               int
 	delivered, handled                    int // numbers of acknowledged deliveries and of handled notifications
 	kills                                 int
@@ -62,12 +63,12 @@ func (r *demoResult) check() error {
 }
 
 func (r *demoResult) String() string {
-	return fmt.Sprintf(`%d operations with %d pairs finished in %s: %d succeeded, %d failed, %d unconfirmed
+	return fmt.Sprintf(`%d operations with %d pairs finished in %s: %d succeeded, %d failed, %d unconfirmed, %d unsent
 %d requests, %d of them with an injected fault; %d polls, at least %s between two polls of an event
 %d deliveries acknowledged, %d notifications handled; workers killed %d times
 %d commits (since the last start of the database), %d MB of write-ahead log
 violations of other rules of conduct: %v`,
-		r.operations, r.pairs, r.took.Round(time.Second), r.succeeded, r.failed, r.unconfirmed,
+		r.operations, r.pairs, r.took.Round(time.Second), r.succeeded, r.failed, r.unconfirmed, r.unsent,
 		r.requests, r.faults, r.polls, r.shortestInterval.Round(time.Millisecond),
 		r.delivered, r.handled, r.kills, r.commits, r.wal>>20, r.otherViolations)
 }

@@ -65,7 +65,6 @@ type runner struct {
 	store          *postgres.Store
 	clients        *clients
 	lease, timeout time.Duration
-	verifyInterval time.Duration // time between two calls of Verify for unconfirmed pairs
 }
 
 // Timeout returns the longest time for a step of an operation. The next step continues
@@ -87,28 +86,25 @@ func (c *runner) Work(ctx context.Context, job *river.Job[runArgs]) error {
 		return err
 	}
 	var op *appsandbooks.Operation
-	var next time.Time
 	client, err := c.clients.get(lease.Unit)
 	if err == nil {
-		op, err = lease.Resume(client, appsandbooks.WithResend())
+		op, err = lease.Resume(client, appsandbooks.WithResendOverdue(), appsandbooks.WithResendLost())
 	}
+	next, more := time.Time{}, true
 	if err == nil {
-		next, err = op.Step(lease.Context())
+		err = op.Step(lease.Context())
+		next, more = op.Next()
 	}
-	if err == nil && next.IsZero() && op.Report().Unconfirmed > 0 {
-		next, err = c.verify(lease, op)
-	}
-	finished := err == nil && next.IsZero()
 
 	// The release has its own context, so that the lease is also released when the worker
 	// stops.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	released := pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
-		if err := lease.ReleaseTx(ctx, tx, op, next, err); err != nil {
+		if err := lease.ReleaseTx(ctx, tx, op, err); err != nil {
 			return err
 		}
-		if !finished {
+		if more {
 			return nil
 		}
 		// A real program would store the result of the change here, from op.Report().
@@ -118,38 +114,14 @@ func (c *runner) Work(ctx context.Context, job *river.Job[runArgs]) error {
 	switch {
 	case released != nil:
 		return errors.Join(err, released)
+	case !more:
+		return nil // the operation is at its end; pairs that failed are no error of the job
 	case appsandbooks.IsAuth(err):
 		return river.JobSnooze(time.Hour) // the job waits until the content token is renewed
-	case errors.Is(err, errUnconfirmed):
-		return river.JobSnooze(max(0, time.Until(next)))
 	case err != nil:
 		return err
-	case finished:
-		return nil
 	}
 	return river.JobSnooze(max(0, time.Until(next)))
-}
-
-var errUnconfirmed = errors.New("some pairs are unconfirmed; they will be verified again")
-
-// verify calls Operation.Verify for pairs that are still unconfirmed after the last step,
-// because no answer came to their requests. Verify reports a pair as failed when the
-// service's lists have not shown the pair for long enough. Until then verify returns
-// errUnconfirmed and the time of the next try. The first try comes one interval after the
-// last step.
-func (c *runner) verify(lease *postgres.Lease, op *appsandbooks.Operation) (next time.Time, err error) {
-	if lease.LastError != errUnconfirmed.Error() {
-		return time.Now().Add(c.verifyInterval), errUnconfirmed
-	}
-	report, err := op.Verify(lease.Context())
-	var ended *appsandbooks.OperationError
-	switch {
-	case report.Unconfirmed == 0:
-		return time.Time{}, nil // pairs that failed are no error of the step
-	case errors.As(err, &ended) && ended.Cause == nil: // the lists were read, but do not show the pairs yet
-		return time.Now().Add(c.verifyInterval), errUnconfirmed
-	}
-	return time.Time{}, err
 }
 
 // retries is the retry policy for steps that failed. The wait before a retry is 0.5 to 1

@@ -56,6 +56,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		s.db = cmp.Or(s.db, os.Getenv("DATABASE_URL"))
 		return err
 	}
+	stallFlag := func() {
+		flags.DurationVar(&s.stall, "stall", 10*time.Minute, "how long an event may be pending; a request without an answer may be carried out for six times as long")
+	}
 	flags.StringVar(&s.vendor, "vendor", "vendor.json", "JSON `file` with the URL of the service, the content tokens and the notification secret")
 	switch args[0] {
 	case "migrate":
@@ -69,6 +72,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		flags.IntVar(&s.workers, "workers", 50, "number of operations that run at the same time")
 		flags.DurationVar(&s.firstPoll, "first-poll", 5*time.Second, "time from a request to the first poll of its event")
 		flags.DurationVar(&s.poll, "poll", 30*time.Second, "time between two polls of an event; Apple requires 30s or more")
+		stallFlag()
 		flags.DurationVar(&s.lease, "lease", 45*time.Second, "how long other processes wait for a process that died")
 		flags.DurationVar(&s.timeout, "timeout", 5*time.Minute, "longest time for one step of an operation")
 		if err := parse(); err != nil {
@@ -83,6 +87,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		flags.StringVar(&assets, "assets", "", "Adam IDs, separated by commas")
 		flags.StringVar(&devices, "devices", "", "serial numbers, separated by commas, or @FILE for a file with one serial number on each line")
 		flags.BoolVar(&o.remove, "remove", false, "remove the assignments instead of adding them")
+		stallFlag()
 		if err := parse(); err != nil {
 			return err
 		}

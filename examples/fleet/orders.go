@@ -41,7 +41,7 @@ func enqueue(ctx context.Context, pool *pgxpool.Pool, store *postgres.Store, job
 		return "", err
 	}
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if err := store.Operations().Save(ctx, tx, o.uid, op); err != nil {
+		if err := store.Operations().Save(ctx, tx, op); err != nil {
 			return err
 		}
 		_, err := jobs.InsertTx(ctx, tx, runArgs{op.ID()}, insertOptions(op.Plan().Pairs))
@@ -69,5 +69,7 @@ func enqueueOne(ctx context.Context, s settings, o order) (id string, err error)
 	if err != nil {
 		return "", err
 	}
-	return enqueue(ctx, pool, store, jobs, &clients{vendor: v, store: store}, o)
+	// The stall time is saved with the operation.
+	opts := []appsandbooks.Option{appsandbooks.WithStallTime(s.stall)}
+	return enqueue(ctx, pool, store, jobs, &clients{vendor: v, store: store, opts: opts}, o)
 }

@@ -29,5 +29,5 @@ type settings struct {
 	db, vendor, listen       string
 	workers                  int
 	firstPoll, poll, timeout time.Duration
-	lease                    time.Duration
+	lease, stall             time.Duration
 }

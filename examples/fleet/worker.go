@@ -42,9 +42,9 @@ func runWorker(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	c := &runner{pool: pool, store: store, lease: s.lease, timeout: s.timeout, verifyInterval: 2 * s.poll, clients: &clients{
+	c := &runner{pool: pool, store: store, lease: s.lease, timeout: s.timeout, clients: &clients{
 		vendor: v, store: store,
-		opts: []appsandbooks.Option{appsandbooks.WithPolling(s.firstPoll, s.poll), appsandbooks.WithStallTime(20 * s.poll), appsandbooks.WithLogger(log)},
+		opts: []appsandbooks.Option{appsandbooks.WithPolling(s.firstPoll, s.poll), appsandbooks.WithStallTime(s.stall), appsandbooks.WithLogger(log)},
 	}}
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, c); err != nil {

@@ -39,7 +39,8 @@ these links. They are in the output, and you send them.
 Output: the rows of the input in the same order, with five more columns:
   status           Registered (the person must open the link) or Associated
   inviteUrl        the invitation link, if the status is Registered
-  outcome          succeeded, failed, or unconfirmed (the result is unknown)
+  outcome          succeeded, failed, unconfirmed (the result is not known yet), or
+                   unsent (the run stopped before it sent the row)
   errorNumber      Apple's error number, if there is one
   errorMessage     why the row did not succeed
 
@@ -174,25 +175,30 @@ func (l *list) change(ctx context.Context, p *cli.Program, method userMethod, pe
 	}
 	showProgress, clearProgress := newMeter(p)
 	op, err := method(ctx, appsandbooks.UserChange{Users: requests},
-		appsandbooks.WithBisection(), // the other users are created even if one e-mail address is invalid
-		appsandbooks.WithResend(),    // sending the request again is safe: the service does not create a user twice
+		appsandbooks.WithBisection(),     // the other users are created even if one e-mail address is invalid
+		appsandbooks.WithResendOverdue(), // sending a request again is safe: the service does not create a user twice
+		appsandbooks.WithResendLost(),
 		appsandbooks.WithProgress(showProgress))
-	if op != nil && err == nil {
-		_, err = op.Wait(ctx)
-	}
-	clearProgress()
-	if op != nil {
-		for o := range op.Report().Outcomes() {
-			l.byID[o.ClientUserID].outcome = &o
+	if err != nil {
+		clearProgress()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-	}
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case op == nil, appsandbooks.IsAuth(err), appsandbooks.IsForbidden(err):
 		return err
 	}
-	return nil // each row of the output contains its own error
+	report, err := op.Wait(ctx)
+	clearProgress()
+	for o := range report.Outcomes() {
+		l.byID[o.ClientUserID].outcome = &o
+	}
+	var ended *appsandbooks.OperationError
+	switch {
+	case !errors.As(err, &ended), ended.Cause == nil:
+		return nil // each row of the output contains its own error
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return ended.Cause
 }
 
 // addInvitations sets the invitation links of the people in the input file whose
@@ -224,7 +230,7 @@ func (l *list) summarize(p *cli.Program) error {
 	switch {
 	case n[unconfirmed] > 0:
 		return cli.Exit(cli.Unconfirmed)
-	case n[failed] > 0:
+	case n[failed] > 0, n[unsent] > 0:
 		return cli.Exit(cli.Failed)
 	}
 	return nil
@@ -235,6 +241,7 @@ const (
 	succeeded   = string(appsandbooks.OutcomeSucceeded)
 	failed      = string(appsandbooks.OutcomeFailed)
 	unconfirmed = string(appsandbooks.OutcomeUnconfirmed)
+	unsent      = string(appsandbooks.OutcomeUnsent)
 )
 
 // result returns the outcome of a person's row. The user that the service lists
@@ -246,7 +253,7 @@ func (p *person) result() (outcome string, err error) {
 	case done:
 		return succeeded, nil
 	case p.outcome == nil:
-		return failed, appsandbooks.ErrNotSent
+		return unsent, appsandbooks.ErrNotSent
 	case p.outcome.Err == nil && p.user != nil:
 		return unconfirmed, errors.New("the service accepted the Managed Apple Account, but the user is not associated yet")
 	case p.outcome.Err == nil:
@@ -268,7 +275,7 @@ func newMeter(p *cli.Program) (show func(appsandbooks.Progress), remove func()) 
 		return func(appsandbooks.Progress) {}, func() {}
 	}
 	return func(progress appsandbooks.Progress) {
-			finished := progress.Succeeded + progress.Failed + progress.Unconfirmed
+			finished := progress.Succeeded + progress.Failed
 			fmt.Fprintf(p.Stderr, "\r%d of %d requests accepted, %d of %d people finished",
 				progress.Accepted, progress.Requests, finished, progress.Pairs)
 		}, func() {

@@ -165,7 +165,7 @@ func TestOnboard_invalidToken(t *testing.T) {
 	stdout, stderr, code := onboard(t, srv, people, "-in", "-", "-out", "-")
 	require.Equal(t, 1, code, stderr)
 	require.Contains(t, stderr, "9637")
-	require.Equal(t, "failed", rows(t, stdout)["ada"][2])
+	require.Equal(t, "unsent", rows(t, stdout)["ada"][2])
 }
 
 // With -plan, the program prints how many users would be created, and changes

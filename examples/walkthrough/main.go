@@ -149,10 +149,12 @@ func (w *walkthrough) steps() []step {
 			return w.clientConfig(ctx, receiving)
 		}},
 		{title: "create the user", action: "POST users/create " + w.user, run: func(ctx context.Context) (result string, err error) {
-			create, result, err = eventOf(w.client.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{
+			if create, err = w.client.Users.Create(ctx, appsandbooks.UserChange{Users: []appsandbooks.UserRequest{
 				{ClientUserID: w.user, ManagedAppleID: w.account},
-			}}))
-			return result, err
+			}}); err != nil {
+				return "", err
+			}
+			return eventOf(ctx, create)
 		}},
 		{title: "wait for the user", action: "GET status", run: func(ctx context.Context) (string, error) {
 			report, err := create.Wait(ctx)
@@ -200,10 +202,12 @@ func (w *walkthrough) steps() []step {
 		{title: "read the app's licenses", action: "GET assets?adamId=" + w.app.AdamID, run: w.readAsset},
 		{title: "read the seats", action: fmt.Sprintf("GET subscriptions?parentAdamId=%d", w.parent), run: w.readSubscription},
 		{title: "assign the app", action: "POST assets/associate", run: func(ctx context.Context) (result string, err error) {
-			assign, result, err = eventOf(w.client.Assets.Associate(ctx, appsandbooks.AssetChange{
+			if assign, err = w.client.Assets.Associate(ctx, appsandbooks.AssetChange{
 				Assets: []appsandbooks.AssetID{w.app}, ClientUserIDs: []string{w.user},
-			}))
-			return result, err
+			}); err != nil {
+				return "", err
+			}
+			return eventOf(ctx, assign)
 		}},
 		{title: "wait for the assignment", action: "GET status", run: func(ctx context.Context) (string, error) { return complete(assign.Wait(ctx)) }},
 		withReceiver(step{title: "notification: assignment", action: "ASSET_MANAGEMENT", run: func(ctx context.Context) (string, error) {
@@ -217,26 +221,28 @@ func (w *walkthrough) steps() []step {
 		}}),
 		{title: "read the assignment", action: "GET assignments", run: w.readAssignment},
 		{title: "assign the subscription", action: "POST subscriptions/associate", run: func(ctx context.Context) (result string, err error) {
-			assignSeat, result, err = eventOf(w.client.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{
+			if assignSeat, err = w.client.Subscriptions.Associate(ctx, appsandbooks.SubscriptionChange{
 				AdamIDs: []int64{w.subscription}, ClientUserIDs: []string{w.user},
-			}))
-			return result, err
+			}); err != nil {
+				return "", err
+			}
+			return eventOf(ctx, assignSeat)
 		}},
 		{title: "wait for the seat", action: "GET status", run: func(ctx context.Context) (string, error) { return complete(assignSeat.Wait(ctx)) }},
 		{title: "read the seat", action: "GET subscriptions/assignments", run: w.readSeat},
 	}
 }
 
-// eventOf returns an operation, and the id of its only event as the result of a step
-// of the guide.
-func eventOf(op *appsandbooks.Operation, err error) (*appsandbooks.Operation, string, error) {
-	if err != nil {
-		return op, "", err
+// eventOf returns the id of the only event of an operation as the result of a step of the
+// guide.
+func eventOf(ctx context.Context, op *appsandbooks.Operation) (string, error) {
+	if events := op.EventIDs(); len(events) == 1 {
+		return "event " + events[0], nil
 	}
-	if len(op.EventIDs()) != 1 {
-		return op, "", fmt.Errorf("the operation must have one event, but has %d", len(op.EventIDs()))
+	if _, err := op.Wait(ctx); err != nil {
+		return "", err // why the service did not accept the request
 	}
-	return op, "event " + op.EventIDs()[0], nil
+	return "", fmt.Errorf("the operation must have one event, but has %d", len(op.EventIDs()))
 }
 
 // complete checks that the report of an operation has one pair, which succeeded.

@@ -11,6 +11,7 @@ type Verdict struct {
 	Err       error // nil means success
 	Apple     bool  // Err comes from the service's own error body, so the service started nothing
 	Retryable bool  // the same request can succeed when it is sent again later
+	Unsure    bool  // the service's own error, but one that can also come from work that has begun
 }
 
 // judge sets the results of an attempt: its error, whether it is ambiguous, and
@@ -74,6 +75,7 @@ func (c *callState) judgeAnswer(resp *http.Response) (again bool) {
 	if !v.Retryable {
 		return false
 	}
+	c.req.Unsure = c.req.Unsure || v.Unsure
 	return c.planRetry(c.retryAfter)
 }
 

@@ -51,6 +51,10 @@ type Request struct {
 	// IDs returns the ids of users and devices in the request. The ids never appear in an error
 	// or a log. IDs is called only after a failure.
 	IDs func() []string
+
+	// Unsure is set by Do: an attempt ended with Verdict.Unsure, so the service may have carried
+	// it out.
+	Unsure bool
 }
 
 // Turn defines the order of the first attempts of concurrent requests. The zero

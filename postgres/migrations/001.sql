@@ -30,7 +30,8 @@ CREATE TABLE {schema}.operations (
 	succeeded      integer NOT NULL DEFAULT 0,
 	failed         integer NOT NULL DEFAULT 0,
 	unconfirmed    integer NOT NULL DEFAULT 0,
-	due_at         timestamptz, -- when the next step is due
+	unsent         integer NOT NULL,
+	due_at         timestamptz NOT NULL, -- when the next step is due
 	last_error     text,
 	finished_at    timestamptz
 ) WITH (
