@@ -2,7 +2,6 @@ package appsandbooks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -461,7 +460,3 @@ func (op *Operation) sendAll(ctx context.Context) {
 		}
 	}
 }
-
-// isBug reports whether err is an error of the ledger, which only a mistake in the SDK can
-// cause.
-func isBug(err error) bool { return errors.Is(err, ledger.ErrIllegal) }

@@ -27,7 +27,7 @@ func (op *Operation) beginSend(ctx context.Context, r *ledger.Request) (exchange
 	if err := op.record(ctx, ledger.Fact{What: ledger.Begun, Request: r.ID, At: time.Now(), Aged: r.Aged(time.Now())}); err != nil {
 		// Do not send the request unless the journal has recorded that it is being sent.
 		op.stopSending(err)
-		if !isBug(err) {
+		if !errors.Is(err, ledger.ErrIllegal) { // then the request is still queued
 			_ = op.record(ctx, ledger.Fact{What: ledger.TurnedAway, Request: r.ID, At: time.Now(), Due: time.Now(), Why: toReason(err)})
 		}
 		return nil

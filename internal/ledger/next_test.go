@@ -88,7 +88,8 @@ func TestLedger_Next_notBefore(t *testing.T) {
 	assert.WithinDuration(t, at(time.Minute), next, 0)
 }
 
-// An event that was sent again is polled as long as a pair waits for its end.
+// When the pairs of an overdue event were sent again, its event is polled until none of the pairs
+// depends on its end any more.
 func TestLedger_Next_doubts(t *testing.T) {
 	l := inPhase(t, Replaced)
 	due, _ := l.Next(origin, false)
